@@ -1,0 +1,157 @@
+"""The filter bank: waveform to normalised log-mel spectrogram.
+
+Kaldi's log-mel filter bank as the released code computes it (RECIPE: 25 ms Hann window, 10 ms
+hop, 128 bins from 20 Hz to 8 kHz, pre-emphasis 0.97, power spectrum, natural logarithm), in
+plain torch: frames are a strided view, and one real FFT and one matrix product do the rest.
+"""
+
+import math
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Optional
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from .read import SAMPLE_RATE_HZ
+
+WINDOW_SAMPLES = 400  # 25 ms at 16 kHz
+HOP_SAMPLES = 160  # 10 ms
+FFT_SAMPLES = 512  # the window, rounded up to a power of two
+LOW_HZ = 20.0
+HIGH_HZ = SAMPLE_RATE_HZ / 2
+PRE_EMPHASIS = 0.97
+POWER_FLOOR = torch.finfo(torch.float32).eps  # log -> -15.94
+
+
+def num_frames(num_samples: int) -> int:
+    """Frames of `num_samples` samples at 16 kHz: only whole windows count (10 s -> 998)."""
+    return max(0, 1 + (num_samples - WINDOW_SAMPLES) // HOP_SAMPLES)
+
+
+def num_samples_for(frames: int) -> int:
+    """Samples that exactly fill `frames` frames; the inverse of `num_frames`."""
+    return (frames - 1) * HOP_SAMPLES + WINDOW_SAMPLES
+
+
+@dataclass(frozen=True)
+class LogMel:
+    """Normalised log-mel spectrogram, padded or cropped to one length, as the network wants it.
+
+    Attributes:
+        mean: mean of the log-mel values of the data set (default: AudioSet's).
+        std: their standard deviation. Values become (x - mean) / (2 std), so that they have a
+            standard deviation of 0.5.
+        target_length: frames to return, a multiple of `patch_size`. Longer clips are cut at the
+            end; shorter ones are padded with 0 *before* normalisation, as in the released code,
+            so that padding is the constant -mean / (2 std). None keeps the clip's length,
+            rounded up to a multiple of `patch_size`.
+        num_mel_bins: F, the number of mel bins.
+        patch_size: P, the side of a patch of the network.
+    """
+
+    mean: float = -4.268
+    std: float = 4.569
+    target_length: Optional[int] = 1024
+    num_mel_bins: int = 128
+    patch_size: int = 16
+
+    def __post_init__(self) -> None:
+        if not self.std > 0:
+            raise ValueError(f"std: found {self.std}, expected a number above 0")
+        length = self.target_length
+        if length is not None and (length <= 0 or length % self.patch_size):
+            raise ValueError(
+                f"target_length: found {length}, expected a positive multiple of the patch size"
+                f" {self.patch_size} (nearest: {max(1, round(length / self.patch_size)) * self.patch_size})"
+            )
+
+    def __call__(self, waveform: Tensor) -> Tensor:
+        """Turn sound into network input, on the waveform's device.
+
+        Args:
+            waveform: (S,) or (B, S) float at 16 kHz, in [-1, 1].
+
+        Returns:
+            (B, 1, T, F) float32; B is 1 for a single waveform.
+        """
+        frames = mel_filter_bank(waveform, self.num_mel_bins)
+        length = self.target_length or self._round_up(frames.shape[1])
+        frames = F.pad(frames[:, :length], (0, 0, 0, length - min(length, frames.shape[1])))
+        return ((frames - self.mean) / (2 * self.std)).unsqueeze(1)
+
+    @property
+    def max_samples(self) -> Optional[int]:
+        """Samples at 16 kHz that can influence the result; None if all do."""
+        return None if self.target_length is None else num_samples_for(self.target_length)
+
+    def _round_up(self, frames: int) -> int:
+        return max(1, math.ceil(frames / self.patch_size)) * self.patch_size
+
+
+def mel_filter_bank(waveform: Tensor, num_mel_bins: int = 128) -> Tensor:
+    """Kaldi log-mel filter bank of 16 kHz sound, neither padded nor normalised.
+
+    Agrees to the bit with torchaudio's `kaldi.fbank` in the released settings.
+
+    Args:
+        waveform: (S,) or (B, S) float in [-1, 1]. Its mean is subtracted first.
+        num_mel_bins: F.
+
+    Returns:
+        (B, T, F) float32, T = 1 + (S - 400) // 160; T is 0 below 400 samples.
+
+    Raises:
+        ValueError: the waveform has another shape or is not floating point.
+    """
+    waveform = _as_batch(waveform)
+    waveform = waveform - waveform.mean(dim=1, keepdim=True)
+    if waveform.shape[1] < WINDOW_SAMPLES:
+        return waveform.new_zeros(waveform.shape[0], 0, num_mel_bins)
+    frames = waveform.unfold(1, WINDOW_SAMPLES, HOP_SAMPLES)  # (B, T, 400), a view
+    frames = frames - frames.mean(dim=2, keepdim=True)
+    previous = torch.cat([frames[..., :1], frames[..., :-1]], dim=2)
+    frames = (frames - PRE_EMPHASIS * previous) * _window(waveform.device)
+    spectrum = torch.fft.rfft(frames, n=FFT_SAMPLES)
+    power = spectrum.abs().pow(2.0)  # (B, T, 257)
+    energies = power @ _mel_weights(num_mel_bins, waveform.device)
+    return energies.clamp_min(POWER_FLOOR).log()
+
+
+def _as_batch(waveform: Tensor) -> Tensor:
+    waveform = torch.as_tensor(waveform)
+    if not waveform.is_floating_point():
+        raise ValueError(
+            f"waveform: found {waveform.dtype}, expected float32 samples in [-1, 1]"
+            " (divide 16-bit integers by 32768)"
+        )
+    if waveform.ndim not in (1, 2):
+        raise ValueError(f"waveform: found shape {tuple(waveform.shape)}, expected (S,) or (B, S)")
+    return waveform.float().reshape(-1, waveform.shape[-1])
+
+
+@lru_cache(maxsize=None)
+def _window(device: torch.device) -> Tensor:
+    return torch.hann_window(WINDOW_SAMPLES, periodic=False).to(device)
+
+
+@lru_cache(maxsize=None)
+def _mel_weights(num_mel_bins: int, device: torch.device) -> Tensor:
+    """(257, F) triangular filters, equally spaced on Kaldi's mel scale."""
+    low, high = _mel(LOW_HZ), _mel(HIGH_HZ)
+    spacing = (high - low) / (num_mel_bins + 1)
+    index = torch.arange(num_mel_bins).unsqueeze(1)
+    # Each edge is rounded to float32 by itself: the lowest filters hold so little of an FFT bin
+    # that another order of additions shows in the third digit of their logarithm.
+    left, center, right = (low + (index + edge) * spacing for edge in (0.0, 1.0, 2.0))
+    fft_hz = SAMPLE_RATE_HZ / FFT_SAMPLES * torch.arange(FFT_SAMPLES // 2)
+    mel = (1127.0 * (1.0 + fft_hz / 700.0).log()).unsqueeze(0)  # (1, 256)
+    rising, falling = (mel - left) / (center - left), (right - mel) / (right - center)
+    triangles = torch.minimum(rising, falling).clamp_min(0.0)
+    # Kaldi leaves out the bin at half the sample rate.
+    return F.pad(triangles, (0, 1)).T.contiguous().to(device)
+
+
+def _mel(hz: float) -> float:
+    return 1127.0 * math.log(1.0 + hz / 700.0)

@@ -1,0 +1,187 @@
+"""The encoder: what pre-training learns and everything downstream uses."""
+
+from dataclasses import dataclass, field
+from typing import Iterator, Optional, Tuple
+
+import torch
+from torch import Tensor, nn
+
+from .patches import PatchEmbed, patch_is_valid
+from .positions import sincos_positions
+from .transformer import Block
+
+
+@dataclass
+class EncoderConfig:
+    """Size of the encoder; the defaults are EAT-base."""
+
+    embed_dim: int = field(
+        default=768, metadata={"help": "D, width of the encoder (base 768, large 1024)"}
+    )
+    depth: int = field(default=12, metadata={"help": "blocks (base 12, large 24)"})
+    num_heads: int = field(default=12, metadata={"help": "attention heads (base 12, large 16)"})
+    mlp_ratio: float = field(
+        default=4.0, metadata={"help": "width of a block's hidden layer, in units of embed_dim"}
+    )
+    norm_eps: float = field(default=1e-6, metadata={"help": "epsilon of the encoder's LayerNorms"})
+    patch_size: int = field(
+        default=16, metadata={"help": "P, side of a patch in frames and mel bins (paper: 16)"}
+    )
+    num_mel_bins: int = field(default=128, metadata={"help": "F, mel bins (paper: 128)"})
+    num_position_rows: int = field(
+        default=768,
+        metadata={
+            "help": "time patches in the stored position table (released code: 768, about 2 min);"
+            " positions of longer clips are computed"
+        },
+    )
+
+    @property
+    def num_columns(self) -> int:
+        """W, patches along frequency."""
+        return self.num_mel_bins // self.patch_size
+
+
+class Encoder(nn.Module):
+    """Vision Transformer over spectrogram patches (EAT section 3.1).
+
+    Patches plus positions, CLS in front, one LayerNorm, post-norm blocks, no final norm.
+    """
+
+    def __init__(self, config: EncoderConfig) -> None:
+        super().__init__()
+        _check_sizes(config)
+        self.config = config
+        self.patch_embed = PatchEmbed(config.patch_size, config.embed_dim)
+        positions = sincos_positions(
+            config.num_position_rows, config.num_columns, config.embed_dim
+        )
+        self.register_buffer("positions", positions)  # (768 * W, D), never trained
+        self.cls_token = nn.Parameter(torch.randn(1, 1, config.embed_dim))
+        self.pre_norm = nn.LayerNorm(config.embed_dim, eps=config.norm_eps)
+        self.blocks = nn.ModuleList(
+            Block(config.embed_dim, config.num_heads, config.mlp_ratio, config.norm_eps)
+            for _ in range(config.depth)
+        )
+        self.blocks.apply(init_linear)
+
+    def forward(self, source: Tensor, lengths: Optional[Tensor] = None) -> Tensor:
+        """Encode whole clips.
+
+        Args:
+            source: (B, 1, T, F) normalised log-mel; T any multiple of the patch size.
+            lengths: (B,) int, valid frames of each clip. What lies beyond has no influence on
+                the outputs of the valid patches. None: everything is valid, padding included,
+                as in the released code.
+
+        Returns:
+            (B, 1+L, D), CLS first, then patches in time-major order.
+
+        Raises:
+            ValueError: `source` or `lengths` has an impossible shape or value.
+        """
+        for x, _ in self.layers(source, lengths):
+            pass
+        return x
+
+    def layers(
+        self, source: Tensor, lengths: Optional[Tensor] = None
+    ) -> Iterator[Tuple[Tensor, Tensor]]:
+        """Encode whole clips block by block; arguments as in `forward`.
+
+        Yields:
+            After each block its output and its MLP branch, both (B, 1+L, D).
+        """
+        self.check_source(source)
+        valid = None
+        if lengths is not None:
+            source, valid = self._apply_lengths(source, lengths)
+        return self.run_blocks(self.embed(source), valid)
+
+    def embed(self, source: Tensor) -> Tensor:
+        """(B, 1, T, F) -> (B, L, D), patches with their positions."""
+        patches = self.patch_embed(source)
+        return patches + self.positions_for(patches.shape[1]).to(patches.dtype)
+
+    def run_blocks(
+        self, patches: Tensor, valid: Optional[Tensor] = None
+    ) -> Iterator[Tuple[Tensor, Tensor]]:
+        """Run embedded patches, all or the visible ones, through the network.
+
+        Args:
+            patches: (N, V, D) with positions.
+            valid: (N, 1+V) bool, see `Attention`.
+
+        Yields:
+            After each block its output and its MLP branch, both (N, 1+V, D).
+        """
+        cls_tokens = self.cls_token.expand(patches.shape[0], -1, -1)
+        x = self.pre_norm(torch.cat([cls_tokens, patches], dim=1))
+        for block in self.blocks:
+            x, mlp_output = block(x, valid)
+            yield x, mlp_output
+
+    def positions_for(self, num_patches: int) -> Tensor:
+        """(L, D) positions of the first patches; those beyond the stored table are computed."""
+        stored = self.positions.shape[0]
+        if num_patches <= stored:
+            return self.positions[:num_patches]
+        columns = self.config.num_columns
+        table = sincos_positions(-(-num_patches // columns), columns, self.config.embed_dim)
+        return torch.cat([self.positions, table[stored:num_patches].to(self.positions)])
+
+    def grid(self, num_frames: int) -> Tuple[int, int]:
+        """(H, W), the patch grid of `num_frames` frames."""
+        return num_frames // self.config.patch_size, self.config.num_columns
+
+    def check_source(self, source: Tensor) -> None:
+        """Raise a ValueError unless `source` is (B, 1, T, F) with T a multiple of P."""
+        config = self.config
+        if source.ndim != 4 or source.shape[1] != 1 or source.shape[3] != config.num_mel_bins:
+            raise ValueError(
+                f"source: found shape {tuple(source.shape)},"
+                f" expected (B, 1, T, {config.num_mel_bins})"
+            )
+        if source.shape[2] == 0 or source.shape[2] % config.patch_size:
+            raise ValueError(
+                f"source: found {source.shape[2]} frames,"
+                f" expected a positive multiple of {config.patch_size}"
+            )
+
+    def _apply_lengths(self, source: Tensor, lengths: Tensor) -> Tuple[Tensor, Tensor]:
+        """Blank the frames beyond `lengths`; also the (B, 1+L) validity of the tokens."""
+        num_frames = source.shape[2]
+        lengths = torch.as_tensor(lengths, device=source.device)
+        if lengths.shape != source.shape[:1] or lengths.min() < 1 or lengths.max() > num_frames:
+            raise ValueError(
+                f"lengths: found {lengths.tolist()}, expected {source.shape[0]} numbers"
+                f" from 1 to {num_frames}"
+            )
+        frames = torch.arange(num_frames, device=source.device)
+        padding = frames >= lengths.unsqueeze(1)  # (B, T)
+        source = source.masked_fill(padding[:, None, :, None], 0.0)
+        patches = patch_is_valid(lengths, *self.grid(num_frames), self.config.patch_size)
+        return source, nn.functional.pad(patches, (1, 0), value=True)  # CLS is always valid
+
+
+def init_linear(module: nn.Module) -> None:
+    """Initialise a linear layer as BERT does: weights N(0, 0.02), biases 0."""
+    if isinstance(module, nn.Linear):
+        nn.init.normal_(module.weight, std=0.02)
+        nn.init.zeros_(module.bias)
+
+
+def _check_sizes(config: EncoderConfig) -> None:
+    for name in ("embed_dim", "depth", "num_heads", "patch_size", "num_mel_bins"):
+        if getattr(config, name) < 1:
+            raise ValueError(f"{name}: found {getattr(config, name)}, expected 1 or more")
+    if config.embed_dim % config.num_heads:
+        raise ValueError(
+            f"num_heads: found {config.num_heads},"
+            f" expected a divisor of embed_dim {config.embed_dim}"
+        )
+    if config.num_mel_bins % config.patch_size:
+        raise ValueError(
+            f"num_mel_bins: found {config.num_mel_bins},"
+            f" expected a multiple of patch_size {config.patch_size}"
+        )

@@ -1,0 +1,155 @@
+"""Inverse block multi-masking (EAT section 3.3): which patches each clone of a clip keeps.
+
+A mask is bool, True = hidden from the student and predicted. Masks are drawn on the CPU by the
+data workers, from a generator seeded by (seed, epoch, clip), so that they depend neither on the
+number of workers nor on where a run was resumed.
+"""
+
+from dataclasses import dataclass, field
+from typing import Tuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+
+@dataclass
+class MaskingConfig:
+    """How the patches of a clip are hidden, and how many times."""
+
+    num_clones: int = field(
+        default=16,
+        metadata={"help": "K, masked copies of a clip that share one teacher target (paper: 16)"},
+    )
+    mask_ratio: float = field(
+        default=0.8,
+        metadata={"help": "share of the patches hidden from the student (paper: 0.8)"},
+    )
+    mask_block_size: int = field(
+        default=5,
+        metadata={"help": "side of a visible block, in patches (paper: 5)"},
+    )
+    mask_ratio_adjust: float = field(
+        default=0.07,
+        metadata={
+            "help": "added to the visible share when counting blocks, to make up for overlaps and"
+            " blocks cut at the border; the final ratio stays mask_ratio (released code: 0.07)"
+        },
+    )
+
+
+def num_visible_patches(config: MaskingConfig, num_patches: int) -> int:
+    """V, the patches each clone keeps: 102 of 512 at ratio 0.8."""
+    return int(num_patches * (1 - config.mask_ratio))
+
+
+def num_blocks(config: MaskingConfig, num_patches: int) -> int:
+    """Visible blocks per clone, before overlaps: 5 of 5x5 on 512 patches at ratio 0.8."""
+    visible_ratio = 1 - config.mask_ratio + config.mask_ratio_adjust
+    return int(num_patches * visible_ratio / config.mask_block_size**2)
+
+
+def check_masking(config: MaskingConfig, grid: Tuple[int, int]) -> None:
+    """Refuse settings that cannot give a mask, or not the masks that they describe.
+
+    Args:
+        config: the settings.
+        grid: (H, W), patches along time and frequency.
+
+    Raises:
+        ValueError: naming the setting, what was found and what would work.
+    """
+    height, width = grid
+    num_patches = height * width
+    if config.num_clones < 1:
+        raise ValueError(f"num_clones: found {config.num_clones}, expected 1 or more")
+    if not 0 < config.mask_ratio < 1:
+        raise ValueError(
+            f"mask_ratio: found {config.mask_ratio}, expected a number between 0 and 1"
+        )
+    if not 1 <= config.mask_block_size <= min(grid):
+        raise ValueError(
+            f"mask_block_size: found {config.mask_block_size}, expected 1 to {min(grid)}"
+            f" on a grid of {height} x {width} patches"
+        )
+    if num_visible_patches(config, num_patches) < 1:
+        raise ValueError(
+            f"mask_ratio: {config.mask_ratio} leaves none of {num_patches} patches visible,"
+            " expected a lower ratio"
+        )
+    if num_blocks(config, num_patches) < 1:
+        raise ValueError(
+            f"mask_block_size: a block of {config.mask_block_size} x {config.mask_block_size} is"
+            f" more than the visible share of a grid of {height} x {width} patches at"
+            f" mask_ratio {config.mask_ratio} and mask_ratio_adjust {config.mask_ratio_adjust};"
+            " expected a smaller block, a lower ratio or longer clips"
+        )
+
+
+def inverse_block_masks(
+    config: MaskingConfig, grid: Tuple[int, int], generator: np.random.Generator
+) -> np.ndarray:
+    """Draw the masks of all clones of one clip (the released `compute_block_mask_2d`).
+
+    Block centres are drawn uniformly with replacement, so blocks may overlap; parts beyond the
+    border are clamped to it. Random patches are then hidden or shown until every clone keeps
+    exactly `num_visible_patches`.
+
+    Args:
+        config: settings that passed `check_masking`.
+        grid: (H, W), patches along time and frequency.
+        generator: source of all randomness.
+
+    Returns:
+        (K, L) bool, L = H * W, time-major; True = hidden.
+    """
+    visible = draw_blocks(config, grid, generator)
+    # Ranked by "in a block" and then at random, the first V patches are the blocks' patches
+    # plus random others (too few), or a random choice among the blocks' (too many).
+    score = visible + generator.random(visible.shape)
+    kept = num_visible_patches(config, visible.shape[1])
+    order = np.argpartition(-score, kept - 1, axis=1)
+    masks = np.ones_like(visible)
+    np.put_along_axis(masks, order[:, :kept], False, axis=1)
+    return masks
+
+
+def draw_blocks(
+    config: MaskingConfig, grid: Tuple[int, int], generator: np.random.Generator
+) -> np.ndarray:
+    """The visible blocks before their patches are counted: (K, L) bool, True = in a block."""
+    height, width = grid
+    num_patches = height * width
+    centres = generator.integers(
+        num_patches, size=(config.num_clones, num_blocks(config, num_patches))
+    )
+    offsets = np.arange(config.mask_block_size) - config.mask_block_size // 2
+    time = np.clip((centres // width)[..., None] + offsets, 0, height - 1)
+    frequency = np.clip((centres % width)[..., None] + offsets, 0, width - 1)
+    cells = time[..., :, None] * width + frequency[..., None, :]  # (K, blocks, side, side)
+    in_block = np.zeros((config.num_clones, num_patches), dtype=bool)
+    np.put_along_axis(in_block, cells.reshape(config.num_clones, -1), True, axis=1)
+    return in_block
+
+
+def visible_ids(mask: Tensor) -> Tensor:
+    """Indices of the patches that a mask leaves visible, in order.
+
+    Args:
+        mask: (..., L) bool, True = hidden, with the same number of visible patches in each row.
+
+    Returns:
+        (..., V) int64.
+
+    Raises:
+        ValueError: rows with different numbers of visible patches.
+    """
+    num_visible = (~mask).sum(dim=-1)
+    first = int(num_visible.flatten()[0])
+    if not bool((num_visible == first).all()):
+        raise ValueError(
+            "mask: found rows with different numbers of visible patches"
+            f" ({int(num_visible.min())} to {int(num_visible.max())}), expected the same in each"
+        )
+    # A stable sort keeps the patches in order within "visible" (False) and "hidden" (True).
+    return torch.sort(mask.to(torch.uint8), dim=-1, stable=True).indices[..., :first]

@@ -1,0 +1,140 @@
+"""The teacher: a moving average of the student's encoder, and the targets made from it."""
+
+import copy
+from dataclasses import dataclass, field
+from typing import Any, Callable, Dict, List, Mapping, Optional
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from .encoder import Encoder
+
+_NORM_EPS = 1e-5  # of both normalisations of the targets
+
+
+@dataclass
+class TeacherConfig:
+    """How the teacher follows the student and which layers make its targets."""
+
+    ema_decay: float = field(
+        default=0.9998, metadata={"help": "EMA decay at the first update (released code: 0.9998)"}
+    )
+    ema_end_decay: float = field(
+        default=0.99999, metadata={"help": "EMA decay after annealing (released code: 0.99999)"}
+    )
+    ema_anneal_updates: int = field(
+        default=100_000,
+        metadata={"help": "updates of linear annealing (released: base 100000, large 150000)"},
+    )
+    average_top_k_layers: int = field(
+        default=12,
+        metadata={"help": "last blocks averaged in the target (all: base 12, large 24)"},
+    )
+
+
+def ema_decay(config: TeacherConfig, num_updates: int) -> float:
+    """EMA decay used after the `num_updates`-th update, counted from 1."""
+    progress = min(1.0, num_updates / max(1, config.ema_anneal_updates))
+    return config.ema_end_decay - (config.ema_end_decay - config.ema_decay) * (1 - progress)
+
+
+class Teacher(nn.Module):
+    """EMA copy of the student's encoder that sees whole clips and makes the targets.
+
+    The average is kept in float32 whatever dtype the model is cast to: a step of the EMA is far
+    below the resolution of half precision. `state_dict` holds the float32 values.
+    """
+
+    def __init__(self, config: TeacherConfig, student: Encoder) -> None:
+        super().__init__()
+        depth = len(student.blocks)
+        if not 1 <= config.average_top_k_layers <= depth:
+            raise ValueError(
+                f"average_top_k_layers: found {config.average_top_k_layers},"
+                f" expected 1 to depth {depth}"
+            )
+        self.config = config
+        self.encoder = copy.deepcopy(student).requires_grad_(False)
+        # float32 values by name while `encoder` itself is in half precision, else None.
+        self._masters: Optional[Dict[str, Tensor]] = None
+        self._register_state_dict_hook(_store_masters)
+
+    def train(self, mode: bool = True) -> "Teacher":
+        """The teacher is always in evaluation mode."""
+        return super().train(False)
+
+    @torch.no_grad()
+    def forward(self, source: Tensor) -> Tensor:
+        """Targets for every patch: (B, 1, T, F) -> (B, L, D) float32."""
+        mlp_outputs = [mlp_output for _, mlp_output in self.encoder.layers(source)]
+        return average_layers(mlp_outputs[-self.config.average_top_k_layers :])
+
+    @torch.no_grad()
+    def step(self, student: Encoder, num_updates: int) -> None:
+        """Move towards the student after its `num_updates`-th update."""
+        weight = 1 - ema_decay(self.config, num_updates)
+        averages = self._masters or dict(self.encoder.named_parameters())
+        values = [p.detach().float() for p in student.parameters()]
+        torch._foreach_lerp_(list(averages.values()), values, weight)
+        self._sync_from_masters()
+
+    @torch.no_grad()
+    def copy_from(self, student: Encoder) -> None:
+        """Start again from the student's weights."""
+        self.encoder.load_state_dict(student.state_dict())
+        if self._masters is not None:
+            self._masters = {n: p.detach().float() for n, p in student.named_parameters()}
+
+    def _sync_from_masters(self) -> None:
+        if self._masters is not None:
+            torch._foreach_copy_(list(self.encoder.parameters()), list(self._masters.values()))
+
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> "Teacher":
+        """Keep float32 values aside when the model is cast, and move them along with it."""
+        masters = self._masters or {
+            name: p.detach().clone() for name, p in self.encoder.named_parameters()
+        }
+        super()._apply(fn, recurse)
+        parameter = next(self.encoder.parameters())
+        if parameter.dtype == torch.float32:
+            self._masters = None
+        else:
+            self._masters = {name: m.to(parameter.device) for name, m in masters.items()}
+        return self
+
+    def _load_from_state_dict(
+        self, state_dict: Mapping[str, Any], prefix: str, *args: Any
+    ) -> None:
+        super()._load_from_state_dict(state_dict, prefix, *args)
+        for name, master in (self._masters or {}).items():
+            value = state_dict.get(f"{prefix}encoder.{name}")
+            if value is not None and value.shape == master.shape:
+                master.copy_(value)
+
+
+def _store_masters(teacher: Teacher, state: Dict[str, Any], prefix: str, _: Any) -> None:
+    for name, master in (teacher._masters or {}).items():
+        state[f"{prefix}encoder.{name}"] = master
+
+
+def average_layers(mlp_outputs: List[Tensor]) -> Tensor:
+    """Make the target from the teacher's layers (released code; the paper leaves this open).
+
+    Each layer's channels are normalised over the tokens of the clip, layers are averaged, and
+    each token is normalised over its channels, all in float32 and without parameters.
+
+    Args:
+        mlp_outputs: per layer (B, 1+L, D), CLS first.
+
+    Returns:
+        (B, L, D) float32.
+    """
+    total = sum(_normalise_over_tokens(m[:, 1:].float()) for m in mlp_outputs)
+    average = total / len(mlp_outputs)
+    return F.layer_norm(average, average.shape[-1:], eps=_NORM_EPS)
+
+
+def _normalise_over_tokens(x: Tensor) -> Tensor:
+    """(B, L, D) -> (B, L, D) with zero mean and unit variance over L, per clip and channel."""
+    return F.instance_norm(x.transpose(1, 2), eps=_NORM_EPS).transpose(1, 2)
