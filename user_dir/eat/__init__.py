@@ -1,3 +1,42 @@
-"""EAT: Efficient Audio Transformer (arXiv 2401.03497)."""
+"""EAT: Efficient Audio Transformer (arXiv 2401.03497).
+
+    encoder = eat.load_encoder(path)             # any EAT checkpoint -> eat.Encoder
+    log_mel = eat.LogMel(target_length=1024)     # 16 kHz waveform -> network input
+    tokens = encoder(log_mel(waveform))          # (B, 1+L, D), CLS first
+
+None of this needs fairseq; `eat.load_pretraining_model` and the rooms `tasks`, `models`,
+`criterions` and `optim` do.
+"""
+
+import importlib
+from typing import Any
 
 __version__ = "0.1.0"
+
+# Public names and the modules they live in: imported on first use, so that `import eat` is quick
+# and the parts that need fairseq are only touched by those who ask for them.
+_PUBLIC = {
+    "AudioError": "eat.audio",
+    "CheckpointError": "eat.checkpoint",
+    "Encoder": "eat.nn",
+    "EncoderConfig": "eat.nn",
+    "LogMel": "eat.audio",
+    "load_encoder": "eat.checkpoint",
+    "load_pretraining_model": "eat.models",
+    "read_audio": "eat.audio",
+}
+_ROOMS = ("audio", "checkpoint", "criterions", "data", "models", "nn", "optim", "tasks")
+
+__all__ = ["__version__", *_PUBLIC]
+
+
+def __getattr__(name: str) -> Any:
+    if name in _PUBLIC:
+        return getattr(importlib.import_module(_PUBLIC[name]), name)
+    if name in _ROOMS:
+        return importlib.import_module(f"eat.{name}")
+    raise AttributeError(f"module 'eat' has no attribute {name!r}")
+
+
+def __dir__() -> list:
+    return sorted([*globals(), *_PUBLIC, *_ROOMS])

@@ -1,0 +1,1 @@
+"""Manifests, labels and data sets; only `datasets` needs fairseq."""

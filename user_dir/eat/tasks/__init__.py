@@ -1,0 +1,5 @@
+"""fairseq tasks; importing this registers them."""
+
+from . import pretraining
+
+__all__ = ["pretraining"]

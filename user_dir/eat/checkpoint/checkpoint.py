@@ -1,0 +1,75 @@
+"""What every checkpoint layout is translated to, and the one strict way to load it."""
+
+from dataclasses import asdict, dataclass
+from typing import Any, Dict, Iterable, Mapping, Optional
+
+from torch import Tensor, nn
+
+from eat.nn import DecoderConfig, EncoderConfig, MaskingConfig, TeacherConfig
+
+Weights = Dict[str, Tensor]
+
+
+class CheckpointError(ValueError):
+    """A file that is no checkpoint of a known layout, or not a complete one."""
+
+
+@dataclass
+class Checkpoint:
+    """The parts of one checkpoint under the names of our modules.
+
+    Attributes:
+        path: the file, for messages.
+        kind: "pre-training" or "fine-tuned".
+        encoder_config: sizes of the encoder.
+        encoder: the student's weights, names of `Encoder`.
+        decoder_config, decoder: of `Decoder`; None when the file has none.
+        teacher_config, teacher: the teacher's weights, names of `Encoder`; None likewise.
+        masking_config: masks it was trained with; None if the file does not say.
+    """
+
+    path: str
+    kind: str
+    encoder_config: EncoderConfig
+    encoder: Weights
+    decoder_config: Optional[DecoderConfig] = None
+    decoder: Optional[Weights] = None
+    teacher_config: Optional[TeacherConfig] = None
+    teacher: Optional[Weights] = None
+    masking_config: Optional[MaskingConfig] = None
+
+    def settings(self) -> Dict[str, Any]:
+        """All settings that the checkpoint carries, as flat model settings."""
+        parts = (self.encoder_config, self.decoder_config, self.teacher_config, self.masking_config)
+        return {k: v for part in parts if part is not None for k, v in asdict(part).items()}
+
+
+def load_weights(module: nn.Module, weights: Mapping[str, Tensor], path: str) -> None:
+    """Load weights that must match the module exactly.
+
+    Raises:
+        CheckpointError: listing missing keys, unexpected keys and differing shapes.
+    """
+    expected = module.state_dict()
+    shared = expected.keys() & weights.keys()
+    problems = [
+        *_listed("missing", expected.keys() - weights.keys()),
+        *_listed("unexpected", weights.keys() - expected.keys()),
+        *_listed(
+            "of another shape",
+            (
+                f"{key} (found {tuple(weights[key].shape)}, expected {tuple(expected[key].shape)})"
+                for key in shared
+                if weights[key].shape != expected[key].shape
+            ),
+        ),
+    ]
+    if problems:
+        name = type(module).__name__.lower()
+        raise CheckpointError(f"{path}: the {name} does not match: {'; '.join(problems)}")
+    module.load_state_dict(weights)
+
+
+def _listed(what: str, keys: Iterable[str]) -> Iterable[str]:
+    keys = sorted(keys)
+    return [f"{len(keys)} {what}: {', '.join(keys)}"] if keys else []

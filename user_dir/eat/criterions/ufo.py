@@ -1,0 +1,125 @@
+"""The Utterance-Frame Objective (EAT section 3.2) as the criterion `ufo`."""
+
+from dataclasses import dataclass, field
+from typing import Any, Dict, List, Mapping, NamedTuple, Tuple, Union
+
+import torch
+from fairseq.criterions import FairseqCriterion, register_criterion
+from fairseq.dataclass import FairseqDataclass
+from fairseq.logging import metrics
+from torch import Tensor, nn
+
+from eat.nn.teacher import ema_decay
+
+
+class UfoLosses(NamedTuple):
+    """Summed losses of one batch; each is read as `losses.name` or `losses["name"]`.
+
+    Attributes:
+        frame_sum: squared errors / sqrt(D), summed over D and over the hidden patches.
+        utterance_sum: the same, summed over D and over the (clip, clone) rows.
+        num_masked: M, hidden patches in the batch.
+    """
+
+    frame_sum: Tensor
+    utterance_sum: Tensor
+    num_masked: int
+
+    def __getitem__(self, key: Union[int, slice, str]) -> Any:
+        return getattr(self, key) if isinstance(key, str) else tuple.__getitem__(self, key)
+
+
+def ufo_losses(output: Mapping[str, Tensor]) -> UfoLosses:
+    """Both losses of a batch, before any averaging or weighting.
+
+    Args:
+        output: of the model `eat`: (M, D) frame and (B*K, D) utterance predictions and targets.
+    """
+    return UfoLosses(
+        _scaled_squared_error(output["frame_predictions"], output["frame_targets"]),
+        _scaled_squared_error(output["utterance_predictions"], output["utterance_targets"]),
+        output["frame_predictions"].shape[0],
+    )
+
+
+def _scaled_squared_error(prediction: Tensor, target: Tensor) -> Tensor:
+    """Sum over all elements of squared errors / sqrt(D), in float32."""
+    error = prediction.float() - target.float()
+    return error.square().sum() * prediction.shape[-1] ** -0.5
+
+
+@dataclass
+class UfoConfig(FairseqDataclass):
+    """Weighting of the objective."""
+
+    utterance_weight: float = field(
+        default=192.0,
+        metadata={
+            "help": "weight of the utterance loss, both losses being means over their rows"
+            " (released recipe: 192 = 12 clips x 16 clones; the paper's lambda = 1)"
+        },
+    )
+
+
+@register_criterion("ufo", dataclass=UfoConfig)
+class UfoCriterion(FairseqCriterion):
+    """Frame loss plus weighted utterance loss.
+
+    loss / sample_size = mean over hidden patches of the frame term
+                       + utterance_weight * mean over (clip, clone) of the utterance term,
+
+    each term a squared error summed over D and divided by sqrt(D). The released code *sums* the
+    utterance term over the clones of a GPU's clips, which makes its weight that number of
+    rows, 12 x 16 = 192, times lambda. Here the weight is explicit and independent of the batch.
+    """
+
+    def __init__(self, cfg: UfoConfig, task: Any) -> None:
+        super().__init__(task)
+        self.utterance_weight = cfg.utterance_weight
+
+    def forward(
+        self, model: nn.Module, sample: Dict[str, Any], reduce: bool = True
+    ) -> Tuple[Tensor, int, Dict[str, Any]]:
+        """Loss of one batch: (summed loss, sample size = hidden patches, sums to log)."""
+        output = model(**sample["net_input"])
+        losses = ufo_losses(output)
+        num_rows = output["utterance_predictions"].shape[0]
+        # fairseq divides the sum over workers by the summed sample sizes. Every row hides the
+        # same number of patches, so this makes the utterance part a mean over all rows.
+        utterance_sum = losses.utterance_sum * (losses.num_masked / num_rows)
+        loss = losses.frame_sum + self.utterance_weight * utterance_sum
+        log = {
+            "loss": loss.detach(),
+            "frame_loss": losses.frame_sum.detach(),
+            "utterance_loss": utterance_sum.detach(),
+            "target_var": _spread(output["frame_targets"]) * losses.num_masked,
+            "prediction_var": _spread(output["frame_predictions"]) * losses.num_masked,
+            "ema_decay": ema_decay(model.teacher.config, model.num_updates + 1)
+            * losses.num_masked,
+            "num_patches": output["mask"].numel(),
+            "sample_size": losses.num_masked,
+            "nsentences": sample["net_input"]["source"].shape[0],
+            "ntokens": losses.num_masked,
+        }
+        return loss, losses.num_masked, log
+
+    @classmethod
+    def reduce_metrics(cls, logging_outputs: List[Dict[str, Any]]) -> None:
+        """Log means over the hidden patches of all workers and accumulated batches."""
+        total = {key: sum(log[key] for log in logging_outputs) for key in logging_outputs[0]}
+        num_masked = total["sample_size"]
+        for key in ("loss", "frame_loss", "utterance_loss", "target_var", "prediction_var"):
+            metrics.log_scalar(key, total[key] / num_masked, num_masked, round=4)
+        metrics.log_scalar("mask_ratio", num_masked / total["num_patches"], num_masked, round=4)
+        metrics.log_scalar("ema_decay", total["ema_decay"] / num_masked, weight=0, round=6)
+
+    @staticmethod
+    def logging_outputs_can_be_summed() -> bool:
+        """All that is logged are sums."""
+        return True
+
+
+@torch.no_grad()
+def _spread(x: Tensor) -> Tensor:
+    """Standard deviation over the rows of (N, D), averaged over D: near 0 after a collapse."""
+    return (x.float().var(dim=0) + 1e-6).sqrt().mean()

@@ -1,0 +1,155 @@
+"""fairseq data sets: clips of a manifest as network input."""
+
+import logging
+from typing import Any, Dict, List, Optional, Tuple
+
+import numpy as np
+import torch
+from fairseq.data import FairseqDataset
+from torch import Tensor
+
+from eat.audio import AudioError, LogMel, read_audio
+from eat.nn.masking import MaskingConfig, check_masking, inverse_block_masks
+
+from .manifest import Manifest
+
+logger = logging.getLogger(__name__)
+
+
+class SpectrogramDataset(FairseqDataset):
+    """Clips of a manifest as normalised spectrograms of one length.
+
+    Args:
+        manifest: the clips.
+        log_mel: the front end; its `target_length` must be set.
+        min_samples: clips with fewer samples in the manifest are left out.
+        shuffle: draw a new order every epoch, from fairseq's seed; else keep the manifest's.
+
+    Raises:
+        ValueError: no clip is long enough.
+    """
+
+    # New batches are drawn every epoch, and loader workers learn the epoch when they start.
+    can_reuse_epoch_itr_across_epochs = False
+
+    def __init__(
+        self, manifest: Manifest, log_mel: LogMel, min_samples: int, shuffle: bool
+    ) -> None:
+        super().__init__()
+        self.manifest = manifest
+        self.log_mel = log_mel
+        self.shuffle = shuffle
+        self.epoch = 1
+        self.clips = np.flatnonzero(manifest.num_samples >= min_samples)
+        if len(self.clips) == 0:
+            raise ValueError(
+                f"{manifest.path}: found no clip of at least {min_samples} samples"
+                f" (task.min_samples) among {len(manifest)}"
+            )
+        logger.info(
+            "%s: %d clips, %d shorter than %d samples left out",
+            manifest.path, len(self.clips), len(manifest) - len(self.clips), min_samples,
+        )  # fmt: skip
+
+    def __getitem__(self, index: int) -> Dict[str, Any]:
+        """The `index`-th kept clip: its number in the manifest and `source` (1, T, F)."""
+        clip = int(self.clips[index])
+        return {"id": clip, "source": self._spectrogram(clip)}
+
+    def _spectrogram(self, clip: int) -> Tensor:
+        try:
+            waveform = read_audio(self.manifest.file(clip), num_samples=self.log_mel.max_samples)
+        except (AudioError, OSError) as error:
+            raise AudioError(f"{self.manifest.location(clip)}: {error}") from error
+        return self.log_mel(torch.from_numpy(waveform))[0]
+
+    def __len__(self) -> int:
+        return len(self.clips)
+
+    def size(self, index: int) -> int:
+        """Frames of a clip: all are padded or cropped to the same length."""
+        assert self.log_mel.target_length is not None
+        return self.log_mel.target_length
+
+    num_tokens = size
+
+    def set_epoch(self, epoch: int) -> None:
+        """Called by fairseq before each epoch."""
+        self.epoch = epoch
+
+    def ordered_indices(self) -> np.ndarray:
+        """Order of the clips in this epoch; fairseq seeds numpy with (seed + epoch) around it."""
+        return np.random.permutation(len(self)) if self.shuffle else np.arange(len(self))
+
+    def batch_by_size(
+        self,
+        indices: np.ndarray,
+        max_tokens: Optional[int] = None,
+        max_sentences: Optional[int] = None,
+        required_batch_size_multiple: int = 1,
+    ) -> List[np.ndarray]:
+        """Cut an order of clips into batches; clips have one length, so nothing is sorted."""
+        if max_sentences is None:
+            raise ValueError(
+                "dataset.batch_size: not set, expected a number of clips"
+                " (dataset.max_tokens has no meaning here)"
+            )
+        return np.split(indices, np.arange(max_sentences, len(indices), max_sentences))
+
+    def collater(self, samples: List[Dict[str, Any]]) -> Dict[str, Any]:
+        """Stack clips into `net_input = {source (B, 1, T, F)}`."""
+        if not samples:
+            return {}
+        return {
+            "id": torch.tensor([sample["id"] for sample in samples]),
+            "nsentences": len(samples),
+            "net_input": {"source": torch.stack([sample["source"] for sample in samples])},
+        }
+
+
+class PretrainingDataset(SpectrogramDataset):
+    """Spectrograms with the masks of their clones.
+
+    Args:
+        manifest, log_mel, min_samples, shuffle: see `SpectrogramDataset`.
+        masking: how patches are hidden.
+        seed: of the masks. A clip's masks depend on (seed, epoch, its number in the manifest)
+            and on nothing else.
+
+    Raises:
+        ValueError: the masks are impossible on the grid of `log_mel`.
+    """
+
+    def __init__(
+        self,
+        manifest: Manifest,
+        log_mel: LogMel,
+        min_samples: int,
+        shuffle: bool,
+        masking: MaskingConfig,
+        seed: int,
+    ) -> None:
+        super().__init__(manifest, log_mel, min_samples, shuffle)
+        self.masking = masking
+        self.seed = seed
+        check_masking(masking, self.grid)
+
+    @property
+    def grid(self) -> Tuple[int, int]:
+        """(H, W), patches along time and frequency."""
+        patch_size = self.log_mel.patch_size
+        return self.size(0) // patch_size, self.log_mel.num_mel_bins // patch_size
+
+    def __getitem__(self, index: int) -> Dict[str, Any]:
+        """The `index`-th kept clip with `mask` (K, L) bool, True = hidden."""
+        sample = super().__getitem__(index)
+        generator = np.random.default_rng((self.seed, self.epoch, sample["id"]))
+        masks = inverse_block_masks(self.masking, self.grid, generator)
+        return {**sample, "mask": torch.from_numpy(masks)}
+
+    def collater(self, samples: List[Dict[str, Any]]) -> Dict[str, Any]:
+        """Stack clips into `net_input = {source (B, 1, T, F), mask (B, K, L)}`."""
+        batch = super().collater(samples)
+        if batch:
+            batch["net_input"]["mask"] = torch.stack([sample["mask"] for sample in samples])
+        return batch

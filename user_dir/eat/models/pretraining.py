@@ -1,0 +1,172 @@
+"""The pre-training model `eat`: student, decoder and teacher. It returns no loss."""
+
+import logging
+from dataclasses import dataclass, field, fields, is_dataclass
+from typing import Any, Dict, Optional, Type, TypeVar
+
+from fairseq.dataclass import FairseqDataclass
+from fairseq.models import BaseFairseqModel, register_model
+from torch import Tensor
+
+from eat.checkpoint import Checkpoint, CheckpointError, load_checkpoint, load_weights
+from eat.nn import (
+    Decoder,
+    DecoderConfig,
+    Encoder,
+    EncoderConfig,
+    MaskingConfig,
+    Teacher,
+    TeacherConfig,
+)
+from eat.nn.masking import visible_ids
+
+logger = logging.getLogger(__name__)
+
+Config = TypeVar("Config")
+
+
+@dataclass
+class PretrainingModelConfig(
+    EncoderConfig, MaskingConfig, DecoderConfig, TeacherConfig, FairseqDataclass
+):
+    """Every knob of the model; the task takes the masking ones from here."""
+
+    init_from: Optional[str] = field(
+        default=None,
+        metadata={
+            "help": "checkpoint to start from (ours, released .pt, Hugging Face); its decoder and"
+            " teacher are used where it has them"
+        },
+    )
+
+
+@register_model("eat", dataclass=PretrainingModelConfig)
+class PretrainingModel(BaseFairseqModel):
+    """EAT: a student that sees few patches of each clone predicts what a teacher sees."""
+
+    def __init__(self, cfg: PretrainingModelConfig) -> None:
+        super().__init__()
+        self.encoder = Encoder(_part(EncoderConfig, cfg))
+        self.decoder = Decoder(_part(DecoderConfig, cfg), cfg.embed_dim)
+        self.teacher = Teacher(_part(TeacherConfig, cfg), self.encoder)
+        self.num_updates = 0
+
+    @classmethod
+    def build_model(cls, cfg: PretrainingModelConfig, task: Any = None) -> "PretrainingModel":
+        """Build the model, from `cfg.init_from` if that is set."""
+        model = cls(cfg)
+        if cfg.init_from:
+            model.init_from(load_checkpoint(cfg.init_from))
+        return model
+
+    def forward(self, source: Tensor, mask: Tensor) -> Dict[str, Tensor]:
+        """Predict the teacher's targets from masked clones of each clip.
+
+        Args:
+            source: (B, 1, T, F) normalised log-mel.
+            mask: (B, K, L) bool, True = hidden; equally many hidden patches in every row.
+
+        Returns:
+            `frame_predictions` and `frame_targets`, both (M, D), at the hidden patches in the
+            order of `mask`; `utterance_predictions` and `utterance_targets`, both (B*K, D);
+            `mask` as given. Targets are float32.
+
+        Raises:
+            ValueError: the shapes of `source` and `mask` do not fit.
+        """
+        self.encoder.check_source(source)
+        grid = self.encoder.grid(source.shape[2])
+        _check_mask(mask, source.shape[0], grid[0] * grid[1])
+        targets = self.teacher(source)  # (B, L, D)
+
+        num_clones, embed_dim = mask.shape[1], targets.shape[2]
+        clone_mask = mask.flatten(0, 1)  # (B*K, L)
+        ids = visible_ids(clone_mask)  # (B*K, V)
+        visible = self._gather_visible(self.encoder.embed(source), ids, num_clones)
+        for x, _ in self.encoder.run_blocks(visible):
+            pass
+        return {
+            "frame_predictions": self.decoder(x[:, 1:], ids, clone_mask, grid),
+            "frame_targets": targets.unsqueeze(1).expand(-1, num_clones, -1, embed_dim)[mask],
+            "utterance_predictions": x[:, 0],
+            # Over all patches, hidden and visible, and not normalised again.
+            "utterance_targets": targets.mean(dim=1).repeat_interleave(num_clones, dim=0),
+            "mask": mask,
+        }
+
+    @staticmethod
+    def _gather_visible(patches: Tensor, ids: Tensor, num_clones: int) -> Tensor:
+        """(B, L, D) patches and (B*K, V) ids -> (B*K, V, D), without K copies of the patches."""
+        batch_size, _, embed_dim = patches.shape
+        flat_ids = ids.reshape(batch_size, -1, 1).expand(-1, -1, embed_dim)  # (B, K*V, D)
+        return patches.gather(1, flat_ids).view(batch_size * num_clones, -1, embed_dim)
+
+    def step_teacher(self, num_updates: int) -> None:
+        """Move the teacher after the optimizer's `num_updates`-th step."""
+        self.num_updates = num_updates
+        self.teacher.step(self.encoder, num_updates)
+
+    def set_num_updates(self, num_updates: int) -> None:
+        """Called by fairseq before each update and on resuming; see `step_teacher`."""
+        super().set_num_updates(num_updates)
+        self.num_updates = num_updates
+
+    def init_from(self, checkpoint: Checkpoint) -> None:
+        """Start from a checkpoint's weights; what it lacks keeps its initialisation.
+
+        Raises:
+            CheckpointError: the sizes differ.
+        """
+        load_weights(self.encoder, checkpoint.encoder, checkpoint.path)
+        if checkpoint.decoder is None:
+            logger.warning("%s has no decoder: it starts from scratch", checkpoint.path)
+        else:
+            load_weights(self.decoder, checkpoint.decoder, checkpoint.path)
+        if checkpoint.teacher is None:
+            logger.warning("%s has no teacher: it starts as the student", checkpoint.path)
+            self.teacher.copy_from(self.encoder)
+        else:
+            load_weights(self.teacher.encoder, checkpoint.teacher, checkpoint.path)
+
+
+def load_pretraining_model(path: str, **overrides: Any) -> PretrainingModel:
+    """Load student, decoder and teacher of a pre-training checkpoint, ours or released.
+
+    Args:
+        path: the checkpoint; a released one keeps its teacher under `_ema`.
+        **overrides: model settings that replace the checkpoint's, e.g. `mask_noise_std=0.0`.
+
+    Returns:
+        The model in training mode.
+
+    Raises:
+        CheckpointError: the file is no complete pre-training checkpoint.
+        ValueError: an override is not a setting of the model.
+    """
+    checkpoint = load_checkpoint(path)
+    if checkpoint.decoder is None or checkpoint.teacher is None:
+        raise CheckpointError(
+            f"{path}: found a {checkpoint.kind} checkpoint without decoder or teacher,"
+            " expected a pre-training checkpoint"
+        )
+    settings = {**checkpoint.settings(), **overrides}
+    known = {f.name for f in fields(PretrainingModelConfig)}
+    unknown = sorted(set(settings) - known)
+    if unknown:
+        raise ValueError(f"found unknown model settings {unknown}, expected among {sorted(known)}")
+    model = PretrainingModel(PretrainingModelConfig(**settings))
+    model.init_from(checkpoint)
+    return model
+
+
+def _part(config_class: Type[Config], cfg: Any) -> Config:
+    """The plain dataclass of one component out of the whole model's configuration."""
+    assert is_dataclass(config_class)
+    return config_class(**{f.name: getattr(cfg, f.name) for f in fields(config_class)})
+
+
+def _check_mask(mask: Tensor, batch_size: int, num_patches: int) -> None:
+    if mask.ndim != 3 or mask.shape[0] != batch_size or mask.shape[2] != num_patches:
+        raise ValueError(
+            f"mask: found shape {tuple(mask.shape)}, expected ({batch_size}, K, {num_patches})"
+        )

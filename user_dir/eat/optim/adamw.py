@@ -1,0 +1,95 @@
+"""The optimizer `eat_adamw`: one torch AdamW with learning-rate scales and decay per group."""
+
+from collections import defaultdict
+from dataclasses import dataclass, field
+from typing import Any, Dict, Iterable, List, Optional, Tuple
+
+import torch
+from fairseq.dataclass import FairseqDataclass
+from fairseq.optim import FairseqOptimizer, register_optimizer
+from omegaconf import II
+from torch import nn
+
+
+@dataclass
+class AdamWConfig(FairseqDataclass):
+    """AdamW; the defaults are the pre-training recipe's."""
+
+    adam_betas: List[float] = field(
+        default_factory=lambda: [0.9, 0.95], metadata={"help": "beta1 and beta2 (paper: 0.9, 0.95)"}
+    )
+    adam_eps: float = field(default=1e-8, metadata={"help": "epsilon (released code: 1e-8)"})
+    weight_decay: float = field(
+        default=0.05, metadata={"help": "decoupled weight decay (paper: 0.05)"}
+    )
+    decay_1d: bool = field(
+        default=True,
+        metadata={
+            "help": "also decay biases and LayerNorm weights, as the released code does in effect"
+        },
+    )
+    lr: List[float] = II("optimization.lr")
+
+
+def set_lr_scale(parameter: nn.Parameter, scale: float) -> None:
+    """Train a parameter at `scale` times the learning rate.
+
+    `param_group` is the one attribute that every fairseq copies to the float32 masters.
+    """
+    parameter.param_group = scale
+
+
+@register_optimizer("eat_adamw", dataclass=AdamWConfig)
+class EatAdamW(FairseqOptimizer):
+    """torch's AdamW, fused on CUDA and over lists of tensors elsewhere."""
+
+    def __init__(self, cfg: AdamWConfig, params: Iterable[nn.Parameter]) -> None:
+        super().__init__(cfg)
+        params = list(params)
+        self._implementation = {
+            "fused": all(p.is_cuda for p in params),
+            "foreach": not all(p.is_cuda for p in params),
+        }
+        self._base_lr = float(cfg.lr[0])
+        self._optimizer = torch.optim.AdamW(
+            _groups(cfg, params),
+            lr=self._base_lr,
+            betas=(cfg.adam_betas[0], cfg.adam_betas[1]),
+            eps=cfg.adam_eps,
+            **self._implementation,
+        )
+
+    @property
+    def optimizer_config(self) -> Dict[str, Any]:
+        """What may differ from the checkpoint on resuming; read by fairseq."""
+        return dict(self._implementation)
+
+    def get_lr(self) -> float:
+        """The learning rate before the groups' scales."""
+        return self._base_lr
+
+    def set_lr(self, lr: float) -> None:
+        """Set the learning rate of every group to its scale times `lr`."""
+        self._base_lr = lr
+        for group in self.param_groups:
+            group["lr"] = lr * group["lr_scale"]
+
+    def load_state_dict(
+        self, state_dict: Dict[str, Any], optimizer_overrides: Optional[Dict[str, Any]] = None
+    ) -> None:
+        """Resume; how the step is computed depends on this device, not on the checkpoint's."""
+        super().load_state_dict(state_dict, optimizer_overrides)
+        for group in self.param_groups:
+            group.update(self._implementation)
+
+
+def _groups(cfg: AdamWConfig, params: Iterable[nn.Parameter]) -> List[Dict[str, Any]]:
+    """Parameters that share learning-rate scale and weight decay, in order of appearance."""
+    members: Dict[Tuple[float, float], List[nn.Parameter]] = defaultdict(list)
+    for parameter in params:
+        decay = cfg.weight_decay if cfg.decay_1d or parameter.ndim > 1 else 0.0
+        members[getattr(parameter, "param_group", 1.0), decay].append(parameter)
+    return [
+        {"params": group, "lr_scale": scale, "weight_decay": decay}
+        for (scale, decay), group in members.items()
+    ]
