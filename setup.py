@@ -1,0 +1,98 @@
+"""Packaging of EAT: the package `eat`, the hydra configs and the fairseq door.
+
+Sources live in `user_dir/eat` (a src layout). Two things that users of an installed wheel need lie
+outside the package, where fairseq and the README want them: `config/` and `user_dir/__init__.py`.
+They are copied to `eat/share/` in the build tree only, never in the sources; `eat.paths` finds
+them in either place.
+"""
+
+import re
+from pathlib import Path
+
+from setuptools import find_packages, setup
+from setuptools.command.build_py import build_py
+
+ROOT = Path(__file__).resolve().parent
+
+# The only fairseq with wheels for Python >= 3.11, and where these wheels run. PEP 508 has no
+# "not", so the complement is spelled out.
+VE_FAIRSEQ_RUNS = (
+    "sys_platform == 'linux' and platform_machine == 'x86_64'"
+    " and platform_python_implementation == 'CPython'"
+    " and python_version >= '3.11' and python_version < '3.13'"
+)
+VE_FAIRSEQ_DOES_NOT_RUN = (
+    "sys_platform != 'linux' or platform_machine != 'x86_64'"
+    " or platform_python_implementation != 'CPython'"
+    " or python_version < '3.11' or python_version >= '3.13'"
+)
+
+
+def read_version() -> str:
+    """`eat.__version__`, read as text: importing `eat` would need torch at build time."""
+    text = (ROOT / "user_dir" / "eat" / "__init__.py").read_text(encoding="utf-8")
+    return re.search(r'^__version__ = "(.+)"$', text, re.MULTILINE)[1]
+
+
+def shared_files():
+    """Pairs (file in the repository, its path inside the installed package)."""
+    for config in sorted((ROOT / "config").rglob("*.yaml")):
+        yield config, Path("share", config.relative_to(ROOT))
+    yield ROOT / "user_dir" / "__init__.py", Path("share", "user_dir", "__init__.py")
+
+
+class BuildWithSharedFiles(build_py):
+    """Also copy the configs and the fairseq door, except for an editable install."""
+
+    def run(self):
+        super().run()
+        if self.editable_mode:  # the checkout itself is what gets imported, nothing is copied
+            return
+        for source, target in shared_files():
+            destination = Path(self.build_lib, "eat", target)
+            self.mkpath(str(destination.parent))
+            self.copy_file(str(source), str(destination))
+
+
+setup(
+    name="eat-fairseq",
+    version=read_version(),
+    description="Efficient Audio Transformer (EAT): pre-training with fairseq, features without it",
+    author="EAT-fairseq contributors",
+    license="MIT",
+    license_files=["LICENSE"],
+    # Not find_packages("."): user_dir/ has an __init__.py for fairseq but is no package of ours.
+    package_dir={"": "user_dir"},
+    packages=find_packages(where="user_dir"),
+    cmdclass={"build_py": BuildWithSharedFiles},
+    zip_safe=False,
+    python_requires=">=3.10",
+    install_requires=[
+        "torch>=2.1",
+        "numpy>=1.22",
+        "soundfile>=0.12",
+        "soxr>=0.3.3",
+        "tqdm>=4.60",
+        "safetensors>=0.4",
+        "matplotlib>=3.5",
+    ],
+    extras_require={
+        "train": [
+            f"ve-fairseq==0.12.3; {VE_FAIRSEQ_RUNS}",
+            f"fairseq; {VE_FAIRSEQ_DOES_NOT_RUN}",
+            "scikit-learn>=1.1",
+            "tensorboard>=2.10",
+        ],
+        "dev": ["pytest>=7", "ruff", "hypothesis>=6", "build>=1"],
+    },
+    entry_points={"console_scripts": ["eat=eat.commands.main:main"]},
+    classifiers=[
+        "Intended Audience :: Science/Research",
+        "Operating System :: POSIX :: Linux",
+        "Programming Language :: Python :: 3.10",
+        "Programming Language :: Python :: 3.11",
+        "Programming Language :: Python :: 3.12",
+        "Topic :: Multimedia :: Sound/Audio :: Analysis",
+        "Topic :: Scientific/Engineering :: Artificial Intelligence",
+    ],
+)
