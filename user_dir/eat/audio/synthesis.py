@@ -286,7 +286,7 @@ def _repeat(
 ) -> np.ndarray:
     """The sound (N,) once per onset (in seconds), cut off at the end of the event."""
     result = np.zeros_like(time)
-    for start, gain in zip(np.searchsorted(time, onsets), gains):
+    for start, gain in zip(np.searchsorted(time, onsets), gains, strict=True):
         result[start:] += gain * sound[: len(time) - start]
     return result
 

@@ -1,0 +1,41 @@
+"""Saving: both formats, whole files only, the same bytes for the same figure."""
+
+import pytest
+from matplotlib.figure import Figure
+
+from eat.figures import save_figure
+
+
+def make_figure():
+    figure = Figure()
+    figure.subplots().plot([1, 2], [3, 4])
+    return figure
+
+
+@pytest.mark.parametrize("name", ["curves", "curves.png", "curves.svg"])
+def test_png_and_svg_are_written_under_one_name(tmp_path, name):
+    png, svg = save_figure(make_figure(), tmp_path / "new" / name)
+    assert [png.name, svg.name] == ["curves.png", "curves.svg"]
+    assert png.read_bytes().startswith(b"\x89PNG") and b"<svg" in svg.read_bytes()
+    assert sorted(png.parent.iterdir()) == [png, svg]
+
+
+def test_a_dot_in_the_name_is_not_an_ending(tmp_path):
+    png, svg = save_figure(make_figure(), tmp_path / "run 0.1")
+    assert [png.name, svg.name] == ["run 0.1.png", "run 0.1.svg"]
+
+
+def test_the_same_figure_gives_the_same_bytes(tmp_path):
+    first = [path.read_bytes() for path in save_figure(make_figure(), tmp_path / "a")]
+    second = [path.read_bytes() for path in save_figure(make_figure(), tmp_path / "b")]
+    assert first == second
+
+
+def test_saving_again_replaces_and_a_failure_leaves_what_was_there(tmp_path):
+    png, _ = save_figure(make_figure(), tmp_path / "a")
+    before = png.read_bytes()
+    broken = make_figure()
+    broken.suptitle("$\\no such command$")
+    with pytest.raises(ValueError, match="no such"):
+        save_figure(broken, tmp_path / "a")
+    assert png.read_bytes() == before
