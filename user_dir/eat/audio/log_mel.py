@@ -7,7 +7,7 @@ plain torch: frames are a strided view, and one real FFT and one matrix product 
 
 import math
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cache
 from typing import Optional
 
 import torch
@@ -131,12 +131,12 @@ def _as_batch(waveform: Tensor) -> Tensor:
     return waveform.float().reshape(-1, waveform.shape[-1])
 
 
-@lru_cache(maxsize=None)
+@cache
 def _window(device: torch.device) -> Tensor:
     return torch.hann_window(WINDOW_SAMPLES, periodic=False).to(device)
 
 
-@lru_cache(maxsize=None)
+@cache
 def _mel_weights(num_mel_bins: int, device: torch.device) -> Tensor:
     """(257, F) triangular filters, equally spaced on Kaldi's mel scale."""
     low, high = _mel(LOW_HZ), _mel(HIGH_HZ)

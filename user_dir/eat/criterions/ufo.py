@@ -94,8 +94,7 @@ class UfoCriterion(FairseqCriterion):
             "utterance_loss": utterance_sum.detach(),
             "target_var": _spread(output["frame_targets"]) * losses.num_masked,
             "prediction_var": _spread(output["frame_predictions"]) * losses.num_masked,
-            "ema_decay": ema_decay(model.teacher.config, model.num_updates + 1)
-            * losses.num_masked,
+            "ema_decay": ema_decay(model.teacher.config, model.num_updates + 1) * losses.num_masked,
             "num_patches": output["mask"].numel(),
             "sample_size": losses.num_masked,
             "nsentences": sample["net_input"]["source"].shape[0],

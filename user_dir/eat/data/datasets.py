@@ -43,12 +43,12 @@ class SpectrogramDataset(FairseqDataset):
         self.clips = np.flatnonzero(manifest.num_samples >= min_samples)
         if len(self.clips) == 0:
             raise ValueError(
-                f"{manifest.path}: found no clip of at least {min_samples} samples"
+                f"{manifest.file}: found no clip of at least {min_samples} samples"
                 f" (task.min_samples) among {len(manifest)}"
             )
         logger.info(
             "%s: %d clips, %d shorter than %d samples left out",
-            manifest.path, len(self.clips), len(manifest) - len(self.clips), min_samples,
+            manifest.file, len(self.clips), len(manifest) - len(self.clips), min_samples,
         )  # fmt: skip
 
     def __getitem__(self, index: int) -> Dict[str, Any]:
@@ -58,7 +58,7 @@ class SpectrogramDataset(FairseqDataset):
 
     def _spectrogram(self, clip: int) -> Tensor:
         try:
-            waveform = read_audio(self.manifest.file(clip), num_samples=self.log_mel.max_samples)
+            waveform = read_audio(self.manifest.path(clip), num_samples=self.log_mel.max_samples)
         except (AudioError, OSError) as error:
             raise AudioError(f"{self.manifest.location(clip)}: {error}") from error
         return self.log_mel(torch.from_numpy(waveform))[0]

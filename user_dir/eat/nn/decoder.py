@@ -15,9 +15,7 @@ _NORM_EPS = 1e-5
 class DecoderConfig:
     """Size of the CNN decoder; the defaults are EAT-base. Its width is the encoder's."""
 
-    decoder_depth: int = field(
-        default=6, metadata={"help": "convolution layers (base 6, large 3)"}
-    )
+    decoder_depth: int = field(default=6, metadata={"help": "convolution layers (base 6, large 3)"})
     decoder_kernel_size: int = field(
         default=3, metadata={"help": "side of the kernels, odd, in patches (base 3, large 5)"}
     )

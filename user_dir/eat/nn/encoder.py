@@ -53,9 +53,7 @@ class Encoder(nn.Module):
         _check_sizes(config)
         self.config = config
         self.patch_embed = PatchEmbed(config.patch_size, config.embed_dim)
-        positions = sincos_positions(
-            config.num_position_rows, config.num_columns, config.embed_dim
-        )
+        positions = sincos_positions(config.num_position_rows, config.num_columns, config.embed_dim)
         self.register_buffer("positions", positions)  # (768 * W, D), never trained
         self.cls_token = nn.Parameter(torch.randn(1, 1, config.embed_dim))
         self.pre_norm = nn.LayerNorm(config.embed_dim, eps=config.norm_eps)

@@ -91,21 +91,19 @@ class Teacher(nn.Module):
             torch._foreach_copy_(list(self.encoder.parameters()), list(self._masters.values()))
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> "Teacher":
-        """Keep float32 values aside when the model is cast, and move them along with it."""
+        """Keep the float32 values when the model is cast or moved."""
         masters = self._masters or {
             name: p.detach().clone() for name, p in self.encoder.named_parameters()
         }
         super()._apply(fn, recurse)
         parameter = next(self.encoder.parameters())
+        self._masters = {name: m.to(parameter.device) for name, m in masters.items()}
+        self._sync_from_masters()
         if parameter.dtype == torch.float32:
             self._masters = None
-        else:
-            self._masters = {name: m.to(parameter.device) for name, m in masters.items()}
         return self
 
-    def _load_from_state_dict(
-        self, state_dict: Mapping[str, Any], prefix: str, *args: Any
-    ) -> None:
+    def _load_from_state_dict(self, state_dict: Mapping[str, Any], prefix: str, *args: Any) -> None:
         super()._load_from_state_dict(state_dict, prefix, *args)
         for name, master in (self._masters or {}).items():
             value = state_dict.get(f"{prefix}encoder.{name}")

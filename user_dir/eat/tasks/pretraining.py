@@ -8,7 +8,7 @@ import torch
 from fairseq.dataclass import FairseqDataclass
 from fairseq.optim import FairseqOptimizer
 from fairseq.tasks import FairseqTask, register_task
-from omegaconf import II, MISSING
+from omegaconf import II, MISSING, OmegaConf
 from torch import nn
 
 from eat.audio import LogMel
@@ -37,7 +37,9 @@ class PretrainingTaskConfig(FairseqDataclass):
     )
     min_samples: int = field(
         default=10_000,
-        metadata={"help": "clips with fewer samples in the manifest are left out (released: 10000)"},
+        metadata={
+            "help": "clips with fewer samples in the manifest are left out (released: 10000)"
+        },
     )
     # Links: each of these is set once, in the model's or the common section.
     num_clones: int = II("model.num_clones")
@@ -60,7 +62,7 @@ class PretrainingTask(FairseqTask):
     @classmethod
     def setup_task(cls, cfg: PretrainingTaskConfig, **kwargs: Any) -> "PretrainingTask":
         """Check what can be checked before anything is loaded."""
-        if not cfg.data or cfg.data == "???":
+        if OmegaConf.is_missing(cfg, "data"):
             raise ValueError(
                 "task.data: not set, expected the folder of the manifests,"
                 " e.g. task.data=manifests/mine"
@@ -83,9 +85,7 @@ class PretrainingTask(FairseqTask):
         cfg = self.cfg
         self.datasets[split] = PretrainingDataset(
             manifest=Manifest(Path(cfg.data) / f"{split}.tsv"),
-            log_mel=LogMel(
-                cfg.mean, cfg.std, cfg.target_length, cfg.num_mel_bins, cfg.patch_size
-            ),
+            log_mel=LogMel(cfg.mean, cfg.std, cfg.target_length, cfg.num_mel_bins, cfg.patch_size),
             min_samples=cfg.min_samples,
             shuffle=split.startswith("train"),
             masking=MaskingConfig(
@@ -107,6 +107,10 @@ class PretrainingTask(FairseqTask):
         """
         super().optimizer_step(optimizer, model, update_num)
         model.step_teacher(update_num + 1)
+
+    def has_sharded_data(self, split: str) -> bool:
+        """`data` is one folder, also if there is a colon in its name."""
+        return False
 
     def max_positions(self) -> None:
         """No clip is too long: all are cropped."""

@@ -1,0 +1,136 @@
+import numpy as np
+import pytest
+import torch
+
+import eat
+from eat.audio import mel_filter_bank, num_frames
+from eat.audio.log_mel import num_samples_for
+
+CONSTANTS = {"as": (-4.268, 4.569, 1024), "esc": (-6.627, 5.359, 512), "spc": (-6.846, 5.565, 128)}
+
+
+def assert_same_filter_bank(found, recorded, scale=1.0):
+    """Equal within 1e-5 on average; what is larger is rounding of the FFT.
+
+    A float32 FFT leaves an error of about 1e-7 of the frame's peak amplitude in every bin. Cells
+    far below the peak amplify it: the recorded values themselves are up to 1e-3 from a
+    float64 evaluation, and another FFT library errs elsewhere by as much.
+    """
+    error = (found - recorded).abs() * scale
+    assert error.mean() < 1e-5
+    assert error.quantile(0.85) < 1e-5
+    assert error.max() < 3e-3
+
+
+@pytest.mark.parametrize("length", ["10s", "1s"])
+def test_filter_bank_equals_the_recorded_one(golden, length):
+    found = mel_filter_bank(golden(f"wave_{length}"))[0]
+    recorded = golden(f"fbank_{length}_raw")
+    assert found.shape == recorded.shape
+    assert_same_filter_bank(found, recorded)
+    peak = recorded.exp().amax(dim=1, keepdim=True)
+    assert ((found.exp() - recorded.exp()).abs() / peak).max() < 2e-5
+
+
+@pytest.mark.parametrize("length", ["10s", "1s"])
+@pytest.mark.parametrize("data_set", sorted(CONSTANTS))
+def test_network_input_equals_the_recorded_one(golden, length, data_set):
+    mean, std, target_length = CONSTANTS[data_set]
+    found = eat.LogMel(mean, std, target_length)(golden(f"wave_{length}"))
+    recorded = golden(f"fbank_{length}_{data_set}")
+    assert found.shape == (1, 1, target_length, 128)
+    assert_same_filter_bank(found[0, 0], recorded, scale=2 * std)
+
+
+def test_filter_bank_is_as_precise_as_float32_allows(golden):
+    """Against the same definition in float64: most cells agree to 1e-5."""
+    wave = golden("wave_10s")
+    frames = wave.double().sub(wave.double().mean()).unfold(0, 400, 160)
+    frames = frames - frames.mean(1, keepdim=True)
+    previous = torch.cat([frames[:, :1], frames[:, :-1]], 1)
+    window = 0.5 - 0.5 * torch.cos(2 * torch.pi * torch.arange(400, dtype=torch.float64) / 399)
+    power = torch.fft.rfft((frames - 0.97 * previous) * window, n=512).abs() ** 2
+    edges = torch.linspace(_mel(20.0), _mel(8000.0), 130, dtype=torch.float64)
+    mel = _mel(torch.arange(257, dtype=torch.float64) * 31.25)
+    rising = (mel - edges[:-2, None]) / (edges[1:-1] - edges[:-2])[:, None]
+    falling = (edges[2:, None] - mel) / (edges[2:] - edges[1:-1])[:, None]
+    weights = torch.minimum(rising, falling).clamp_min(0)
+    weights[:, 256] = 0
+    exact = (power @ weights.T).clamp_min(torch.finfo(torch.float32).eps).log()
+    error = (mel_filter_bank(wave)[0] - exact).abs()
+    assert error.median() < 1e-5
+    assert error.max() < 1e-2
+
+
+def _mel(hz):
+    return 1127.0 * torch.log(1.0 + torch.as_tensor(hz, dtype=torch.float64) / 700.0)
+
+
+@pytest.mark.parametrize("seconds, frames", [(10, 998), (5, 498), (1, 98)])
+def test_num_frames(seconds, frames):
+    assert num_frames(seconds * 16_000) == frames
+    assert num_frames(num_samples_for(frames)) == frames
+    assert num_frames(num_samples_for(frames) - 1) == frames - 1
+    assert mel_filter_bank(torch.zeros(seconds * 16_000)).shape == (1, frames, 128)
+
+
+def test_silence_is_the_log_floor():
+    floor = np.log(np.float32(1.1920929e-07))
+    assert torch.all((mel_filter_bank(torch.zeros(16_000)) - floor).abs() < 1e-4)
+
+
+def test_padding_is_zero_before_normalisation():
+    log_mel = eat.LogMel(mean=-4.268, std=4.569, target_length=128)(torch.randn(16_000))
+    assert torch.allclose(log_mel[0, 0, 98:], torch.tensor(4.268 / (2 * 4.569)))
+
+
+def test_longer_clips_are_cut_at_the_end():
+    wave = torch.randn(3 * 16_000)
+    long = eat.LogMel(target_length=256)(wave)
+    short = eat.LogMel(target_length=128)(wave)
+    assert torch.equal(long[:, :, :128], short)
+
+
+@pytest.mark.parametrize("num_samples, frames", [(16_000, 112), (160_000, 1008), (100, 16)])
+def test_without_target_length_the_length_is_rounded_up(num_samples, frames):
+    assert eat.LogMel(target_length=None)(torch.randn(num_samples)).shape == (1, 1, frames, 128)
+
+
+def test_a_batch_equals_its_clips_alone():
+    waves = torch.randn(3, 16_000, generator=torch.Generator().manual_seed(0))
+    log_mel = eat.LogMel(target_length=128)
+    batch = log_mel(waves)
+    assert batch.shape == (3, 1, 128, 128)
+    for index in range(3):
+        assert torch.allclose(batch[index], log_mel(waves[index])[0], atol=1e-5)
+
+
+def test_max_samples_is_all_that_matters():
+    log_mel = eat.LogMel(target_length=128)
+    wave = torch.randn(30_000)
+    frames = mel_filter_bank(wave)[:, :128]
+    assert torch.allclose(mel_filter_bank(wave[: log_mel.max_samples]), frames, atol=1e-2)
+    assert mel_filter_bank(wave[: log_mel.max_samples - 1]).shape[1] == 127
+
+
+@pytest.mark.parametrize(
+    "arguments, message",
+    [
+        ({"target_length": 1000}, r"target_length: found 1000, .*multiple.*16 \(nearest: 992\)"),
+        ({"target_length": 0}, "target_length: found 0"),
+        ({"std": 0.0}, "std: found 0.0, expected a number above 0"),
+    ],
+)
+def test_impossible_settings(arguments, message):
+    with pytest.raises(ValueError, match=message):
+        eat.LogMel(**arguments)
+
+
+def test_integer_samples_are_refused():
+    with pytest.raises(ValueError, match=r"found torch.int16, expected float32 samples"):
+        mel_filter_bank(torch.zeros(16_000, dtype=torch.int16))
+
+
+def test_wrong_shape_is_refused():
+    with pytest.raises(ValueError, match=r"found shape \(1, 2, 400\), expected \(S,\) or \(B, S\)"):
+        mel_filter_bank(torch.zeros(1, 2, 400))

@@ -1,0 +1,151 @@
+import os
+import pickle
+
+import pytest
+import torch
+
+import eat
+from eat.checkpoint import CheckpointError, load_checkpoint
+from eat.nn import DecoderConfig, EncoderConfig, MaskingConfig, TeacherConfig
+
+
+@pytest.fixture
+def released(official_pretrain):
+    """The released checkpoint as a dict to be damaged."""
+    return torch.load(official_pretrain, weights_only=True)
+
+
+@pytest.fixture
+def saved(tmp_path):
+    def save(state):
+        torch.save(state, tmp_path / "checkpoint.pt")
+        return tmp_path / "checkpoint.pt"
+
+    return save
+
+
+def test_settings_of_the_released_checkpoint(official_pretrain):
+    checkpoint = load_checkpoint(official_pretrain)
+    assert checkpoint.encoder_config == EncoderConfig(embed_dim=48, depth=3, num_heads=4)
+    assert checkpoint.decoder_config == DecoderConfig(decoder_depth=2, decoder_groups=4)
+    assert checkpoint.teacher_config == TeacherConfig(average_top_k_layers=3)
+    assert checkpoint.masking_config == MaskingConfig(num_clones=4, mask_block_size=3)
+    assert checkpoint.kind == "pre-training"
+
+
+def test_the_encoder_is_in_evaluation_mode_and_float32(official_pretrain):
+    encoder = eat.load_encoder(official_pretrain)
+    assert not encoder.training
+    assert {p.dtype for p in encoder.parameters()} == {torch.float32}
+    assert (
+        eat.load_encoder(official_pretrain, dtype=torch.bfloat16).cls_token.dtype == torch.bfloat16
+    )
+
+
+def test_student_and_teacher_are_different(official_pretrain, released):
+    teacher = eat.load_encoder(official_pretrain, weights="teacher")
+    student = eat.load_encoder(official_pretrain)
+    key = "blocks.1.mlp.fc1.weight"
+    assert torch.equal(teacher.get_parameter(key), released["model"]["_ema"][key])
+    assert torch.equal(student.get_parameter(key), released["model"][key])
+    assert not torch.equal(teacher.get_parameter(key), student.get_parameter(key))
+
+
+def test_old_position_tables_of_64_rows(released, saved, golden):
+    key = "modality_encoders.IMAGE.fixed_positional_encoder.positions"
+    for model in (released["model"], released["model"]["_ema"]):
+        model[key] = model[key][:, :512]
+    encoder = eat.load_encoder(saved(released))
+    assert encoder.config.num_position_rows == 64
+    with torch.no_grad():
+        assert torch.allclose(encoder(golden("source")), golden("features_128"), atol=1e-5)
+
+
+def test_class_defaults_fill_in_what_the_configuration_leaves_out(released, saved):
+    for key in ("mlp_ratio", "norm_eps", "ema_decay"):
+        del released["cfg"]["model"][key]
+    config = load_checkpoint(saved(released)).encoder_config
+    assert (config.mlp_ratio, config.norm_eps) == (4.0, 1e-6)
+
+
+def test_missing_keys_are_listed(released, saved):
+    del released["model"]["blocks.1.norm1.weight"]
+    del released["model"]["modality_encoders.IMAGE.extra_tokens"]
+    with pytest.raises(
+        CheckpointError, match=r"does not match: 2 missing: blocks.1.norm1.weight, cls_token$"
+    ):
+        eat.load_encoder(saved(released))
+
+
+def test_unexpected_keys_are_listed(released, saved):
+    released["model"]["blocks.7.norm1.weight"] = torch.zeros(48)
+    with pytest.raises(CheckpointError, match="1 unexpected: blocks.7.norm1.weight"):
+        eat.load_encoder(saved(released))
+    released["model"]["something.else"] = torch.zeros(1)
+    with pytest.raises(CheckpointError, match="unexpected keys: something.else"):
+        eat.load_encoder(saved(released))
+
+
+def test_other_shapes_are_listed(released, saved):
+    released["model"]["blocks.0.attn.qkv.bias"] = torch.zeros(7)
+    with pytest.raises(
+        CheckpointError, match=r"blocks.0.attn.qkv.bias \(found \(7,\), expected \(144,\)\)"
+    ):
+        eat.load_encoder(saved(released))
+
+
+def test_a_network_that_is_not_eat_is_refused(released, saved):
+    released["cfg"]["model"]["layer_norm_first"] = True
+    with pytest.raises(CheckpointError, match="layer_norm_first=True, expected False"):
+        eat.load_encoder(saved(released))
+
+
+def test_no_teacher(released, saved, official_finetune):
+    del released["model"]["_ema"]
+    with pytest.raises(CheckpointError, match="found no teacher in this pre-training checkpoint"):
+        eat.load_encoder(saved(released), weights="teacher")
+    with pytest.raises(CheckpointError, match="found no teacher in this fine-tuned checkpoint"):
+        eat.load_encoder(official_finetune, weights="teacher")
+
+
+def test_unknown_weights(official_pretrain):
+    with pytest.raises(ValueError, match='weights: found \'ema\', expected "student" or "teacher"'):
+        eat.load_encoder(official_pretrain, weights="ema")
+
+
+def test_missing_file(tmp_path):
+    with pytest.raises(FileNotFoundError, match="no such checkpoint: .*nothing.pt"):
+        eat.load_encoder(tmp_path / "nothing.pt")
+
+
+def test_foreign_files(saved):
+    with pytest.raises(
+        CheckpointError, match=r"found no EAT checkpoint \(top-level keys: weight\)"
+    ):
+        eat.load_encoder(saved({"weight": torch.zeros(1)}))
+    with pytest.raises(CheckpointError, match="found a Tensor, expected a checkpoint"):
+        eat.load_encoder(saved(torch.zeros(3)))
+
+
+@pytest.mark.parametrize("kept", [0, 10, 1000, 500_000])
+def test_truncated_files(official_pretrain, tmp_path, kept):
+    with open(official_pretrain, "rb") as file:
+        (tmp_path / "part.pt").write_bytes(file.read(kept))
+    with pytest.raises(CheckpointError, match=r"part.pt: (damaged|refused)"):
+        eat.load_encoder(tmp_path / "part.pt")
+
+
+class Payload:
+    def __init__(self, path):
+        self.path = path
+
+    def __reduce__(self):
+        return os.mkdir, (self.path,)
+
+
+@pytest.mark.parametrize("writer", [torch.save, lambda o, p: p.write_bytes(pickle.dumps(o))])
+def test_a_pickle_that_would_run_code_is_refused(tmp_path, writer):
+    writer({"model": Payload(str(tmp_path / "executed"))}, tmp_path / "evil.pt")
+    with pytest.raises(CheckpointError, match=r"evil.pt: refused"):
+        eat.load_encoder(tmp_path / "evil.pt")
+    assert not (tmp_path / "executed").exists()

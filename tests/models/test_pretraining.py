@@ -1,0 +1,143 @@
+import pytest
+import torch
+
+import eat
+from eat.checkpoint import CheckpointError
+from eat.checkpoint.official import _decoder_key, _encoder_key
+from eat.criterions.ufo import ufo_losses
+from eat.models.pretraining import PretrainingModel, PretrainingModelConfig
+
+SMALL = {
+    **{"embed_dim": 48, "depth": 3, "num_heads": 4, "average_top_k_layers": 3},
+    **{"decoder_depth": 2, "decoder_groups": 4, "num_clones": 4},
+}
+
+
+def assert_close(found, recorded, tolerance=1e-4):
+    assert found.shape == recorded.shape
+    assert ((found - recorded).abs().max() / recorded.abs().max()) < tolerance
+
+
+@pytest.fixture(scope="module")
+def recorded_step(golden, official_pretrain):
+    """The recorded training step, done by our model: (model after backward, output, losses)."""
+    model = eat.load_pretraining_model(official_pretrain, mask_noise_std=0.0)
+    output = model(source=golden("source"), mask=golden("mask").bool().view(2, 4, 64))
+    losses = ufo_losses(output)
+    rows = output["utterance_predictions"].shape[0]
+    # The released weighting: lambda 1 is a sum over the rows, 8 times their mean.
+    (losses.frame_sum / losses.num_masked + rows * (losses.utterance_sum / rows)).backward()
+    return model, output, losses
+
+
+@pytest.mark.parametrize(
+    "ours, recorded",
+    [
+        ("frame_predictions", "frame_pred"),
+        ("frame_targets", "frame_target"),
+        ("utterance_predictions", "cls_pred"),
+        ("utterance_targets", "cls_target"),
+    ],
+)
+def test_predictions_and_targets_equal_the_recorded_ones(recorded_step, golden, ours, recorded):
+    assert_close(recorded_step[1][ours], golden(recorded), 1e-5)
+
+
+def test_losses_equal_the_recorded_ones(recorded_step, golden):
+    losses = recorded_step[2]
+    assert losses.num_masked == losses["num_masked"] == int(golden("sample_size"))
+    assert losses.frame_sum.item() == pytest.approx(
+        golden("loss_IMAGE_regression").item(), rel=1e-5
+    )
+    # Recorded already multiplied by the sample size.
+    utterance_sum = golden("loss_cls").item() / losses.num_masked
+    assert losses["utterance_sum"].item() == pytest.approx(utterance_sum, rel=1e-5)
+
+
+def test_every_gradient_equals_the_recorded_one(recorded_step, golden, official_pretrain):
+    model = recorded_step[0]
+    released = torch.load(official_pretrain, weights_only=True)["model"]
+    names = [key for key in released if key != "_ema" and not key.endswith(".positions")]
+    trained = {name for name, p in model.named_parameters() if p.requires_grad}
+    checked = set()
+    for name in names:
+        encoder_key, decoder_key = _encoder_key(name), _decoder_key(name)
+        ours = f"encoder.{encoder_key}" if encoder_key else f"decoder.{decoder_key}"
+        assert_close(model.get_parameter(ours).grad, golden(f"grad_{name}"), 1e-4)
+        checked.add(ours)
+    assert checked == trained
+
+
+def test_the_teacher_gets_no_gradient(recorded_step):
+    assert all(parameter.grad is None for parameter in recorded_step[0].teacher.parameters())
+
+
+def test_student_and_decoder_have_the_parameters_of_the_paper():
+    model = PretrainingModel(PretrainingModelConfig(num_position_rows=1))
+    assert sum(p.numel() for p in model.parameters() if p.requires_grad) == 87_840_000
+
+
+def test_clones_and_length_come_from_the_tensors(official_pretrain):
+    model = eat.load_pretraining_model(official_pretrain)
+    mask = torch.ones(2, 3, 16 * 8, dtype=torch.bool)
+    mask[..., :20] = False
+    output = model(source=torch.randn(2, 1, 256, 128), mask=mask)
+    assert output["frame_predictions"].shape == (2 * 3 * (128 - 20), 48)
+    assert output["utterance_predictions"].shape == output["utterance_targets"].shape == (6, 48)
+
+
+def test_clones_do_not_see_each_other(official_pretrain):
+    model = eat.load_pretraining_model(official_pretrain, mask_noise_std=0.0)
+    source = torch.randn(2, 1, 128, 128)
+    mask = torch.rand(2, 4, 64).argsort(dim=-1) >= 12
+    together = model(source=source, mask=mask)
+    alone = model(source=source[1:], mask=mask[1:, 2:3])
+    assert torch.allclose(
+        together["utterance_predictions"][6], alone["utterance_predictions"][0], atol=1e-5
+    )
+    rows = together["frame_predictions"].view(8, 52, 48)
+    assert torch.allclose(rows[6], alone["frame_predictions"], atol=1e-5)
+
+
+def test_wrong_mask_shape(official_pretrain):
+    model = eat.load_pretraining_model(official_pretrain)
+    with pytest.raises(ValueError, match=r"mask: found shape \(1, 4, 32\), expected \(1, K, 64\)"):
+        model(source=torch.zeros(1, 1, 128, 128), mask=torch.zeros(1, 4, 32, dtype=torch.bool))
+
+
+def test_init_from_a_pretrained_checkpoint_takes_everything(official_pretrain):
+    cfg = PretrainingModelConfig(**SMALL, init_from=official_pretrain)
+    model = PretrainingModel.build_model(cfg)
+    reference = eat.load_pretraining_model(official_pretrain)
+    for key, value in reference.state_dict().items():
+        assert torch.equal(model.state_dict()[key], value), key
+
+
+def test_init_from_a_finetuned_checkpoint_takes_the_encoder(official_finetune, caplog):
+    cfg = PretrainingModelConfig(**SMALL, init_from=official_finetune)
+    model = PretrainingModel.build_model(cfg)
+    expected = eat.load_encoder(official_finetune).state_dict()
+    for key, value in expected.items():
+        assert torch.equal(model.encoder.state_dict()[key], value)
+        assert torch.equal(model.teacher.encoder.state_dict()[key], value)
+    assert "has no decoder: it starts from scratch" in caplog.text
+    assert "has no teacher: it starts as the student" in caplog.text
+
+
+def test_init_from_another_size(official_pretrain):
+    cfg = PretrainingModelConfig(**{**SMALL, "depth": 2, "average_top_k_layers": 2})
+    cfg.init_from = official_pretrain
+    with pytest.raises(
+        CheckpointError, match="the encoder does not match: 12 unexpected: blocks.2"
+    ):
+        PretrainingModel.build_model(cfg)
+
+
+def test_unknown_override(official_pretrain):
+    with pytest.raises(ValueError, match=r"unknown model settings \['mask_noise'\]"):
+        eat.load_pretraining_model(official_pretrain, mask_noise=0.0)
+
+
+def test_a_finetuned_checkpoint_is_no_pretraining_model(official_finetune):
+    with pytest.raises(CheckpointError, match="found a fine-tuned checkpoint without decoder"):
+        eat.load_pretraining_model(official_finetune)

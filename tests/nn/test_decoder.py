@@ -1,0 +1,65 @@
+import pytest
+import torch
+
+from eat.nn import Decoder, DecoderConfig
+
+
+def hidden_half(num_rows, num_patches):
+    mask = torch.zeros(num_rows, num_patches, dtype=torch.bool)
+    mask[:, ::2] = True
+    ids = torch.arange(1, num_patches, 2).expand(num_rows, -1)
+    return mask, ids
+
+
+def test_visible_patches_keep_their_places():
+    """With no layers and an identity projection, the decoder returns what it put on the grid."""
+    decoder = Decoder(DecoderConfig(decoder_depth=0, mask_noise_std=0.0, decoder_groups=1), 8)
+    torch.nn.init.eye_(decoder.proj.weight)
+    torch.nn.init.zeros_(decoder.proj.bias)
+    mask, ids = hidden_half(3, 16)
+    patches = torch.randn(3, 8, 8)
+    assert torch.equal(decoder(patches, ids, mask, (8, 2)), torch.zeros(3 * 8, 8))
+    shown = decoder(patches, ids, ~mask, (8, 2))
+    assert torch.equal(shown, patches.flatten(0, 1))
+
+
+def test_hidden_patches_hold_noise():
+    torch.manual_seed(0)
+    decoder = Decoder(DecoderConfig(decoder_depth=0, mask_noise_std=0.01, decoder_groups=1), 64)
+    torch.nn.init.eye_(decoder.proj.weight)
+    torch.nn.init.zeros_(decoder.proj.bias)
+    mask, ids = hidden_half(4, 128)
+    noise = decoder(torch.randn(4, 64, 64), ids, mask, (16, 8))
+    assert noise.std().item() == pytest.approx(0.01, rel=0.05)
+
+
+def test_predictions_depend_on_neighbours_only():
+    torch.manual_seed(0)
+    config = DecoderConfig(decoder_depth=1, mask_noise_std=0.0, decoder_groups=2)
+    decoder = Decoder(config, 8)
+    mask, ids = hidden_half(1, 64)  # a grid of 8 x 8, odd columns visible
+    patches = torch.randn(1, 32, 8, requires_grad=True)
+    prediction = decoder(patches, ids, mask, (8, 8))
+    (gradient,) = torch.autograd.grad(prediction[0].sum(), patches)
+    touched = ids[0][gradient[0].abs().sum(dim=1) > 0].tolist()
+    assert touched == [1, 9]  # of patch (0, 0): its neighbours (0, 1) and (1, 1)
+
+
+@pytest.mark.parametrize(
+    "depth, kernel, dim, count", [(6, 3, 768, 2_585_856), (3, 5, 1024, 5_967_872)]
+)
+def test_parameter_counts_of_the_recipe(depth, kernel, dim, count):
+    decoder = Decoder(DecoderConfig(decoder_depth=depth, decoder_kernel_size=kernel), dim)
+    assert sum(parameter.numel() for parameter in decoder.parameters()) == count
+
+
+@pytest.mark.parametrize(
+    "settings, message",
+    [
+        ({"decoder_kernel_size": 4}, "decoder_kernel_size: found 4, expected an odd number"),
+        ({"decoder_groups": 5}, "decoder_groups: found 5, expected a divisor of embed_dim 48"),
+    ],
+)
+def test_impossible_sizes(settings, message):
+    with pytest.raises(ValueError, match=message):
+        Decoder(DecoderConfig(**settings), 48)

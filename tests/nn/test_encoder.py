@@ -1,0 +1,121 @@
+import pytest
+import torch
+
+import eat
+from eat.nn import Encoder, EncoderConfig
+
+SMALL = EncoderConfig(embed_dim=48, depth=3, num_heads=4, num_position_rows=16)
+
+
+@pytest.fixture
+def encoder():
+    torch.manual_seed(0)
+    return Encoder(SMALL).eval()
+
+
+def assert_close(found, recorded, tolerance=1e-5):
+    assert found.shape == recorded.shape
+    assert ((found - recorded).abs().max() / recorded.abs().max()) < tolerance
+
+
+@pytest.mark.parametrize("num_frames", [64, 128, 256])
+def test_features_equal_the_recorded_ones(golden, official_pretrain, num_frames):
+    source = golden("source" if num_frames == 128 else f"source_{num_frames}")
+    with torch.no_grad():
+        features = eat.load_encoder(official_pretrain)(source)
+    assert_close(features, golden(f"features_{num_frames}"))
+
+
+def test_mlp_outputs_equal_the_recorded_ones(golden, official_pretrain):
+    encoder = eat.load_encoder(official_pretrain)
+    with torch.no_grad():
+        outputs = torch.stack([mlp for _, mlp in encoder.layers(golden("source"))])
+    assert_close(outputs, golden("mlp_outputs_128"))
+
+
+@pytest.mark.parametrize(
+    "config, blocks, encoder",
+    [
+        (EncoderConfig(), 85_054_464, 85_254_144),
+        (EncoderConfig(embed_dim=1024, depth=24, num_heads=16), 302_309_376, 302_575_616),
+    ],
+    ids=["base", "large"],
+)
+def test_parameter_counts_of_the_recipe(config, blocks, encoder):
+    model = Encoder(EncoderConfig(**{**vars(config), "num_position_rows": 1}))
+    assert sum(p.numel() for p in model.blocks.parameters()) == blocks
+    assert sum(p.numel() for p in model.parameters()) == encoder
+
+
+def test_padding_never_changes_valid_outputs(encoder):
+    clip = torch.randn(1, 1, 96, 128)
+    padded = torch.cat([clip, torch.full((1, 1, 160, 128), float("nan"))], dim=2)
+    other = torch.randn(1, 1, 256, 128)
+    with torch.no_grad():
+        alone = encoder(clip)
+        batch = encoder(torch.cat([padded, other]), lengths=torch.tensor([96, 256]))
+        assert torch.allclose(batch[:1, : 1 + 6 * 8], alone, atol=1e-5)
+        assert torch.allclose(batch[1:], encoder(other), atol=1e-5)
+
+
+def test_a_partly_valid_patch_does_not_see_its_padding(encoder):
+    source = torch.randn(1, 1, 128, 128)
+    other = source.clone()
+    other[:, :, 100:] = 7.0
+    lengths = torch.tensor([100])
+    with torch.no_grad():
+        first, second = encoder(source, lengths), encoder(other, lengths)
+    assert torch.equal(first, second)
+
+
+def test_positions_beyond_the_table_are_computed(encoder):
+    wide = Encoder(EncoderConfig(**{**vars(SMALL), "num_position_rows": 64})).eval()
+    state = {**encoder.state_dict(), "positions": wide.positions}
+    wide.load_state_dict(state)
+    source = torch.randn(1, 1, 40 * 16, 128)
+    with torch.no_grad():
+        assert torch.allclose(encoder(source), wide(source), atol=1e-6)
+
+
+def test_the_cls_token_starts_with_unit_variance():
+    torch.manual_seed(0)
+    config = EncoderConfig(embed_dim=4096, depth=1, num_heads=1, num_position_rows=1)
+    assert Encoder(config).cls_token.std().item() == pytest.approx(1.0, abs=0.05)
+
+
+def test_linear_layers_start_as_in_bert(encoder):
+    assert encoder.blocks[0].mlp.fc1.weight.std().item() == pytest.approx(0.02, rel=0.05)
+    assert encoder.blocks[0].mlp.fc1.bias.abs().max() == 0
+
+
+@pytest.mark.parametrize(
+    "shape, message",
+    [
+        ((1, 1, 100, 128), "source: found 100 frames, expected a positive multiple of 16"),
+        ((1, 128, 128), r"source: found shape \(1, 128, 128\), expected \(B, 1, T, 128\)"),
+        ((1, 1, 128, 64), r"expected \(B, 1, T, 128\)"),
+    ],
+)
+def test_wrong_sources(encoder, shape, message):
+    with pytest.raises(ValueError, match=message):
+        encoder(torch.zeros(shape))
+
+
+@pytest.mark.parametrize("lengths", [[0], [129], [64, 64]])
+def test_wrong_lengths(encoder, lengths):
+    with pytest.raises(ValueError, match="lengths: found .* expected 1 numbers from 1 to 128"):
+        encoder(torch.zeros(1, 1, 128, 128), lengths=torch.tensor(lengths))
+
+
+@pytest.mark.parametrize(
+    "settings, message",
+    [
+        ({"num_heads": 5}, "num_heads: found 5, expected a divisor of embed_dim 48"),
+        ({"num_mel_bins": 100}, "num_mel_bins: found 100, expected a multiple of patch_size 16"),
+        ({"depth": 0}, "depth: found 0, expected 1 or more"),
+        ({"embed_dim": 42, "num_heads": 2}, "embed_dim: found 42, expected a multiple of 4"),
+    ],
+)
+def test_impossible_sizes(settings, message):
+    with pytest.raises(ValueError, match=message):
+        Encoder(EncoderConfig(**{**vars(SMALL), **settings}))

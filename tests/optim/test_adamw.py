@@ -1,0 +1,64 @@
+import pytest
+import torch
+from omegaconf import OmegaConf
+from torch import nn
+
+from eat.optim.adamw import AdamWConfig, EatAdamW, set_lr_scale
+
+
+def make(parameters, **settings):
+    cfg = OmegaConf.structured(AdamWConfig(**settings))
+    cfg.lr = [0.1]
+    return EatAdamW(cfg, parameters)
+
+
+@pytest.fixture
+def layer():
+    torch.manual_seed(0)
+    return nn.Linear(4, 3)
+
+
+def step(optimizer, layer):
+    layer(torch.ones(2, 4)).square().sum().backward()
+    optimizer.step()
+
+
+def test_equals_adam_with_decoupled_weight_decay(layer):
+    """First step by hand: the bias-corrected moments are g and g^2, so Adam moves by lr."""
+    before = layer.weight.detach().clone()
+    optimizer = make(layer.parameters(), weight_decay=0.5)
+    step(optimizer, layer)
+    sign = layer.weight.grad.sign()
+    assert torch.allclose(layer.weight, before * (1 - 0.1 * 0.5) - 0.1 * sign, atol=1e-5)
+
+
+def test_everything_decays_as_in_the_released_code(layer):
+    optimizer = make(layer.parameters(), weight_decay=0.05)
+    assert [group["weight_decay"] for group in optimizer.param_groups] == [0.05]
+
+
+def test_biases_may_be_left_out(layer):
+    optimizer = make(layer.parameters(), weight_decay=0.05, decay_1d=False)
+    decays = {len(g["params"][0].shape): g["weight_decay"] for g in optimizer.param_groups}
+    assert decays == {2: 0.05, 1: 0.0}
+
+
+def test_groups_scale_the_learning_rate(layer):
+    set_lr_scale(layer.bias, 0.25)
+    optimizer = make(layer.parameters())
+    optimizer.set_lr(0.01)
+    assert {g["lr_scale"]: g["lr"] for g in optimizer.param_groups} == {1.0: 0.01, 0.25: 0.0025}
+    assert optimizer.get_lr() == 0.01
+
+
+def test_resuming_keeps_moments_but_not_the_implementation(layer):
+    optimizer = make(layer.parameters())
+    step(optimizer, layer)
+    state = optimizer.state_dict()
+    state["param_groups"][0]["fused"] = True  # as if it came from a GPU
+    resumed = make(layer.parameters())
+    resumed.load_state_dict(state)
+    assert resumed.param_groups[0]["fused"] is False
+    assert resumed.param_groups[0]["foreach"] is True
+    moments = resumed.optimizer.state[layer.weight]["exp_avg"]
+    assert torch.equal(moments, optimizer.optimizer.state[layer.weight]["exp_avg"])

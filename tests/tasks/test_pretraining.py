@@ -1,0 +1,100 @@
+import pytest
+import torch
+from fairseq import models, tasks
+from fairseq.dataclass.initialize import add_defaults
+from helpers import REPOSITORY
+from omegaconf import OmegaConf
+from omegaconf.errors import ConfigKeyError
+
+import eat
+from eat.data.manifest import ManifestError
+
+ROOMS = (eat.tasks, eat.models, eat.criterions, eat.optim)  # imported, so that they register
+
+
+def compose(config="pretrain_tiny", **overrides):
+    """The configuration as fairseq's hydra entry point makes it, without hydra."""
+    cfg = OmegaConf.load(REPOSITORY / "config" / f"{config}.yaml")
+    del cfg["hydra"]
+    cfg.common.user_dir = "user_dir"
+    for key, value in overrides.items():
+        OmegaConf.update(cfg, key.replace("__", "."), value)
+    add_defaults(cfg)
+    return OmegaConf.create(OmegaConf.to_container(cfg, resolve=True))
+
+
+def load_train(manifests, **overrides):
+    task = tasks.setup_task(compose(task__data=str(manifests), **overrides).task)
+    task.load_dataset("train")
+    return task
+
+
+def test_masks_follow_the_model_s_settings(manifests):
+    task = load_train(manifests, model__num_clones=3, model__mask_ratio=0.5)
+    assert task.dataset("train")[0]["mask"].shape == (3, 64)
+    assert task.dataset("train")[0]["mask"].sum(dim=1).tolist() == [32] * 3
+
+
+def test_training_is_shuffled_and_validation_is_not(manifests):
+    task = load_train(manifests)
+    task.load_dataset("valid")
+    assert task.dataset("train").shuffle
+    assert not task.dataset("valid").shuffle
+
+
+def test_the_teacher_moves_after_each_optimizer_step(manifests):
+    cfg = compose(task__data=str(manifests), model__depth=1, model__average_top_k_layers=1)
+    task = tasks.setup_task(cfg.task)
+    model = models.build_model(cfg.model, task)
+    before = model.teacher.encoder.cls_token.clone()
+
+    class Optimizer:
+        def step(self):
+            with torch.no_grad():
+                model.encoder.cls_token.add_(1.0)
+
+    task.optimizer_step(Optimizer(), model=model, update_num=0)
+    moved = (model.teacher.encoder.cls_token - before).mean().item()
+    assert moved == pytest.approx(1 - (0.998 + 0.0019 / 1000), rel=1e-3)
+
+
+def test_data_is_not_set():
+    with pytest.raises(
+        ValueError, match="task.data: not set, expected the folder of the manifests"
+    ):
+        tasks.setup_task(compose().task)
+
+
+def test_missing_manifest(tmp_path):
+    with pytest.raises(
+        FileNotFoundError, match=r"no such manifest: .*train.tsv .*eat manifest folder"
+    ):
+        load_train(tmp_path)
+
+
+def test_bad_line(tmp_path):
+    (tmp_path / "train.tsv").write_text("/audio\na.wav\t16000\nb.wav 16000\n")
+    with pytest.raises(ManifestError, match=r"train.tsv:3: found 'b.wav 16000' without a tab"):
+        load_train(tmp_path)
+
+
+def test_target_length_is_no_multiple_of_16(manifests):
+    with pytest.raises(ValueError, match="target_length: found 100, expected a positive multiple"):
+        load_train(manifests, task__target_length=100)
+
+
+def test_impossible_masks(manifests):
+    with pytest.raises(ValueError, match="mask_block_size: found 9, expected 1 to 8"):
+        load_train(manifests, model__mask_block_size=9)
+
+
+@pytest.mark.parametrize("section", ["task", "model", "criterion", "optimizer"])
+def test_a_wrong_key_in_a_yaml_is_named(section):
+    with pytest.raises(ConfigKeyError, match="Key 'mask_ratoi' not in"):
+        compose(**{f"{section}__mask_ratoi": 0.5})
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="is possible with a GPU")
+def test_fp16_needs_a_gpu(manifests):
+    with pytest.raises(ValueError, match="common.fp16: found true without a GPU"):
+        load_train(manifests, common__fp16=True)

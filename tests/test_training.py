@@ -1,0 +1,174 @@
+"""Real fairseq-hydra-train runs, each in a fresh process, on a miniature model."""
+
+import os
+import shutil
+import socket
+import subprocess
+
+import pytest
+import torch
+from helpers import MINIATURE, REPOSITORY, logged, train_command
+
+import eat
+
+
+def checkpoint(folder, name="checkpoint_last.pt"):
+    return torch.load(folder / "checkpoints" / name, weights_only=True)
+
+
+@pytest.fixture(scope="module")
+def trained(manifests, tmp_path_factory):
+    """One run of 3 updates: (its output, its folder)."""
+    folder = tmp_path_factory.mktemp("trained")
+    overrides = [f"task.data='{manifests}'", "checkpoint.save_dir=checkpoints", *MINIATURE]
+    environment = {**os.environ, "CUDA_VISIBLE_DEVICES": ""}
+    run = subprocess.run(
+        train_command("pretrain_tiny", overrides),
+        **{"cwd": folder, "env": environment, "capture_output": True, "text": True},
+    )
+    assert run.returncode == 0, run.stdout + run.stderr
+    return run.stdout, folder
+
+
+def test_what_is_logged(trained):
+    records = logged(trained[0])
+    assert [record["num_updates"] for record in records] == [1, 2, 3]
+    for record in records:
+        assert record["loss"] == pytest.approx(
+            record["frame_loss"] + record["utterance_loss"], abs=1e-3
+        )
+        assert record["mask_ratio"] == pytest.approx(52 / 64, abs=1e-4)
+        assert record["target_var"] == pytest.approx(1.0, abs=0.1)
+        assert 0 < record["prediction_var"] < 1
+        assert record["gnorm"] > 0
+    assert [record["ema_decay"] for record in records] == pytest.approx(
+        [0.998 + 0.0019 * n / 1000 for n in (1, 2, 3)], abs=1e-6
+    )
+    assert logged(trained[0], "valid")[0]["valid_frame_loss"] > 0
+
+
+def test_nothing_is_left_beside_the_checkpoints(trained):
+    assert [path.name for path in trained[1].iterdir()] == ["checkpoints"]
+
+
+def test_the_checkpoint_is_plain_and_holds_student_and_teacher(trained):
+    state = checkpoint(trained[1])
+    cfg = state["cfg"]["model"]
+    assert cfg["_name"] == "eat"
+    names = set(state["model"])
+    assert {name for name in names if name.startswith("encoder.")} == {
+        name.removeprefix("teacher.") for name in names if name.startswith("teacher.")
+    }
+    key = "blocks.1.mlp.fc2.weight"
+    student, teacher = (state["model"][f"{part}.{key}"] for part in ("encoder", "teacher.encoder"))
+    assert not torch.equal(student, teacher)
+    assert (student - teacher).abs().max() < 1e-3
+
+
+def test_our_checkpoint_loads(trained):
+    path = trained[1] / "checkpoints" / "checkpoint_last.pt"
+    state = checkpoint(trained[1])["model"]
+    for weights, prefix in [("student", "encoder."), ("teacher", "teacher.encoder.")]:
+        encoder = eat.load_encoder(path, weights=weights)
+        for key, value in encoder.state_dict().items():
+            assert torch.equal(value, state[prefix + key])
+    model = eat.load_pretraining_model(path, num_clones=2)
+    assert all(torch.equal(value, state[key]) for key, value in model.state_dict().items())
+
+
+def test_resuming_in_mid_epoch_gives_the_uninterrupted_run(train, tmp_path):
+    """4 updates equal 2 and 2 more to the bit: weights, teacher, optimizer, data, masks."""
+    overrides = [
+        *("optimization.max_update=4", "checkpoint.save_interval_updates=2"),
+        "checkpoint.keep_interval_updates=2",
+    ]
+    whole = train(*overrides)
+    assert whole.returncode == 0, whole.stdout
+    expected = checkpoint(tmp_path)
+    for name in ("checkpoint_last.pt", "checkpoint_best.pt", "checkpoint_2_4.pt"):
+        (tmp_path / "checkpoints" / name).unlink()
+    shutil.move(
+        tmp_path / "checkpoints" / "checkpoint_1_2.pt",
+        tmp_path / "checkpoints" / "checkpoint_last.pt",
+    )
+    resumed = train(*overrides)
+    assert resumed.returncode == 0, resumed.stdout
+    assert [record["num_updates"] for record in logged(resumed.stdout)] == [3, 4]
+    found = checkpoint(tmp_path)
+    for key, value in expected["model"].items():
+        assert torch.equal(found["model"][key], value), key
+    moments = expected["last_optimizer_state"]["state"]
+    for index, state in found["last_optimizer_state"]["state"].items():
+        assert torch.equal(state["exp_avg_sq"], moments[index]["exp_avg_sq"])
+
+
+def test_bf16_and_workers_from_another_folder(train, tmp_path):
+    run = train("common.bf16=true", "dataset.num_workers=2", "optimization.update_freq=[2]")
+    assert run.returncode == 0, run.stdout
+    assert all(record["loss"] > 0 for record in logged(run.stdout))
+    model = checkpoint(tmp_path)["model"]
+    # fairseq stores all of it as float32; only the teacher has values that bf16 cannot hold.
+    student, teacher = model["encoder.cls_token"], model["teacher.encoder.cls_token"]
+    assert torch.equal(student, student.bfloat16().float())
+    assert not torch.equal(teacher, teacher.bfloat16().float())
+
+
+def test_continued_pretraining_from_the_repository_root(train, official_pretrain):
+    """`user_dir` as a relative path, and a released checkpoint to start from."""
+    run = train(
+        "common.user_dir=user_dir",
+        f"model.init_from='{official_pretrain}'",
+        *("model.depth=3", "model.average_top_k_layers=3", "model.num_position_rows=768"),
+        *("model.decoder_depth=2", "model.decoder_groups=4", "optimization.max_update=1"),
+        cwd=REPOSITORY,
+    )
+    assert run.returncode == 0, run.stdout
+    # Already trained: an untrained miniature starts at 8.2.
+    assert logged(run.stdout)[0]["frame_loss"] < 7.9
+
+
+def free_port():
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        return listener.getsockname()[1]
+
+
+def test_two_processes_equal_one_with_the_doubled_batch(train, manifests, tmp_path):
+    """All 12 clips are one update, so that both runs see the same clips in each."""
+    common = ["model.mask_noise_std=0.0", "optimization.max_update=2"]  # noise is per process
+    single = train(*common, "dataset.batch_size=12", "checkpoint.save_dir=single")
+    assert single.returncode == 0, single.stdout
+    distributed = [
+        *(f"task.data='{manifests}'", "checkpoint.save_dir=double", *MINIATURE, *common),
+        "dataset.batch_size=6",
+        "common.cpu=true",
+        "distributed_training.distributed_world_size=2",
+        "distributed_training.distributed_backend=gloo",
+        f"distributed_training.distributed_init_method=tcp://127.0.0.1:{free_port()}",
+        "distributed_training.distributed_no_spawn=true",
+        "distributed_training.device_id=0",
+    ]
+    environment = {**os.environ, "CUDA_VISIBLE_DEVICES": "", "OMP_NUM_THREADS": "1"}
+    options = {"cwd": tmp_path, "env": environment, "stdout": subprocess.PIPE, "text": True}
+    processes = [
+        subprocess.Popen(
+            train_command(
+                "pretrain_tiny", [*distributed, f"distributed_training.distributed_rank={rank}"]
+            ),
+            stderr=subprocess.STDOUT,
+            **options,
+        )
+        for rank in range(2)
+    ]
+    outputs = [process.communicate(timeout=280)[0] for process in processes]
+    assert [process.returncode for process in processes] == [0, 0], outputs[0]
+    for one, two in zip(logged(single.stdout), logged(outputs[0]), strict=True):
+        assert two["bsz"] == one["bsz"] == 12
+        for key in ("loss", "frame_loss", "utterance_loss", "gnorm", "mask_ratio", "ema_decay"):
+            assert two[key] == pytest.approx(one[key], rel=1e-3), key
+    one, two = (
+        torch.load(tmp_path / name / "checkpoint_last.pt", weights_only=True)["model"]
+        for name in ("single", "double")
+    )
+    for key, value in one.items():
+        assert torch.allclose(two[key], value, atol=1e-5), key
