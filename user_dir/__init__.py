@@ -1,4 +1,4 @@
-"""The fairseq door: `common.user_dir=user_dir` registers EAT's tasks, models, criterions, optimizer.
+"""The fairseq door: `common.user_dir=user_dir` registers all that EAT adds to fairseq.
 
 Everything lives in the package `eat` beside this file, which is imported under that one name,
 whether it was installed or this is a fresh checkout.

@@ -79,7 +79,8 @@ def test_every_epoch_has_every_clip_once_in_a_new_order(manifests):
     data = make(manifests)
     first, second = epoch_order(data, 1), epoch_order(data, 2)
     assert sorted(len(batch) for batch in first) == [2, 5, 5]
-    assert sorted(sum(first, [])) == sorted(sum(second, [])) == list(range(12))
+    for epoch in (first, second):
+        assert sorted(clip for batch in epoch for clip in batch) == list(range(12))
     assert {frozenset(batch) for batch in first} != {frozenset(batch) for batch in second}
 
 
@@ -91,7 +92,7 @@ def test_workers_serve_the_same(manifests):
     batches = data.batch_by_size(data.ordered_indices(), max_sentences=5)
     iterator = EpochBatchIterator(data, data.collater, batches, num_workers=2, epoch=3)
     for batch in iterator.next_epoch_itr():
-        for clip, mask in zip(batch["id"].tolist(), batch["net_input"]["mask"]):
+        for clip, mask in zip(batch["id"].tolist(), batch["net_input"]["mask"], strict=True):
             assert torch.equal(mask, alone[clip])
 
 

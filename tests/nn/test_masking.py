@@ -82,7 +82,7 @@ def test_blocks_are_kept_whole_when_there_are_too_few():
     generator = np.random.default_rng(3)
     blocks = draw_blocks(config, GRID, np.random.default_rng(3))
     masks = inverse_block_masks(config, GRID, generator)
-    for in_block, mask in zip(blocks, masks):
+    for in_block, mask in zip(blocks, masks, strict=True):
         if in_block.sum() <= 102:
             assert not mask[in_block].any()
         else:
@@ -120,7 +120,7 @@ def test_visible_ids_are_the_places_of_the_rest():
     masks = torch.from_numpy(inverse_block_masks(MaskingConfig(), GRID, np.random.default_rng(0)))
     ids = visible_ids(masks)
     assert ids.shape == (16, 102)
-    for mask, row in zip(masks, ids):
+    for mask, row in zip(masks, ids, strict=True):
         assert row.tolist() == torch.nonzero(~mask).flatten().tolist()
 
 

@@ -62,9 +62,10 @@ class LogMel:
             raise ValueError(f"std: found {self.std}, expected a number above 0")
         length = self.target_length
         if length is not None and (length <= 0 or length % self.patch_size):
+            nearest = max(1, round(length / self.patch_size)) * self.patch_size
             raise ValueError(
                 f"target_length: found {length}, expected a positive multiple of the patch size"
-                f" {self.patch_size} (nearest: {max(1, round(length / self.patch_size)) * self.patch_size})"
+                f" {self.patch_size} (nearest: {nearest})"
             )
 
     def __call__(self, waveform: Tensor) -> Tensor:
