@@ -3,10 +3,13 @@ import pickle
 import random
 import re
 import tracemalloc
+from pathlib import Path
 
 import numpy as np
 import pytest
 
+from eat.audio import SAMPLE_RATE_HZ
+from eat.audio.synthesis import CLASSES, CLIP_SECONDS
 from eat.data import manifest as module
 from eat.data.manifest import Manifest, ManifestError, replace_file, write_manifest
 
@@ -302,3 +305,16 @@ def test_a_file_is_replaced_only_when_complete(tmp_path):
 def test_a_file_in_a_missing_folder(tmp_path):
     with pytest.raises(FileNotFoundError), replace_file(tmp_path / "missing" / "report.tsv"):
         pass
+
+
+@pytest.mark.parametrize("split, num_clips", [("train", 26), ("valid", 13)])
+def test_the_sample_manifests_list_clips_of_the_quickstart(split, num_clips):
+    repository = Path(__file__).resolve().parents[2]
+    manifest = Manifest(repository / "manifests" / "sample" / f"{split}.tsv")
+    assert manifest.root == str(repository / "quickstart" / "synthetic" / "events")
+    assert len(manifest) == num_clips
+    for path, num_samples in clips_of(manifest):
+        class_name = os.path.dirname(path)
+        assert class_name in CLASSES
+        assert re.fullmatch(rf"{class_name}/{class_name}-000[123]\.wav", path)
+        assert num_samples == round(CLIP_SECONDS * SAMPLE_RATE_HZ)

@@ -1,0 +1,1 @@
+"""The `eat` command line: one module per subcommand, listed in `main`."""

@@ -1,0 +1,34 @@
+"""Argument types that the commands share."""
+
+import argparse
+from typing import Callable
+
+
+def whole_number(minimum: int) -> Callable[[str], int]:
+    """The type of an argument that is a whole number of at least `minimum`."""
+
+    def parse(text: str) -> int:
+        if not text.isdecimal() or int(text) < minimum:
+            raise argparse.ArgumentTypeError(
+                f"found {text!r}, expected a whole number of at least {minimum}"
+            )
+        return int(text)
+
+    return parse
+
+
+def number(low: float, high: float) -> Callable[[str], float]:
+    """The type of an argument that is a number of at least `low` and below `high`."""
+
+    def parse(text: str) -> float:
+        try:
+            value = float(text)
+        except ValueError:
+            value = float("nan")
+        if not low <= value < high:
+            raise argparse.ArgumentTypeError(
+                f"found {text!r}, expected a number of at least {low} and below {high}"
+            )
+        return value
+
+    return parse
