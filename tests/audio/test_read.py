@@ -83,3 +83,23 @@ def test_no_samples(tmp_path):
     soundfile.write(tmp_path / "b.wav", np.zeros(100), 16_000)
     with pytest.raises(AudioError, match=r"b\.wav: no samples after offset 100"):
         read_audio(tmp_path / "b.wav", offset_samples=100)
+
+
+def test_a_stream_of_unknown_length_is_refused(tmp_path):
+    """A FLAC encoder that writes to a pipe leaves the number of samples at 0, "unknown"."""
+    soundfile.write(tmp_path / "a.flac", sine(0.5, 16_000), 16_000)
+    data = bytearray((tmp_path / "a.flac").read_bytes())
+    data[21] &= 0xF0  # the number of samples: 36 bits that end the first 18 bytes of STREAMINFO
+    data[22:26] = bytes(4)
+    (tmp_path / "a.flac").write_bytes(data)
+    for read in (audio_info, read_audio):
+        with pytest.raises(AudioError, match=r"a\.flac: found a stream of unknown length"):
+            read(tmp_path / "a.flac")
+
+
+def test_a_header_that_promises_too_much_costs_no_memory(tmp_path):
+    soundfile.write(tmp_path / "a.wav", sine(0.5, 16_000), 16_000)
+    data = bytearray((tmp_path / "a.wav").read_bytes())
+    data[4:8] = data[40:44] = (0x7FFFFFF0).to_bytes(4, "little")
+    (tmp_path / "a.wav").write_bytes(data)
+    assert len(read_audio(tmp_path / "a.wav")) == 8_000

@@ -2,6 +2,7 @@
 
 import math
 import os
+import sys
 from typing import NamedTuple, Optional, Union
 
 import numpy as np
@@ -13,6 +14,9 @@ SAMPLE_RATE_HZ = 16_000
 # Decoded beyond each end of a partial read and cut off again after resampling, so that the
 # resampling filter sees the same neighbourhood as in a read of the whole file.
 _MARGIN_MS = 50
+
+_CHUNK_FRAMES = 1 << 20
+_UNKNOWN_FRAMES = (1 << 63) - 1  # libsndfile's; it cannot read such a stream to its end
 
 AudioPath = Union[str, "os.PathLike[str]"]
 
@@ -91,14 +95,14 @@ def _read_part(
     start = offset_samples * native_hz // sample_rate_hz - margin
     start = max(0, start // step * step)
     lead = offset_samples - start * sample_rate_hz // native_hz
-    count = -1
+    count = None
     if num_samples is not None:
         end = -(-(offset_samples + num_samples) * native_hz // sample_rate_hz) + margin
         count = end - start
     try:
         if start > 0:
             file.seek(min(start, file.frames))
-        samples = file.read(count, dtype="float32", always_2d=True)
+        samples = _read_frames(file, count)
     except soundfile.LibsndfileError as error:
         raise AudioError(f"{os.fspath(path)}: cannot decode: {error}") from error
     mono = samples[:, 0] if samples.shape[1] == 1 else samples.mean(axis=1)
@@ -108,10 +112,30 @@ def _read_part(
     return np.ascontiguousarray(mono[lead:end], dtype=np.float32)
 
 
+def _read_frames(file: soundfile.SoundFile, count: Optional[int]) -> np.ndarray:
+    """(n, channels), at most `count` frames; in chunks, as a header may promise any number."""
+    chunks = []
+    remaining = sys.maxsize if count is None else count
+    while remaining > 0:
+        chunk = file.read(min(remaining, _CHUNK_FRAMES), dtype="float32", always_2d=True)
+        chunks.append(chunk)
+        remaining -= len(chunk)
+        if len(chunk) == 0:
+            break
+    return np.concatenate(chunks) if len(chunks) != 1 else chunks[0]
+
+
 def _open(path: AudioPath) -> soundfile.SoundFile:
     try:
-        return soundfile.SoundFile(os.fspath(path))
+        file = soundfile.SoundFile(os.fspath(path))
     except soundfile.LibsndfileError as error:
         if not os.path.exists(path):
             raise FileNotFoundError(f"no such audio file: {os.fspath(path)}") from error
         raise AudioError(f"{os.fspath(path)}: not readable as audio: {error}") from error
+    if file.frames == _UNKNOWN_FRAMES:
+        file.close()
+        raise AudioError(
+            f"{os.fspath(path)}: found a stream of unknown length, expected a finished file"
+            " (re-encode it)"
+        )
+    return file
