@@ -11,7 +11,7 @@ import pytest
 from eat.audio import SAMPLE_RATE_HZ
 from eat.audio.synthesis import CLASSES, CLIP_SECONDS
 from eat.data import manifest as module
-from eat.data.manifest import Manifest, ManifestError, replace_file, write_manifest
+from eat.data.manifest import Manifest, ManifestError, write_manifest
 
 
 @pytest.fixture
@@ -286,25 +286,6 @@ def test_an_empty_manifest_is_not_written(tmp_path):
     with pytest.raises(ManifestError, match="found no clips to write"):
         write_manifest(tmp_path / "m.tsv", "/data", [])
     assert os.listdir(tmp_path) == []
-
-
-def test_a_file_is_replaced_only_when_complete(tmp_path):
-    path = tmp_path / "report.tsv"
-    path.write_text("before")
-    with pytest.raises(KeyboardInterrupt), replace_file(path) as file:
-        file.write(b"half")
-        assert path.read_text() == "before"
-        raise KeyboardInterrupt
-    assert path.read_text() == "before"
-    with replace_file(path) as file:
-        file.write(b"after")
-    assert path.read_text() == "after"
-    assert os.listdir(tmp_path) == ["report.tsv"]
-
-
-def test_a_file_in_a_missing_folder(tmp_path):
-    with pytest.raises(FileNotFoundError), replace_file(tmp_path / "missing" / "report.tsv"):
-        pass
 
 
 @pytest.mark.parametrize("split, num_clips", [("train", 26), ("valid", 13)])

@@ -18,9 +18,12 @@ __version__ = "0.1.0"
 _PUBLIC = {
     "AudioError": "eat.audio",
     "CheckpointError": "eat.checkpoint",
+    "Classifier": "eat.nn",
     "Encoder": "eat.nn",
     "EncoderConfig": "eat.nn",
     "LogMel": "eat.audio",
+    "convert_checkpoint": "eat.checkpoint",
+    "load_classifier": "eat.checkpoint",
     "load_encoder": "eat.checkpoint",
     "load_pretraining_model": "eat.models",
     "read_audio": "eat.audio",

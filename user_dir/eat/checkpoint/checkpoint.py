@@ -1,11 +1,18 @@
 """What every checkpoint layout is translated to, and the one strict way to load it."""
 
 from dataclasses import asdict, dataclass
-from typing import Any, Dict, Iterable, Mapping, Optional
+from typing import Any, Dict, Iterable, List, Mapping, Optional
 
 from torch import Tensor, nn
 
-from eat.nn import DecoderConfig, EncoderConfig, MaskingConfig, TeacherConfig
+from eat.audio import LogMel
+from eat.nn import (
+    ClassifierConfig,
+    DecoderConfig,
+    EncoderConfig,
+    MaskingConfig,
+    TeacherConfig,
+)
 
 Weights = Dict[str, Tensor]
 
@@ -26,6 +33,10 @@ class Checkpoint:
         decoder_config, decoder: of `Decoder`; None when the file has none.
         teacher_config, teacher: the teacher's weights, names of `Encoder`; None likewise.
         masking_config: masks it was trained with; None if the file does not say.
+        classifier_config, classifier: what a fine-tuned one has on top, names of `Classifier`
+            but for the encoder's; None for a pre-training checkpoint.
+        labels: names of the classes in the order of the logits; None if the file does not say.
+        log_mel: the front end it was trained with, `target_length` included; None likewise.
     """
 
     path: str
@@ -37,15 +48,27 @@ class Checkpoint:
     teacher_config: Optional[TeacherConfig] = None
     teacher: Optional[Weights] = None
     masking_config: Optional[MaskingConfig] = None
+    classifier_config: Optional[ClassifierConfig] = None
+    classifier: Optional[Weights] = None
+    labels: Optional[List[str]] = None
+    log_mel: Optional[LogMel] = None
 
     def settings(self) -> Dict[str, Any]:
-        """All settings that the checkpoint carries, as flat model settings."""
-        parts = (self.encoder_config, self.decoder_config, self.teacher_config, self.masking_config)
+        """The settings of the networks that the checkpoint carries, as flat model settings."""
+        parts = (
+            *(self.encoder_config, self.decoder_config, self.teacher_config),
+            *(self.masking_config, self.classifier_config),
+        )
         return {k: v for part in parts if part is not None for k, v in asdict(part).items()}
 
 
 def load_weights(module: nn.Module, weights: Mapping[str, Tensor], path: str) -> None:
     """Load weights that must match the module exactly.
+
+    Args:
+        module: where to load them.
+        weights: under the module's own names.
+        path: of the file, for the message.
 
     Raises:
         CheckpointError: listing missing keys, unexpected keys and differing shapes.

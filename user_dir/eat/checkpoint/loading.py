@@ -1,25 +1,39 @@
-"""Read a checkpoint file, whatever its layout."""
+"""Read a checkpoint file, whatever its layout, and build networks from it."""
 
+import json
 import os
 import pickle
 import zipfile
-from typing import Any, Dict, Optional, Union
+from dataclasses import fields
+from typing import Any, Dict, Mapping, Optional, TypeVar, Union
 
 import torch
+from safetensors import SafetensorError, safe_open
+from torch import Tensor, nn
 
-from eat.nn import Encoder
+from eat.audio import LogMel
+from eat.nn import Classifier, Encoder, EncoderConfig
 
 from . import native, official
-from .checkpoint import Checkpoint, CheckpointError, load_weights
+from .checkpoint import Checkpoint, CheckpointError, Weights, load_weights
 
 CheckpointPath = Union[str, "os.PathLike[str]"]
+Device = Optional[Union[str, torch.device]]
+Network = TypeVar("Network", bound=nn.Module)
 
-# Each layout recognises its own files by content and translates them.
-_LAYOUTS = (native, official)
+# The layouts that are pickles; each recognises its own by content and translates it.
+_PICKLES = (native, official)
+
+# In the metadata of our .safetensors files: everything of our layout but the tensors, as JSON.
+METADATA_KEY = "eat"
 
 
 def load_checkpoint(path: CheckpointPath) -> Checkpoint:
-    """Read a checkpoint of any known layout.
+    """Read a checkpoint of any known layout, detected by content.
+
+    Args:
+        path: our `.pt` or `.safetensors`, a released `.pt`, or a Hugging Face folder or
+            `.safetensors` file.
 
     Raises:
         FileNotFoundError: there is no such file.
@@ -27,8 +41,15 @@ def load_checkpoint(path: CheckpointPath) -> Checkpoint:
             layout.
     """
     path = os.fspath(path)
+    if not os.path.exists(path):
+        raise FileNotFoundError(f"no such checkpoint: {path}")
+    if os.path.isdir(path):
+        return _read_huggingface(path)
+    if _is_safetensors(path):
+        state = _read_safetensors(path)
+        return _read_huggingface(path) if state is None else native.read(state, path)
     state = _read_pickle(path)
-    for layout in _LAYOUTS:
+    for layout in _PICKLES:
         if layout.recognises(state):
             return layout.read(state, path)
     raise CheckpointError(
@@ -40,7 +61,7 @@ def load_checkpoint(path: CheckpointPath) -> Checkpoint:
 def load_encoder(
     path: CheckpointPath,
     weights: str = "student",
-    device: Optional[Union[str, torch.device]] = None,
+    device: Device = None,
     dtype: Optional[torch.dtype] = None,
 ) -> Encoder:
     """Load the encoder of any checkpoint, in evaluation mode.
@@ -67,14 +88,124 @@ def load_encoder(
             f"{checkpoint.path}: found no teacher in this {checkpoint.kind} checkpoint, expected a"
             " pre-training checkpoint with a teacher"
         )
-    encoder = Encoder(checkpoint.encoder_config)
-    load_weights(encoder, values, checkpoint.path)
-    return encoder.to(device=device, dtype=dtype or torch.float32).eval()
+    return _prepare(build_encoder(checkpoint, values), device, dtype)
+
+
+def load_classifier(
+    path: CheckpointPath, device: Device = None, dtype: Optional[torch.dtype] = None
+) -> Classifier:
+    """Load a fine-tuned checkpoint of any layout, in evaluation mode.
+
+    Args:
+        path, device, dtype: see `load_encoder`.
+
+    Returns:
+        The classifier; `.labels` names its classes, `.log_mel` is its front end.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        CheckpointError: see `load_checkpoint`; or the file has no classifier.
+    """
+    return _prepare(build_classifier(load_checkpoint(path)), device, dtype)
+
+
+def build_encoder(checkpoint: Checkpoint, weights: Optional[Weights] = None) -> Encoder:
+    """The encoder of a checkpoint, with the student's weights unless others are given."""
+    weights = checkpoint.encoder if weights is None else weights
+    encoder = _empty_encoder(checkpoint, weights)
+    load_weights(encoder, weights, checkpoint.path)
+    return encoder
+
+
+def build_classifier(checkpoint: Checkpoint) -> Classifier:
+    """The classifier of a fine-tuned checkpoint.
+
+    Raises:
+        CheckpointError: there is none, or its weights do not match.
+    """
+    if checkpoint.classifier is None or checkpoint.classifier_config is None:
+        raise CheckpointError(
+            f"{checkpoint.path}: found a {checkpoint.kind} checkpoint without a classifier,"
+            " expected a fine-tuned one"
+        )
+    encoder = _empty_encoder(checkpoint, checkpoint.encoder)
+    try:
+        classifier = Classifier(checkpoint.classifier_config, encoder, checkpoint.labels)
+    except ValueError as error:
+        raise CheckpointError(f"{checkpoint.path}: {error}") from error
+    if checkpoint.log_mel is not None:
+        classifier.log_mel = checkpoint.log_mel
+    weights = {f"encoder.{key}": value for key, value in checkpoint.encoder.items()}
+    load_weights(classifier, {**weights, **checkpoint.classifier}, checkpoint.path)
+    return classifier
+
+
+def _empty_encoder(checkpoint: Checkpoint, weights: Weights) -> Encoder:
+    _check_plausible(checkpoint.encoder_config, weights, checkpoint.path)
+    try:
+        encoder = Encoder(checkpoint.encoder_config)
+    except ValueError as error:
+        raise CheckpointError(f"{checkpoint.path}: {error}") from error
+    if checkpoint.log_mel is not None:
+        encoder.log_mel = LogMel(
+            checkpoint.log_mel.mean,
+            checkpoint.log_mel.std,
+            target_length=None,
+            num_mel_bins=encoder.config.num_mel_bins,
+            patch_size=encoder.config.patch_size,
+        )
+    return encoder
+
+
+def _check_plausible(config: EncoderConfig, weights: Weights, path: str) -> None:
+    """Refuse sizes that no weight of the file has, before a network of that size is built."""
+    largest = max((size for value in weights.values() for size in value.shape), default=0)
+    for field in fields(config):
+        value = getattr(config, field.name)
+        is_number = isinstance(value, (int, float)) and not isinstance(value, bool)
+        # No size exceeds the largest dimension of all weights: not even the blocks of a network
+        # 4 channels wide, or its mel bins.
+        if not is_number or not 0 < value <= max(largest, 1024):
+            raise CheckpointError(
+                f"{path}: found {field.name}={value!r} in its configuration, expected a number"
+                f" that fits its weights (largest dimension: {largest})"
+            )
+
+
+def _prepare(network: Network, device: Device, dtype: Optional[torch.dtype]) -> Network:
+    return network.to(device=device, dtype=dtype or torch.float32).eval()
+
+
+def _read_huggingface(path: str) -> Checkpoint:
+    from . import huggingface
+
+    return huggingface.read(path)
+
+
+def _is_safetensors(path: str) -> bool:
+    """Whether a file starts as safetensors do: 8 bytes of header length, then JSON."""
+    with open(path, "rb") as file:
+        start = file.read(9)
+    return len(start) == 9 and start[8:] == b"{" and start[6:8] == b"\0\0"
+
+
+def _read_safetensors(path: str) -> Optional[Dict[str, Any]]:
+    """The content of our .safetensors file as that of our `.pt`; None if it is somebody else's."""
+    try:
+        with safe_open(path, framework="pt") as file:
+            description = (file.metadata() or {}).get(METADATA_KEY)
+            if description is None:
+                return None
+            model: Mapping[str, Tensor] = {key: file.get_tensor(key) for key in file.keys()}
+            state = {**json.loads(description), "model": model}
+    except (SafetensorError, ValueError, TypeError) as error:
+        raise CheckpointError(f"{path}: damaged: {_first_line(error)}") from error
+    if not native.recognises(state):
+        raise CheckpointError(f"{path}: found no model of ours in its metadata")
+    return state
 
 
 def _read_pickle(path: str) -> Dict[str, Any]:
-    if not os.path.exists(path):
-        raise FileNotFoundError(f"no such checkpoint: {path}")
     try:
         # Mapped, so that the optimizer state of a training checkpoint is never read.
         state = torch.load(
@@ -84,7 +215,9 @@ def _read_pickle(path: str) -> Dict[str, Any]:
         raise CheckpointError(
             f"{path}: refused: not a file of plain tensors and values: {_first_line(error)}"
         ) from error
-    except (RuntimeError, EOFError, OSError, ValueError, KeyError) as error:
+    except MemoryError:
+        raise
+    except Exception as error:  # a damaged pickle can raise anything
         raise CheckpointError(
             f"{path}: damaged, or not a checkpoint: {_first_line(error)}"
         ) from error
@@ -97,6 +230,6 @@ def _first_line(error: Exception) -> str:
     return (str(error).splitlines() or [type(error).__name__])[0]
 
 
-def _some_keys(state: Dict[str, Any], limit: int = 8) -> str:
+def _some_keys(state: Mapping[str, Any], limit: int = 8) -> str:
     keys = [str(key) for key in state]
     return ", ".join(keys[:limit]) + (", ..." if len(keys) > limit else "")

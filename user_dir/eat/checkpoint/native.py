@@ -1,43 +1,106 @@
-"""Our own layout: what fairseq writes when it trains the model `eat`."""
+"""Our own layout: what fairseq writes when it trains `eat` or `eat_classifier`.
 
-from dataclasses import fields
-from typing import Any, Dict, Mapping, Type, TypeVar
+cfg.model   the model's settings, `_name` included
+cfg.task    the front end: mean, std, target_length
+model       encoder.*, then decoder.* and teacher.encoder.*, or fc_norm.* and head.*
+task_state  labels: the names of the classes
+"""
+
+from dataclasses import asdict, fields
+from typing import Any, Dict, Mapping, Optional, Type, TypeVar
 
 from torch import Tensor
 
-from eat.nn import DecoderConfig, EncoderConfig, MaskingConfig, TeacherConfig
+from eat.audio import LogMel
+from eat.nn import (
+    ClassifierConfig,
+    DecoderConfig,
+    EncoderConfig,
+    MaskingConfig,
+    TeacherConfig,
+)
 
-from .checkpoint import Checkpoint, Weights
+from .checkpoint import Checkpoint, CheckpointError, Weights
+
+PRETRAINED = "eat"
+FINETUNED = "eat_classifier"
 
 Config = TypeVar("Config")
 
 
 def recognises(state: Mapping[str, Any]) -> bool:
-    """Whether this is a checkpoint of the model `eat`."""
+    """Whether this is a checkpoint of one of our models."""
     cfg = state.get("cfg")
     model_cfg = cfg.get("model") if isinstance(cfg, dict) else None
-    return isinstance(model_cfg, dict) and model_cfg.get("_name") == "eat" and "model" in state
+    name = model_cfg.get("_name") if isinstance(model_cfg, dict) else None
+    return name in (PRETRAINED, FINETUNED) and isinstance(state.get("model"), dict)
 
 
 def read(state: Mapping[str, Any], path: str) -> Checkpoint:
-    """Translate a checkpoint that `recognises` accepted."""
-    cfg, model = state["cfg"]["model"], state["model"]
+    """Translate a checkpoint that `recognises` accepted.
+
+    Raises:
+        CheckpointError: the file holds keys that the model does not have.
+    """
+    cfg, rest = state["cfg"]["model"], dict(state["model"])
+    is_finetuned = cfg["_name"] == FINETUNED
+    encoder = _take(rest, "encoder.")
+    decoder, teacher = _take(rest, "decoder."), _take(rest, "teacher.encoder.")
+    classifier = {key: rest.pop(key) for key in list(rest) if key.startswith(("fc_norm.", "head."))}
+    if rest or (is_finetuned and (decoder or teacher)) or (not is_finetuned and classifier):
+        unexpected = sorted({*rest, *(classifier if not is_finetuned else {})})
+        raise CheckpointError(f"{path}: found unexpected keys: {', '.join(unexpected)}")
     return Checkpoint(
         path=path,
-        kind="pre-training",
+        kind="fine-tuned" if is_finetuned else "pre-training",
         encoder_config=_config(EncoderConfig, cfg),
-        encoder=_part(model, "encoder."),
-        decoder_config=_config(DecoderConfig, cfg),
-        decoder=_part(model, "decoder."),
-        teacher_config=_config(TeacherConfig, cfg),
-        teacher=_part(model, "teacher.encoder."),
-        masking_config=_config(MaskingConfig, cfg),
+        encoder=encoder,
+        decoder_config=_config(DecoderConfig, cfg) if decoder else None,
+        decoder=decoder or None,
+        teacher_config=_config(TeacherConfig, cfg) if teacher else None,
+        teacher=teacher or None,
+        masking_config=None if is_finetuned else _config(MaskingConfig, cfg),
+        classifier_config=_config(ClassifierConfig, cfg) if is_finetuned else None,
+        classifier=classifier or None,
+        labels=(state.get("task_state") or {}).get("labels"),
+        log_mel=_log_mel(state["cfg"].get("task") or {}),
     )
+
+
+def write(checkpoint: Checkpoint) -> Dict[str, Any]:
+    """A checkpoint of ours without optimizer state and paths."""
+    model = {f"encoder.{key}": value for key, value in checkpoint.encoder.items()}
+    model.update({f"decoder.{key}": value for key, value in (checkpoint.decoder or {}).items()})
+    model.update(
+        {f"teacher.encoder.{key}": value for key, value in (checkpoint.teacher or {}).items()}
+    )
+    model.update(checkpoint.classifier or {})
+    name = FINETUNED if checkpoint.classifier is not None else PRETRAINED
+    log_mel = checkpoint.log_mel
+    return {
+        "cfg": {
+            "model": {"_name": name, **checkpoint.settings()},
+            "task": {} if log_mel is None else {key: getattr(log_mel, key) for key in _FRONT_END},
+        },
+        "model": model,
+        "task_state": {"labels": checkpoint.labels} if checkpoint.labels else {},
+    }
+
+
+_FRONT_END = ("mean", "std", "target_length")
+
+
+def _log_mel(task_cfg: Mapping[str, Any]) -> Optional[LogMel]:
+    if any(key not in task_cfg for key in _FRONT_END):
+        return None
+    return LogMel(**{key: task_cfg[key] for key in _FRONT_END})
 
 
 def _config(config_class: Type[Config], cfg: Dict[str, Any]) -> Config:
     return config_class(**{f.name: cfg[f.name] for f in fields(config_class) if f.name in cfg})
 
 
-def _part(model: Mapping[str, Tensor], prefix: str) -> Weights:
-    return {key[len(prefix) :]: value for key, value in model.items() if key.startswith(prefix)}
+def _take(model: Dict[str, Tensor], prefix: str) -> Weights:
+    """Remove the weights of one part from `model`, and return them without the prefix."""
+    keys = [key for key in model if key.startswith(prefix)]
+    return {key[len(prefix) :]: model.pop(key) for key in keys}

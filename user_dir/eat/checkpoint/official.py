@@ -1,10 +1,18 @@
 """The released layout: fairseq checkpoints of the reference code (`data2vec_multi`)."""
 
-from typing import Any, Dict, Mapping, Optional, Tuple
+from collections import OrderedDict
+from typing import Any, Dict, List, Mapping, Optional, Tuple
 
 from torch import Tensor
 
-from eat.nn import DecoderConfig, EncoderConfig, MaskingConfig, TeacherConfig
+from eat.audio import LogMel
+from eat.nn import (
+    ClassifierConfig,
+    DecoderConfig,
+    EncoderConfig,
+    MaskingConfig,
+    TeacherConfig,
+)
 
 from .checkpoint import Checkpoint, CheckpointError, Weights
 
@@ -44,6 +52,12 @@ _REQUIRED: Dict[Tuple[str, str], Any] = {
     ("decoder", "projection_layers"): 1,
 }
 
+# The released task names its data set by a flag and keeps the constants in code.
+_NORMALISATION = {"esc50_eval": (-6.627, 5.359), "spcv2_eval": (-6.846, 5.565)}
+_AUDIOSET_NORMALISATION = (-4.268, 4.569)
+
+_POOLING = {"CLS_TOKEN": "cls", "MEAN_POOLING": "mean"}
+
 
 def recognises(state: Mapping[str, Any]) -> bool:
     """Whether this is a checkpoint of the reference code, pretrained or fine-tuned."""
@@ -61,7 +75,7 @@ def read(state: Mapping[str, Any], path: str) -> Checkpoint:
     """
     model_cfg, model = state["cfg"]["model"], dict(state["model"])
     if model_cfg["_name"] == FINETUNED:
-        return _read_finetuned(model_cfg, model, path)
+        return _read_finetuned(state, model, path)
     sections = _sections(model_cfg, path)
     teacher = model.pop("_ema", None)
     encoder, decoder, rest = _split(model)
@@ -79,10 +93,12 @@ def read(state: Mapping[str, Any], path: str) -> Checkpoint:
         teacher_config=_teacher_config(sections["model"]),
         teacher=teacher,
         masking_config=_masking_config(sections),
+        log_mel=_log_mel(state["cfg"]),
     )
 
 
-def _read_finetuned(model_cfg: Dict[str, Any], model: Weights, path: str) -> Checkpoint:
+def _read_finetuned(state: Mapping[str, Any], model: Weights, path: str) -> Checkpoint:
+    model_cfg = state["cfg"]["model"]
     pretrained_cfg = (model_cfg.get("pretrained_model_args") or {}).get("model")
     if not isinstance(pretrained_cfg, dict):
         raise CheckpointError(
@@ -94,14 +110,49 @@ def _read_finetuned(model_cfg: Dict[str, Any], model: Weights, path: str) -> Che
     encoder, _, rest = _split(weights)
     head = {key: rest.pop(key) for key in list(rest) if key.startswith(("fc_norm.", "head."))}
     _refuse(rest, path)
-    if not head:
-        raise CheckpointError(f"{path}: found no head.*, expected one in a fine-tuned checkpoint")
+    if "head.bias" not in head:
+        raise CheckpointError(
+            f"{path}: found no head.bias, expected one in a fine-tuned checkpoint"
+        )
+    pooling = model_cfg.get("prediction_mode", "CLS_TOKEN")
+    if pooling not in _POOLING or not model_cfg.get("use_fc_norm", True):
+        raise CheckpointError(
+            f"{path}: found prediction_mode={pooling},"
+            f" use_fc_norm={model_cfg.get('use_fc_norm', True)},"
+            f" expected one of {sorted(_POOLING)} and use_fc_norm=True"
+        )
+    num_classes = head["head.bias"].shape[0]
     return Checkpoint(
         path=path,
         kind="fine-tuned",
         encoder_config=_encoder_config(sections, encoder),
         encoder=encoder,
+        classifier_config=ClassifierConfig(num_classes, _POOLING[pooling]),
+        classifier=head,
+        labels=_labels(state.get("task_state") or {}, num_classes, path),
+        log_mel=_log_mel(state["cfg"]),
     )
+
+
+def _labels(task_state: Mapping[str, Any], num_classes: int, path: str) -> Optional[List[str]]:
+    """The released task keeps {label: index as text}."""
+    index_of = task_state.get("labels")
+    if not index_of:
+        return None
+    labels = {int(index): label for label, index in index_of.items()}
+    if sorted(labels) != list(range(num_classes)):
+        raise CheckpointError(
+            f"{path}: found {len(labels)} labels in task_state, expected one for each of"
+            f" {num_classes} classes"
+        )
+    return [labels[index] for index in range(num_classes)]
+
+
+def _log_mel(cfg: Mapping[str, Any]) -> LogMel:
+    task = cfg.get("task") or {}
+    flag = next((flag for flag in _NORMALISATION if task.get(flag)), "")
+    mean, std = _NORMALISATION.get(flag, _AUDIOSET_NORMALISATION)
+    return LogMel(mean, std, task.get("target_length", 1024))
 
 
 def _without_prefix(key: str, prefix: str) -> str:
@@ -115,8 +166,11 @@ def _split(model: Mapping[str, Tensor]) -> Tuple[Weights, Weights, Weights]:
     rest: Weights = {}
     for key, value in model.items():
         encoder_key, decoder_key = _encoder_key(key), _decoder_key(key)
-        if encoder_key is not None:
-            encoder[encoder_key] = value[0] if encoder_key == "positions" else value
+        if not isinstance(value, Tensor):
+            rest[key] = value
+        elif encoder_key is not None:
+            # (1, rows * W, D) there
+            encoder[encoder_key] = value.flatten(0, -2) if encoder_key == "positions" else value
         elif decoder_key is not None:
             decoder[decoder_key] = value
         else:
@@ -207,3 +261,172 @@ def _masking_config(sections: Dict[str, Dict[str, Any]]) -> MaskingConfig:
         mask_block_size=image.get("mask_length", 5),
         mask_ratio_adjust=image.get("mask_prob_adjust", 0.07),
     )
+
+
+def write(checkpoint: Checkpoint) -> Dict[str, Any]:
+    """A checkpoint that the released code loads: its keys, shapes and configuration.
+
+    Holds what `checkpoint` holds: decoder and `_ema` of a pre-training checkpoint, the head of a
+    fine-tuned one. No optimizer state and no path goes in.
+    """
+    state = _encoder_state(checkpoint.encoder)
+    if checkpoint.classifier is not None:
+        state = OrderedDict((f"model.{key}", value) for key, value in state.items())
+        state.update(checkpoint.classifier)
+        cfg = _finetuned_cfg(checkpoint)
+    else:
+        state.update(_decoder_state(checkpoint.decoder or {}))
+        if checkpoint.teacher is not None:
+            state["_ema"] = _encoder_state(checkpoint.teacher)
+        cfg = _pretrained_cfg(checkpoint)
+    labels = enumerate(checkpoint.labels or [])
+    return {
+        "args": None,
+        "cfg": cfg,
+        "model": state,
+        "criterion": None,
+        "optimizer_history": [],
+        "task_state": {"labels": {label: str(i) for i, label in labels}}
+        if checkpoint.labels
+        else {},
+        "extra_state": {"train_iterator": {"epoch": 1}},
+        "last_optimizer_state": None,
+    }
+
+
+def _encoder_state(encoder: Weights) -> Weights:
+    """Encoder weights under the released names, in the released order."""
+    state: Weights = OrderedDict()
+    for theirs, ours in ENCODER_KEYS.items():
+        for key, value in encoder.items():
+            if key.startswith(ours):
+                value = value.unsqueeze(0) if key == "positions" else value
+                state[theirs + key[len(ours) :]] = value.contiguous()
+    return state
+
+
+def _decoder_state(decoder: Weights) -> Weights:
+    state: Weights = OrderedDict()
+    for key, value in decoder.items():
+        if key.startswith("proj."):
+            state[DECODER_PROJ + key[len("proj.") :]] = value
+        else:
+            _, index, _, name = key.split(".")  # layers.0.conv.weight
+            state[f"{DECODER_BLOCKS}{index}.0.{name}"] = value
+    return state
+
+
+def _pretrained_cfg(checkpoint: Checkpoint) -> Dict[str, Any]:
+    return {
+        "_name": None,
+        "common": {"_name": None, "seed": 1, "user_dir": None},
+        "model": _model_cfg(checkpoint),
+        "task": _task_cfg(checkpoint, "mae_image_pretraining"),
+        "criterion": {"_name": "model", "loss_weights": {}, "log_keys": [], "can_sum": True},
+    }
+
+
+def _finetuned_cfg(checkpoint: Checkpoint) -> Dict[str, Any]:
+    assert checkpoint.classifier_config is not None
+    mode = {ours: theirs for theirs, ours in _POOLING.items()}[checkpoint.classifier_config.pooling]
+    task = _task_cfg(checkpoint, FINETUNED)
+    model = {
+        "_name": FINETUNED,
+        "model_path": "",
+        "no_pretrained_weights": False,
+        "num_classes": checkpoint.classifier_config.num_classes,
+        "pretrained_model_args": _pretrained_cfg(checkpoint),
+        "data": "",
+        "use_fc_norm": True,
+        "prediction_mode": mode,
+        "audio_mae": True,
+        **{key: task[key] for key in ("esc50_eval", "spcv2_eval", "target_length")},
+    }
+    return {
+        "_name": None,
+        "common": {"_name": None, "seed": 1, "user_dir": None},
+        "model": model,
+        "task": {**task, "label_descriptors": "label_descriptors.csv", "labels": "lbl"},
+        "criterion": {
+            "_name": "model",
+            "loss_weights": {},
+            "log_keys": ["correct"],
+            "can_sum": True,
+        },
+    }
+
+
+def _model_cfg(checkpoint: Checkpoint) -> Dict[str, Any]:
+    """Settings of `data2vec_multi`; what a fine-tuned checkpoint does not know is EAT-base's."""
+    encoder = checkpoint.encoder_config
+    decoder = checkpoint.decoder_config or DecoderConfig()
+    teacher = checkpoint.teacher_config or TeacherConfig(average_top_k_layers=encoder.depth)
+    masking = checkpoint.masking_config or MaskingConfig()
+    required: Dict[str, Dict[str, Any]] = {"model": {}, "image": {}, "decoder": {}}
+    for (section, key), value in _REQUIRED.items():
+        required[section][key] = value
+    image = {
+        "type": "IMAGE",
+        **required["image"],
+        "patch_size": encoder.patch_size,
+        "embed_dim": encoder.embed_dim,
+        "model_depth": encoder.depth,
+        "num_alibi_heads": encoder.num_heads,
+        "fixed_positions": True,
+        "target_length": _front_end(checkpoint).target_length,
+        "max_length": encoder.num_position_rows,
+        "mask_prob": masking.mask_ratio,
+        "mask_prob_adjust": masking.mask_ratio_adjust,
+        "mask_length": masking.mask_block_size,
+        "inverse_mask": True,
+        "mask_noise_std": decoder.mask_noise_std,
+        "ema_local_encoder": True,
+        "decoder": None
+        if checkpoint.decoder_config is None
+        else {
+            **required["decoder"],
+            "decoder_dim": encoder.embed_dim,
+            "decoder_groups": decoder.decoder_groups,
+            "decoder_kernel": decoder.decoder_kernel_size,
+            "decoder_layers": decoder.decoder_depth,
+            "input_dropout": 0.0,
+        },
+    }
+    return {
+        "_name": PRETRAINED,
+        **required["model"],
+        "embed_dim": encoder.embed_dim,
+        "depth": encoder.depth,
+        "num_heads": encoder.num_heads,
+        "mlp_ratio": encoder.mlp_ratio,
+        "norm_eps": encoder.norm_eps,
+        "clone_batch": masking.num_clones,
+        "average_top_k_layers": teacher.average_top_k_layers,
+        "ema_decay": teacher.ema_decay,
+        "ema_end_decay": teacher.ema_end_decay,
+        "ema_anneal_end_step": teacher.ema_anneal_updates,
+        "ema_encoder_only": False,
+        "skip_ema": checkpoint.teacher is None,
+        "supported_modality": "IMAGE",
+        "cls_loss": 1.0,
+        "recon_loss": 0.0,
+        "d2v_loss": 1.0,
+        "modalities": {"_name": None, "image": image},
+    }
+
+
+def _task_cfg(checkpoint: Checkpoint, name: str) -> Dict[str, Any]:
+    log_mel = _front_end(checkpoint)
+    flags = {flag: (log_mel.mean, log_mel.std) == found for flag, found in _NORMALISATION.items()}
+    return {
+        "_name": name,
+        "data": "",
+        "audio_mae": True,
+        "downsr_16hz": True,
+        "target_length": log_mel.target_length,
+        **flags,
+    }
+
+
+def _front_end(checkpoint: Checkpoint) -> LogMel:
+    return checkpoint.log_mel or LogMel()

@@ -10,7 +10,8 @@ from typing import Dict, List, NamedTuple, Sequence, Tuple, Union
 
 import numpy as np
 
-from ..data.manifest import MAX_DIGITS, replace_file, write_manifest
+from ..data.manifest import MAX_DIGITS, write_manifest
+from ..files import replace_file
 from .arguments import number, whole_number
 from .parallel import map_in_threads
 

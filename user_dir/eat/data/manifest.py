@@ -15,10 +15,11 @@ breaks; bytes that are not UTF-8 are kept as Python keeps them in file names.
 import mmap
 import os
 import re
-from contextlib import contextmanager, suppress
-from typing import BinaryIO, Iterable, Iterator, Optional, Tuple, Union
+from typing import Iterable, Optional, Tuple, Union
 
 import numpy as np
+
+from ..files import replace_file
 
 ManifestPath = Union[str, "os.PathLike[str]"]
 
@@ -141,24 +142,6 @@ def write_manifest(path: ManifestPath, root: str, entries: Iterable[Tuple[str, i
         if count == 0:
             _refuse(path, "found no clips to write, expected at least one")
     return count
-
-
-@contextmanager
-def replace_file(path: ManifestPath) -> Iterator[BinaryIO]:
-    """Write a file beside `path` that takes its place once complete; an error changes nothing."""
-    path = os.path.abspath(os.fspath(path))
-    folder, name = os.path.split(path)
-    unfinished = os.path.join(folder, f".{name}.{os.getpid()}.tmp")
-    try:
-        with open(unfinished, "wb") as file:
-            yield file
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(unfinished, path)
-    except BaseException:
-        with suppress(FileNotFoundError):
-            os.remove(unfinished)
-        raise
 
 
 def _map_file(path: str) -> mmap.mmap:

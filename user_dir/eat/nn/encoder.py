@@ -1,12 +1,15 @@
 """The encoder: what pre-training learns and everything downstream uses."""
 
+import math
 from dataclasses import dataclass, field
 from typing import Iterator, Optional, Tuple
 
 import torch
 from torch import Tensor, nn
 
-from .patches import PatchEmbed, patch_is_valid
+from eat.audio import LogMel
+
+from .patches import PatchEmbed
 from .positions import sincos_positions
 from .transformer import Block
 
@@ -46,12 +49,19 @@ class Encoder(nn.Module):
     """Vision Transformer over spectrogram patches (EAT section 3.1).
 
     Patches plus positions, CLS in front, one LayerNorm, post-norm blocks, no final norm.
+
+    Attributes:
+        log_mel: the front end that the weights were trained with, without a fixed length;
+            AudioSet's constants unless a checkpoint says otherwise.
     """
 
     def __init__(self, config: EncoderConfig) -> None:
         super().__init__()
         _check_sizes(config)
         self.config = config
+        self.log_mel = LogMel(
+            target_length=None, num_mel_bins=config.num_mel_bins, patch_size=config.patch_size
+        )
         self.patch_embed = PatchEmbed(config.patch_size, config.embed_dim)
         positions = sincos_positions(config.num_position_rows, config.num_columns, config.embed_dim)
         self.register_buffer("positions", positions)  # (768 * W, D), never trained
@@ -132,6 +142,11 @@ class Encoder(nn.Module):
         """(H, W), the patch grid of `num_frames` frames."""
         return num_frames // self.config.patch_size, self.config.num_columns
 
+    def valid_patches(self, lengths: Tensor, num_patches: int) -> Tensor:
+        """Which patches hold at least one valid frame: (B,) frames -> (B, L) bool."""
+        rows = torch.arange(num_patches, device=lengths.device) // self.config.num_columns
+        return rows * self.config.patch_size < lengths.unsqueeze(1)
+
     def check_source(self, source: Tensor) -> None:
         """Raise a ValueError unless `source` is (B, 1, T, F) with T a multiple of P."""
         config = self.config
@@ -158,7 +173,7 @@ class Encoder(nn.Module):
         frames = torch.arange(num_frames, device=source.device)
         padding = frames >= lengths.unsqueeze(1)  # (B, T)
         source = source.masked_fill(padding[:, None, :, None], 0.0)
-        patches = patch_is_valid(lengths, *self.grid(num_frames), self.config.patch_size)
+        patches = self.valid_patches(lengths, math.prod(self.grid(num_frames)))
         return source, nn.functional.pad(patches, (1, 0), value=True)  # CLS is always valid
 
 

@@ -1,0 +1,82 @@
+"""The classifier that fine-tuning trains: encoder, LayerNorm, linear head."""
+
+from dataclasses import dataclass, field
+from typing import List, Optional
+
+from torch import Tensor, nn
+
+from eat.audio import LogMel
+
+from .encoder import Encoder
+
+_NORM_EPS = 1e-6
+POOLINGS = ("cls", "mean")
+
+
+@dataclass
+class ClassifierConfig:
+    """What a classifier puts on top of an encoder."""
+
+    num_classes: int = field(default=527, metadata={"help": "C, classes (AudioSet: 527)"})
+    pooling: str = field(
+        default="cls",
+        metadata={"help": "what is classified: cls token (paper) or mean of the patches"},
+    )
+
+
+class Classifier(nn.Module):
+    """Encoder output -> LayerNorm -> linear head (EAT section 3.4; released `use_fc_norm`).
+
+    Attributes:
+        labels: the names of the classes in the order of the logits; None if unknown.
+        log_mel: the front end that the head was trained with, `target_length` included.
+    """
+
+    def __init__(
+        self, config: ClassifierConfig, encoder: Encoder, labels: Optional[List[str]] = None
+    ) -> None:
+        super().__init__()
+        _check(config, labels)
+        self.config = config
+        self.labels = labels
+        self.encoder = encoder
+        self.log_mel = LogMel(
+            num_mel_bins=encoder.config.num_mel_bins, patch_size=encoder.config.patch_size
+        )
+        embed_dim = encoder.config.embed_dim
+        self.fc_norm = nn.LayerNorm(embed_dim, eps=_NORM_EPS)
+        self.head = nn.Linear(embed_dim, config.num_classes)
+        nn.init.trunc_normal_(self.head.weight, std=0.02)
+        nn.init.zeros_(self.head.bias)
+
+    def forward(self, source: Tensor, lengths: Optional[Tensor] = None) -> Tensor:
+        """Classify clips.
+
+        Args:
+            source: (B, 1, T, F) normalised log-mel.
+            lengths: (B,) valid frames of each clip, see `Encoder.forward`.
+
+        Returns:
+            (B, C) logits.
+        """
+        tokens = self.encoder(source, lengths)
+        return self.head(self.fc_norm(self._pool(tokens, lengths)))
+
+    def _pool(self, tokens: Tensor, lengths: Optional[Tensor]) -> Tensor:
+        """(B, 1+L, D) -> (B, D)."""
+        if self.config.pooling == "cls":
+            return tokens[:, 0]
+        patches = tokens[:, 1:]
+        if lengths is None:
+            return patches.mean(dim=1)
+        valid = self.encoder.valid_patches(lengths, patches.shape[1]).unsqueeze(-1)
+        return patches.masked_fill(~valid, 0.0).sum(dim=1) / valid.sum(dim=1)
+
+
+def _check(config: ClassifierConfig, labels: Optional[List[str]]) -> None:
+    if config.num_classes < 1:
+        raise ValueError(f"num_classes: found {config.num_classes}, expected 1 or more")
+    if config.pooling not in POOLINGS:
+        raise ValueError(f"pooling: found {config.pooling!r}, expected one of {POOLINGS}")
+    if labels is not None and len(labels) != config.num_classes:
+        raise ValueError(f"labels: found {len(labels)}, expected num_classes {config.num_classes}")
