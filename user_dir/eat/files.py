@@ -7,7 +7,7 @@ from typing import BinaryIO, Iterator, Union
 
 @contextmanager
 def replace_file(path: Union[str, "os.PathLike[str]"]) -> Iterator[BinaryIO]:
-    """Write a file beside `path` that takes its place when complete; on an error nothing changes."""
+    """Write a file beside `path` that takes its place when complete, and never on an error."""
     path = os.path.abspath(os.fspath(path))
     folder, name = os.path.split(path)
     unfinished = os.path.join(folder, f".{name}.{os.getpid()}.tmp")

@@ -196,7 +196,8 @@ def _read_safetensors(path: str) -> Optional[Dict[str, Any]]:
             description = (file.metadata() or {}).get(METADATA_KEY)
             if description is None:
                 return None
-            model: Mapping[str, Tensor] = {key: file.get_tensor(key) for key in file.keys()}
+            names = file.keys()
+            model: Mapping[str, Tensor] = {name: file.get_tensor(name) for name in names}
             state = {**json.loads(description), "model": model}
     except (SafetensorError, ValueError, TypeError) as error:
         raise CheckpointError(f"{path}: damaged: {_first_line(error)}") from error

@@ -6,7 +6,7 @@ model       encoder.*, then decoder.* and teacher.encoder.*, or fc_norm.* and he
 task_state  labels: the names of the classes
 """
 
-from dataclasses import asdict, fields
+from dataclasses import fields
 from typing import Any, Dict, Mapping, Optional, Type, TypeVar
 
 from torch import Tensor
