@@ -63,7 +63,7 @@ def test_the_released_configuration_is_kept(name, tmp_path):
         for key, value in _leaves(written["cfg"])
         if value != _select(recorded["cfg"], key) and not key.endswith(".data")
     }
-    allowed = {"common.user_dir", "criterion.log_keys", "model.model_path"}
+    allowed = {"common.user_dir", "criterion.log_keys", "model.model_path", "model.max_update"}
     assert {key for key in differences if not key.startswith("model.pretrained")} <= allowed
     assert written["task_state"] == recorded["task_state"]
     assert set(written) == set(recorded)
@@ -204,3 +204,12 @@ def test_the_pickled_layouts_are_plain(official_finetune, tmp_path):
     assert released(tmp_path / "out.pt")["cfg"]["model"]["_name"] == "mae_image_classification"
     with pytest.raises(pickle.UnpicklingError), open(tmp_path / "out.pt", "rb") as file:
         pickle.load(file)  # a zip file, not a bare pickle
+
+
+@pytest.mark.parametrize("name", ["official_pretrain.pt", "official_finetune.pt"])
+def test_fairseq_reads_the_exported_file(name, tmp_path):
+    from fairseq import checkpoint_utils
+
+    convert_checkpoint(GOLDEN / name, tmp_path / "out.pt", to="official")
+    state = checkpoint_utils.load_checkpoint_to_cpu(str(tmp_path / "out.pt"))
+    assert state["cfg"].model._name in ("data2vec_multi", "mae_image_classification")

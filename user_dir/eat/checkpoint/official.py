@@ -1,5 +1,6 @@
 """The released layout: fairseq checkpoints of the reference code (`data2vec_multi`)."""
 
+import math
 from collections import OrderedDict
 from typing import Any, Dict, List, Mapping, Optional, Tuple
 
@@ -55,6 +56,16 @@ _REQUIRED: Dict[Tuple[str, str], Any] = {
 # The released task names its data set by a flag and keeps the constants in code.
 _NORMALISATION = {"esc50_eval": (-6.627, 5.359), "spcv2_eval": (-6.846, 5.565)}
 _AUDIOSET_NORMALISATION = (-4.268, 4.569)
+
+# What the released model class has above 0 by default, or takes from sections that an export lacks.
+_UNUSED = dict.fromkeys(
+    (
+        *("encoder_dropout", "post_mlp_drop", "attention_dropout", "activation_dropout"),
+        *("dropout_input", "layerdrop", "start_drop_path_rate", "end_drop_path_rate"),
+        *("min_target_var", "min_pred_var", "recon_loss"),
+    ),
+    0.0,
+)
 
 _POOLING = {"CLS_TOKEN": "cls", "MEAN_POOLING": "mean"}
 
@@ -285,7 +296,15 @@ def write(checkpoint: Checkpoint) -> Dict[str, Any]:
         "cfg": cfg,
         "model": state,
         "criterion": None,
-        "optimizer_history": [],
+        # fairseq looks at the last entry, whatever it is.
+        "optimizer_history": [
+            {
+                "criterion_name": "ModelCriterion",
+                "optimizer_name": "FairseqCompositeOptimizer",
+                "lr_scheduler_state": {},
+                "num_updates": 0,
+            }
+        ],
         "task_state": {"labels": {label: str(i) for i, label in labels}}
         if checkpoint.labels
         else {},
@@ -359,7 +378,9 @@ def _finetuned_cfg(checkpoint: Checkpoint) -> Dict[str, Any]:
 def _model_cfg(checkpoint: Checkpoint) -> Dict[str, Any]:
     """Settings of `data2vec_multi`; what a fine-tuned checkpoint does not know is EAT-base's."""
     encoder = checkpoint.encoder_config
-    decoder = checkpoint.decoder_config or DecoderConfig()
+    decoder = checkpoint.decoder_config or DecoderConfig(
+        decoder_groups=math.gcd(16, encoder.embed_dim)
+    )
     teacher = checkpoint.teacher_config or TeacherConfig(average_top_k_layers=encoder.depth)
     masking = checkpoint.masking_config or MaskingConfig()
     required: Dict[str, Dict[str, Any]] = {"model": {}, "image": {}, "decoder": {}}
@@ -381,16 +402,7 @@ def _model_cfg(checkpoint: Checkpoint) -> Dict[str, Any]:
         "inverse_mask": True,
         "mask_noise_std": decoder.mask_noise_std,
         "ema_local_encoder": True,
-        "decoder": None
-        if checkpoint.decoder_config is None
-        else {
-            **required["decoder"],
-            "decoder_dim": encoder.embed_dim,
-            "decoder_groups": decoder.decoder_groups,
-            "decoder_kernel": decoder.decoder_kernel_size,
-            "decoder_layers": decoder.decoder_depth,
-            "input_dropout": 0.0,
-        },
+        "decoder": _decoder_cfg(checkpoint, decoder, required["decoder"]),
     }
     return {
         "_name": PRETRAINED,
@@ -408,10 +420,28 @@ def _model_cfg(checkpoint: Checkpoint) -> Dict[str, Any]:
         "ema_encoder_only": False,
         "skip_ema": checkpoint.teacher is None,
         "supported_modality": "IMAGE",
+        **_UNUSED,
         "cls_loss": 1.0,
-        "recon_loss": 0.0,
         "d2v_loss": 1.0,
+        "max_update": 0,
+        "seed": 1,
         "modalities": {"_name": None, "image": image},
+    }
+
+
+def _decoder_cfg(
+    checkpoint: Checkpoint, decoder: DecoderConfig, required: Dict[str, Any]
+) -> Optional[Dict[str, Any]]:
+    """None if there is no decoder to load; a fine-tuned model builds one and drops it."""
+    if checkpoint.decoder is None and checkpoint.classifier is None:
+        return None
+    return {
+        **required,
+        "decoder_dim": checkpoint.encoder_config.embed_dim,
+        "decoder_groups": decoder.decoder_groups,
+        "decoder_kernel": decoder.decoder_kernel_size,
+        "decoder_layers": decoder.decoder_depth,
+        "input_dropout": 0.0,
     }
 
 
@@ -424,6 +454,7 @@ def _task_cfg(checkpoint: Checkpoint, name: str) -> Dict[str, Any]:
         "audio_mae": True,
         "downsr_16hz": True,
         "target_length": log_mel.target_length,
+        "seed": 1,
         **flags,
     }
 
