@@ -32,7 +32,7 @@ PANELS = (
 _COLUMNS_OF_PANELS = 4
 _TRAINING_KINDS = ("train_inner", "train")
 # A handful of points needs markers: a single one would not show as a line at all.
-_MARKERS_UP_TO = 20
+_MARKERS_UP_TO = 12
 
 
 @figure_style

@@ -1,0 +1,353 @@
+"""From nothing to a pre-trained EAT in under five minutes: data, training, figures.
+
+    python examples/quickstart.py                        # on synthetic sound events
+    python examples/quickstart.py --audio /any/folder    # on your own recordings
+
+Each step prints the command that does the same by hand. It trains `pretrain_tiny` for a few
+updates: enough to see the loss fall, too few for good features. An interrupted run continues
+from its last checkpoint when it is started again.
+"""
+
+import argparse
+import contextlib
+import io
+import json
+import os
+import re
+import shlex
+import shutil
+import subprocess
+import sys
+import time
+from dataclasses import fields
+from pathlib import Path
+from typing import Any, Dict, Iterable, List, Optional, Sequence, TextIO
+
+import numpy as np
+import torch
+import yaml
+from matplotlib.figure import Figure
+from tqdm import tqdm
+
+from eat.audio import SAMPLE_RATE_HZ, LogMel, read_audio
+from eat.audio.synthesis import CLASSES, write_events
+from eat.commands.main import main as eat
+from eat.data.manifest import Manifest
+from eat.figures import draw_clip, draw_curves, parse_log_line, read_training_log, save_figure
+from eat.nn.masking import MaskingConfig, inverse_block_masks
+from eat.paths import config_dir, user_dir
+
+CONFIG_NAME = "pretrain_tiny"
+SEED = 1
+CLIP_FRAMES = 128  # of 10 ms: task.target_length of the config
+CLIP_SECONDS = CLIP_FRAMES / 100
+
+
+class QuickstartError(Exception):
+    """What went wrong and what to do about it, for the user's eyes."""
+
+
+class Run:
+    """The output folder: where things are, what they were made with, whether all is done."""
+
+    def __init__(self, args: argparse.Namespace) -> None:
+        self.folder = args.out.resolve()
+        self.audio = None if args.audio is None else args.audio.resolve()
+        self.updates = args.updates
+        self.clips_per_class = args.clips_per_class
+        self.events = self.folder / "events"
+        self.manifests = self.folder / "manifests"
+        self.checkpoints = self.folder / "checkpoints"
+        self.figures = self.folder / "figures"
+        self.log = self.folder / "train.log"
+        self._record = self.folder / "run.json"
+
+    def begin(self, restart: bool) -> bool:
+        """Create or check the folder; returns whether its training is finished."""
+        if self._record.exists():
+            if not restart:
+                record = json.loads(self._record.read_text())
+                self._check_settings(record["settings"])
+                return record["finished"]
+            for path in (self.events, self.manifests, self.checkpoints, self.figures):
+                shutil.rmtree(path, ignore_errors=True)
+            self.log.unlink(missing_ok=True)
+        elif self.folder.exists() and any(self.folder.iterdir()):
+            raise QuickstartError(
+                f"{self.folder}: holds other files, expected an empty or new folder for --out"
+            )
+        self.record(finished=False)
+        return False
+
+    def record(self, finished: bool) -> None:
+        """Remember the settings and how far the run is."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        partial = self._record.with_suffix(".partial")
+        partial.write_text(json.dumps({"settings": self._settings(), "finished": finished}))
+        os.replace(partial, self._record)
+
+    def _settings(self) -> Dict[str, Any]:
+        if self.audio is not None:
+            return {"audio": str(self.audio), "updates": self.updates}
+        return {"clips_per_class": self.clips_per_class, "updates": self.updates}
+
+    def _check_settings(self, found: Dict[str, Any]) -> None:
+        if found != self._settings():
+            raise QuickstartError(
+                f"{self.folder}: found a run with {found}, expected one with {self._settings()};"
+                " add --restart to replace it, or choose another folder with --out"
+            )
+
+
+def main(argv: Optional[Sequence[str]] = None) -> int:
+    """Run all steps; returns 0, 1 if one failed, 130 after Ctrl-C."""
+    args = parse_arguments(argv)
+    run, started = Run(args), time.monotonic()
+    try:
+        if run.begin(args.restart):
+            print(f"The run in {run.folder} is finished; --restart trains again.")
+        else:
+            if run.audio is None:
+                make_events(run)
+            make_manifests(run)
+            pretrain(run, measure(run))
+            run.record(finished=True)
+        draw_figures(run)
+        print_results(run, time.monotonic() - started)
+    except QuickstartError as error:
+        print(f"\nquickstart: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print("\nquickstart: interrupted; the same command continues", file=sys.stderr)
+        return 130
+    return 0
+
+
+def parse_arguments(argv: Optional[Sequence[str]]) -> argparse.Namespace:
+    """The command line, with the output folder filled in."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument(
+        "--audio",
+        type=Path,
+        metavar="DIR",
+        help="recordings, in any format and of any length (default: makes synthetic events)",
+    )
+    parser.add_argument(
+        "--out",
+        type=Path,
+        metavar="DIR",
+        help="where everything goes (default: quickstart/NAME, NAME being that of the --audio"
+        " folder, or synthetic)",
+    )
+    # 150 updates take two minutes on two cores without bf16 hardware.
+    parser.add_argument("--updates", type=int, default=150, help="default: %(default)s")
+    parser.add_argument(
+        "--clips-per-class",
+        type=int,
+        default=80,
+        help=f"synthetic clips of each of {len(CLASSES)} classes (default: %(default)s)",
+    )
+    parser.add_argument("--restart", action="store_true", help="start again from nothing")
+    args = parser.parse_args(argv)
+    if args.audio is not None and not args.audio.is_dir():
+        parser.error(f"--audio: no such folder: {args.audio}")
+    if min(args.updates, args.clips_per_class) < 1:
+        parser.error("--updates and --clips-per-class: expected 1 or more")
+    if args.out is None:
+        args.out = Path("quickstart") / (args.audio.resolve().name if args.audio else "synthetic")
+    return args
+
+
+def make_events(run: Run) -> None:
+    """Step 1: something to listen to."""
+    heading("Synthetic sound events")
+    paths = write_events(run.events, run.clips_per_class, SEED, CLIP_SECONDS)
+    print(f"{len(paths)} clips of {len(CLASSES)} classes in {run.events}: {', '.join(CLASSES)}")
+
+
+def make_manifests(run: Run) -> None:
+    """Step 2: which files there are, and which of them are for validation."""
+    heading("Manifests")
+    folder = run.audio or run.events
+    arguments = ["manifest", "folder", str(folder), "--out", str(run.manifests)]
+    arguments += ["--valid-fraction", "0.1", "--seed", str(SEED), "--force"]
+    show_command("eat", *arguments)
+    status = eat(arguments)
+    # With status 1 and both manifests there, some files were left out and named: good enough.
+    if status != 0 and not (run.manifests / "train.tsv").exists():
+        raise QuickstartError("no manifest could be written, see above")
+    if not (run.manifests / "valid.tsv").exists():
+        raise QuickstartError(
+            f"{folder}: found one readable recording, expected at least two:"
+            " one to train on and one to validate with"
+        )
+
+
+def measure(run: Run) -> Dict[str, Any]:
+    """Step 2, continued: mean and standard deviation of the network's input."""
+    arguments = ["stats", str(run.manifests / "train.tsv"), "--json"]
+    show_command("eat", *arguments)
+    with contextlib.redirect_stdout(io.StringIO()) as printed:
+        status = eat(arguments)
+    if not printed.getvalue():
+        raise QuickstartError(f"eat stats failed with status {status}, see above")
+    statistics = json.loads(printed.getvalue())
+    print(f"mean {statistics['mean']:.3f}, standard deviation {statistics['std']:.3f}")
+    frames = statistics["target_length"]
+    if frames > CLIP_FRAMES:
+        print(
+            f"Clips are cut after {CLIP_SECONDS} s here. To learn from more of yours, set\n"
+            f"task.target_length={frames} in the next command ({frames / 100} s; frames of 10 ms, a"
+            " multiple of 16);\neach update then takes longer."
+        )
+    return statistics
+
+
+def pretrain(run: Run, statistics: Dict[str, Any]) -> None:
+    """Step 3: fairseq, with a progress bar made of what it logs."""
+    heading(f"Pre-training, {run.updates} updates")
+    command = training_command(run, statistics)
+    show_command("fairseq-hydra-train", *command)
+    with run.log.open("a", encoding="utf-8") as log, subprocess.Popen(
+        [sys.executable, "-m", "fairseq_cli.hydra_train", *command],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        encoding="utf-8",
+        errors="replace",
+    ) as process:  # fmt: skip
+        try:
+            follow(process.stdout, log, run.updates)
+        except BaseException:
+            process.terminate()
+            raise
+    if process.returncode != 0:
+        tail = "\n".join(run.log.read_text(encoding="utf-8", errors="replace").splitlines()[-25:])
+        raise QuickstartError(
+            f"training failed with status {process.returncode} (the same command continues,"
+            f" --restart starts again); the end of {run.log}:\n\n{tail}"
+        )
+
+
+def training_command(run: Run, statistics: Dict[str, Any]) -> List[str]:
+    """Arguments for `fairseq-hydra-train`."""
+    settings = {
+        "common.user_dir": user_dir(),
+        "common.log_interval": max(1, min(10, run.updates // 20)),
+        "common.bf16": multiplies_bf16(),
+        "task.data": run.manifests,
+        "task.mean": round(statistics["mean"], 3),
+        "task.std": round(statistics["std"], 3),
+        "checkpoint.save_dir": run.checkpoints,
+        # Saving takes seconds on a slow disk; twice in a short run is enough to continue from.
+        "checkpoint.save_interval_updates": min(500, max(1, run.updates // 2)),
+        "dataset.validate_interval_updates": max(1, run.updates // 5),
+        # Reading is quick here, and starting workers anew in every short epoch is not.
+        "dataset.num_workers": 0,
+        "distributed_training.distributed_world_size": 1,
+        "optimization.max_update": run.updates,
+        "lr_scheduler.warmup_updates": run.updates // 5,
+        # One more than there are: fairseq's cosine starts again at its end, and logs that.
+        "+lr_scheduler.max_update": run.updates + 1,
+    }
+    overrides = [override(key, value) for key, value in settings.items()]
+    return ["--config-dir", str(config_dir()), "--config-name", CONFIG_NAME, *overrides]
+
+
+def override(key: str, value: Any) -> str:
+    """One hydra override; text is quoted where needed: a path may hold spaces, commas, brackets."""
+    if isinstance(value, bool):
+        return f"{key}={str(value).lower()}"
+    text = str(value)
+    if isinstance(value, (int, float)) or re.fullmatch(r"/[\w/.-]*", text, re.ASCII):
+        return f"{key}={text}"
+    # In hydra's grammar a backslash is special only before a quote, where two stand for one.
+    text = re.sub(r"(\\*)('|$)", r"\1\1\2", text).replace("'", r"\'")
+    return f"{key}='{text}'"
+
+
+def multiplies_bf16() -> bool:
+    """Whether this is a CPU on which bf16 is faster than fp32; without such units it is slower."""
+    cpu = Path("/proc/cpuinfo")
+    return not torch.cuda.is_available() and cpu.exists() and "amx_bf16" in cpu.read_text()
+
+
+def follow(output: Iterable[str], log: TextIO, updates: int) -> None:
+    """Copy fairseq's output to a file and show its progress; no bar without a terminal."""
+    with tqdm(total=updates, desc="starting", unit="update", disable=None) as bar:
+        for line in output:
+            log.write(line)
+            log.flush()
+            stats = parse_log_line(line)
+            if stats is not None and stats.kind == "train_inner":
+                bar.set_description(f"frame loss {stats.values['frame_loss']:.2f}")
+                bar.update(int(stats.values["num_updates"]) - bar.n)
+
+
+def draw_figures(run: Run) -> None:
+    """Step 4: the curves, and a clip with its masks."""
+    heading("Figures")
+    curves = draw_curves({run.folder.name: read_training_log(run.log)})
+    paths = save_figure(curves, run.figures / "curves")
+    paths += save_figure(draw_longest_clip(run.manifests / "valid.tsv"), run.figures / "clip")
+    print("\n".join(map(str, paths)))
+
+
+def draw_longest_clip(manifest_path: Path) -> Figure:
+    """The longest clip of a manifest, as the network gets it in training."""
+    manifest = Manifest(manifest_path)
+    clip = int(np.argmax(manifest.num_samples))
+    front_end = LogMel(mean=0.0, std=0.5, target_length=CLIP_FRAMES)  # leaves values as they are
+    waveform = read_audio(manifest.path(clip), num_samples=front_end.max_samples)
+    log_mel = front_end(torch.from_numpy(waveform))[0, 0].numpy()
+    title, seconds = manifest.relative_path(clip), waveform.size / SAMPLE_RATE_HZ
+    if seconds < CLIP_SECONDS:
+        title += f" ({seconds:.2f} s, then padding)"
+
+    model = yaml.safe_load((config_dir() / f"{CONFIG_NAME}.yaml").read_text())["model"]
+    masking = MaskingConfig(**{field.name: model[field.name] for field in fields(MaskingConfig)})
+    grid = tuple(length // model["patch_size"] for length in log_mel.shape)
+    masks = inverse_block_masks(masking, grid, np.random.default_rng(SEED))
+    return draw_clip(log_mel, masks, model["patch_size"], title)
+
+
+def print_results(run: Run, seconds: float) -> None:
+    """Step 5: what came out, and where to go from here."""
+    heading("Done")
+    log = read_training_log(run.log)["train_inner"]
+    first, last = log["frame_loss"][0], log["frame_loss"][-1]
+    print(
+        f"frame loss {first:.2f} -> {last:.2f} after {log['num_updates'][-1]:.0f} updates,"
+        f" target_var {log['target_var'][-1]:.2f} (near 0 would be a collapse)\n"
+        f"checkpoint: {run.checkpoints / 'checkpoint_last.pt'}\n"
+        f"figures:    {run.figures}\n"
+        f"full log:   {run.log}\n"
+        f"this took {seconds:.0f} s"
+    )
+    print(NEXT_STEPS)
+
+
+NEXT_STEPS = """
+Next
+  your own recordings  make quickstart AUDIO=/any/folder
+  better features      add --updates 2000 --restart; the README says how to use the checkpoint
+  the paper's model    fairseq-hydra-train --config-dir config --config-name pretrain_base \\
+                         task.data=manifests/mine    (README: Manifests, Pre-training)"""
+
+
+def heading(text: str) -> None:
+    """Announce a step."""
+    print(f"\n== {text}")
+
+
+def show_command(*words: str) -> None:
+    """Print a command as one would type it into a shell."""
+    print("$", *map(shell_word, words), flush=True)
+
+
+def shell_word(word: str) -> str:
+    """A word quoted for a shell, in double quotes if that is the more legible way."""
+    return f'"{word}"' if "'" in word and not set(word) & set('"$`\\!') else shlex.quote(word)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

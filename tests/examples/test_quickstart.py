@@ -1,0 +1,174 @@
+"""The quickstart: from nothing to figures, on our events and on a user's own folder."""
+
+import json
+import os
+import shlex
+import subprocess
+import sys
+from importlib.util import module_from_spec, spec_from_file_location
+from pathlib import Path
+
+import pytest
+
+from eat.audio.synthesis import CLASSES, write_events
+
+SCRIPT = Path(__file__).resolve().parents[2] / "examples" / "quickstart.py"
+
+
+@pytest.fixture(scope="module")
+def quickstart():
+    spec = spec_from_file_location("quickstart", SCRIPT)
+    module = module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def run_script(*arguments, cwd):
+    return subprocess.run(
+        [sys.executable, str(SCRIPT), *map(str, arguments)],
+        cwd=cwd,
+        env={**os.environ, "OMP_NUM_THREADS": "2", "CUDA_VISIBLE_DEVICES": ""},
+        capture_output=True,
+        text=True,
+        timeout=280,
+    )
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        "/data/plain-path_1.tsv",
+        "/my sounds, [new] {2}: a=b #1 (50 %)",
+        "/it's/'quoted'",
+        "/back\\slash/and\\'both\\\\'",
+        "/ends with a backslash\\",
+        "/Ünïcode/鳥",
+        "123",
+        "null",
+        " spaces at both ends ",
+    ],
+)
+def test_any_text_survives_hydras_grammar(quickstart, value):
+    parser = pytest.importorskip("hydra.core.override_parser.overrides_parser")
+    text = quickstart.override("task.data", value)
+    parsed = parser.OverridesParser.create().parse_override(text)
+    assert (parsed.key_or_group, parsed.value()) == ("task.data", value)
+
+
+@pytest.mark.parametrize("value", [True, False, 3, -4.651])
+def test_numbers_and_truth_values_stay_what_they_are(quickstart, value):
+    parser = pytest.importorskip("hydra.core.override_parser.overrides_parser")
+    parsed = parser.OverridesParser.create().parse_override(quickstart.override("a.b", value))
+    assert parsed.value() == value and type(parsed.value()) is type(value)
+
+
+@pytest.mark.parametrize("word", ["plain", "two words", "a='b c'", "$HOME's", "a\\'b", '"', "!'"])
+def test_shown_commands_can_be_pasted_into_a_shell(quickstart, word):
+    assert shlex.split(quickstart.shell_word(word)) == [word]
+
+
+def test_the_output_folder_is_named_after_the_audio_folder(quickstart, tmp_path):
+    (tmp_path / "birds").mkdir()
+    assert quickstart.parse_arguments([]).out == Path("quickstart/synthetic")
+    args = quickstart.parse_arguments(["--audio", str(tmp_path / "birds")])
+    assert args.out == Path("quickstart/birds")
+
+
+def test_wrong_arguments_are_named(quickstart, capsys, tmp_path):
+    for arguments, message in (
+        (["--audio", str(tmp_path / "none")], "--audio: no such folder"),
+        (["--updates", "0"], "expected 1 or more"),
+    ):
+        with pytest.raises(SystemExit) as exit_status:
+            quickstart.main(arguments)
+        assert exit_status.value.code == 2
+        assert message in capsys.readouterr().err
+
+
+def test_a_folder_with_other_files_is_left_alone(quickstart, capsys, tmp_path):
+    (tmp_path / "thesis.tex").write_text("years of work")
+    for restart in ([], ["--restart"]):
+        assert quickstart.main(["--out", str(tmp_path), *restart]) == 1
+        assert "holds other files, expected an empty or new folder" in capsys.readouterr().err
+    assert [path.name for path in tmp_path.iterdir()] == ["thesis.tex"]
+
+
+def test_a_run_with_other_settings_is_not_mixed_with_this_one(quickstart, capsys, tmp_path):
+    run = quickstart.Run(quickstart.parse_arguments(["--out", str(tmp_path), "--updates", "7"]))
+    assert run.begin(restart=False) is False
+    assert quickstart.main(["--out", str(tmp_path), "--updates", "8"]) == 1
+    error = capsys.readouterr().err
+    assert "'updates': 7}, expected one with" in error and "--restart" in error
+
+
+def test_restart_removes_the_runs_own_files_only(quickstart, tmp_path):
+    args = quickstart.parse_arguments(["--out", str(tmp_path), "--updates", "7"])
+    run = quickstart.Run(args)
+    run.begin(restart=False)
+    for folder in (run.events, run.manifests, run.checkpoints, run.figures):
+        folder.mkdir()
+    run.log.write_text("old")
+    (tmp_path / "notes.txt").write_text("mine")
+    run.record(finished=True)
+    assert run.begin(restart=False) is True
+    assert run.begin(restart=True) is False
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["notes.txt", "run.json"]
+    assert json.loads((tmp_path / "run.json").read_text())["finished"] is False
+
+
+def test_one_recording_is_too_few(quickstart, capsys, tmp_path):
+    audio = tmp_path / "audio"
+    for path in write_events(audio, clips_per_class=1, seed=1)[1:]:
+        path.unlink()
+    status = quickstart.main(["--audio", str(audio), "--out", str(tmp_path / "out")])
+    assert status == 1
+    assert "found one readable recording, expected at least two" in capsys.readouterr().err
+
+
+@pytest.mark.slow
+def test_from_nothing_to_figures_and_a_finished_run_is_not_trained_again(tmp_path):
+    pytest.importorskip("fairseq")
+    arguments = ("--out", "my run", "--updates", "2", "--clips-per-class", "1")
+    first = run_script(*arguments, cwd=tmp_path)
+    assert first.returncode == 0, first.stdout + first.stderr
+    out = tmp_path / "my run"
+    assert len(list((out / "events").rglob("*.wav"))) == len(CLASSES)
+    checkpoint = out / "checkpoints" / "checkpoint_last.pt"
+    assert f"checkpoint: {checkpoint}" in first.stdout and "after 2 updates" in first.stdout
+    figures = {f"{name}.{kind}" for name in ("clip", "curves") for kind in ("png", "svg")}
+    assert {path.name for path in (out / "figures").iterdir()} == figures
+
+    written = checkpoint.stat().st_mtime_ns
+    (out / "figures" / "clip.png").unlink()
+    second = run_script(*arguments, cwd=tmp_path)
+    assert second.returncode == 0, second.stdout + second.stderr
+    assert "is finished; --restart trains again" in second.stdout
+    assert checkpoint.stat().st_mtime_ns == written
+    assert {path.name for path in (out / "figures").iterdir()} == figures
+
+
+@pytest.mark.slow
+def test_an_unfinished_run_on_own_recordings_continues_after_a_failure(tmp_path):
+    pytest.importorskip("fairseq")
+    audio = tmp_path / "it's my audio, [1]"
+    write_events(audio, clips_per_class=1, seed=1, duration_seconds=2.0, sample_rate_hz=22_050)
+    (audio / "broken.wav").write_bytes(b"RIFF")
+    out = tmp_path / "it's out, (1)"
+    (out / "checkpoints").mkdir(parents=True)
+    record = {"settings": {"audio": str(audio), "updates": 2}, "finished": False}
+    (out / "run.json").write_text(json.dumps(record))
+    torn = out / "checkpoints" / "checkpoint_last.pt"
+    torn.write_bytes(b"torn")
+
+    failed = run_script("--audio", audio, "--out", out, "--updates", "2", cwd=tmp_path)
+    assert failed.returncode == 1
+    assert "task.target_length=208" in failed.stdout  # 2 s are 198 frames
+    assert "training failed with status 1 (the same command continues," in failed.stderr
+    assert failed.stderr.endswith(
+        "\n".join((out / "train.log").read_text().splitlines()[-25:]) + "\n"
+    )
+
+    torn.unlink()
+    done = run_script("--audio", audio, "--out", out, "--updates", "2", cwd=tmp_path)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "after 2 updates" in done.stdout
