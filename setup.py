@@ -58,6 +58,8 @@ setup(
     name="eat-fairseq",
     version=read_version(),
     description="Efficient Audio Transformer (EAT): pre-training with fairseq, features without it",
+    long_description=(ROOT / "README.md").read_text(encoding="utf-8"),
+    long_description_content_type="text/markdown",
     author="EAT-fairseq contributors",
     license="MIT",
     license_files=["LICENSE"],
@@ -67,6 +69,8 @@ setup(
     cmdclass={"build_py": BuildWithSharedFiles},
     zip_safe=False,
     python_requires=">=3.10",
+    # The lower bounds are the oldest with which the tests that need no fairseq passed (all of them
+    # together, on Python 3.10). torch before 2.3 also needs numpy before 2.
     install_requires=[
         "torch>=2.1",
         "numpy>=1.22",
@@ -74,7 +78,7 @@ setup(
         "soxr>=0.3.3",
         "tqdm>=4.60",
         "safetensors>=0.4",
-        "matplotlib>=3.5",
+        "matplotlib>=3.7",
     ],
     extras_require={
         "train": [
