@@ -14,17 +14,17 @@ from setuptools.command.build_py import build_py
 
 ROOT = Path(__file__).resolve().parent
 
-# The only fairseq with wheels for Python >= 3.11, and where these wheels run. PEP 508 has no
-# "not", so the complement is spelled out.
-VE_FAIRSEQ_RUNS = (
+# Which fairseq imports where. fairseq 0.12.2 itself does so up to Python 3.10 only; ve-fairseq is its
+# main branch repaired for later ones, as wheels for one platform; fairseq-fixed is the same repair
+# as sources, which pip compiles (minutes). PEP 508 has no "not": the complement is spelled out.
+HAS_VE_FAIRSEQ = (
     "sys_platform == 'linux' and platform_machine == 'x86_64'"
     " and platform_python_implementation == 'CPython'"
     " and python_version >= '3.11' and python_version < '3.13'"
 )
-VE_FAIRSEQ_DOES_NOT_RUN = (
-    "sys_platform != 'linux' or platform_machine != 'x86_64'"
-    " or platform_python_implementation != 'CPython'"
-    " or python_version < '3.11' or python_version >= '3.13'"
+LACKS_VE_FAIRSEQ = (
+    "python_version >= '3.11' and (sys_platform != 'linux' or platform_machine != 'x86_64'"
+    " or platform_python_implementation != 'CPython' or python_version >= '3.13')"
 )
 
 
@@ -82,8 +82,9 @@ setup(
     ],
     extras_require={
         "train": [
-            f"ve-fairseq==0.12.3; {VE_FAIRSEQ_RUNS}",
-            f"fairseq; {VE_FAIRSEQ_DOES_NOT_RUN}",
+            "fairseq==0.12.2; python_version < '3.11'",
+            f"ve-fairseq==0.12.3; {HAS_VE_FAIRSEQ}",
+            f"fairseq-fixed==0.12.3.1; {LACKS_VE_FAIRSEQ}",
             "scikit-learn>=1.1",
             "tensorboard>=2.10",
         ],
