@@ -14,9 +14,9 @@ from setuptools.command.build_py import build_py
 
 ROOT = Path(__file__).resolve().parent
 
-# Which fairseq imports where. fairseq 0.12.2 itself does so up to Python 3.10 only; ve-fairseq is its
-# main branch repaired for later ones, as wheels for one platform; fairseq-fixed is the same repair
-# as sources, which pip compiles (minutes). PEP 508 has no "not": the complement is spelled out.
+# Which fairseq imports where. fairseq 0.12.2 itself does so up to Python 3.10 only; ve-fairseq is
+# its main branch repaired for later ones, as wheels for one platform; fairseq-fixed is the same
+# repair as sources, which pip compiles (minutes). PEP 508 has no "not": both cases are spelled out.
 HAS_VE_FAIRSEQ = (
     "sys_platform == 'linux' and platform_machine == 'x86_64'"
     " and platform_python_implementation == 'CPython'"
