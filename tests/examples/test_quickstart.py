@@ -49,6 +49,9 @@ def run_script(*arguments, cwd):
     ],
 )
 def test_any_text_survives_hydras_grammar(quickstart, value):
+    hydra = pytest.importorskip("hydra")
+    if "\\" in value and hydra.__version__.startswith("1.0."):
+        pytest.skip("no way to write a backslash before a quote in the grammar of hydra 1.0")
     parser = pytest.importorskip("hydra.core.override_parser.overrides_parser")
     text = quickstart.override("task.data", value)
     parsed = parser.OverridesParser.create().parse_override(text)
