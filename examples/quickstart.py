@@ -232,7 +232,7 @@ def training_command(run: Run, statistics: Dict[str, Any]) -> List[str]:
     """Arguments for `fairseq-hydra-train`."""
     settings = {
         "common.user_dir": user_dir(),
-        "common.log_interval": max(1, min(10, run.updates // 20)),
+        "common.log_interval": 10 if run.updates >= 100 else 1,
         "common.bf16": multiplies_bf16(),
         "task.data": run.manifests,
         "task.mean": round(statistics["mean"], 3),
@@ -316,7 +316,7 @@ def print_results(run: Run, seconds: float) -> None:
     log = read_training_log(run.log)["train_inner"]
     first, last = log["frame_loss"][0], log["frame_loss"][-1]
     print(
-        f"frame loss {first:.2f} -> {last:.2f} after {log['num_updates'][-1]:.0f} updates,"
+        f"frame loss {first:.2f} -> {last:.2f} after {run.updates} updates,"
         f" target_var {log['target_var'][-1]:.2f} (near 0 would be a collapse)\n"
         f"checkpoint: {run.checkpoints / 'checkpoint_last.pt'}\n"
         f"figures:    {run.figures}\n"
