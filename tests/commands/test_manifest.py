@@ -136,7 +136,7 @@ def test_a_stream_of_unknown_length_is_left_out(write_sound, list_folder, tmp_pa
 
     assert list_folder() == 1
     assert (tmp_path / "mine" / "unreadable.tsv").read_text() == (
-        "stream.flac\tits header does not say how many samples there are\n"
+        "stream.flac\tfound a stream of unknown length, expected a finished file (re-encode it)\n"
     )
 
 

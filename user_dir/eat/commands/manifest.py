@@ -10,7 +10,7 @@ from typing import Dict, List, NamedTuple, Sequence, Tuple, Union
 
 import numpy as np
 
-from ..data.manifest import MAX_DIGITS, write_manifest
+from ..data.manifest import write_manifest
 from ..files import replace_file
 from .arguments import number, whole_number
 from .parallel import map_in_threads
@@ -182,8 +182,6 @@ def _read_header(folder: str, path: str) -> Union[Clip, LeftOut]:
         return LeftOut(path, str(error).removeprefix(f"{absolute}: "))
     if info.num_samples <= 0:
         return LeftOut(path, "no samples")
-    if info.num_samples >= 10**MAX_DIGITS:  # a stream that was never finished
-        return LeftOut(path, "its header does not say how many samples there are")
     return Clip(path, *info)
 
 
