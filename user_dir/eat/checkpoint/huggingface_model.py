@@ -1,0 +1,385 @@
+"""EAT (Efficient Audio Transformer, arXiv 2401.03497) for Hugging Face transformers 4.51 to 5.
+
+Configuration, feature extractor and models under the names of the published checkpoints. `eat
+convert --to huggingface` puts this module into the exported folder with everything that it imports
+from `eat` written out, so that the folder needs torch, numpy and transformers, and nothing else.
+"""
+
+import math
+from typing import Iterator, List, Optional, Sequence, Tuple, Union
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from transformers import (
+    AutoFeatureExtractor,
+    BatchFeature,
+    FeatureExtractionMixin,
+    PretrainedConfig,
+    PreTrainedModel,
+)
+from transformers.modeling_outputs import BaseModelOutputWithPooling, SequenceClassifierOutput
+
+from eat.audio.log_mel import SAMPLE_RATE_HZ, LogMel, num_frames
+from eat.nn.patches import PatchEmbed
+from eat.nn.positions import sincos_positions
+from eat.nn.transformer import Block
+
+
+class EatConfig(PretrainedConfig):
+    """Sizes of an EAT model; the defaults are EAT-base.
+
+    Args:
+        embed_dim: D, width.
+        depth: number of blocks.
+        num_heads: attention heads of a block.
+        mlp_ratio: width of a block's hidden layer, in units of `embed_dim`.
+        norm_eps: epsilon of the LayerNorms.
+        patch_size: P, side of a patch in frames and mel bins.
+        mel_bins: F, mel bins.
+        max_length: rows (patches along time) of the stored position table.
+        pooling: what is classified: "cls" token or "mean" of the patches.
+        model_variant: "pretrain", or "finetune" with a classifier.
+        num_classes: C; the same as `num_labels`.
+        kwargs: settings that all transformers configurations have.
+    """
+
+    model_type = "eat"
+    # transformers 5 makes annotated attributes fields. The published name of this one is also that
+    # of a setting for text generation, which transformers refuses to save unless it is a field.
+    max_length: int = 768
+    attribute_map = {  # noqa: RUF012 (no field)
+        "hidden_size": "embed_dim",
+        "num_attention_heads": "num_heads",
+        "num_classes": "num_labels",
+        "num_hidden_layers": "depth",
+    }
+
+    def __init__(
+        self,
+        embed_dim: int = 768,
+        depth: int = 12,
+        num_heads: int = 12,
+        mlp_ratio: float = 4.0,
+        norm_eps: float = 1e-6,
+        patch_size: int = 16,
+        mel_bins: int = 128,
+        max_length: int = 768,
+        pooling: str = "cls",
+        model_variant: str = "pretrain",
+        num_classes: Optional[int] = None,
+        **kwargs,
+    ) -> None:
+        self.embed_dim = embed_dim
+        self.depth = depth
+        self.num_heads = num_heads
+        self.mlp_ratio = mlp_ratio
+        self.norm_eps = norm_eps
+        self.patch_size = patch_size
+        self.mel_bins = mel_bins
+        self.pooling = pooling
+        self.model_variant = model_variant
+        if num_classes is not None:
+            kwargs.setdefault("num_labels", num_classes)
+        super().__init__(**kwargs)
+        self.max_length = max_length  # last: transformers 4 has its own default
+
+
+class EatFeatureExtractor(FeatureExtractionMixin):
+    """Raw audio to the normalised log-mel spectrogram that the model takes.
+
+    Args:
+        mean: mean of the log-mel values of the data set (default: AudioSet's).
+        std: their standard deviation; values become (x - mean) / (2 std).
+        target_length: frames of 10 ms that clips are padded or cut to, a multiple of `patch_size`.
+        num_mel_bins: F.
+        patch_size: P.
+        sampling_rate: of the audio, in Hz; only 16000 is possible.
+        kwargs: settings that all transformers feature extractors have.
+    """
+
+    model_input_names = ["input_values"]  # noqa: RUF012 (as in the class that it overrides)
+    padding_value = 0.0  # a pipeline asks for it to put clips of one length into a batch
+
+    def __init__(
+        self,
+        mean: float = -4.268,
+        std: float = 4.569,
+        target_length: int = 1024,
+        num_mel_bins: int = 128,
+        patch_size: int = 16,
+        sampling_rate: int = SAMPLE_RATE_HZ,
+        **kwargs,
+    ) -> None:
+        self.mean = mean
+        self.std = std
+        self.target_length = target_length
+        self.num_mel_bins = num_mel_bins
+        self.patch_size = patch_size
+        self.sampling_rate = sampling_rate
+        super().__init__(**kwargs)
+
+    def __call__(
+        self,
+        raw_speech: Union[np.ndarray, Tensor, Sequence],
+        sampling_rate: Optional[int] = None,
+        padding: Union[bool, str] = "max_length",
+        return_tensors: Optional[str] = None,
+    ) -> BatchFeature:
+        """Turn audio into network input.
+
+        Args:
+            raw_speech: one clip, (S,) floats in [-1, 1], or several: (B, S) or a list of clips.
+            sampling_rate: of the audio in Hz, to have it checked.
+            padding: "max_length" pads or cuts every clip to `target_length`, and the model sees
+                the padding, as in training. "longest" (or True) pads to the longest clip of the
+                batch, rounded up to whole patches, cuts nothing, and returns `attention_mask` too:
+                with it a clip gives what it gives alone.
+            return_tensors: "pt" for torch tensors; None and "np" for numpy arrays.
+
+        Returns:
+            `input_values` (B, 1, T, F) float32 and, for "longest", `attention_mask` (B, T) int64,
+            1 = a frame of the clip.
+
+        Raises:
+            ValueError: the audio has another sampling rate, shape or type, or `padding` is unknown.
+        """
+        if sampling_rate not in (None, self.sampling_rate):
+            raise ValueError(
+                f"sampling_rate: found {sampling_rate} Hz, expected {self.sampling_rate} Hz;"
+                " resample the audio first"
+            )
+        clips = _as_clips(raw_speech)
+        lengths = [max(1, num_frames(clip.shape[0])) for clip in clips]
+        target_length = self._target_length(padding, max(lengths))
+        log_mel = LogMel(self.mean, self.std, target_length, self.num_mel_bins, self.patch_size)
+        data = {"input_values": torch.cat([log_mel(clip) for clip in clips]).numpy()}
+        if padding != "max_length":
+            frames = np.arange(target_length)
+            data["attention_mask"] = (frames < np.array(lengths)[:, None]).astype(np.int64)
+        return BatchFeature(data, tensor_type=return_tensors)
+
+    def _target_length(self, padding: Union[bool, str], longest: int) -> int:
+        if padding == "max_length":
+            return self.target_length
+        if padding in ("longest", True):
+            return math.ceil(longest / self.patch_size) * self.patch_size
+        raise ValueError(f'padding: found {padding!r}, expected "max_length" or "longest"')
+
+
+def _as_clips(raw_speech: Union[np.ndarray, Tensor, Sequence]) -> List[Tensor]:
+    """One clip or several -> clips of shape (S,), float32."""
+    is_one = len(raw_speech) == 0 or np.ndim(raw_speech[0]) == 0
+    clips = [torch.as_tensor(np.asarray(clip)) for clip in ([raw_speech] if is_one else raw_speech)]
+    for clip in clips:
+        if clip.ndim != 1 or not clip.numel() or not clip.is_floating_point():
+            raise ValueError(
+                f"raw_speech: found a clip of shape {tuple(clip.shape)} and type {clip.dtype},"
+                " expected (S,) floats in [-1, 1], mono"
+            )
+    return [clip.float() for clip in clips]
+
+
+class EatPositions(nn.Module):
+    """Fixed positions: a stored table, continued where clips are longer."""
+
+    def __init__(self, config: EatConfig) -> None:
+        super().__init__()
+        self.num_columns = config.mel_bins // config.patch_size
+        num_patches = config.max_length * self.num_columns
+        # Zeros until they are loaded or `reset`: transformers builds models without memory, where
+        # nothing can be computed.
+        self.register_buffer("positions", torch.zeros(1, num_patches, config.embed_dim))
+
+    def forward(self, num_patches: int) -> Tensor:
+        """(1, L, D) positions of the first patches."""
+        stored = self.positions.shape[1]
+        if num_patches <= stored:
+            return self.positions[:, :num_patches]
+        table = self._table(-(-num_patches // self.num_columns))[:, stored:num_patches]
+        return torch.cat([self.positions, table.to(self.positions)], dim=1)
+
+    def reset(self) -> None:
+        """Fill the table."""
+        self.positions.copy_(self._table(self.positions.shape[1] // self.num_columns))
+
+    def _table(self, num_rows: int) -> Tensor:
+        return sincos_positions(num_rows, self.num_columns, self.positions.shape[2]).unsqueeze(0)
+
+
+class EatNetwork(nn.Module):
+    """The module tree of the published checkpoints.
+
+    Patches plus positions, CLS in front, one LayerNorm, post-norm blocks; a classifier if asked.
+    """
+
+    def __init__(self, config: EatConfig, has_classifier: bool) -> None:
+        super().__init__()
+        embed_dim, eps = config.embed_dim, config.norm_eps
+        self.local_encoder = PatchEmbed(config.patch_size, embed_dim)
+        self.fixed_positional_encoder = EatPositions(config)
+        self.extra_tokens = nn.Parameter(torch.zeros(1, 1, embed_dim))
+        self.pre_norm = nn.LayerNorm(embed_dim, eps=eps)
+        self.blocks = nn.ModuleList(
+            Block(embed_dim, config.num_heads, config.mlp_ratio, eps) for _ in range(config.depth)
+        )
+        if has_classifier:
+            self.fc_norm = nn.LayerNorm(embed_dim, eps=1e-6)
+            self.head = nn.Linear(embed_dim, config.num_labels)
+
+    def forward(
+        self, input_values: Tensor, attention_mask: Optional[Tensor] = None
+    ) -> Iterator[Tensor]:
+        """(B, 1, T, F) -> the input of the first block, then the output of each: (B, 1+L, D)."""
+        x, valid = input_values.to(self.extra_tokens.dtype), None
+        if attention_mask is not None:
+            x = x.masked_fill(attention_mask[:, None, :, None] == 0, 0.0)
+            valid = F.pad(self.valid_patches(attention_mask), (1, 0), value=True)  # CLS is valid
+        patches = self.local_encoder(x)
+        patches = patches + self.fixed_positional_encoder(patches.shape[1])
+        cls_tokens = self.extra_tokens.expand(patches.shape[0], -1, -1)
+        x = self.pre_norm(torch.cat([cls_tokens, patches], dim=1))
+        yield x
+        for block in self.blocks:
+            x, _ = block(x, valid)
+            yield x
+
+    def valid_patches(self, attention_mask: Tensor) -> Tensor:
+        """Which patches hold at least one valid frame: (B, T) -> (B, L) bool."""
+        patch_size = self.local_encoder.proj.kernel_size[0]
+        rows = attention_mask.bool().unflatten(1, (-1, patch_size)).any(dim=2)
+        return rows.repeat_interleave(self.fixed_positional_encoder.num_columns, dim=1)
+
+
+class EatPreTrainedModel(PreTrainedModel):
+    """What the EAT models share."""
+
+    config_class = EatConfig
+    main_input_name = "input_values"
+
+    def extract_features(
+        self, input_values: Tensor, attention_mask: Optional[Tensor] = None
+    ) -> Tensor:
+        """All tokens of the last block.
+
+        Args:
+            input_values: (B, 1, T, F) normalised log-mel; T any multiple of the patch size.
+            attention_mask: (B, T), 1 = valid frame. None: all are, padding included.
+
+        Returns:
+            (B, 1+L, D), CLS first, then patches in time-major order.
+        """
+        return self._states(input_values, attention_mask, False)[0]
+
+    def _states(
+        self,
+        input_values: Tensor,
+        attention_mask: Optional[Tensor],
+        output_hidden_states: Optional[bool],
+    ) -> Tuple[Tensor, Optional[Tuple[Tensor, ...]]]:
+        """The last hidden state, and all of them if asked."""
+        states = self.model(input_values, attention_mask)
+        if output_hidden_states is None:
+            output_hidden_states = self.config.output_hidden_states
+        if output_hidden_states:
+            states = tuple(states)
+            return states[-1], states
+        for last in states:  # one at a time, so that the others need no memory
+            pass
+        return last, None
+
+    @torch.no_grad()
+    def _init_weights(self, module: nn.Module) -> None:
+        """Initialise what no checkpoint holds, as in pre-training."""
+        if isinstance(module, nn.Linear):
+            nn.init.normal_(module.weight, std=0.02)
+            nn.init.zeros_(module.bias)
+        elif isinstance(module, nn.LayerNorm):
+            nn.init.ones_(module.weight)
+            nn.init.zeros_(module.bias)
+        elif isinstance(module, nn.Conv2d):
+            nn.init.xavier_uniform_(module.weight.flatten(1))
+            nn.init.zeros_(module.bias)
+        elif isinstance(module, EatPositions):
+            module.reset()
+        elif isinstance(module, EatNetwork):
+            nn.init.normal_(module.extra_tokens)
+
+
+class EatModel(EatPreTrainedModel):
+    """Encoder: spectrogram in, tokens out."""
+
+    def __init__(self, config: EatConfig) -> None:
+        super().__init__(config)
+        config.model_variant = "pretrain"
+        self.model = EatNetwork(config, has_classifier=False)
+        self.post_init()
+
+    def forward(
+        self,
+        input_values: Tensor,
+        attention_mask: Optional[Tensor] = None,
+        output_hidden_states: Optional[bool] = None,
+    ) -> BaseModelOutputWithPooling:
+        """Encode clips; `input_values` and `attention_mask` as in `extract_features`.
+
+        Returns:
+            `last_hidden_state` (B, 1+L, D), `pooler_output` (B, D): its CLS token, and if asked
+            `hidden_states`: the input of the first block, then the output of each.
+        """
+        last, states = self._states(input_values, attention_mask, output_hidden_states)
+        return BaseModelOutputWithPooling(
+            last_hidden_state=last, pooler_output=last[:, 0], hidden_states=states
+        )
+
+
+class EatForAudioClassification(EatPreTrainedModel):
+    """Encoder, LayerNorm and linear head: spectrogram in, logits out."""
+
+    def __init__(self, config: EatConfig) -> None:
+        super().__init__(config)
+        config.model_variant = "finetune"
+        self.model = EatNetwork(config, has_classifier=True)
+        self.post_init()
+
+    def forward(
+        self,
+        input_values: Tensor,
+        attention_mask: Optional[Tensor] = None,
+        labels: Optional[Tensor] = None,
+        output_hidden_states: Optional[bool] = None,
+    ) -> SequenceClassifierOutput:
+        """Classify clips; `input_values` and `attention_mask` as in `extract_features`.
+
+        Args:
+            labels: for a loss: (B,) class indices (cross entropy), or (B, C) floats, one for each
+                class (binary cross entropy, several classes at once).
+
+        Returns:
+            `logits` (B, C), `loss` if there are labels, and if asked `hidden_states`.
+        """
+        last, states = self._states(input_values, attention_mask, output_hidden_states)
+        logits = self.model.head(self.model.fc_norm(self._pool(last, attention_mask)))
+        loss = None if labels is None else _loss(logits, labels)
+        return SequenceClassifierOutput(loss=loss, logits=logits, hidden_states=states)
+
+    def _pool(self, tokens: Tensor, attention_mask: Optional[Tensor]) -> Tensor:
+        """(B, 1+L, D) -> (B, D)."""
+        if self.config.pooling == "cls":
+            return tokens[:, 0]
+        patches = tokens[:, 1:]
+        if attention_mask is None:
+            return patches.mean(dim=1)
+        valid = self.model.valid_patches(attention_mask).unsqueeze(-1)
+        return patches.masked_fill(~valid, 0.0).sum(dim=1) / valid.sum(dim=1)
+
+
+def _loss(logits: Tensor, labels: Tensor) -> Tensor:
+    if labels.is_floating_point():
+        return F.binary_cross_entropy_with_logits(logits, labels.to(logits.dtype))
+    return F.cross_entropy(logits, labels)
+
+
+# transformers 4 looks here, and not into the folder, for the feature extractor of a pipeline.
+AutoFeatureExtractor.register(EatConfig, EatFeatureExtractor, exist_ok=True)

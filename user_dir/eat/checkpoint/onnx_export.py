@@ -1,0 +1,154 @@
+"""Networks as ONNX graphs: any number of clips, any length up to two minutes."""
+
+import copy
+import importlib.util
+import json
+import logging
+import os
+import warnings
+from contextlib import contextmanager
+from typing import Any, Dict, Iterator, Union
+
+import torch
+from torch import Tensor
+
+from eat.files import replace_file
+from eat.nn import Classifier, Encoder
+
+from .checkpoint import Checkpoint, CheckpointError
+from .loading import build_classifier, build_encoder
+
+PACKAGES = ("onnx", "onnxscript", "onnxruntime")
+OPSET = 18  # read by onnxruntime 1.18 of 2024 and later
+MAX_ROWS = 768  # patches along time that the graph takes, 122.88 s: the released position table
+TOLERANCE = 1e-4  # of the largest output
+
+Network = Union[Encoder, Classifier]
+
+
+def export_onnx(
+    model: Union[Checkpoint, Encoder, Classifier], path: Union[str, "os.PathLike[str]"]
+) -> None:
+    """Write an encoder or a classifier as an ONNX graph, once onnxruntime agrees with torch.
+
+    The graph's input `source` is a (B, 1, T, F) float32 normalised log-mel spectrogram; B is any
+    number and T any multiple of the patch size, up to 768 patches. Its output is `tokens`
+    (B, 1+L, D), or `logits` (B, C) of a classifier. Padding counts as sound, as in the released
+    code. The graph's metadata holds the front end and the labels under "eat", as JSON.
+
+    Args:
+        model: a checkpoint, whose classifier is exported if it has one, or a network.
+        path: the file to write; complete or absent.
+
+    Raises:
+        ValueError: the extra `[onnx]` is not installed.
+        CheckpointError: the checkpoint is not complete, or the graph does not compute what the
+            network computes.
+    """
+    missing = [name for name in PACKAGES if importlib.util.find_spec(name) is None]
+    if missing:
+        raise ValueError(
+            f"found no {', '.join(missing)}, expected all of {', '.join(PACKAGES)} for ONNX:"
+            " pip install 'eat-fairseq[onnx]'"
+        )
+    network = _prepare(_build(model))
+    graph = _trace(network)
+    _strip_paths(graph)
+    graph.metadata_props.add(key="eat", value=json.dumps(_description(network)))
+    content = graph.SerializeToString()
+    _check(content, network, path)
+    with replace_file(path) as file:
+        file.write(content)
+
+
+def _build(model: Union[Checkpoint, Encoder, Classifier]) -> Network:
+    if not isinstance(model, Checkpoint):
+        return model
+    return build_encoder(model) if model.classifier is None else build_classifier(model)
+
+
+def _prepare(network: Network) -> Network:
+    """A copy for inference in float32 on the CPU, with a position table for all lengths."""
+    network = copy.deepcopy(network).to("cpu", torch.float32).eval()
+    encoder = _encoder(network)
+    encoder.positions = encoder.positions_for(MAX_ROWS * encoder.config.num_columns)
+    return network
+
+
+def _encoder(network: Network) -> Encoder:
+    return network.encoder if isinstance(network, Classifier) else network
+
+
+def _trace(network: Network) -> Any:
+    """The graph as an `onnx.ModelProto`."""
+    config = _encoder(network).config
+    clips = torch.export.Dim("clips", min=1, max=2**20)
+    rows = torch.export.Dim("rows", min=1, max=MAX_ROWS)
+    with _quiet():
+        program = torch.onnx.export(
+            network,
+            (_example(network, num_clips=2, num_rows=8),),
+            input_names=["source"],
+            output_names=["logits" if isinstance(network, Classifier) else "tokens"],
+            dynamic_shapes=({0: clips, 2: config.patch_size * rows},),
+            opset_version=OPSET,
+            dynamo=True,
+            verbose=False,
+        )
+    return program.model_proto
+
+
+def _example(network: Network, num_clips: int, num_rows: int) -> Tensor:
+    config = _encoder(network).config
+    generator = torch.Generator().manual_seed(0)
+    shape = (num_clips, 1, num_rows * config.patch_size, config.num_mel_bins)
+    return 0.5 * torch.randn(shape, generator=generator)
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """The exporter warns of its own parts, and of torchvision, which nothing here needs."""
+    logger = logging.getLogger("torch.onnx")
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logger.setLevel(level)
+
+
+def _strip_paths(graph: Any) -> None:
+    """Forget where in which file of this machine each node comes from."""
+    for node in graph.graph.node:
+        node.ClearField("metadata_props")
+        node.ClearField("doc_string")
+
+
+def _description(network: Network) -> Dict[str, Any]:
+    log_mel = network.log_mel
+    return {
+        "mean": log_mel.mean,
+        "std": log_mel.std,
+        "target_length": log_mel.target_length,
+        "labels": network.labels if isinstance(network, Classifier) else None,
+    }
+
+
+@torch.no_grad()
+def _check(content: bytes, network: Network, path: Union[str, "os.PathLike[str]"]) -> None:
+    """Compare with torch for other numbers of clips and other lengths than those of the trace."""
+    import onnxruntime
+
+    session = onnxruntime.InferenceSession(content, providers=["CPUExecutionProvider"])
+    for num_clips, num_rows in ((1, 1), (1, 64), (3, 16)):
+        source = _example(network, num_clips, num_rows)
+        expected = network(source)
+        (found,) = session.run(None, {"source": source.numpy()})
+        difference = (torch.from_numpy(found) - expected).abs().max() / expected.abs().max()
+        if not difference < TOLERANCE:
+            raise CheckpointError(
+                f"{path}: not written: onnxruntime differs from torch by {difference:.1e} of the"
+                f" largest output, expected less than {TOLERANCE:.0e}"
+            )
