@@ -291,18 +291,20 @@ class EatPreTrainedModel(PreTrainedModel):
 
     @torch.no_grad()
     def _init_weights(self, module: nn.Module) -> None:
-        """Initialise what no checkpoint holds, as in pre-training."""
+        """Initialise what no checkpoint holds, as in pre-training.
+
+        transformers 5 calls this for every module, and has made torch's own functions leave
+        alone what it has loaded and marked. Nothing else may touch a parameter here.
+        """
         if isinstance(module, nn.Linear):
             nn.init.normal_(module.weight, std=0.02)
             nn.init.zeros_(module.bias)
         elif isinstance(module, nn.LayerNorm):
             nn.init.ones_(module.weight)
             nn.init.zeros_(module.bias)
-        elif isinstance(module, nn.Conv2d):
-            nn.init.xavier_uniform_(module.weight.flatten(1))
-            nn.init.zeros_(module.bias)
         elif isinstance(module, EatPositions):
-            module.reset()
+            if not getattr(module.positions, "_is_hf_initialized", False):
+                module.reset()
         elif isinstance(module, EatNetwork):
             nn.init.normal_(module.extra_tokens)
 

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from eat.audio import LogMel
 from eat.nn import Classifier, Encoder, EncoderConfig
 
-from . import native, official
+from . import huggingface, native, official
 from .checkpoint import Checkpoint, CheckpointError, Weights, load_weights
 
 CheckpointPath = Union[str, "os.PathLike[str]"]
@@ -44,10 +44,10 @@ def load_checkpoint(path: CheckpointPath) -> Checkpoint:
     if not os.path.exists(path):
         raise FileNotFoundError(f"no such checkpoint: {path}")
     if os.path.isdir(path):
-        return _read_huggingface(path)
+        return huggingface.read(path)
     if _is_safetensors(path):
         state = _read_safetensors(path)
-        return _read_huggingface(path) if state is None else native.read(state, path)
+        return huggingface.read(path) if state is None else native.read(state, path)
     state = _read_pickle(path)
     for layout in _PICKLES:
         if layout.recognises(state):
@@ -174,12 +174,6 @@ def _check_plausible(config: EncoderConfig, weights: Weights, path: str) -> None
 
 def _prepare(network: Network, device: Device, dtype: Optional[torch.dtype]) -> Network:
     return network.to(device=device, dtype=dtype or torch.float32).eval()
-
-
-def _read_huggingface(path: str) -> Checkpoint:
-    from . import huggingface
-
-    return huggingface.read(path)
 
 
 def _is_safetensors(path: str) -> bool:

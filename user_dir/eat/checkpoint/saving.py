@@ -10,7 +10,7 @@ from safetensors.torch import save
 
 from eat.files import replace_file
 
-from . import native, official
+from . import huggingface, native, official
 from .checkpoint import Checkpoint, CheckpointError
 from .loading import (
     METADATA_KEY,
@@ -98,12 +98,6 @@ def _write_safetensors(checkpoint: Checkpoint, path: str) -> None:
         file.write(save(model, metadata={"format": "pt", METADATA_KEY: json.dumps(state)}))
 
 
-def _write_huggingface(checkpoint: Checkpoint, path: str) -> None:
-    from . import huggingface
-
-    huggingface.write(checkpoint, path)
-
-
 def _write_onnx(checkpoint: Checkpoint, path: str) -> None:
     from .onnx_export import export_onnx
 
@@ -113,7 +107,7 @@ def _write_onnx(checkpoint: Checkpoint, path: str) -> None:
 _WRITERS: Dict[str, Callable[[Checkpoint, str], None]] = {
     "eat": _write_eat,
     "official": _write_official,
-    "huggingface": _write_huggingface,
+    "huggingface": huggingface.write,
     "safetensors": _write_safetensors,
     "onnx": _write_onnx,
 }

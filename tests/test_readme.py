@@ -1,0 +1,62 @@
+"""The README's snippets run, and print what it says they print."""
+
+import re
+import shlex
+import shutil
+
+import numpy as np
+import pytest
+import soundfile
+from helpers import GOLDEN, REPOSITORY
+
+from eat.commands.main import main
+
+README = (REPOSITORY / "README.md").read_text(encoding="utf-8")
+# The published checkpoints that the README speaks of, and the recorded ones that stand for them:
+# their width, blocks and classes replace the published sizes in what is printed.
+CHECKPOINTS = {
+    "EAT-base_epoch30_pt.pt": "official_pretrain.pt",
+    "EAT-base_epoch30_ft.pt": "official_finetune.pt",
+}
+SIZES = {"768": "48", "12": "3", "527": "3"}
+
+
+def blocks(section, language):
+    text = README.split(f"\n## {section}\n", 1)[1].split("\n## ", 1)[0]
+    return re.findall(rf"```{language}\n(.*?)```", text, re.DOTALL)
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch):
+    """A folder with the files that the README names."""
+    for published, recorded in CHECKPOINTS.items():
+        shutil.copy(GOLDEN / recorded, tmp_path / published)
+    generator = np.random.default_rng(0)
+    for name, rate in [("dog.flac", 16_000), ("rain.wav", 44_100), ("recordings/a.wav", 8_000)]:
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        soundfile.write(tmp_path / name, 0.1 * generator.standard_normal(rate), rate)
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+@pytest.mark.parametrize("section", ["Features", "Checkpoints"])
+def test_python(section, folder, capsys):
+    namespace = {}
+    for code in blocks(section, "python"):
+        capsys.readouterr()
+        exec(compile(code, "README.md", "exec"), namespace)
+        printed = capsys.readouterr().out.splitlines()
+        expected = re.findall(r"^print\(.*?\)\s+# (.*)$", code, re.MULTILINE)
+        assert printed == [
+            re.sub(r"\d+", lambda size: SIZES.get(size[0], size[0]), line) for line in expected
+        ]
+
+
+@pytest.mark.parametrize("section", ["Features", "Checkpoints"])
+def test_commands(section, folder):
+    lines = [line for block in blocks(section, "sh") for line in block.splitlines()]
+    assert lines
+    for line in lines:
+        program, *arguments = shlex.split(line)
+        assert program == "eat"
+        assert main(arguments) == 0, line
