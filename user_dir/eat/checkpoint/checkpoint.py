@@ -62,6 +62,15 @@ class Checkpoint:
         return {k: v for part in parts if part is not None for k, v in asdict(part).items()}
 
 
+def fairseq_model_name(state: Mapping[str, Any]) -> Optional[str]:
+    """The registered name of the model in a fairseq checkpoint; None if it is none."""
+    cfg = state.get("cfg")
+    model_cfg = cfg.get("model") if isinstance(cfg, dict) else None
+    if not isinstance(model_cfg, dict) or not isinstance(state.get("model"), dict):
+        return None
+    return model_cfg.get("_name")
+
+
 def load_weights(module: nn.Module, weights: Mapping[str, Tensor], path: str) -> None:
     """Load weights that must match the module exactly.
 

@@ -20,7 +20,7 @@ from eat.nn import (
     TeacherConfig,
 )
 
-from .checkpoint import Checkpoint, CheckpointError, Weights
+from .checkpoint import Checkpoint, CheckpointError, Weights, fairseq_model_name
 
 PRETRAINED = "eat"
 FINETUNED = "eat_classifier"
@@ -30,10 +30,7 @@ Config = TypeVar("Config")
 
 def recognises(state: Mapping[str, Any]) -> bool:
     """Whether this is a checkpoint of one of our models."""
-    cfg = state.get("cfg")
-    model_cfg = cfg.get("model") if isinstance(cfg, dict) else None
-    name = model_cfg.get("_name") if isinstance(model_cfg, dict) else None
-    return name in (PRETRAINED, FINETUNED) and isinstance(state.get("model"), dict)
+    return fairseq_model_name(state) in (PRETRAINED, FINETUNED)
 
 
 def read(state: Mapping[str, Any], path: str) -> Checkpoint:
