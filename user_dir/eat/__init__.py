@@ -23,12 +23,14 @@ _PUBLIC = {
     "EncoderConfig": "eat.nn",
     "LogMel": "eat.audio",
     "convert_checkpoint": "eat.checkpoint",
+    "extract_features": "eat.features",
+    "frame_times": "eat.features",
     "load_classifier": "eat.checkpoint",
     "load_encoder": "eat.checkpoint",
     "load_pretraining_model": "eat.models",
     "read_audio": "eat.audio",
 }
-_ROOMS = ("audio", "checkpoint", "criterions", "data", "models", "nn", "optim", "tasks")
+_ROOMS = ("audio", "checkpoint", "criterions", "data", "features", "models", "nn", "optim", "tasks")
 
 __all__ = ["__version__", *_PUBLIC]
 

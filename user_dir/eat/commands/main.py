@@ -18,8 +18,11 @@ from .. import __version__
 
 COMMANDS = (
     "convert",
+    "doctor",
+    "extract",
     "manifest",
     "stats",
+    "tag",
 )
 
 EXIT_STATUS = """\

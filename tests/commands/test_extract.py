@@ -1,0 +1,332 @@
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+import soundfile
+import torch
+from safetensors.numpy import load_file
+
+import eat
+from eat import features
+from eat.commands import extract as module
+from eat.commands.main import main
+from eat.data.manifest import write_manifest
+
+
+@pytest.fixture
+def audio(tmp_path):
+    """A folder of four clips of different formats, rates and channels, and a text file."""
+    generator = np.random.default_rng(0)
+    folder = tmp_path / "audio"
+    for name, rate_hz, shape in (
+        ("a.wav", 8000, 4000),
+        ("b.flac", 44100, (30_000, 2)),
+        ("birds/c 1.ogg", 48000, 20_000),
+        ("birds/é.wav", 16000, 16000),
+    ):
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        soundfile.write(folder / name, generator.standard_normal(shape) * 0.1, rate_hz)
+    (folder / "notes.txt").write_text("hello")
+    return folder
+
+
+NAMES = {"a", "b", "birds/c 1", "birds/é"}
+
+
+@pytest.fixture
+def extract(official_pretrain, tmp_path, capsys):
+    """`extract(...)` runs `eat extract` with the golden checkpoint; returns status, out, err."""
+
+    def extract(*arguments, out="out", checkpoint=official_pretrain):
+        arguments = [*map(str, arguments), "--checkpoint", checkpoint, "--out", tmp_path / out]
+        status = main(["extract", *map(str, arguments)])
+        return (status, *capsys.readouterr())
+
+    return extract
+
+
+def read(folder):
+    """Name -> features of all .npy files of a folder."""
+    paths = folder.rglob("*.npy")
+    return {str(path.relative_to(folder).with_suffix("")): np.load(path) for path in paths}
+
+
+def test_the_tree_of_a_folder_is_mirrored(extract, audio, tmp_path, official_pretrain):
+    status, out, err = extract(audio)
+    assert status == 0
+    assert out.startswith(f"{tmp_path / 'out'}: 4 clips extracted (")
+    assert out.endswith(" 0 were there already, 0 failed\n")
+    assert err == f"{audio}: not looked at, by their endings: 1 .txt\n"
+    found = read(tmp_path / "out")
+    assert found.keys() == NAMES
+    encoder = eat.load_encoder(official_pretrain)
+    for name, suffix in (("a", ".wav"), ("b", ".flac"), ("birds/c 1", ".ogg"), ("birds/é", ".wav")):
+        expected = eat.extract_features(audio / f"{name}{suffix}", encoder)
+        assert found[name].dtype == np.float32
+        assert np.abs(found[name] - expected.numpy()).max() < 1e-5
+
+
+def test_files_and_manifests(extract, audio, tmp_path):
+    write_manifest(tmp_path / "some.TSV", "audio", [("birds/../a.wav", 4000), ("birds/é.wav", 9)])
+    status, _, _ = extract(audio / "b.flac", os.path.join(audio, "..", "audio", "birds", "c 1.ogg"))
+    assert status == 0
+    assert read(tmp_path / "out").keys() == {"b", "c 1"}
+    status, _, err = extract(tmp_path / "some.TSV")
+    assert (status, err) == (0, "")
+    assert read(tmp_path / "out").keys() == {"b", "c 1", "a", "birds/é"}
+
+
+def test_names_never_leave_the_folder(extract, audio, tmp_path, monkeypatch):
+    monkeypatch.chdir(audio / "birds")
+    status, _, _ = extract("../a.wav", "é.wav", "../../audio/birds/c 1.ogg", audio / "b.flac")
+    assert status == 0
+    assert read(tmp_path / "out").keys() == {"a", "é", "c 1", "b"}
+    assert not list(audio.rglob("*.npy"))
+
+
+def test_two_inputs_of_one_name_are_refused_before_work_starts(extract, audio, tmp_path):
+    soundfile.write(audio / "a.flac", np.zeros(4000), 8000)
+    status, _, err = extract(audio)
+    assert status == 1
+    assert f"found {audio}/a.flac and {audio}/a.wav, whose features would both be called 'a'" in err
+    status, _, err = extract(audio / "birds" / "é.wav", audio / "a.wav", audio / ".." / "a.mp3")
+    assert status == 1
+    assert "'a', expected names that differ: extract them to different folders" in err
+    assert not (tmp_path / "out").exists()
+
+
+def test_an_input_that_is_named_twice_is_extracted_once(extract, audio):
+    status, out, _ = extract(audio / "a.wav", audio / "birds" / ".." / "a.wav")
+    assert status == 0
+    assert ": 1 clips extracted (" in out
+
+
+@pytest.mark.parametrize("format", ["npz", "safetensors"])
+def test_one_file(extract, audio, tmp_path, format):
+    extract(audio, "--granularity", "time", "--layers", "3,1", out="many")
+    expected = read(tmp_path / "many")
+    options = ("--granularity", "time", "--layers", "3,1", "--format", format)
+    status, out, _ = extract(audio / "a.wav", *options)
+    assert status == 0
+    status, out, _ = extract(audio, *options)
+    assert status == 0
+    assert ": 3 clips extracted (" in out
+    assert " 1 were there already, 0 failed" in out
+
+    path = tmp_path / "out" / f"features.{format}"
+    assert {entry.name for entry in (tmp_path / "out").iterdir()} == {path.name, "settings.json"}
+    found = dict(np.load(path)) if format == "npz" else load_file(path)
+    assert found.keys() == {*NAMES, "times"}
+    assert np.allclose(found["times"], features.frame_times(7))
+    for name in NAMES:
+        assert found[name].shape == expected[name].shape
+        assert np.abs(found[name] - expected[name]).max() < 1e-5
+
+
+def test_names_that_one_file_cannot_hold(extract, audio):
+    (audio / "a.wav").rename(audio / "times.wav")
+    status, _, err = extract(audio, "--format", "npz", "--granularity", "time")
+    assert status == 1
+    assert "error: found a file called 'times', as the array of times is: rename it, or" in err
+    assert extract(audio, "--format", "npz")[0] == 0
+
+    os.rename(audio / "b.flac", os.fsencode(audio) + b"/\xff.flac")
+    status, _, err = extract(audio, "--format", "safetensors", out="other")
+    assert status == 1
+    assert r"error: found the name '\udcff', expected UTF-8: take --format npy" in err
+
+
+@pytest.mark.parametrize(
+    "options, shape",
+    [
+        (("--granularity", "all"), (1 + 7 * 8, 48)),
+        (("--granularity", "utterance", "--layers", "all"), (3, 48)),
+        (("--granularity", "time", "--layers", "mean"), (7, 48)),
+        (("--target-length", "64"), (4 * 8, 48)),
+        (("--window-seconds", "0.48", "--overlap-seconds", "0.16"), (7 * 8, 48)),
+        (("--weights", "teacher", "--dtype", "bfloat16"), (7 * 8, 48)),
+        (("--batch-size", "2", "--workers", "3", "--device", "cpu"), (7 * 8, 48)),
+    ],
+)
+def test_options(extract, audio, tmp_path, options, shape):
+    assert extract(audio / "birds" / "é.wav", *options)[0] == 0
+    found = read(tmp_path / "out")["é"]
+    assert found.shape == shape
+    assert np.isfinite(found).all()
+
+
+def test_options_reach_the_extraction(extract, audio, tmp_path, official_pretrain):
+    path = audio / "birds" / "é.wav"
+    options = "--weights teacher --layers 2 --window-seconds 0.48 --overlap-seconds 0.16"
+    assert extract(path, *options.split())[0] == 0
+    teacher = eat.load_encoder(official_pretrain, weights="teacher")
+    settings = {"layers": [2], "window_seconds": 0.48, "overlap_seconds": 0.16}
+    expected = eat.extract_features(path, teacher, **settings)
+    assert np.abs(read(tmp_path / "out")["é"] - expected.numpy()).max() < 1e-5
+
+
+def test_what_is_there_is_skipped(extract, audio, tmp_path):
+    extract(audio)
+    os.remove(tmp_path / "out" / "birds" / "é.npy")
+    (tmp_path / "out" / ".a.npy.1.tmp").write_text("left by a run that was killed")
+    before = {path: path.stat().st_mtime_ns for path in (tmp_path / "out").rglob("*.npy")}
+    status, out, _ = extract(audio)
+    assert status == 0
+    assert ": 1 clips extracted (" in out
+    assert " 3 were there already, 0 failed" in out
+    assert read(tmp_path / "out").keys() == NAMES
+    assert all(path.stat().st_mtime_ns == time for path, time in before.items())
+    assert not list((tmp_path / "out").rglob(".*"))
+
+    status, out, _ = extract(audio)
+    assert status == 0
+    assert ": 0 clips extracted (" in out
+    assert " 4 were there already, 0 failed" in out
+
+
+@pytest.mark.parametrize("format", ["npy", "npz"])
+def test_failures_are_listed_and_do_not_stop_the_run(extract, audio, tmp_path, format):
+    (audio / "text.wav").write_text("hello")
+    (audio / "empty.flac").touch()
+    nan = np.zeros(4000, np.float32)
+    nan[7] = np.nan
+    soundfile.write(audio / "nan.wav", nan, 16000, subtype="FLOAT")
+    soundfile.write(audio / "birds" / "short.wav", np.zeros(100), 16000)
+    status, out, err = extract(audio, tmp_path / "absent.wav", "--format", format)
+
+    assert status == 1
+    assert ": 4 clips extracted (" in out
+    assert out.endswith(" 0 were there already, 5 failed\n")
+    lines = err.splitlines()[1:]
+    assert lines[0] == f"failed {tmp_path}/absent.wav: no such audio file: {tmp_path}/absent.wav"
+    assert lines[1] == (
+        f"failed {audio}/birds/short.wav: found 100 samples at 16 kHz, expected at least 400"
+        " (25 ms)"
+    )
+    assert lines[2].startswith(f"failed {audio}/empty.flac: not readable as audio: ")
+    assert lines[3] == f"failed {audio}/nan.wav: found NaN or infinite samples"
+    assert lines[4].startswith(f"failed {audio}/text.wav: not readable as audio: ")
+    assert len(lines) == 5
+
+    status, out, err = extract(audio, "--format", format)
+    assert status == 1
+    assert ": 0 clips extracted (" in out
+    assert " 4 were there already, 4 failed" in out
+
+
+def test_other_settings_need_another_folder(extract, audio, tmp_path, official_finetune):
+    path = audio / "a.wav"
+    extract(path, "--batch-size", 1)
+    assert extract(path, "--batch-size", 3, "--workers", 1)[0] == 0  # these change nothing
+    status, _, err = extract(path, "--layers", "mean", "--format", "npz")
+    assert status == 1
+    assert (
+        f"error: {tmp_path}/out/settings.json: found features of other settings than the ones"
+        " asked for, format='npz' (there: 'npy'), layers='mean' (there: 'last'); expected the"
+        in err
+    )
+    for other in ({"checkpoint": official_finetune}, {}):
+        options = () if other else ("--weights", "teacher")
+        status, _, err = extract(path, *options, **other)
+        assert status == 1
+        assert " weights_sha256=" in err
+    assert read(tmp_path / "out").keys() == {"a"}
+
+
+def test_a_copy_of_the_checkpoint_is_the_same_checkpoint(
+    extract, audio, tmp_path, official_pretrain
+):
+    extract(audio / "a.wav")
+    copy = shutil.copy(official_pretrain, tmp_path / "copy.pt")
+    assert extract(audio, checkpoint=copy)[0] == 0
+    noted = json.loads((tmp_path / "out" / "settings.json").read_text())
+    assert noted["made_with"] == {"checkpoint": "official_pretrain.pt", "eat": eat.__version__}
+
+
+def test_impossible_settings_leave_no_trace(extract, audio, tmp_path):
+    status, _, err = extract(audio, "--target-length", 100)
+    assert status == 1
+    assert "error: target_length: found 100, expected a positive multiple of the patch size" in err
+    status, _, err = extract(audio, "--layers", "4")
+    assert status == 1
+    assert "error: layers: found [4], expected" in err
+    assert not (tmp_path / "out").exists()
+
+
+def test_features_of_unknown_origin(extract, audio, tmp_path):
+    (tmp_path / "out").mkdir()
+    np.save(tmp_path / "out" / "a.npy", np.zeros(3))
+    status, _, err = extract(audio)
+    assert status == 1
+    assert "found features without the settings.json that says how they were made" in err
+
+
+def test_a_folder_without_audio(extract, tmp_path):
+    (tmp_path / "empty").mkdir()
+    status, _, err = extract(tmp_path / "empty")
+    assert status == 1
+    assert f"error: {tmp_path}/empty: found no audio file, expected names ending in .aif" in err
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="is possible with a GPU")
+def test_no_cuda(extract, audio):
+    status, _, err = extract(audio, "--device", "cuda")
+    assert status == 1
+    assert "--device: found no CUDA device (`eat doctor` says more), expected one" in err
+
+
+@pytest.mark.parametrize(
+    "options, message",
+    [
+        ([], "required: INPUT, --checkpoint, --out"),
+        (["--layers", "1,x"], "found '1,x', expected last, all, mean or numbers of blocks such as"),
+        (["--granularity", "patch"], "invalid choice: 'patch'"),
+        (["--window-seconds", "long"], "found 'long', expected a number of at least 0"),
+        (["--batch-size", "0"], "found '0', expected a whole number of at least 1"),
+    ],
+)
+def test_wrong_usage(capsys, options, message):
+    with pytest.raises(SystemExit) as exit:
+        main(["extract", *options])
+    assert exit.value.code == 2
+    assert message in capsys.readouterr().err
+
+
+def test_what_is_spelled_out_for_help_is_what_counts():
+    assert module.GRANULARITIES == features.GRANULARITIES
+    for name in ("WINDOW_SECONDS", "OVERLAP_SECONDS", "BATCH_SIZE"):
+        assert getattr(module, name) == getattr(features.pipeline, name)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("format", ["npy", "npz"])
+def test_a_killed_run_leaves_nothing_half_written(audio, tmp_path, official_pretrain, format):
+    sound = np.random.default_rng(0).standard_normal(8000) * 0.1
+    for index in range(300):
+        soundfile.write(audio / f"{index}.wav", sound, 16000)
+    out = tmp_path / "out"
+    command = [sys.executable, "-m", "eat.commands.main", "extract", audio, "--out", out]
+    command += ["--checkpoint", official_pretrain, "--format", format]
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    while process.poll() is None and len(read(out)) < 20:
+        time.sleep(0.01)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    done = read(out)  # every file can be read
+    assert 20 <= len(done) < 304
+
+    result = subprocess.run(command, capture_output=True, text=True)
+    assert result.returncode == 0
+    found = read(out) if format == "npy" else np.load(out / "features.npz")
+    assert len(found) == 304
+    assert int(result.stdout.split(": ")[1].split()[0]) <= 304 - len(done)
+    settings = {"settings.json"} if format == "npy" else {"settings.json", "features.npz"}
+    others = {path.name for path in out.iterdir() if path.suffix != ".npy" and path.is_file()}
+    assert others == settings
+    assert json.loads((out / "settings.json").read_text())["made_with"]["eat"] == eat.__version__

@@ -1,0 +1,126 @@
+import json
+
+import numpy as np
+import pytest
+import soundfile
+import torch
+
+import eat
+from eat.commands.main import main
+from eat.commands.tag import Tag, top_tags
+
+
+@pytest.fixture
+def classifier(official_finetune):
+    return eat.load_classifier(official_finetune)
+
+
+def write(path, seconds, seed=0):
+    noise = np.random.default_rng(seed).standard_normal(round(seconds * 16000)) * 0.1
+    soundfile.write(path, noise, 16000, subtype="FLOAT")
+    return str(path)
+
+
+@torch.no_grad()
+def logits(classifier, samples):
+    return classifier(classifier.log_mel(torch.from_numpy(samples)))[0]
+
+
+def tag(capsys, checkpoint, *arguments):
+    """Runs `eat tag --json`; returns status, result and messages."""
+    status = main(["tag", *map(str, arguments), "--checkpoint", checkpoint, "--json"])
+    out, err = capsys.readouterr()
+    return status, json.loads(out), err
+
+
+@pytest.mark.parametrize("activation", ["sigmoid", "softmax"])
+def test_probabilities_are_those_of_the_classifier(
+    tmp_path, capsys, official_finetune, classifier, activation
+):
+    path = write(tmp_path / "a.wav", 1.0)
+    options = ("--activation", activation)
+    status, (result,), err = tag(capsys, official_finetune, path, *options)
+    assert (status, err) == (0, "")
+    assert result["path"] == path
+    values = logits(classifier, eat.read_audio(path))
+    expected = values.sigmoid() if activation == "sigmoid" else values.softmax(0)
+    order = expected.argsort(descending=True).tolist()
+    assert [tag["label"] for tag in result["tags"]] == [classifier.labels[i] for i in order]
+    found = [tag["probability"] for tag in result["tags"]]
+    assert found == pytest.approx(expected[order].tolist(), abs=1e-5)
+
+
+def test_sigmoid_is_the_default(tmp_path, capsys, official_finetune):
+    path = write(tmp_path / "a.wav", 1.0)
+    default = tag(capsys, official_finetune, path)
+    assert default == tag(capsys, official_finetune, path, "--activation", "sigmoid")
+
+
+def test_parts_of_long_recordings_are_averaged(tmp_path, capsys, official_finetune, classifier):
+    path = write(tmp_path / "a.wav", 3.0)
+    assert classifier.log_mel.target_length == 128
+    samples = eat.read_audio(path)  # 298 frames, 19 rows: rows 0-8, 8-16 and 11-19
+    starts, weights = [0, 8, 11], [8, 5, 6]  # seams at rows 8 and 13
+    parts = [samples[start * 2560 : start * 2560 + 127 * 160 + 400] for start in starts]
+    values = torch.stack([logits(classifier, part).sigmoid() for part in parts])
+    expected = (values * torch.tensor(weights).unsqueeze(1)).sum(0) / 19
+    _, (result,), _ = tag(capsys, official_finetune, path)
+    found = {tag["label"]: tag["probability"] for tag in result["tags"]}
+    assert [found[label] for label in classifier.labels] == pytest.approx(
+        expected.tolist(), abs=1e-5
+    )
+
+
+def test_the_table(tmp_path, capsys, official_finetune):
+    paths = [write(tmp_path / f"{seed}.wav", 0.5, seed) for seed in range(2)]
+    _, results, _ = tag(capsys, official_finetune, *paths, "--top", 2)
+    assert main(["tag", *paths, "--checkpoint", official_finetune, "--top", "2"]) == 0
+    out = capsys.readouterr().out
+    lines = []
+    for path, result in zip(paths, results, strict=True):
+        assert len(result["tags"]) == 2
+        lines.append(path)
+        lines += [f"  {tag['probability']:.4f}  {tag['label']}" for tag in result["tags"]]
+    assert out.splitlines() == lines
+
+
+def test_failures_are_listed_after_the_others(tmp_path, capsys, official_finetune):
+    good = write(tmp_path / "a.wav", 0.5)
+    (tmp_path / "text.wav").write_text("hello")
+    status, results, err = tag(capsys, official_finetune, tmp_path / "text.wav", good, "absent.wav")
+    assert status == 1
+    assert [result["path"] for result in results] == [good]
+    first, second = err.splitlines()
+    assert first.startswith(f"failed {tmp_path}/text.wav: not readable as audio: ")
+    assert second == "failed absent.wav: no such audio file: absent.wav"
+
+
+def test_classes_without_names_are_numbered(
+    tmp_path, capsys, monkeypatch, official_finetune, classifier
+):
+    classifier.labels = None
+    monkeypatch.setattr(eat.checkpoint, "load_classifier", lambda *_: classifier)
+    _, (result,), _ = tag(capsys, official_finetune, write(tmp_path / "a.wav", 0.5))
+    assert sorted(tag["label"] for tag in result["tags"]) == ["0", "1", "2"]
+
+
+def test_a_classifier_of_clips_of_any_length(
+    tmp_path, capsys, monkeypatch, official_finetune, classifier
+):
+    classifier.log_mel = classifier.encoder.log_mel
+    monkeypatch.setattr(eat.checkpoint, "load_classifier", lambda *_: classifier)
+    path = write(tmp_path / "a.wav", 0.5)
+    _, (result,), _ = tag(capsys, official_finetune, path)
+    expected = logits(classifier, eat.read_audio(path)).sigmoid()
+    assert result["tags"][0]["probability"] == pytest.approx(expected.max().item(), abs=1e-5)
+
+
+def test_equal_probabilities_keep_the_order_of_the_classes():
+    tags = top_tags(torch.tensor([0.5, 0.25, 0.5]), ["a", "b", "c"], top=5)
+    assert tags == [Tag("a", 0.5), Tag("c", 0.5), Tag("b", 0.25)]
+
+
+def test_a_checkpoint_without_a_classifier(tmp_path, capsys, official_pretrain):
+    path = write(tmp_path / "a.wav", 0.5)
+    assert main(["tag", path, "--checkpoint", official_pretrain]) == 1
+    assert "without a classifier, expected a fine-tuned one" in capsys.readouterr().err

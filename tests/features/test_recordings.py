@@ -1,0 +1,128 @@
+import os
+
+import numpy as np
+import pytest
+import soundfile
+
+from eat.audio import AudioError, read_audio
+from eat.features.recordings import ArrayRecording, FileRecording, open_recording
+
+
+def noise(num_samples, num_channels=1, seed=0):
+    shape = (num_samples, num_channels) if num_channels > 1 else num_samples
+    return (np.random.default_rng(seed).standard_normal(shape) * 0.1).astype(np.float32)
+
+
+def write(path, samples, sample_rate_hz=16000, **options):
+    soundfile.write(path, samples, sample_rate_hz, **options)
+    return path
+
+
+@pytest.mark.parametrize(
+    "sample_rate_hz", [8000, 11025, 16000, 22050, 24000, 32000, 44056, 44100, 48000, 96000]
+)
+@pytest.mark.parametrize("num_samples", [4000, 4001, 9999, 12345])
+def test_the_length_is_what_decoding_gives(tmp_path, sample_rate_hz, num_samples):
+    path = write(tmp_path / "a.wav", noise(num_samples), sample_rate_hz)
+    assert FileRecording(path).num_samples == len(read_audio(path))
+
+
+@pytest.mark.parametrize("suffix", [".wav", ".flac", ".ogg", ".mp3", ".aiff"])
+def test_a_file_is_read_in_parts(tmp_path, suffix):
+    path = write(tmp_path / f"a{suffix}", noise(50_000, 2), 44100)
+    recording = FileRecording(path)
+    whole = read_audio(path)
+    assert recording.name == str(path)
+    assert np.array_equal(recording.read(0, recording.num_samples), whole)
+    assert recording.read(16_000, 2000).shape == (2000,)
+
+
+def test_an_array_is_read_in_parts():
+    samples = noise(1000)
+    recording = ArrayRecording(samples, 16000, "audio")
+    assert recording.num_samples == 1000
+    assert np.array_equal(recording.read(100, 50), samples[100:150])
+
+
+def test_arrays_of_another_rate_are_resampled_as_files_are(tmp_path):
+    samples = noise(44100)
+    path = write(tmp_path / "a.wav", samples, 44100, subtype="FLOAT")
+    recording = ArrayRecording(samples.astype(np.float64), 44100, "audio")
+    assert np.array_equal(recording.read(0, 16000), read_audio(path))
+
+
+def test_paths_are_opened_as_files(tmp_path):
+    path = write(tmp_path / "a.wav", noise(1000))
+    assert isinstance(open_recording(path, 8000, "audio"), FileRecording)
+    assert isinstance(open_recording(str(path), 8000, "audio"), FileRecording)
+    assert isinstance(open_recording(noise(1000), 8000, "audio"), ArrayRecording)
+
+
+@pytest.mark.parametrize("suffix, chunk", [(".wav", "sound"), (".aiff", "sound")])
+def test_a_cut_off_file_that_libsndfile_accepts(tmp_path, suffix, chunk):
+    path = write(tmp_path / f"a{suffix}", noise(16000))
+    content = path.read_bytes()
+    path.write_bytes(content[: len(content) // 2])
+    message = rf"a\{suffix}: cut off: found 1\d{{4}} bytes of {chunk}, expected 320\d\d by its hea"
+    with pytest.raises(AudioError, match=message):
+        FileRecording(path)
+
+
+def test_a_cut_off_mp3(tmp_path):
+    path = write(tmp_path / "a.mp3", noise(160_000))
+    content = path.read_bytes()
+    path.write_bytes(content[: len(content) // 2])
+    recording = FileRecording(path)
+    with pytest.raises(AudioError, match=r"cut off: found \d+ samples .* expected 160000 by its"):
+        recording.read(0, recording.num_samples)
+
+
+@pytest.mark.parametrize("promised", [32_000 + 1024, 0x7FFF_FFFF, 0xFFFF_FFFF])
+def test_headers_that_are_not_meant_literally(tmp_path, promised):
+    path = write(tmp_path / "a.wav", noise(16000), subtype="PCM_16")
+    content = bytearray(path.read_bytes())
+    assert content[36:40] == b"data"
+    content[40:44] = promised.to_bytes(4, "little")
+    path.write_bytes(content)
+    assert FileRecording(path).num_samples == 16000
+
+
+def test_what_is_no_regular_file(tmp_path):
+    os.mkfifo(tmp_path / "pipe.wav")
+    with pytest.raises(AudioError, match=r"pipe.wav: found no regular file, expected an audio"):
+        FileRecording(tmp_path / "pipe.wav")
+    with pytest.raises(FileNotFoundError, match="no such audio file"):
+        FileRecording(tmp_path / "absent.wav")
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_samples_that_are_no_numbers(tmp_path, value):
+    samples = noise(1000)
+    samples[500] = value
+    path = write(tmp_path / "a.wav", samples, subtype="FLOAT")
+    for recording in (FileRecording(path), ArrayRecording(samples, 16000, "audio")):
+        assert recording.read(0, 500).shape == (500,)
+        with pytest.raises(AudioError, match=f"{recording.name}: found NaN or infinite samples"):
+            recording.read(0, 1000)
+
+
+def test_sounds_below_one_frame(tmp_path):
+    message = r"found 399 samples at 16 kHz, expected at least 400 \(25 ms\)"
+    with pytest.raises(AudioError, match=f"a.wav: {message}"):
+        FileRecording(write(tmp_path / "a.wav", noise(399)))
+    with pytest.raises(AudioError, match=f"audio: {message}"):
+        ArrayRecording(noise(399), 16000, "audio")
+    assert ArrayRecording(noise(400), 16000, "audio").num_samples == 400
+
+
+@pytest.mark.parametrize(
+    "samples, found",
+    [
+        (noise(1000, 2), r"found float32 of shape \(1000, 2\)"),
+        (np.zeros(1000, np.int16), r"found int16 of shape \(1000,\)"),
+        (None, r"found object of shape \(\)"),
+    ],
+)
+def test_arrays_of_another_form(samples, found):
+    with pytest.raises(ValueError, match=rf"audio\[3\]: {found}, expected a path or \(S,\) float"):
+        ArrayRecording(samples, 16000, "audio[3]")

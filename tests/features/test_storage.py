@@ -1,0 +1,132 @@
+import json
+import os
+
+import numpy as np
+import pytest
+from safetensors.numpy import load_file
+
+from eat.features.storage import NpyFolder, OneFile, claim_folder, remove_unfinished
+
+FORMATS = ("npy", "npz", "safetensors")
+
+
+def features(*shape):
+    return np.arange(np.prod(shape), dtype=np.float32).reshape(shape)
+
+
+@pytest.fixture(params=FORMATS)
+def open_store(request, tmp_path):
+    """Opens the place of the features anew, as another run would."""
+    if request.param == "npy":
+        return lambda: NpyFolder(str(tmp_path))
+    return lambda: OneFile(str(tmp_path / f"features.{request.param}"), with_times=False)
+
+
+def read(folder):
+    """All features in a folder, whatever their form."""
+    if (folder / "features.npz").exists():
+        return dict(np.load(folder / "features.npz"))
+    if (folder / "features.safetensors").exists():
+        return load_file(folder / "features.safetensors")
+    paths = folder.rglob("*.npy")
+    return {str(path.relative_to(folder).with_suffix("")): np.load(path) for path in paths}
+
+
+def test_features_come_back(open_store, tmp_path):
+    store = open_store()
+    expected = {"a": features(3, 4), "birds/wren 1": features(2, 3, 4), "birds/é": features(4)}
+    assert not store.has_any(expected)
+    for name, array in expected.items():
+        store.write(name, array)
+        assert store.has(name)
+    store.finish()
+    found = read(tmp_path)
+    assert found.keys() == expected.keys()
+    for name, array in expected.items():
+        assert found[name].dtype == np.float32
+        assert np.array_equal(found[name], array)
+
+
+def test_later_runs_add_to_earlier_ones(open_store, tmp_path):
+    for run in range(3):
+        store = open_store()
+        assert [store.has(str(earlier)) for earlier in range(4)] == [n < run for n in range(4)]
+        store.write(str(run), features(run + 1, 4))
+        if run != 1:  # which was interrupted
+            store.finish()
+    found = read(tmp_path)
+    assert {name: array.shape for name, array in found.items()} == {
+        str(run): (run + 1, 4) for run in range(3)
+    }
+    assert open_store().has_any(["0"])
+    assert sorted(path.name for path in tmp_path.glob("features*.parts")) == []
+
+
+def test_a_run_without_anything_new_changes_nothing(open_store, tmp_path):
+    store = open_store()
+    store.write("a", features(4))
+    store.finish()
+    files = {path: path.stat().st_ino for path in tmp_path.rglob("*")}
+    open_store().finish()
+    assert {path: path.stat().st_ino for path in tmp_path.rglob("*")} == files
+
+
+@pytest.mark.parametrize("format", ["npz", "safetensors"])
+def test_one_file_holds_the_times_of_the_longest_clip(tmp_path, format):
+    path = str(tmp_path / f"features.{format}")
+    for name, shape in {"a": (5, 4), "b": (2, 7, 4), "c": (3, 4)}.items():
+        store = OneFile(path, with_times=True)
+        store.write(name, features(*shape))
+        store.finish()
+    found = read(tmp_path)
+    assert np.allclose(found["times"], 0.08 + 0.16 * np.arange(7))
+    assert len(found) == 4
+
+
+def test_what_killed_runs_left_is_removed(open_store, tmp_path):
+    store = open_store()
+    names = ["a", "birds/wren"]
+    stale = []
+    for file in store.files(names):
+        folder, name = os.path.split(file)
+        os.makedirs(folder, exist_ok=True)
+        stale.append(os.path.join(folder, f".{name}.123.tmp"))
+    kept = [tmp_path / ".another.npy.123.tmp", tmp_path / "a.npy.tmp", tmp_path / ".a.npy.x.tmp"]
+    for path in [*stale, *kept]:
+        open(path, "w").close()
+    remove_unfinished([*store.files(names), str(tmp_path / "nowhere" / "a.npy")])
+    assert not any(os.path.exists(path) for path in stale)
+    assert all(path.exists() for path in kept)
+
+
+def test_a_folder_is_claimed_for_its_settings(tmp_path):
+    folder = tmp_path / "new" / "folder"
+    settings = {"layers": [3, 6], "dtype": "float32"}
+    claim_folder(str(folder), settings, {"eat": "1"}, has_features=False)
+    noted = json.loads((folder / "settings.json").read_text())
+    assert noted == {"settings": settings, "made_with": {"eat": "1"}}
+    claim_folder(str(folder), settings, {"eat": "2"}, has_features=True)
+    assert json.loads((folder / "settings.json").read_text()) == noted
+
+
+def test_other_settings_are_refused(tmp_path):
+    claim_folder(str(tmp_path), {"layers": "last", "old": 1}, {}, has_features=False)
+    message = (
+        r"settings.json: found features of other settings than the ones asked for,"
+        r" layers=\[3\] \(there: 'last'\), old=None \(there: 1\); expected the same"
+    )
+    with pytest.raises(ValueError, match=message):
+        claim_folder(str(tmp_path), {"layers": [3]}, {}, has_features=False)
+
+
+def test_features_of_unknown_origin_are_refused(tmp_path):
+    with pytest.raises(FileExistsError, match="found features without the settings.json that"):
+        claim_folder(str(tmp_path), {}, {}, has_features=True)
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("content", ["", "[]", "{}", '{"settings": 1}'])
+def test_a_note_that_is_not_ours(tmp_path, content):
+    (tmp_path / "settings.json").write_text(content)
+    with pytest.raises(ValueError, match="settings.json: not a note of `eat extract`"):
+        claim_folder(str(tmp_path), {}, {}, has_features=False)

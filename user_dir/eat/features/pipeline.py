@@ -1,0 +1,237 @@
+"""From recordings through a network: windows, reading ahead, batches, merging."""
+
+import os
+from concurrent.futures import Executor, ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, Dict, Iterator, List, NamedTuple, Optional, Protocol, Sequence, Tuple, Union
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from eat.audio import SAMPLE_RATE_HZ, LogMel, num_frames
+from eat.audio.log_mel import HOP_SAMPLES, num_samples_for
+
+from .batching import make_batches, map_ahead
+from .merging import ClipTokens, TokenLayout
+from .recordings import Recording, open_recording
+from .windows import STEP_SECONDS, Window, split_into_windows
+
+# Four times the 10.24 s of training: a window is one pass, and attention grows with its square.
+WINDOW_SECONDS = 40.96
+_WINDOW_SAMPLES = round(WINDOW_SECONDS * SAMPLE_RATE_HZ)
+OVERLAP_SECONDS = 5.12  # a frame at a seam has half of it on its poorer side
+BATCH_SIZE = 32
+
+# Rows in one pass: those of the 10.24 s of training for every clip of `batch_size`. On the CPU
+# for all of them together: more does not fit into its caches and takes longer per clip.
+_ROWS_AT_ONCE = 64
+
+# Clips whose headers are read and whose windows are sorted by length at once.
+_CLIPS_AT_ONCE = 1024
+
+
+class Network(Protocol):
+    """What windows are run through."""
+
+    layout: TokenLayout
+
+    def __call__(self, source: Tensor, lengths: Optional[Tensor]) -> Tensor:
+        """(B, 1, T, F) and (B,) valid frames (None: all) -> (B, ..., N, D) on the CPU."""
+
+
+class Result(NamedTuple):
+    """What became of a clip: the tokens, or why there are none."""
+
+    index: int  # in the inputs
+    tokens: Optional[Tensor]
+    error: Optional[Exception]
+
+
+class _Part(NamedTuple):
+    """A window of a clip, and where its samples are."""
+
+    index: int  # of the clip
+    recording: Recording
+    window: Window
+    offset_samples: int
+    num_samples: int
+
+
+_Content = Union[np.ndarray, Exception]  # (S,) samples, or why there are none
+
+
+@dataclass(frozen=True)
+class Pipeline:
+    """How recordings are cut, read and batched.
+
+    Attributes:
+        log_mel: the front end. If it has a `target_length`, every window is padded to it and the
+            padding is attended to, as in the released code.
+        window_seconds: longer clips are cut into windows of this length; None takes only the
+            first `log_mel.target_length` frames of a clip. Rounded to whole rows of 160 ms.
+        overlap_seconds: what neighbouring windows share at least.
+        batch_size: windows in one pass at most; fewer when they are long.
+        num_workers: threads that decode, and on the CPU compute; None: one per core.
+        device: where the network is.
+
+    Raises:
+        ValueError: an impossible value.
+    """
+
+    log_mel: LogMel
+    window_seconds: Optional[float] = WINDOW_SECONDS
+    overlap_seconds: float = OVERLAP_SECONDS
+    batch_size: int = BATCH_SIZE
+    num_workers: Optional[int] = None
+    device: torch.device = torch.device("cpu")
+
+    def __post_init__(self) -> None:
+        if self.batch_size < 1:
+            raise ValueError(f"batch_size: found {self.batch_size}, expected 1 or more")
+        if self.window_seconds is None:
+            return
+        if not self.window_seconds >= STEP_SECONDS:
+            raise ValueError(
+                f"window_seconds: found {self.window_seconds}, expected {STEP_SECONDS} or more"
+            )
+        if not 0 <= self._overlap_rows < self._window_rows:
+            raise ValueError(
+                f"overlap_seconds: found {self.overlap_seconds}, expected a number from 0 to below"
+                f" window_seconds {self.window_seconds}"
+            )
+
+    def run(
+        self, inputs: Sequence[Any], network: Network, sample_rate_hz: int = SAMPLE_RATE_HZ
+    ) -> Iterator[Result]:
+        """Yield a result for every input, in the order in which they are finished.
+
+        Args:
+            inputs: paths and (S,) float arrays.
+            network: what to run them through.
+            sample_rate_hz: of the arrays.
+        """
+        num_torch_threads = torch.get_num_threads()
+        # One torch thread in each of ours: several waiting for each other inside a small network
+        # cost far more than they bring.
+        executor = ThreadPoolExecutor(
+            self._num_threads, initializer=partial(torch.set_num_threads, 1)
+        )
+        try:
+            for first in range(0, len(inputs), _CLIPS_AT_ONCE):
+                clips = range(first, min(first + _CLIPS_AT_ONCE, len(inputs)))
+                open_clip = partial(_open, inputs, sample_rate_hz)
+                recordings = dict(zip(clips, executor.map(open_clip, clips), strict=True))
+                yield from self._run_together(recordings, network, executor)
+        finally:
+            executor.shutdown(cancel_futures=True)
+            torch.set_num_threads(
+                num_torch_threads
+            )  # the last value set is that of all threads to come
+
+    def _run_together(
+        self,
+        recordings: Dict[int, Union[Recording, Exception]],
+        network: Network,
+        executor: Executor,
+    ) -> Iterator[Result]:
+        unfinished: Dict[int, ClipTokens] = {}
+        parts: List[_Part] = []
+        for index, recording in recordings.items():
+            if isinstance(recording, Exception):
+                yield Result(index, None, recording)
+                continue
+            parts_of_clip = self._cut(index, recording)
+            unfinished[index] = ClipTokens([p.window for p in parts_of_clip], network.layout)
+            parts.extend(parts_of_clip)
+        for part, content in self._compute_all(parts, network, executor):
+            clip = unfinished.get(part.index)
+            if clip is None:  # another window of it has failed
+                continue
+            if isinstance(content, Exception):
+                del unfinished[part.index]
+                yield Result(part.index, None, content)
+                continue
+            clip.add(part.window, content)
+            if clip.is_complete:
+                del unfinished[part.index]
+                yield Result(part.index, clip.result(), None)
+
+    def _compute_all(
+        self, parts: Sequence[_Part], network: Network, executor: Executor
+    ) -> Iterator[Tuple[_Part, Union[Tensor, Exception]]]:
+        """Every window with its tokens (..., N, D), or why there are none."""
+        on_cpu = self.device.type == "cpu"
+        max_rows = _ROWS_AT_ONCE * (1 if on_cpu else self.batch_size)
+        batches = make_batches(parts, lambda p: p.window.num_rows, self.batch_size, max_rows)
+        compute = partial(self._compute, network)
+        # On the CPU every thread computes; another device gets one batch after the other.
+        work = (lambda batch: compute(_read(batch))) if on_cpu else _read
+        for batch, contents in map_ahead(batches, work, executor, self._num_threads + 1):
+            yield from zip(batch, contents if on_cpu else compute(contents), strict=True)
+
+    def _compute(
+        self, network: Network, contents: Sequence[_Content]
+    ) -> List[Union[Tensor, Exception]]:
+        waveforms = [content for content in contents if not isinstance(content, Exception)]
+        tokens = iter(network(*self._stack(waveforms)) if waveforms else ())
+        return [c if isinstance(c, Exception) else next(tokens) for c in contents]
+
+    def _cut(self, index: int, recording: Recording) -> List[_Part]:
+        patch_size, total = self.log_mel.patch_size, recording.num_samples
+        if self.window_seconds is None:
+            num_rows = self.log_mel.target_length // patch_size
+            # More than is used: the front end subtracts the mean of all samples first, as the
+            # released code does, and rounding then shows in the fifth digit.
+            count = min(total, max(self.log_mel.max_samples, _WINDOW_SAMPLES))
+            return [_Part(index, recording, Window(0, num_rows, 0, num_rows), 0, count)]
+        num_rows = -(-num_frames(total) // patch_size)
+        parts = []
+        for window in split_into_windows(num_rows, self._window_rows, self._overlap_rows):
+            offset = window.start * patch_size * HOP_SAMPLES
+            is_last = window.stop == num_rows  # it need not fill its last patch
+            count = total - offset if is_last else num_samples_for(window.num_rows * patch_size)
+            parts.append(_Part(index, recording, window, offset, count))
+        return parts
+
+    def _stack(self, waveforms: Sequence[np.ndarray]) -> Tuple[Tensor, Optional[Tensor]]:
+        """Waveforms (S,) -> (B, 1, T, F) and the (B,) frames of each, None if none is padded."""
+        sources = [self.log_mel(torch.from_numpy(w).to(self.device)) for w in waveforms]
+        lengths = [source.shape[2] for source in sources]
+        longest = max(lengths)
+        if min(lengths) == longest:
+            return torch.cat(sources), None
+        padded = [F.pad(source, (0, 0, 0, longest - source.shape[2])) for source in sources]
+        return torch.cat(padded), torch.tensor(lengths, device=self.device)
+
+    @property
+    def _num_threads(self) -> int:
+        return self.num_workers or os.cpu_count() or 1
+
+    @property
+    def _window_rows(self) -> int:
+        return round(self.window_seconds / STEP_SECONDS)
+
+    @property
+    def _overlap_rows(self) -> int:
+        return round(self.overlap_seconds / STEP_SECONDS)
+
+
+def _open(inputs: Sequence[Any], sample_rate_hz: int, index: int) -> Union[Recording, Exception]:
+    try:
+        return open_recording(inputs[index], sample_rate_hz, f"audio[{index}]")
+    except (ValueError, OSError) as error:
+        return error
+
+
+def _read(batch: Sequence[_Part]) -> List[_Content]:
+    return [_read_part(part) for part in batch]
+
+
+def _read_part(part: _Part) -> _Content:
+    try:
+        return part.recording.read(part.offset_samples, part.num_samples)
+    except (ValueError, OSError) as error:
+        return error

@@ -1,0 +1,128 @@
+"""What features are made of: files and arrays, read part by part at 16 kHz."""
+
+import os
+import re
+from typing import Any, Union
+
+import numpy as np
+import soundfile
+import soxr
+
+from eat.audio import SAMPLE_RATE_HZ, AudioError, audio_info, read_audio
+from eat.audio.log_mel import WINDOW_SAMPLES
+from eat.audio.read import AudioPath
+
+# In libsndfile's log of a header whose chunk of sound is longer than the file. A size near the
+# largest number is what recorders write that cannot go back to fill in the real one.
+_CUT_OFF = re.compile(r"^ *(?:data|SSND) : (\d+) \(should be (\d+)\)", re.MULTILINE)
+_UNKNOWN_BYTES = 0x7FFF_0000
+_TOLERATED_BYTES = 1024  # sloppy headers of good files
+
+
+class FileRecording:
+    """An audio file of which parts are read when they are needed.
+
+    Attributes:
+        name: what messages call it.
+        num_samples: S, its length at 16 kHz by its header.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        AudioError: the file is no audio, cut off, or shorter than one frame.
+    """
+
+    def __init__(self, path: AudioPath) -> None:
+        self.name = os.fspath(path)
+        if os.path.exists(path) and not os.path.isfile(path):  # a pipe would be waited for
+            raise AudioError(f"{self.name}: found no regular file, expected an audio file")
+        info = audio_info(path)
+        _check_complete(self.name)
+        # Rounded as soxr does it.
+        doubled = 2 * info.num_samples * SAMPLE_RATE_HZ + info.sample_rate_hz
+        self.num_samples = doubled // (2 * info.sample_rate_hz)
+        _check_length(self)
+
+    def read(self, offset_samples: int, num_samples: int) -> np.ndarray:
+        """(num_samples,) float32 at 16 kHz.
+
+        Raises:
+            FileNotFoundError, AudioError: as for the whole; also when the file holds less sound
+                than its header says, or samples that are no numbers.
+        """
+        samples = read_audio(self.name, offset_samples=offset_samples, num_samples=num_samples)
+        if len(samples) != num_samples:
+            raise AudioError(
+                f"{self.name}: cut off: found {offset_samples + len(samples)} samples at 16 kHz,"
+                f" expected {self.num_samples} by its header"
+            )
+        return _check_finite(samples, self.name)
+
+
+class ArrayRecording:
+    """Samples in memory; the same attributes and `read` as those of `FileRecording`.
+
+    Args:
+        samples: (S,) float in [-1, 1].
+        sample_rate_hz: their rate.
+        name: what messages call them.
+
+    Raises:
+        ValueError: another shape, no floating point numbers, or shorter than one frame.
+    """
+
+    def __init__(self, samples: Any, sample_rate_hz: int, name: str) -> None:
+        samples = np.asarray(samples)
+        if samples.ndim != 1 or not np.issubdtype(samples.dtype, np.floating):
+            raise ValueError(
+                f"{name}: found {samples.dtype} of shape {samples.shape}, expected a path or"
+                " (S,) float samples in [-1, 1], mono"
+            )
+        samples = samples.astype(np.float32, copy=False)
+        if sample_rate_hz != SAMPLE_RATE_HZ:
+            samples = soxr.resample(samples, sample_rate_hz, SAMPLE_RATE_HZ)
+        self.name = name
+        self.num_samples = len(samples)
+        self._samples = samples
+        _check_length(self)
+
+    def read(self, offset_samples: int, num_samples: int) -> np.ndarray:
+        """(num_samples,) float32 at 16 kHz; a ValueError if there are NaN or infinities."""
+        samples = self._samples[offset_samples : offset_samples + num_samples]
+        return _check_finite(samples, self.name)
+
+
+Recording = Union[FileRecording, ArrayRecording]
+
+
+def open_recording(audio: Any, sample_rate_hz: int, name: str) -> Recording:
+    """The recording behind a path or an array, see the classes."""
+    if isinstance(audio, (str, os.PathLike)):
+        return FileRecording(audio)
+    return ArrayRecording(audio, sample_rate_hz, name)
+
+
+def _check_complete(path: str) -> None:
+    """Refuse a file whose header promises more sound than there is: libsndfile only logs it."""
+    with soundfile.SoundFile(path) as file:
+        cut_off = _CUT_OFF.search(file.extra_info)
+    if cut_off is None:
+        return
+    promised, found = map(int, cut_off.groups())
+    if found + _TOLERATED_BYTES < promised < _UNKNOWN_BYTES:
+        raise AudioError(
+            f"{path}: cut off: found {found} bytes of sound, expected {promised} by its header"
+        )
+
+
+def _check_length(recording: Recording) -> None:
+    if recording.num_samples < WINDOW_SAMPLES:
+        raise AudioError(
+            f"{recording.name}: found {recording.num_samples} samples at 16 kHz, expected at"
+            f" least {WINDOW_SAMPLES} (25 ms)"
+        )
+
+
+def _check_finite(samples: np.ndarray, name: str) -> np.ndarray:
+    if not np.isfinite(samples).all():
+        raise AudioError(f"{name}: found NaN or infinite samples")
+    return samples

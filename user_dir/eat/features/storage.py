@@ -1,0 +1,201 @@
+"""Where `eat extract` puts features: a folder of .npy files, or one .npz or .safetensors file.
+
+What is there is complete: files are written beside their place and moved to it. Features that go
+to one file wait in a folder of .npy files until all are there, so that an interrupted run
+continues in either case.
+"""
+
+import json
+import os
+import re
+import shutil
+import zipfile
+from functools import partial
+from typing import Any, BinaryIO, Callable, Dict, Iterable, List, Mapping, Union
+
+import numpy as np
+from safetensors import safe_open
+
+from eat.files import replace_file
+
+from .windows import frame_times
+
+SETTINGS_NAME = "settings.json"
+TIMES_NAME = "times"  # what an .npz or .safetensors file calls the times of the steps
+
+# Arrays that are read when they are needed: all of them together need not fit into memory.
+Arrays = Dict[str, Callable[[], np.ndarray]]
+
+
+class NpyFolder:
+    """Features as one .npy file per name; a name may have folders in it: `birds/wren`."""
+
+    def __init__(self, folder: str) -> None:
+        self.folder = folder
+
+    def has(self, name: str) -> bool:
+        return os.path.exists(self._path(name))
+
+    def has_any(self, names: Iterable[str]) -> bool:
+        return any(self.has(name) for name in names)
+
+    def write(self, name: str, features: np.ndarray) -> None:
+        os.makedirs(os.path.dirname(self._path(name)), exist_ok=True)
+        with replace_file(self._path(name)) as file:
+            np.save(file, features)
+
+    def finish(self) -> None:
+        """Every file is in its place already."""
+
+    def arrays(self) -> Arrays:
+        """All features in the folder."""
+        paths = [
+            os.path.relpath(os.path.join(parent, name), self.folder)
+            for parent, _, names in os.walk(self.folder)
+            for name in names
+        ]
+        names = sorted(path.removesuffix(".npy") for path in paths if path.endswith(".npy"))
+        return {name: partial(np.load, self._path(name), mmap_mode="r") for name in names}
+
+    def files(self, names: Iterable[str]) -> List[str]:
+        """The files that these features are in."""
+        return [self._path(name) for name in names]
+
+    def _path(self, name: str) -> str:
+        return os.path.join(self.folder, f"{name}.npy")
+
+
+class OneFile:
+    """Features as arrays of one .npz or .safetensors file, its ending says which.
+
+    Args:
+        path: the file.
+        with_times: also store the times of the steps, for the longest clip.
+    """
+
+    def __init__(self, path: str, with_times: bool) -> None:
+        self._path = path
+        self._with_times = with_times
+        self._stored = _open_arrays(path) if os.path.exists(path) else {}
+        self._waiting = NpyFolder(f"{path}.parts")
+
+    def has(self, name: str) -> bool:
+        return name in self._stored or self._waiting.has(name)
+
+    def has_any(self, names: Iterable[str]) -> bool:
+        return bool(self._stored) or self._waiting.has_any(names)
+
+    def write(self, name: str, features: np.ndarray) -> None:
+        self._waiting.write(name, features)
+
+    def files(self, names: Iterable[str]) -> List[str]:
+        """The files that these features are in, now or later."""
+        return [self._path, *self._waiting.files(names)]
+
+    def finish(self) -> None:
+        """Add what is waiting to the file."""
+        waiting = self._waiting.arrays()
+        if waiting:
+            arrays = {**self._stored, **waiting}
+            if self._with_times:
+                times = frame_times(max(map(_num_steps, arrays.values())))
+                arrays[TIMES_NAME] = partial(times.astype, np.float32)
+            with replace_file(self._path) as file:
+                _WRITERS[os.path.splitext(self._path)[1]](file, arrays)
+        shutil.rmtree(self._waiting.folder, ignore_errors=True)
+
+
+def remove_unfinished(files: Iterable[str]) -> None:
+    """Remove what killed runs left beside the places of these files."""
+    places = {os.path.abspath(file) for file in files}
+    for folder in {os.path.dirname(place) for place in places}:
+        for name in os.listdir(folder) if os.path.isdir(folder) else ():
+            unfinished = re.fullmatch(r"\.(.+)\.[0-9]+\.tmp", name, re.DOTALL)
+            if unfinished and os.path.join(folder, unfinished[1]) in places:
+                os.remove(os.path.join(folder, name))
+
+
+def claim_folder(
+    folder: str, settings: Mapping[str, Any], made_with: Mapping[str, Any], has_features: bool
+) -> None:
+    """Note in a folder how its features are made, or see that they were made in the same way.
+
+    Args:
+        folder: where the note, `settings.json`, is.
+        settings: what features depend on.
+        made_with: what else is good to know; it may differ between runs.
+        has_features: whether there are features in the folder.
+
+    Raises:
+        ValueError: the features in the folder are made with other settings.
+        FileExistsError: it has features but no note.
+    """
+    path = os.path.join(folder, SETTINGS_NAME)
+    if os.path.exists(path):
+        return _compare(path, settings)
+    if has_features:
+        raise FileExistsError(
+            f"{folder}: found features without the {SETTINGS_NAME} that says how they were made;"
+            " expected a new folder, or that of an earlier run"
+        )
+    os.makedirs(folder, exist_ok=True)
+    with replace_file(path) as file:
+        file.write(json.dumps({"settings": settings, "made_with": made_with}, indent=2).encode())
+
+
+def _compare(path: str, settings: Mapping[str, Any]) -> None:
+    try:
+        with open(path, encoding="utf-8") as file:
+            recorded = dict(json.load(file)["settings"])
+    except (ValueError, KeyError, TypeError) as error:
+        raise ValueError(f"{path}: not a note of `eat extract` on its settings") from error
+    differing = [
+        f"{key}={settings.get(key)!r} (there: {recorded.get(key)!r})"
+        for key in sorted({*settings, *recorded})
+        if settings.get(key) != recorded.get(key)
+    ]
+    if differing:
+        raise ValueError(
+            f"{path}: found features of other settings than the ones asked for,"
+            f" {', '.join(differing)}; expected the same settings, or another folder"
+        )
+
+
+def _open_arrays(path: str) -> Arrays:
+    file: Union[Mapping[str, np.ndarray], Any]
+    if path.endswith(".npz"):
+        file = np.load(path)
+        return {name: partial(file.__getitem__, name) for name in file}
+    file = safe_open(path, framework="numpy")
+    return {name: partial(file.get_tensor, name) for name in file.keys()}  # noqa: SIM118
+
+
+def _write_npz(file: BinaryIO, arrays: Arrays) -> None:
+    with zipfile.ZipFile(file, "w") as archive:
+        for name, load in arrays.items():
+            with archive.open(f"{name}.npy", "w", force_zip64=True) as member:
+                np.lib.format.write_array(member, load(), allow_pickle=False)
+
+
+def _write_safetensors(file: BinaryIO, arrays: Arrays) -> None:
+    """Length of the header, header, data: by hand, as the library wants all data in memory."""
+    header = {}
+    end = 0
+    for name, load in arrays.items():
+        array = load()
+        start, end = end, end + array.nbytes
+        header[name] = {"dtype": "F32", "shape": array.shape, "data_offsets": [start, end]}
+    text = json.dumps(header).encode()
+    text += b" " * (-len(text) % 8)  # the data starts at a multiple of 8 bytes
+    file.write(len(text).to_bytes(8, "little") + text)
+    for load in arrays.values():
+        file.write(np.ascontiguousarray(load()).data)
+
+
+def _num_steps(load: Callable[[], np.ndarray]) -> int:
+    """H of features (..., H, D), or of the times (H,)."""
+    shape = load().shape
+    return shape[-2] if len(shape) > 1 else shape[0]
+
+
+_WRITERS = {".npz": _write_npz, ".safetensors": _write_safetensors}
