@@ -88,6 +88,7 @@ setup(
             "scikit-learn>=1.1",
             "tensorboard>=2.10",
         ],
+        "onnx": ["onnx", "onnxscript", "onnxruntime>=1.18"],  # for eat convert --to onnx
         "dev": ["pytest>=7", "ruff", "hypothesis>=6", "build>=1"],
     },
     entry_points={"console_scripts": ["eat=eat.commands.main:main"]},
