@@ -342,6 +342,23 @@ def test_any_network_can_be_run(encoder):
     assert torch.allclose(result.tokens, source_of(encoder, noise(1.0)).mean())
 
 
+@pytest.mark.parametrize("batch_size, in_caller", [(1, True), (2, False)])
+def test_where_the_network_runs_changes_nothing(encoder, clips, batch_size, in_caller):
+    threads = set()
+
+    class Observed(Embedder):
+        def __call__(self, source, lengths):
+            assert len(source) <= batch_size
+            threads.add(threading.current_thread())
+            return super().__call__(source, lengths)
+
+    pipeline = Pipeline(encoder.log_mel, batch_size=batch_size)
+    for result in pipeline.run(clips[:3], Observed(encoder, "all")):
+        alone = eat.extract_features(clips[result.index], encoder, "all")
+        assert (result.tokens - alone).abs().max() < 1e-5
+    assert (threads == {threading.current_thread()}) == in_caller
+
+
 @pytest.mark.gpu
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
 def test_cuda_agrees_with_the_cpu(official_pretrain, encoder):

@@ -53,7 +53,7 @@ def extract_features(
             the window in whose middle they are; CLS is the mean of the windows' weighted by
             duration.
         overlap_seconds: what neighbouring windows share at least.
-        batch_size: clips in one pass at most; fewer when they are long.
+        batch_size: clips in one pass at most; fewer when they are long. 1 runs one after the other.
         num_workers: threads that decode, and on the CPU compute; None: one per core.
         log_mel: another front end than `encoder.log_mel`; its `target_length` counts unless one
             is given here.

@@ -73,7 +73,8 @@ class Pipeline:
         window_seconds: longer clips are cut into windows of this length; None takes only the
             first `log_mel.target_length` frames of a clip. Rounded to whole rows of 160 ms.
         overlap_seconds: what neighbouring windows share at least.
-        batch_size: windows in one pass at most; fewer when they are long.
+        batch_size: windows in one pass at most; fewer when they are long. 1 runs one after the
+            other, with all of torch's threads.
         num_workers: threads that decode, and on the CPU compute; None: one per core.
         device: where the network is.
 
@@ -168,9 +169,10 @@ class Pipeline:
         batches = make_batches(parts, lambda p: p.window.num_rows, self.batch_size, max_rows)
         compute = partial(self._compute, network)
         # On the CPU every thread computes; another device gets one batch after the other.
-        work = (lambda batch: compute(_read(batch))) if on_cpu else _read
+        in_threads = on_cpu and self.batch_size > 1
+        work = (lambda batch: compute(_read(batch))) if in_threads else _read
         for batch, contents in map_ahead(batches, work, executor, self._num_threads + 1):
-            yield from zip(batch, contents if on_cpu else compute(contents), strict=True)
+            yield from zip(batch, contents if in_threads else compute(contents), strict=True)
 
     def _compute(
         self, network: Network, contents: Sequence[_Content]
