@@ -64,14 +64,12 @@ def test_leaving_clips_out_does_not_change_the_masks_of_the_others(manifests):
     assert torch.equal(data[2]["mask"], make(manifests)[kept]["mask"])
 
 
-def epoch_order(data, epoch, num_workers=0):
+def epoch_order(data, epoch):
     """The clips of an epoch as fairseq would serve them."""
     data.set_epoch(epoch)
     np.random.seed(epoch)
     batches = data.batch_by_size(data.ordered_indices(), max_sentences=5)
-    iterator = EpochBatchIterator(
-        data, data.collater, batches, num_workers=num_workers, epoch=epoch, persistent_workers=False
-    )
+    iterator = EpochBatchIterator(data, data.collater, batches, epoch=epoch)
     return [batch["id"].tolist() for batch in iterator.next_epoch_itr()]
 
 
