@@ -1,0 +1,56 @@
+"""The doors to HEAR and X-ARES, as their own checkers use them; those need TensorFlow and more."""
+
+import importlib
+import sys
+
+import pytest
+import torch
+from helpers import REPOSITORY
+
+import eat
+
+
+@pytest.fixture
+def load_example(monkeypatch):
+    monkeypatch.setattr(sys, "path", [str(REPOSITORY / "examples"), *sys.path])
+    return importlib.import_module
+
+
+@pytest.fixture
+def audio():
+    return torch.rand(3, 32_000, generator=torch.manual_seed(0)) * 2 - 1
+
+
+def test_hear(load_example, official_pretrain, audio):
+    hear = load_example("hear_eat")
+    model = hear.load_model(official_pretrain)
+    assert isinstance(model, torch.nn.Module)
+    assert model.sample_rate == 16_000
+    assert model.scene_embedding_size == model.timestamp_embedding_size == 48
+
+    embeddings, timestamps = hear.get_timestamp_embeddings(audio, model)
+    assert embeddings.shape == (3, 13, 48)
+    assert timestamps.shape == (3, 13)
+    assert torch.allclose(timestamps[2], 80.0 + 160 * torch.arange(13))
+    expected = eat.extract_features(audio[1].numpy(), model.encoder, "time")
+    assert (embeddings[1] - expected).abs().max() < 1e-5
+
+    scenes = hear.get_scene_embeddings(audio, model)
+    assert scenes.dtype == torch.float32
+    expected = eat.extract_features(audio[1].numpy(), model.encoder, "utterance")
+    assert scenes.shape == (3, 48)
+    assert (scenes[1] - expected).abs().max() < 1e-5
+
+
+def test_xares(load_example, official_pretrain, audio, monkeypatch):
+    module = load_example("xares_eat")
+    monkeypatch.setenv("EAT_CHECKPOINT", official_pretrain)
+    (name,) = [name for name in dir(module) if name.endswith("Encoder")]  # how X-ARES finds it
+    encoder = getattr(module, name)()
+    assert encoder.sampling_rate == 16_000
+    encoded = encoder(audio)
+    assert encoded.shape == (3, 13, encoder.output_dim) == (3, 13, 48)
+    assert encoded.shape[1] == -(-audio.shape[1] // 16 // encoder.hop_size_in_ms)
+    expected = eat.extract_features(audio[1].numpy(), encoder.encoder, "time")
+    assert (encoded[1] - expected).abs().max() < 1e-5
+    assert (encoder(audio[1]) - encoded[1:2]).abs().max() < 1e-5
