@@ -44,6 +44,15 @@ def test_an_array_is_read_in_parts():
     assert np.array_equal(recording.read(100, 50), samples[100:150])
 
 
+def test_any_array_becomes_one_that_torch_takes():
+    samples = noise(1000)
+    samples.flags.writeable = False
+    for array in (samples, samples[::-1], samples.astype(">f8")):
+        part = ArrayRecording(array, 16000, "audio").read(0, 1000)
+        assert part.flags.writeable and part.flags.c_contiguous and part.dtype == np.float32
+        assert np.array_equal(part, array)
+
+
 def test_arrays_of_another_rate_are_resampled_as_files_are(tmp_path):
     samples = noise(44100)
     path = write(tmp_path / "a.wav", samples, 44100, subtype="FLOAT")

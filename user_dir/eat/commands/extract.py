@@ -204,7 +204,7 @@ def list_items(inputs: Sequence[str]) -> Tuple[List[Item], List[Failure]]:
     failures: List[Failure] = []
     for path, name in _files(inputs, failures):
         other = paths.setdefault(name, path)
-        if os.path.abspath(other) != os.path.abspath(path):
+        if other != path and os.path.abspath(other) != os.path.abspath(path):
             raise ValueError(
                 f"found {other} and {path}, whose features would both be called {name!r}, expected"
                 " names that differ: extract them to different folders"

@@ -128,9 +128,8 @@ class Pipeline:
                 yield from self._run_together(recordings, network, executor)
         finally:
             executor.shutdown(cancel_futures=True)
-            torch.set_num_threads(
-                num_torch_threads
-            )  # the last value set is that of all threads to come
+            # The last value that any thread sets is that of all threads to come.
+            torch.set_num_threads(num_torch_threads)
 
     def _run_together(
         self,

@@ -87,7 +87,8 @@ class ArrayRecording:
 
     def read(self, offset_samples: int, num_samples: int) -> np.ndarray:
         """(num_samples,) float32 at 16 kHz; a ValueError if there are NaN or infinities."""
-        samples = self._samples[offset_samples : offset_samples + num_samples]
+        # Copied, as torch wants neither read-only arrays nor reversed ones.
+        samples = np.array(self._samples[offset_samples : offset_samples + num_samples])
         return _check_finite(samples, self.name)
 
 
