@@ -140,7 +140,7 @@ def _window(device: torch.device) -> Tensor:
 @cache
 def _mel_weights(num_mel_bins: int, device: torch.device) -> Tensor:
     """(257, F) triangular filters, equally spaced on Kaldi's mel scale."""
-    low, high = _mel(LOW_HZ), _mel(HIGH_HZ)
+    low, high = hz_to_mel(LOW_HZ), hz_to_mel(HIGH_HZ)
     spacing = (high - low) / (num_mel_bins + 1)
     index = torch.arange(num_mel_bins).unsqueeze(1)
     # Each edge is rounded to float32 by itself: the lowest filters hold so little of an FFT bin
@@ -154,5 +154,6 @@ def _mel_weights(num_mel_bins: int, device: torch.device) -> Tensor:
     return F.pad(triangles, (0, 1)).T.contiguous().to(device)
 
 
-def _mel(hz: float) -> float:
+def hz_to_mel(hz: float) -> float:
+    """Kaldi's mel scale."""
     return 1127.0 * math.log(1.0 + hz / 700.0)

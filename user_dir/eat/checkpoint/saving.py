@@ -3,6 +3,8 @@
 import dataclasses
 import json
 import os
+from functools import partial
+from types import ModuleType
 from typing import Callable, Dict
 
 import torch
@@ -81,14 +83,9 @@ def _same_file(source: str, destination: str) -> bool:
     return os.path.realpath(source) == os.path.realpath(destination)
 
 
-def _write_eat(checkpoint: Checkpoint, path: str) -> None:
+def _write_pickle(layout: ModuleType, checkpoint: Checkpoint, path: str) -> None:
     with replace_file(path) as file:
-        torch.save(native.write(checkpoint), file)
-
-
-def _write_official(checkpoint: Checkpoint, path: str) -> None:
-    with replace_file(path) as file:
-        torch.save(official.write(checkpoint), file)
+        torch.save(layout.write(checkpoint), file)
 
 
 def _write_safetensors(checkpoint: Checkpoint, path: str) -> None:
@@ -105,8 +102,8 @@ def _write_onnx(checkpoint: Checkpoint, path: str) -> None:
 
 
 _WRITERS: Dict[str, Callable[[Checkpoint, str], None]] = {
-    "eat": _write_eat,
-    "official": _write_official,
+    "eat": partial(_write_pickle, native),
+    "official": partial(_write_pickle, official),
     "huggingface": huggingface.write,
     "safetensors": _write_safetensors,
     "onnx": _write_onnx,

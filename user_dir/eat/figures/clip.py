@@ -1,6 +1,5 @@
 """One clip as the network meets it: spectrogram, patch grid, and what each clone hides."""
 
-import math
 from typing import Sequence, Tuple
 
 import numpy as np
@@ -10,7 +9,7 @@ from matplotlib.colors import ListedColormap
 from matplotlib.figure import Figure, SubFigure
 from matplotlib.image import AxesImage
 
-from ..audio.log_mel import HIGH_HZ, HOP_SAMPLES, LOW_HZ
+from ..audio.log_mel import HIGH_HZ, HOP_SAMPLES, LOW_HZ, hz_to_mel
 from ..audio.read import SAMPLE_RATE_HZ
 from .style import HIDDEN_COLOUR, SPECTROGRAM_COLOURS, figure_style
 
@@ -129,9 +128,6 @@ def mel_bin_of(frequency_hz: float, num_mel_bins: int = 128) -> float:
 
     The filters' centres are equally spaced on the mel scale, with one spacing left at each end.
     """
-
-    def mel(hz: float) -> float:
-        return math.log1p(hz / 700)  # the scale's factor cancels
-
-    share = (mel(frequency_hz) - mel(LOW_HZ)) / (mel(HIGH_HZ) - mel(LOW_HZ))
+    low, high = hz_to_mel(LOW_HZ), hz_to_mel(HIGH_HZ)
+    share = (hz_to_mel(frequency_hz) - low) / (high - low)
     return share * (num_mel_bins + 1) - 0.5
