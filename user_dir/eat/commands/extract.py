@@ -24,7 +24,7 @@ from .. import __version__
 from ..data.manifest import Manifest
 from .arguments import number, whole_number
 from .devices import add_device_argument, choose_device
-from .manifest import EXTENSIONS, Scan, find_audio
+from .manifest.folder import EXTENSIONS, Scan, find_audio
 
 if TYPE_CHECKING:
     from ..features import Result

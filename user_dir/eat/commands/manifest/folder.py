@@ -1,4 +1,4 @@
-"""`eat manifest`: list the clips of a data set."""
+"""`eat manifest folder`: list the audio files below a folder."""
 
 import argparse
 import os
@@ -10,12 +10,12 @@ from typing import Dict, List, NamedTuple, Sequence, Tuple, Union
 
 import numpy as np
 
-from ..data.manifest import write_manifest
-from ..files import replace_file
-from .arguments import number, whole_number
-from .parallel import map_in_threads
+from ...data.manifest import write_manifest
+from ...files import replace_file
+from ..arguments import number, whole_number
+from ..parallel import map_in_threads
 
-HELP = "list the audio files of a data set in manifests"
+HELP = "list the audio files below a folder"
 
 # What libsndfile decodes and tells apart by its header.
 EXTENSIONS = (
@@ -25,8 +25,7 @@ EXTENSIONS = (
 
 OUTPUTS = ("train.tsv", "valid.tsv", "unreadable.tsv")
 
-FOLDER_HELP = "list the audio files below a folder"
-FOLDER_DESCRIPTION = """\
+DESCRIPTION = """\
 List the audio files below a folder, at any depth, in OUT/train.tsv and OUT/valid.tsv. Only their
 headers are read. Files that are not readable as audio or hold no samples are left out and listed
 with the reason in OUT/unreadable.tsv; the exit status is then 1. Links to folders are followed,
@@ -59,44 +58,37 @@ class Scan(NamedTuple):
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Declare the arguments of `eat manifest`."""
-    actions = parser.add_subparsers(dest="action", metavar="ACTION", required=True)
-    folder = actions.add_parser("folder", help=FOLDER_HELP, description=FOLDER_DESCRIPTION)
-    folder.set_defaults(run_action=list_folder)
-    folder.add_argument("folder", metavar="DIR", help="the folder; becomes the manifests' root")
-    folder.add_argument("--out", required=True, help="folder to write to, e.g. manifests/mine")
-    folder.add_argument(
+    """Declare the arguments of `eat manifest folder`."""
+    parser.description = DESCRIPTION
+    parser.add_argument("folder", metavar="DIR", help="the folder; becomes the manifests' root")
+    parser.add_argument("--out", required=True, help="folder to write to, e.g. manifests/mine")
+    parser.add_argument(
         "--valid-fraction",
         type=number(0, 1),
         default=0.05,
         help="share of the clips drawn at random for valid.tsv; at least one clip if there are"
         " two, and with 0 no valid.tsv (default: %(default)s)",
     )
-    folder.add_argument(
+    parser.add_argument(
         "--seed", type=whole_number(0), default=1, help="of that draw (default: %(default)s)"
     )
-    folder.add_argument(
+    parser.add_argument(
         "--workers",
         type=whole_number(1),
         default=16,
         help="threads, which mostly wait for the disk (default: %(default)s)",
     )
-    folder.add_argument(
+    parser.add_argument(
         "--extensions",
         nargs="+",
         metavar="EXT",
         default=EXTENSIONS,
         help=f"file name endings to look for, in any case (default: {' '.join(EXTENSIONS)})",
     )
-    folder.add_argument("--force", action="store_true", help="replace existing manifests")
+    parser.add_argument("--force", action="store_true", help="replace existing manifests")
 
 
 def run(args: argparse.Namespace) -> int:
-    """Run the chosen action."""
-    return args.run_action(args)
-
-
-def list_folder(args: argparse.Namespace) -> int:
     """Write the manifests of a folder; 1 if files had to be left out."""
     _check_folders(args)
     scan = find_audio(args.folder, args.extensions)
@@ -169,7 +161,7 @@ def draw_valid(num_clips: int, valid_fraction: float, seed: int) -> np.ndarray:
 
 
 def _read_header(folder: str, path: str) -> Union[Clip, LeftOut]:
-    from ..audio import audio_info
+    from ...audio import audio_info
 
     absolute = os.path.join(folder, path)
     if not os.path.isfile(absolute):  # opening a pipe would wait forever

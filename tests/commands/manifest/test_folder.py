@@ -6,7 +6,7 @@ import pytest
 import soundfile
 
 from eat.commands.main import main
-from eat.commands.manifest import draw_valid, find_audio
+from eat.commands.manifest.folder import draw_valid, find_audio
 from eat.data.manifest import Manifest
 
 
