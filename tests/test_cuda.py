@@ -45,6 +45,6 @@ def test_training_in_half_precision(train, tmp_path, precision):
         assert run.returncode == 0, run.stdout
     losses = {int(line["num_updates"]): line["frame_loss"] for line in logged(run.stdout)}
     assert min(losses) == 21
-    assert losses[40] < 0.9 * 7.0  # an untrained miniature has 6.9
+    assert losses[40] < 7.2  # 8.2 untrained; 6.9 on a CPU
     model = eat.load_pretraining_model(tmp_path / "checkpoints" / "checkpoint_last.pt")
     assert all(torch.isfinite(parameter).all() for parameter in model.parameters())
