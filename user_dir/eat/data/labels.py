@@ -164,20 +164,17 @@ def read_labels(
     path = os.fspath(path)
     classes_of = _ClassesOfField(descriptors, os.fspath(descriptors_file))
     offsets, indices = array("q", [0]), array("i")
-    for clip, line in enumerate(_read_lines(path, "labels")):
-        if clip == len(manifest):
-            _refuse(f"{path}:{clip + 1}", _surplus_problem(line, manifest))
-        name, field = _split_line(line)
-        expected = manifest.relative_path(clip)
-        if name != expected and name not in _spellings(expected):
-            _refuse(f"{path}:{clip + 1}", _clip_problem(line, name, manifest, clip))
-        classes = classes_of[field]
-        if classes is None:
-            _refuse(f"{path}:{clip + 1}", classes_of.problem(field))
-        indices.extend(classes)
-        offsets.append(len(indices))
-    if len(offsets) <= len(manifest):
-        _refuse(f"{path}:{len(offsets)}", _missing_problem(manifest, len(offsets) - 1))
+    lines = _read_lines(path, "labels")
+    try:
+        for expected, line in zip(manifest.relative_paths(), lines, strict=False):
+            name, field = _split_line(line)
+            if name != expected and name not in _spellings(expected):
+                raise LabelError(_clip_problem(line, name, manifest, len(offsets) - 1))
+            indices.extend(classes_of[field])
+            offsets.append(len(indices))
+        _check_end(len(offsets) - 1, manifest, next(lines, None))
+    except LabelError as error:
+        raise LabelError(f"{path}:{len(offsets)}: {error}") from None
     return LabelTable(np.array(offsets), np.array(indices), len(descriptors))
 
 
@@ -208,8 +205,8 @@ def write_labels(path: LabelPath, entries: Iterable[Tuple[str, Sequence[str]]]) 
     return count
 
 
-class _ClassesOfField(Dict[str, Optional[List[int]]]):
-    """Field `label[,label...]` -> its classes, None if there is a problem; each is parsed once."""
+class _ClassesOfField(Dict[str, List[int]]):
+    """Field `label[,label...]` -> its classes; each different field is taken apart once."""
 
     def __init__(self, descriptors: Sequence[Label], descriptors_file: str) -> None:
         super().__init__()
@@ -218,21 +215,23 @@ class _ClassesOfField(Dict[str, Optional[List[int]]]):
         self._index_of = {name: index for index, _, name in descriptors if bearers[name] == 1}
         self._index_of.update((label_id, index) for index, label_id, _ in descriptors)  # ids win
 
-    def __missing__(self, field: str) -> Optional[List[int]]:
-        classes = [self._index_of.get(label.strip()) for label in field.split(",")]
-        self[field] = None if None in classes else list(dict.fromkeys(classes))
+    def __missing__(self, field: str) -> List[int]:
+        classes = dict.fromkeys(self._find(label.strip(), field) for label in field.split(","))
+        self[field] = list(classes)
         return self[field]
 
-    def problem(self, field: str) -> str:
-        """What is wrong with a field that has no classes."""
-        labels = [label.strip() for label in field.split(",")]
-        unknown = next(label for label in labels if label not in self._index_of)
-        if not unknown:
-            return f"found an empty label in {_quote(field)}, expected clip<TAB>label[,label...]"
-        return (
-            f"found the label {_quote(unknown)}, expected an id of {self._file} (or a name that"
-            " only one class has)"
-        )
+    def _find(self, label: str, field: str) -> int:
+        if not label:
+            raise LabelError(
+                f"found an empty label in {_quote(field)}, expected clip<TAB>label[,label...]"
+            )
+        index = self._index_of.get(label)
+        if index is None:
+            raise LabelError(
+                f"found the label {_quote(label)}, expected an id of {self._file} (or a name that"
+                " only one class has)"
+            )
+        return index
 
 
 def _read_lines(path: str, content: str) -> Iterator[str]:
@@ -269,8 +268,8 @@ def _split_fields(line: str) -> Tuple[List[str], Optional[str]]:
     except csv.Error as error:
         return [line], f"found {_quote(line)}, {expected} ({error})"
     if len(fields) in (2, 3):
-        return fields, None
-    hint = "; a name with commas needs quotes" if len(fields) > 3 else ""
+        return [field.strip() for field in fields], None
+    hint = " with quotes around a name that holds commas" if len(fields) > 3 else ""
     return fields, f"found {len(fields)} fields in {_quote(line)}, {expected}{hint}"
 
 
@@ -325,18 +324,17 @@ def _clip_problem(line: str, name: str, manifest: Manifest, clip: int) -> str:
     return f"found the clip {_quote(name)}, {expected}"
 
 
-def _surplus_problem(line: str, manifest: Manifest) -> str:
-    return (
-        f"found {_quote(line)}, expected the end of the file after the {len(manifest)} clips of"
-        f" {manifest.file}"
-    )
-
-
-def _missing_problem(manifest: Manifest, clip: int) -> str:
-    return (
-        f"found the end of the file, expected {_quote(manifest.relative_path(clip))}"
-        f" ({manifest.location(clip)}): {len(manifest)} clips need a line each"
-    )
+def _check_end(num_clips: int, manifest: Manifest, next_line: Optional[str]) -> None:
+    if num_clips < len(manifest):
+        raise LabelError(
+            f"found the end of the file, expected {_quote(manifest.relative_path(num_clips))}"
+            f" ({manifest.location(num_clips)}): each of the {len(manifest)} clips needs a line"
+        )
+    if next_line is not None:
+        raise LabelError(
+            f"found {_quote(next_line)}, expected the end of the file after the {num_clips} clips"
+            f" of {manifest.file}"
+        )
 
 
 def _path_problem(path: str) -> Optional[str]:
