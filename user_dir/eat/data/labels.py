@@ -89,6 +89,11 @@ class LabelTable:
         """(C,) int64, the number of clips of each class."""
         return np.bincount(self._indices, minlength=self.num_classes)
 
+    def sum_per_clip(self, values: np.ndarray) -> np.ndarray:
+        """(N,) float64: the sum of `values` (C,) over the classes of each clip."""
+        clips = np.repeat(np.arange(len(self)), np.diff(self._offsets))
+        return np.bincount(clips, weights=values[self._indices], minlength=len(self))
+
     @property
     def is_single_label(self) -> bool:
         """Whether every clip has exactly one class."""
