@@ -126,6 +126,24 @@ def read_descriptors(path: LabelPath) -> List[Label]:
     return labels
 
 
+def describe_difference(
+    num_classes: int, names: Optional[Sequence[str]], descriptors: Sequence[Label]
+) -> Optional[str]:
+    """What tells a classifier's classes from those of a data set; None if they are the same.
+
+    Args:
+        num_classes: the classifier's.
+        names: ids or names of its classes, in order; None if it does not know them.
+        descriptors: the classes of the data set.
+    """
+    if num_classes != len(descriptors):
+        return f"found {num_classes} classes, expected {len(descriptors)}"
+    for name, (index, label_id, label_name) in zip(names or [], descriptors, strict=False):
+        if name not in (label_id, label_name):
+            return f"found {_quote(name)} as class {index}, expected {_quote(label_name)}"
+    return None
+
+
 def write_descriptors(path: LabelPath, labels: Sequence[Label]) -> None:
     """Write classes that `read_descriptors` reads back; an existing file is replaced at the end.
 

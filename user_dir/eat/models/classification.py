@@ -2,16 +2,16 @@
 
 import logging
 from dataclasses import dataclass, field
-from typing import Any, List, Optional
+from typing import Any, Optional, Sequence
 
 from fairseq.dataclass import FairseqDataclass
 from fairseq.models import BaseFairseqModel, register_model
 
-from eat.checkpoint import Checkpoint, load_checkpoint, load_weights, student_or_teacher
+from eat.checkpoint import Checkpoint, load_checkpoint, load_weights
+from eat.data.labels import Label, describe_difference
 from eat.nn import Classifier, ClassifierConfig, Encoder, EncoderConfig
 from eat.optim.adamw import set_lr_scale
-
-from .configs import part_of
+from eat.settings import part_of
 
 logger = logging.getLogger(__name__)
 
@@ -57,11 +57,18 @@ class ClassificationModelConfig(EncoderConfig, FairseqDataclass):
 
 @register_model("eat_classifier", dataclass=ClassificationModelConfig)
 class ClassificationModel(Classifier, BaseFairseqModel):
-    """The classifier with what training it takes; its weights have the classifier's names."""
+    """The classifier with what training it takes; its weights have the classifier's names.
 
-    def __init__(self, cfg: ClassificationModelConfig, labels: List[str]) -> None:
+    Args:
+        cfg: the settings.
+        descriptors: the classes.
+    """
+
+    def __init__(self, cfg: ClassificationModelConfig, descriptors: Sequence[Label]) -> None:
         encoder = Encoder(part_of(EncoderConfig, cfg))
+        labels = [label.name for label in descriptors]
         super().__init__(ClassifierConfig(len(labels), cfg.pooling), encoder, labels)
+        self.descriptors = descriptors
         self.freeze_encoder = cfg.freeze_encoder
         encoder.set_drop_path(cfg.drop_path)
         encoder.requires_grad_(not cfg.freeze_encoder)
@@ -70,7 +77,7 @@ class ClassificationModel(Classifier, BaseFairseqModel):
     @classmethod
     def build_model(cls, cfg: ClassificationModelConfig, task: Any = None) -> "ClassificationModel":
         """Build the model for the classes of the task, from `cfg.init_from` if that is set."""
-        model = cls(cfg, task.labels)
+        model = cls(cfg, task.descriptors)
         if cfg.init_from:
             model.init_from(load_checkpoint(cfg.init_from), cfg.weights, cfg.new_head)
         return model
@@ -96,11 +103,25 @@ class ClassificationModel(Classifier, BaseFairseqModel):
             CheckpointError: the sizes differ, or there is no teacher.
             ValueError: the head is one for other classes.
         """
-        load_weights(self.encoder, student_or_teacher(checkpoint, weights), checkpoint.path)
+        encoder = checkpoint.encoder_weights(weights)
         if checkpoint.classifier is None or new_head:
-            logger.info("%s: the head starts from scratch", checkpoint.path)
+            load_weights(self.encoder, encoder, checkpoint.path)
+            logger.info("%s: a new head for %d classes", checkpoint.path, len(self.descriptors))
             return
-        ...
+        self._check_classes(checkpoint)
+        encoder = {f"encoder.{key}": value for key, value in encoder.items()}
+        load_weights(self, {**encoder, **checkpoint.classifier}, checkpoint.path)
+        logger.info("%s: its head for %d classes", checkpoint.path, len(self.descriptors))
+
+    def _check_classes(self, checkpoint: Checkpoint) -> None:
+        """A head is kept for the very classes that it was trained for."""
+        num_classes = checkpoint.classifier_config.num_classes
+        problem = describe_difference(num_classes, checkpoint.labels, self.descriptors)
+        if problem is not None:
+            raise ValueError(
+                f"model.init_from: {checkpoint.path}: {problem} as in task.data;"
+                " model.new_head=true starts with a new head"
+            )
 
 
 def set_layer_decay(encoder: Encoder, decay: float) -> None:

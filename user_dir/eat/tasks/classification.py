@@ -17,6 +17,7 @@ from eat.criterions.classification import ACTIVATIONS
 from eat.data.classification import ClassificationDataset
 from eat.data.labels import DESCRIPTORS_FILE, LabelTable, read_descriptors, read_labels
 from eat.data.manifest import Manifest
+from eat.settings import part_of
 
 from .audio import AudioTask, AudioTaskConfig
 from .predictions import Predictions, gather_from_workers
@@ -45,7 +46,7 @@ class ClassificationTask(AudioTask):
     """Serve clips with their labels, and score each validation set as a whole.
 
     Attributes:
-        labels: the names of the classes in the order of the logits.
+        descriptors: the classes in the order of the logits.
     """
 
     cfg: ClassificationTaskConfig
@@ -53,10 +54,12 @@ class ClassificationTask(AudioTask):
     def __init__(self, cfg: ClassificationTaskConfig) -> None:
         super().__init__(cfg)
         self._descriptors_file = Path(cfg.data) / DESCRIPTORS_FILE
-        self._descriptors = read_descriptors(self._descriptors_file)
-        self.labels = [label.name for label in self._descriptors]
+        self.descriptors = read_descriptors(self._descriptors_file)
         # In every checkpoint, which with these needs no other file to be used.
-        self._description = {"labels": self.labels, "activation": ACTIVATIONS.get(cfg.loss)}
+        self._description = {
+            "labels": [label.name for label in self.descriptors],
+            "activation": ACTIVATIONS.get(cfg.loss),
+        }
         self.state.merge_state_dict(self._description)
 
     def load_state_dict(self, state_dict: Dict[str, Any]) -> None:
@@ -94,41 +97,36 @@ class ClassificationTask(AudioTask):
         cfg, is_training = self.cfg, self.is_for_training(split)
         manifest = self.manifest(split)
         labels = read_labels(
-            Path(cfg.data) / f"{split}.lbl", manifest, self._descriptors, self._descriptors_file
+            Path(cfg.data) / f"{split}.lbl", manifest, self.descriptors, self._descriptors_file
         )
         self._check_labels(labels, manifest)
-        augmentation = AugmentationConfig(
-            **{f.name: cfg[f.name] for f in fields(AugmentationConfig)}
-        )
         self.datasets[split] = ClassificationDataset(
             manifest=manifest,
             log_mel=self.log_mel,
             min_samples=cfg.min_samples,
             shuffle=is_training,
             labels=labels,
-            augmentation=augmentation if is_training else None,
+            augmentation=part_of(AugmentationConfig, cfg) if is_training else None,
             num_samples=cfg.num_samples if is_training else None,
             seed=cfg.seed,
         )
 
     def _check_labels(self, labels: LabelTable, manifest: Manifest) -> None:
-        if not labels.is_single_label:
-            clip = next(i for i in range(len(labels)) if len(labels.classes(i)) != 1)
-            for key, single, other in (
-                ("metric", "accuracy", "mAP"),
-                ("loss", "cross_entropy", "bce"),
-            ):
-                if self.cfg[key] == single:
-                    raise ValueError(
-                        f"criterion.{key}: found {single}, which takes one label per clip, and"
-                        f" {len(labels.classes(clip))} labels of the clip {manifest.location(clip)};"
-                        f" expected {other}"
-                    )
-        absent = [self.labels[index] for index in (labels.counts == 0).nonzero()[0]]
+        for key, single, other in (
+            ("metric", "accuracy", "mAP"),
+            ("loss", "cross_entropy", "bce"),
+        ):
+            if self.cfg[key] == single and not labels.is_single_label:
+                clip = next(i for i in range(len(labels)) if len(labels.classes(i)) != 1)
+                raise ValueError(
+                    f"criterion.{key}: found {single}, which takes one label per clip, but"
+                    f" {manifest.location(clip)} has {len(labels.classes(clip))}; expected {other}"
+                )
+        absent = [self.descriptors[index].name for index in (labels.counts == 0).nonzero()[0]]
         if absent:
             logger.info(
                 "%s: %d of %d classes have no clip here and are left out of mAP: %s",
-                manifest.file, len(absent), len(self.labels), ", ".join(absent),
+                manifest.file, len(absent), len(self.descriptors), ", ".join(absent),
             )  # fmt: skip
 
     def valid_step(
