@@ -5,10 +5,9 @@ import json
 import sys
 from typing import TYPE_CHECKING, Dict, List, NamedTuple, Optional, Sequence, Tuple
 
-from tqdm import tqdm
-
 from .arguments import whole_number
 from .devices import add_device_argument, choose_device
+from .progress import show_progress
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -85,8 +84,8 @@ def run(args: argparse.Namespace) -> int:
     results = make_pipeline(classifier, device).run(args.files, Tagger(classifier, activation))
     tags: Dict[int, List[Tag]] = {}
     failures: Dict[int, str] = {}
-    for index, probabilities, error in tqdm(
-        results, total=len(args.files), desc="tagging", unit="clip", disable=None
+    for index, probabilities, error in show_progress(
+        results, len(args.files), "tagging", is_problem=lambda result: result.error is not None
     ):
         if error is None:
             tags[index] = top_tags(probabilities, labels, args.top)
