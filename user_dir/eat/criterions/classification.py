@@ -10,6 +10,7 @@ from fairseq.logging import metrics
 from torch import Tensor, nn
 
 from eat.metrics import METRICS
+from eat.nn.classifier import ranking_scores
 
 # What makes probabilities of the logits that a loss trains.
 ACTIVATIONS = {"bce": "sigmoid", "cross_entropy": "softmax"}
@@ -32,11 +33,6 @@ def classification_loss(logits: Tensor, targets: Tensor, loss: str) -> Tensor:
 def smooth_targets(targets: Tensor, amount: float) -> Tensor:
     """Take `amount` off the targets (B, C) and spread it evenly over the classes."""
     return targets * (1 - amount) + amount / targets.shape[1]
-
-
-def ranking_scores(logits: Tensor, loss: str) -> Tensor:
-    """(B, C) logits -> numbers that grow with the probabilities and do not saturate as those do."""
-    return logits if loss == "bce" else logits.log_softmax(dim=1)
 
 
 @dataclass
@@ -96,7 +92,7 @@ class ClassificationCriterion(FairseqCriterion):
             "ntokens": num_clips,
         }
         if not self.training:
-            log["scores"] = ranking_scores(logits, self.cfg.loss)
+            log["scores"] = ranking_scores(logits, ACTIVATIONS[self.cfg.loss])
         return loss, sample_size, log
 
     @classmethod

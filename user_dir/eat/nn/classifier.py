@@ -81,6 +81,19 @@ class Classifier(nn.Module):
         return patches.masked_fill(~valid, 0.0).sum(dim=1) / valid.sum(dim=1)
 
 
+def ranking_scores(logits: Tensor, activation: Optional[str]) -> Tensor:
+    """Numbers that grow with the probabilities, but do not saturate as those do.
+
+    Args:
+        logits: (B, C).
+        activation: see `Classifier`; None is taken as "sigmoid".
+
+    Returns:
+        (B, C).
+    """
+    return logits.log_softmax(dim=1) if activation == "softmax" else logits
+
+
 def _check(
     config: ClassifierConfig, labels: Optional[List[str]], activation: Optional[str]
 ) -> None:

@@ -103,7 +103,8 @@ class ClassificationTask(AudioTask):
         self.datasets[split] = ClassificationDataset(
             manifest=manifest,
             log_mel=self.log_mel,
-            min_samples=cfg.min_samples,
+            # A metric is one of all clips, however short.
+            min_samples=cfg.min_samples if is_training else 0,
             shuffle=is_training,
             labels=labels,
             augmentation=part_of(AugmentationConfig, cfg) if is_training else None,
