@@ -8,7 +8,7 @@ from typing import Any, Dict, Optional, Tuple
 from fairseq.criterions import FairseqCriterion
 from fairseq.logging import metrics
 from fairseq.tasks import register_task
-from omegaconf import II
+from omegaconf import II, OmegaConf
 from torch import Tensor, nn
 
 from eat.audio.augment import AugmentationConfig
@@ -79,6 +79,11 @@ class ClassificationTask(AudioTask):
 
     def build_model(self, cfg: Any, *args: Any, **kwargs: Any) -> nn.Module:
         """Build the model, with the encoder's size that of the checkpoint it starts from."""
+        if OmegaConf.is_missing(cfg, "init_from"):
+            raise ValueError(
+                "model.init_from: not set, expected the checkpoint to fine-tune;"
+                " model.init_from=null trains from scratch"
+            )
         if cfg.init_from:
             sizes = load_checkpoint(cfg.init_from).encoder_config
             # In place: this is what fairseq writes into the checkpoints of the run.
