@@ -7,7 +7,6 @@ import torch
 
 from eat.commands.benchmark.machine import (
     MatmulPeak,
-    PeakMemory,
     describe_machine,
     median_and_minimum,
     run_in_fresh_process,
@@ -44,7 +43,7 @@ def test_memory_is_counted_at_its_peak_though_it_was_freed():
         "print(memory.growth)"
     )
     found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert 200e6 <= int(found.stdout) < 230e6
+    assert 190e6 < int(found.stdout) < 230e6
 
 
 def test_a_process_that_dies_is_an_error():
