@@ -21,6 +21,7 @@ COMMANDS = (
     "doctor",
     "extract",
     "manifest",
+    "plot",
     "stats",
     "tag",
 )
