@@ -23,6 +23,7 @@ COMMANDS = (
     "evaluate",
     "extract",
     "manifest",
+    "plot",
     "stats",
     "tag",
 )
