@@ -42,6 +42,17 @@ def write_clips(folder: Path, num_clips: int, seed: int = 0, sample_rate_hz: int
     return entries
 
 
+def write_mp3_without_length(
+    path: Path, samples: np.ndarray, sample_rate_hz: int, **kwargs
+) -> None:
+    """Write an mp3, by default of variable rate, without the frame that tells how long it is."""
+    kwargs = {"bitrate_mode": "VARIABLE", "compression_level": 0.5, **kwargs}
+    soundfile.write(path, samples, sample_rate_hz, format="MP3", **kwargs)
+    data = path.read_bytes()
+    assert b"Xing" in data[:64] or b"Info" in data[:64]
+    path.write_bytes(data[data.index(data[:2], 2) :])  # every frame starts alike
+
+
 def write_tsv(path: Path, root: Path, entries: list) -> None:
     lines = [str(root), *(f"{name}\t{num_samples}" for name, num_samples in entries)]
     path.write_text("\n".join(lines) + "\n", encoding="utf-8")

@@ -7,7 +7,6 @@ continues in either case.
 
 import json
 import os
-import re
 import shutil
 import zipfile
 from functools import partial
@@ -16,7 +15,7 @@ from typing import Any, BinaryIO, Callable, Dict, Iterable, List, Mapping, Union
 import numpy as np
 from safetensors import safe_open
 
-from eat.files import replace_file
+from eat.files import find_unfinished, replace_file
 
 from .windows import frame_times
 
@@ -129,10 +128,9 @@ def remove_unfinished(files: Iterable[str]) -> None:
     """Remove what killed runs left beside the places of these files."""
     places = {os.path.abspath(file) for file in files}
     for folder in {os.path.dirname(place) for place in places}:
-        for name in os.listdir(folder) if os.path.isdir(folder) else ():
-            unfinished = re.fullmatch(r"\.(.+)\.[0-9]+\.tmp", name, re.DOTALL)
-            if unfinished and os.path.join(folder, unfinished[1]) in places:
-                os.remove(os.path.join(folder, name))
+        for path, place in find_unfinished(folder):
+            if place in places:
+                os.remove(path)
 
 
 def claim_folder(
