@@ -3,49 +3,24 @@
 import json
 import logging
 import os
-import subprocess
 
 import pytest
-from helpers import MINIATURE, train_command
 
 from eat.figures import read_training_log
 from eat.runs import add_start, find_log, read_starts
 from eat.tasks.recording import RunLog, record_start
 
-OVERRIDES = [
-    *MINIATURE,
-    "checkpoint.save_dir=run",
-    "common.tensorboard_logdir=tensorboard",
-    "dataset.validate_interval_updates=2",
-]
 
-
-def train(manifests, folder, *overrides):
-    command = train_command("pretrain_tiny", [f"task.data='{manifests}'", *OVERRIDES, *overrides])
-    environment = {**os.environ, "CUDA_VISIBLE_DEVICES": ""}
-    run = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True)
-    assert run.returncode == 0, run.stdout + run.stderr
-    return command
-
-
-@pytest.fixture(scope="module")
-def resumed(manifests, tmp_path_factory):
-    """A run of 2 updates that was continued to 4: (its folder, the last command)."""
-    folder = tmp_path_factory.mktemp("resumed")
-    train(manifests, folder, "optimization.max_update=2")
-    return folder, train(manifests, folder, "optimization.max_update=4")
-
-
-def test_the_log_in_the_runs_folder_has_each_update_once(resumed):
-    log = read_training_log(find_log(resumed[0] / "run"))
+def test_the_log_in_the_runs_folder_has_each_update_once(resumed_run):
+    log = read_training_log(find_log(resumed_run[0] / "run"))
     assert log["train_inner"]["num_updates"].tolist() == [1, 2, 3, 4]
     assert log["valid"]["num_updates"].tolist() == [2, 4]
-    lines = (resumed[0] / "run" / "train.log").read_text().splitlines()
+    lines = (resumed_run[0] / "run" / "train.log").read_text().splitlines()
     assert sum('"num_updates": "3"' in line for line in lines) == 1
 
 
-def test_every_start_is_noted_with_all_that_is_needed_to_repeat_it(resumed, manifests):
-    folder, command = resumed
+def test_every_start_is_noted_with_all_that_is_needed_to_repeat_it(resumed_run, manifests):
+    folder, command = resumed_run
     first, second = read_starts(folder / "run")
     assert second["command"] == ["fairseq-hydra-train", *command[3:]]
     assert first["command"][-1] == "optimization.max_update=2"
@@ -61,9 +36,9 @@ def test_every_start_is_noted_with_all_that_is_needed_to_repeat_it(resumed, mani
     assert second["parameters"]["trained"] < second["parameters"]["all"]  # the teacher's are not
 
 
-def test_figures_are_in_tensorboard_beside_fairseqs_curves(resumed):
+def test_figures_are_in_tensorboard_beside_fairseqs_curves(resumed_run):
     accumulators = pytest.importorskip("tensorboard.backend.event_processing.event_accumulator")
-    folder = resumed[0] / "tensorboard"
+    folder = resumed_run[0] / "tensorboard"
     scalars = accumulators.EventAccumulator(str(folder / "train_inner")).Reload()
     assert [event.step for event in scalars.Scalars("frame_loss")] == [1, 2, 3, 4]
     figures = accumulators.EventAccumulator(str(folder / "figures")).Reload()

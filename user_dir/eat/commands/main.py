@@ -23,6 +23,7 @@ COMMANDS = (
     "extract",
     "manifest",
     "plot",
+    "report",
     "stats",
     "tag",
 )

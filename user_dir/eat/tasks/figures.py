@@ -7,16 +7,12 @@ from typing import Any, Callable, Optional
 import numpy as np
 import torch
 from matplotlib.figure import Figure
-from torch import Tensor
 
-from eat.audio import LogMel
 from eat.data.datasets import SpectrogramDataset
 from eat.features import Embedder
-from eat.figures import draw_clip
-from eat.figures.attention import draw_attention
 from eat.figures.embeddings import draw_embeddings, map_embeddings
+from eat.figures.network import draw_input, draw_layer
 from eat.nn import Encoder
-from eat.nn.attention_maps import cls_attention
 
 logger = logging.getLogger(__name__)
 
@@ -74,31 +70,22 @@ class ValidationFigures:
         longest = int(np.argmax(dataset.manifest.num_samples[dataset.clips]))
         sample = dataset[longest]
         name = dataset.manifest.relative_path(sample["id"])
-        log_mel = _before_normalisation(sample["source"], dataset.log_mel)
-        patch_size = dataset.log_mel.patch_size
+        source, log_mel = sample["source"].unsqueeze(0), dataset.log_mel
         if self._writer is None:
             from torch.utils.tensorboard import SummaryWriter
 
             self._writer = SummaryWriter(self._folder)
             if "mask" in sample:
                 masks = sample["mask"][:MAX_CLONES].numpy()
-                self._add("clip", draw_clip(log_mel, masks, patch_size, name), num_updates)
-        source = sample["source"].unsqueeze(0).to(encoder.cls_token)
-        depth = encoder.config.depth
-        attention = cls_attention(encoder, source, depth)[0].cpu().numpy()
-        title = f"{name}, block {depth} of {depth}"
-        self._add("attention", draw_attention(log_mel, attention, patch_size, title), num_updates)
+                self._add("clip", draw_input(source, masks, log_mel, name), num_updates)
+        last = draw_layer(encoder, source, encoder.config.depth, log_mel, name)
+        self._add("attention", last, num_updates)
         if len(dataset) >= MIN_EMBEDDED_CLIPS:
             self._add("embeddings", _draw_map(dataset, kind_of, encoder), num_updates)
         self._writer.flush()
 
     def _add(self, tag: str, figure: Figure, num_updates: int) -> None:
         self._writer.add_figure(tag, figure, num_updates, close=False)
-
-
-def _before_normalisation(source: Tensor, log_mel: LogMel) -> np.ndarray:
-    """(1, T, F) network input -> (T, F) log-mel values."""
-    return (source[0] * (2 * log_mel.std) + log_mel.mean).numpy()
 
 
 def _draw_map(
