@@ -20,6 +20,7 @@ from eat.nn import ClassifierConfig, EncoderConfig
 from .checkpoint import Checkpoint, CheckpointError, Weights
 from .huggingface_card import model_card
 from .huggingface_code import CODE_NAME, model_code
+from .renaming import to_our_names, to_their_names
 
 CONFIG = "config.json"
 WEIGHTS = "model.safetensors"
@@ -77,12 +78,10 @@ def read(path: str) -> Checkpoint:
     else:
         tensors, metadata = _read_weights(path)
         config = _config_of(path, metadata)
-    encoder, rest = _rename(tensors, ENCODER_KEYS)
-    classifier, rest = _rename(rest, CLASSIFIER_KEYS)
+    encoder, rest = to_our_names(tensors, ENCODER_KEYS)
+    classifier, rest = to_our_names(rest, CLASSIFIER_KEYS)
     if rest:
         raise CheckpointError(f"{path}: found unexpected keys: {', '.join(sorted(rest))}")
-    if "positions" in encoder:  # (1, rows * W, D) there
-        encoder["positions"] = encoder["positions"].reshape(-1, encoder["positions"].shape[-1])
     if config is None:
         config = _guess_config(encoder, path)
     _check(config, bool(classifier), path)
@@ -105,8 +104,8 @@ def write(checkpoint: Checkpoint, folder: str) -> None:
     Replaces files of the same names. `config.json` comes last: a folder that has one is complete.
     """
     config = _config(checkpoint)
-    tensors = _published_names(checkpoint.encoder, ENCODER_KEYS)
-    tensors.update(_published_names(checkpoint.classifier or {}, CLASSIFIER_KEYS))
+    tensors = to_their_names(checkpoint.encoder, ENCODER_KEYS)
+    tensors.update(to_their_names(checkpoint.classifier or {}, CLASSIFIER_KEYS))
     metadata = {"format": "pt", _METADATA_KEY: json.dumps(config)}
     files = {
         WEIGHTS: save(tensors, metadata),
@@ -168,27 +167,6 @@ def _parse_json(text: "str | bytes", path: str) -> Dict[str, Any]:
     if not isinstance(config, dict):
         raise CheckpointError(f"{path}: found a configuration that is no object, expected one")
     return config
-
-
-def _rename(tensors: Mapping[str, Any], keys: Mapping[str, str]) -> Tuple[Weights, Weights]:
-    """Tensors under our names, and the rest."""
-    renamed, rest = {}, {}
-    for key, value in tensors.items():
-        theirs = next((prefix for prefix in keys if key.startswith(prefix)), None)
-        if theirs is None:
-            rest[key] = value
-        else:
-            renamed[keys[theirs] + key[len(theirs) :]] = value
-    return renamed, rest
-
-
-def _published_names(weights: Weights, keys: Mapping[str, str]) -> Weights:
-    tensors = {}
-    for key, value in weights.items():
-        theirs, ours = next(pair for pair in keys.items() if key.startswith(pair[1]))
-        value = value.unsqueeze(0) if key == "positions" else value
-        tensors[theirs + key[len(ours) :]] = value.contiguous()
-    return tensors
 
 
 def _guess_config(encoder: Weights, path: str) -> Dict[str, Any]:
