@@ -9,7 +9,7 @@ import importlib
 
 HELP = "list the audio files of a data set in manifests"
 
-ACTIONS = ("folder",)
+ACTIONS = ("audioset", "esc50", "folder", "speech-commands")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

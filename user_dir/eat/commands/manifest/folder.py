@@ -37,8 +37,7 @@ from .output import (
     ClipLabels,
     add_output_arguments,
     check_output,
-    print_left_out,
-    print_totals,
+    report,
     split_files,
     unreadable_file,
     write_left_out,
@@ -173,11 +172,9 @@ def run(args: argparse.Namespace) -> int:
     splits = dict.fromkeys(names, ()) | _split(args, clips, notes, labels)
     write_splits(args.out, os.path.abspath(args.folder), splits, labels, args.force)
     write_left_out(args.out, left_out, unreadable)
-    print_totals(args.out, splits, labels)
     if scan.other_extensions:
         print(f"not looked at: {count_extensions(scan.other_extensions)}", file=sys.stderr)
-    print_left_out(args.out, left_out, unreadable)
-    return 1 if left_out else 0
+    return report(args.out, splits, left_out, unreadable, labels)
 
 
 def _check_usage(args: argparse.Namespace) -> None:

@@ -42,6 +42,15 @@ def add_output_arguments(parser: argparse.ArgumentParser, example: str) -> None:
     )
 
 
+def compare_counts(what: str, found: Sequence[int], published: Sequence[int]) -> None:
+    """Say whether a data set is as it was published."""
+    got, expected = (" / ".join(f"{n:,}" for n in counts) for counts in (found, published))
+    if got == expected:
+        print(f"{what}: {got}, as published")
+    else:
+        print(f"warning: {what}: found {got}, published are {expected}", file=sys.stderr)
+
+
 def split_files(splits: Iterable[str]) -> List[str]:
     """The names of the manifests and label files of splits.
 
@@ -111,50 +120,52 @@ def write_left_out(out: str, left_out: Sequence[LeftOut], name: str) -> None:
             file.write(os.fsencode(f"{name}\t{' '.join(reason.split())}\n"))
 
 
-def print_totals(
-    out: str, splits: Mapping[str, Sequence[Clip]], labels: Optional[ClipLabels] = None
-) -> None:
-    """Say how much there is of what, and what comes next."""
+def report(
+    out: str,
+    splits: Mapping[str, Sequence[Clip]],
+    left_out: Sequence[LeftOut],
+    unreadable: str,
+    labels: Optional[ClipLabels] = None,
+) -> int:
+    """Say how much there is of what, and what could not be used and is listed in `unreadable`.
+
+    Returns:
+        The exit status: 1 if something was left out.
+    """
     splits = {name: clips for name, clips in splits.items() if clips}
     for name, clips in splits.items():
         hours = sum(clip.num_samples / clip.sample_rate_hz for clip in clips) / 3600
         print(f"{os.path.join(out, name)}.tsv: {len(clips)} clips, {hours:.2f} hours")
-    rates: Counter = Counter()
-    channels: Counter = Counter()
-    for clips in splits.values():
-        rates.update(f"{clip.sample_rate_hz} Hz" for clip in clips)
-        channels.update(clip.num_channels for clip in clips)
+        if labels is not None:
+            _print_classes(clips, labels)
+    different = {clip for clips in splits.values() for clip in clips}
+    rates = Counter(f"{clip.sample_rate_hz} Hz" for clip in different)
+    channels = Counter(clip.num_channels for clip in different)
     print(f"sample rates: {_count_clips(rates)}")
     print(f"channels: {_count_clips(channels)}")
-    if labels is not None:
-        for name, clips in splits.items():
-            _print_classes(name, clips, labels)
     print(f"next: eat stats {os.path.join(out, next(iter(splits)))}.tsv")
-
-
-def print_left_out(out: str, left_out: Sequence[LeftOut], name: str) -> None:
-    """Say what cannot be used, and where it is listed."""
     if left_out:
-        first, reason = left_out[0]
+        name, reason = left_out[0]
         print(
-            f"left out {len(left_out)} files, listed in {os.path.join(out, name)};"
-            f" the first is {first!r}: {reason}",
+            f"left out {len(left_out)} files, listed in {os.path.join(out, unreadable)};"
+            f" the first is {name!r}: {reason}",
             file=sys.stderr,
         )
+    return 1 if left_out else 0
 
 
-def _print_classes(split: str, clips: Sequence[Clip], labels: ClipLabels) -> None:
+def _print_classes(clips: Sequence[Clip], labels: ClipLabels) -> None:
     names = {label.id: label.name for label in labels.descriptors}
     counts = Counter(label_id for clip in clips for label_id in labels.ids[clip.path])
     sizes = [counts[label_id] for label_id in names]
     print(
-        f"{split}: {len(names)} classes with {min(sizes)} to {max(sizes)} clips,"
+        f"  {len(names)} classes with {min(sizes)} to {max(sizes)} clips,"
         f" {sum(sizes) / len(clips):.3g} classes per clip"
     )
     absent = [name for label_id, name in names.items() if not counts[label_id]]
     if absent:
         more = ", ..." if len(absent) > 10 else ""
-        print(f"{split}: {len(absent)} classes without a clip: {', '.join(absent[:10])}{more}")
+        print(f"  {len(absent)} classes without a clip: {', '.join(absent[:10])}{more}")
 
 
 def _write_descriptors(path: str, descriptors: Sequence[Label], force: bool) -> None:
