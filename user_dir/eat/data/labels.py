@@ -111,7 +111,8 @@ def read_descriptors(path: LabelPath) -> List[Label]:
         if number == 1 and fields[0].lower() == "index":
             continue
         if problem is None:
-            index, label_id, name = (*fields, fields[1])[:3]
+            index, label_id, name = (*fields, "")[:3]
+            name = name or label_id
             problem = _index_problem(index, len(labels)) or _label_problem(label_id, name, ids)
         _refuse(f"{path}:{number}", problem)
         labels.append(Label(len(labels), label_id, name))
@@ -318,8 +319,8 @@ def _index_problem(index: str, expected: int) -> Optional[str]:
 
 def _label_problem(label_id: str, name: str, ids: Iterable[str] = ()) -> Optional[str]:
     """What the formats cannot hold in an id or a name; `ids` are those of the classes before."""
-    if not label_id:
-        return f"found an empty id of the name {_quote(name)}, expected one"
+    if not label_id or not name:
+        return f"found the id {_quote(label_id)} with the name {_quote(name)}, expected both"
     if "," in label_id:
         return f"found a comma in the id {_quote(label_id)}, expected none: it separates labels"
     if label_id in ids:
