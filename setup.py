@@ -89,7 +89,8 @@ setup(
             "tensorboard>=2.10",
         ],
         "onnx": ["onnx", "onnxscript", "onnxruntime>=1.18"],  # for eat convert --to onnx
-        "dev": ["pytest>=7", "ruff", "hypothesis>=6", "build>=1"],
+        "hdf5": ["h5py>=3.5"],  # for packs in this format
+        "dev": ["pytest>=7", "ruff", "hypothesis>=6", "build>=1", "h5py>=3.5"],
     },
     entry_points={"console_scripts": ["eat=eat.commands.main:main"]},
     classifiers=[

@@ -10,6 +10,8 @@ from pathlib import Path
 import numpy as np
 import soundfile
 
+from eat.data.labels import Label, write_descriptors, write_labels
+
 REPOSITORY = Path(__file__).resolve().parent.parent
 GOLDEN = Path(__file__).parent / "golden"
 
@@ -29,7 +31,6 @@ MINIATURE = [
 ]
 
 TONES_HZ = {"low": 300, "middle": 800, "high": 2000}
-TONES_IDS = {"low": "/t/0", "middle": "/t/1", "high": "/t/2"}
 # The miniature of MINIATURE for fine-tuning, from scratch.
 MINIATURE_CLASSIFIER = [
     "model.init_from=null",
@@ -78,13 +79,23 @@ def write_labelled_split(folder: Path, split: str, classes: list, seed: int = 0)
         soundfile.write(folder / "audio" / f"{split} {index}.wav", clip, 16_000)
         entries.append((f"{split} {index}.wav", num_samples))
     write_tsv(folder / f"{split}.tsv", folder / "audio", entries)
-    lines = [
-        f"{name}\t{','.join(TONES_IDS[tone] for tone in names)}\n"
-        for (name, _), names in zip(entries, classes, strict=True)
-    ]
-    (folder / f"{split}.lbl").write_text("".join(lines), encoding="utf-8")
-    descriptors = [f'{i},{TONES_IDS[name]},"{name} tone"\n' for i, name in enumerate(TONES_HZ)]
-    (folder / "label_descriptors.csv").write_text("".join(descriptors), encoding="utf-8")
+    labels = {name: Label(i, f"/t/{i}", f"{name} tone") for i, name in enumerate(TONES_HZ)}
+    clips = (
+        (entry[0], [labels[n].id for n in c]) for entry, c in zip(entries, classes, strict=True)
+    )
+    write_labels(folder / f"{split}.lbl", clips)
+    write_descriptors(folder / "label_descriptors.csv", list(labels.values()))
+
+
+def write_mp3_without_length(
+    path: Path, samples: np.ndarray, sample_rate_hz: int, **kwargs
+) -> None:
+    """Write an mp3, by default of variable rate, without the frame that tells how long it is."""
+    kwargs = {"bitrate_mode": "VARIABLE", "compression_level": 0.5, **kwargs}
+    soundfile.write(path, samples, sample_rate_hz, format="MP3", **kwargs)
+    data = path.read_bytes()
+    assert b"Xing" in data[:64] or b"Info" in data[:64]
+    path.write_bytes(data[data.index(data[:2], 2) :])  # every frame starts alike
 
 
 def write_tsv(path: Path, root: Path, entries: list) -> None:

@@ -48,7 +48,7 @@ def load_checkpoint(path: CheckpointPath) -> Checkpoint:
     if _is_safetensors(path):
         state = _read_safetensors(path)
         return huggingface.read(path) if state is None else native.read(state, path)
-    state = _read_pickle(path)
+    state = read_pickle(path)
     for layout in _PICKLES:
         if layout.recognises(state):
             return layout.read(state, path)
@@ -196,12 +196,20 @@ def _read_safetensors(path: str) -> Optional[Dict[str, Any]]:
     return state
 
 
-def _read_pickle(path: str) -> Dict[str, Any]:
+def read_pickle(path: str, mapped: bool = True) -> Dict[str, Any]:
+    """Read a `.pt` file of plain tensors and values; what would run code is refused.
+
+    Args:
+        path: the file.
+        mapped: leave tensors on the disk until they are used, so that the optimizer state of a
+            training checkpoint is never read; the file must then stay.
+
+    Raises:
+        CheckpointError: the file is damaged, no checkpoint, or would run code when unpickled.
+    """
     try:
-        # Mapped, so that the optimizer state of a training checkpoint is never read.
-        state = torch.load(
-            path, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(path)
-        )
+        mmap = mapped and zipfile.is_zipfile(path)
+        state = torch.load(path, map_location="cpu", weights_only=True, mmap=mmap)
     except pickle.UnpicklingError as error:
         raise CheckpointError(
             f"{path}: refused: not a file of plain tensors and values: {_first_line(error)}"
