@@ -15,7 +15,7 @@ breaks; bytes that are not UTF-8 are kept as Python keeps them in file names.
 import mmap
 import os
 import re
-from typing import Iterable, Optional, Tuple, Union
+from typing import Iterable, Iterator, Optional, Tuple, Union
 
 import numpy as np
 
@@ -78,6 +78,14 @@ class Manifest:
             raise IndexError(f"{self.file}: clip {index} of {len(self)}")
         line = self._line(index + 1)
         return os.fsdecode(line[: line.rindex(b"\t")])
+
+    def relative_paths(self) -> Iterator[str]:
+        """Paths of all clips below the root; several times as fast as one by one."""
+        for begin in range(0, len(self), _CHUNK_LINES):
+            end = min(begin + _CHUNK_LINES, len(self))
+            lines = self._text[int(self._ends[begin]) + 1 : int(self._ends[end])]
+            for line in os.fsdecode(lines).split("\n"):
+                yield line[: line.rindex("\t")]
 
     def path(self, index: int) -> str:
         """Absolute path of clip `index`."""
