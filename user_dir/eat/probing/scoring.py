@@ -1,7 +1,7 @@
 """Classifiers on frozen features, and how well they do."""
 
 from dataclasses import dataclass
-from typing import Any, Sequence
+from typing import Sequence
 
 import numpy as np
 
@@ -43,27 +43,68 @@ class Probe:
             tested: (M, d).
 
         Returns:
-            (M, C) in [0, 1]; 0 for the classes that are not seen in learning.
+            (M, C) in [0, 1]; 0 for classes that no clip to learn from has.
         """
         from sklearn.preprocessing import StandardScaler
 
         scaler = StandardScaler().fit(vectors.astype(np.float64))
-        fit = self._fit_neighbours if self.method == "knn" else self._fit_logistic
-        return fit(scaler.transform(vectors), targets)(scaler.transform(tested))
+        classify = _classify_by_neighbours if self.method == "knn" else _classify_by_regression
+        return classify(self, scaler.transform(vectors), targets, scaler.transform(tested))
 
-    def _fit_neighbours(self, vectors: np.ndarray, targets: np.ndarray) -> Any:
-        from sklearn.neighbors import KNeighborsRegressor
 
-        num_neighbours = min(self.num_neighbours, len(vectors))
-        return KNeighborsRegressor(num_neighbours, metric="cosine").fit(vectors, targets).predict
+def score_folds(
+    probe: Probe, vectors: np.ndarray, targets: np.ndarray, folds: Sequence[Fold], metric: str
+) -> np.ndarray:
+    """(folds,) the metric on the tested clips of each fold.
 
-    def _fit_logistic(self, vectors: np.ndarray, targets: np.ndarray) -> Any:
-        from sklearn.linear_model import LogisticRegression
-        from sklearn.multiclass import OneVsRestClassifier
+    Args:
+        probe: what to fit anew in each fold.
+        vectors: (N, d) of all clips.
+        targets: (N, C), 1 at the classes of a clip, 0 elsewhere.
+        folds: which clips to learn from and to test on.
+        metric: one of `eat.metrics.METRICS`.
 
-        logistic = LogisticRegression(C=self.regularisation, max_iter=_MAX_ITERATIONS)
-        # Columns of classes that all clips have, or none, leave nothing to fit.
-        scores = targets.all(axis=0).astype(np.float64)
-        (fitted,) = np.nonzero(targets.any(axis=0) & ~targets.all(axis=0))
-        if (targets.sum(axis=1) == 1).all():
-            model = logistic.fit
+    Raises:
+        ValueError: "accuracy" of clips without exactly one class.
+    """
+    values = []
+    for train, test in folds:
+        scores = probe.scores(vectors[train], targets[train], vectors[test])
+        values.append(_measure(metric, scores, targets[test]))
+    return np.array(values)
+
+
+def _measure(metric: str, scores: np.ndarray, targets: np.ndarray) -> float:
+    if metric == "accuracy":
+        return accuracy(scores, targets)
+    return mean_over_classes(average_precisions(scores, targets)).value
+
+
+def _classify_by_neighbours(
+    probe: Probe, vectors: np.ndarray, targets: np.ndarray, tested: np.ndarray
+) -> np.ndarray:
+    """Share of the neighbours that are of each class."""
+    from sklearn.neighbors import KNeighborsRegressor
+
+    num_neighbours = min(probe.num_neighbours, len(vectors))
+    model = KNeighborsRegressor(num_neighbours, metric="cosine")
+    return model.fit(vectors, targets).predict(tested).reshape(len(tested), -1)
+
+
+def _classify_by_regression(
+    probe: Probe, vectors: np.ndarray, targets: np.ndarray, tested: np.ndarray
+) -> np.ndarray:
+    """Probabilities: one regression over the classes, or one per class if clips have several."""
+    from sklearn.linear_model import LogisticRegression
+
+    regression = LogisticRegression(C=probe.regularisation, max_iter=_MAX_ITERATIONS)
+    scores = np.zeros((len(tested), targets.shape[1]))
+    shares = targets.mean(axis=0)
+    scores[:, shares == 1] = 1  # nothing to tell apart, which a regression refuses
+    (learnt,) = np.nonzero((shares > 0) & (shares < 1))
+    if (targets.sum(axis=1) == 1).all() and len(learnt):
+        scores[:, learnt] = regression.fit(vectors, targets.argmax(axis=1)).predict_proba(tested)
+        return scores
+    for index in learnt:
+        scores[:, index] = regression.fit(vectors, targets[:, index]).predict_proba(tested)[:, 1]
+    return scores

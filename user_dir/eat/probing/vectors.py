@@ -73,14 +73,14 @@ def pool_tokens(tokens: Tensor, pooling: str, num_columns: int, num_steps: int) 
     """Make a vector of the features of a clip.
 
     Args:
-        tokens: (..., 1+L, D), CLS first, then patches in time-major order.
+        tokens: (1+L, D) or (layers, 1+L, D), CLS first, then patches in time-major order.
         pooling: "cls"; "mean" of the patches; "time": the patches averaged over frequency, and
             over time down (or stretched up) to a fixed number of steps, one after the other.
         num_columns: W, patches along frequency.
         num_steps: of "time".
 
     Returns:
-        (..., D), for "time" (..., num_steps * D).
+        (D,) or (layers, D); for "time" num_steps times as long.
     """
     if pooling == "cls":
         return tokens[..., 0, :]
@@ -88,8 +88,8 @@ def pool_tokens(tokens: Tensor, pooling: str, num_columns: int, num_steps: int) 
     if pooling == "mean":
         return patches.mean(dim=-2)
     rows = patches.unflatten(-2, (-1, num_columns)).mean(dim=-2)  # (..., H, D)
-    steps = F.adaptive_avg_pool1d(rows.flatten(0, -3).transpose(-1, -2), num_steps)
-    return steps.transpose(-1, -2).reshape(*tokens.shape[:-2], -1)
+    steps = F.adaptive_avg_pool1d(rows.transpose(-1, -2), num_steps)
+    return steps.transpose(-1, -2).flatten(-2)
 
 
 def untrained_like(encoder: Encoder, seed: int) -> Encoder:
