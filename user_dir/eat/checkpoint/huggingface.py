@@ -20,6 +20,7 @@ from eat.nn import ClassifierConfig, EncoderConfig
 from .checkpoint import Checkpoint, CheckpointError, Weights
 from .huggingface_card import model_card
 from .huggingface_code import CODE_NAME, model_code
+from .renaming import to_our_names, to_their_names
 
 CONFIG = "config.json"
 WEIGHTS = "model.safetensors"
@@ -54,6 +55,10 @@ _SIZES = {
     "mel_bins": "num_mel_bins",
 }
 _FRACTIONS = ("mlp_ratio", "norm_eps")
+_ACTIVATIONS = {
+    "multi_label_classification": "sigmoid",
+    "single_label_classification": "softmax",
+}
 _FRONT_END = {"norm_mean": "mean", "norm_std": "std", "target_length": "target_length"}
 
 # Heads of the published models by (width, depth): the one size that no tensor shows.
@@ -77,12 +82,10 @@ def read(path: str) -> Checkpoint:
     else:
         tensors, metadata = _read_weights(path)
         config = _config_of(path, metadata)
-    encoder, rest = _rename(tensors, ENCODER_KEYS)
-    classifier, rest = _rename(rest, CLASSIFIER_KEYS)
+    encoder, rest = to_our_names(tensors, ENCODER_KEYS)
+    classifier, rest = to_our_names(rest, CLASSIFIER_KEYS)
     if rest:
         raise CheckpointError(f"{path}: found unexpected keys: {', '.join(sorted(rest))}")
-    if "positions" in encoder:  # (1, rows * W, D) there
-        encoder["positions"] = encoder["positions"].reshape(-1, encoder["positions"].shape[-1])
     if config is None:
         config = _guess_config(encoder, path)
     _check(config, bool(classifier), path)
@@ -95,6 +98,7 @@ def read(path: str) -> Checkpoint:
         classifier_config=_classifier_config(config, classifier) if classifier else None,
         classifier=classifier or None,
         labels=_labels(config, path),
+        activation=_ACTIVATIONS.get(config.get("problem_type")),
         log_mel=_log_mel(config, encoder_config, path),
     )
 
@@ -105,8 +109,8 @@ def write(checkpoint: Checkpoint, folder: str) -> None:
     Replaces files of the same names. `config.json` comes last: a folder that has one is complete.
     """
     config = _config(checkpoint)
-    tensors = _published_names(checkpoint.encoder, ENCODER_KEYS)
-    tensors.update(_published_names(checkpoint.classifier or {}, CLASSIFIER_KEYS))
+    tensors = to_their_names(checkpoint.encoder, ENCODER_KEYS)
+    tensors.update(to_their_names(checkpoint.classifier or {}, CLASSIFIER_KEYS))
     metadata = {"format": "pt", _METADATA_KEY: json.dumps(config)}
     files = {
         WEIGHTS: save(tensors, metadata),
@@ -168,27 +172,6 @@ def _parse_json(text: "str | bytes", path: str) -> Dict[str, Any]:
     if not isinstance(config, dict):
         raise CheckpointError(f"{path}: found a configuration that is no object, expected one")
     return config
-
-
-def _rename(tensors: Mapping[str, Any], keys: Mapping[str, str]) -> Tuple[Weights, Weights]:
-    """Tensors under our names, and the rest."""
-    renamed, rest = {}, {}
-    for key, value in tensors.items():
-        theirs = next((prefix for prefix in keys if key.startswith(prefix)), None)
-        if theirs is None:
-            rest[key] = value
-        else:
-            renamed[keys[theirs] + key[len(theirs) :]] = value
-    return renamed, rest
-
-
-def _published_names(weights: Weights, keys: Mapping[str, str]) -> Weights:
-    tensors = {}
-    for key, value in weights.items():
-        theirs, ours = next(pair for pair in keys.items() if key.startswith(pair[1]))
-        value = value.unsqueeze(0) if key == "positions" else value
-        tensors[theirs + key[len(ours) :]] = value.contiguous()
-    return tensors
 
 
 def _guess_config(encoder: Weights, path: str) -> Dict[str, Any]:
@@ -288,6 +271,9 @@ def _config(checkpoint: Checkpoint) -> Dict[str, Any]:
         config.update(front_end)
     if checkpoint.classifier_config is not None:
         config.update(dataclasses.asdict(checkpoint.classifier_config))
+    if checkpoint.activation is not None:
+        problem_types = {ours: theirs for theirs, ours in _ACTIVATIONS.items()}
+        config["problem_type"] = problem_types[checkpoint.activation]
     if checkpoint.labels is not None:
         config["id2label"] = {str(i): label for i, label in enumerate(checkpoint.labels)}
         config["label2id"] = {label: i for i, label in enumerate(checkpoint.labels)}

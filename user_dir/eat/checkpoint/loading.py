@@ -79,15 +79,8 @@ def load_encoder(
             teacher in the file.
         ValueError: `weights` is neither "student" nor "teacher".
     """
-    if weights not in ("student", "teacher"):
-        raise ValueError(f'weights: found {weights!r}, expected "student" or "teacher"')
     checkpoint = load_checkpoint(path)
-    values = checkpoint.encoder if weights == "student" else checkpoint.teacher
-    if values is None:
-        raise CheckpointError(
-            f"{checkpoint.path}: found no teacher in this {checkpoint.kind} checkpoint, expected a"
-            " pre-training checkpoint with a teacher"
-        )
+    values = checkpoint.encoder_weights(weights)
     return _prepare(build_encoder(checkpoint, values), device, dtype)
 
 
@@ -100,7 +93,8 @@ def load_classifier(
         path, device, dtype: see `load_encoder`.
 
     Returns:
-        The classifier; `.labels` names its classes, `.log_mel` is its front end.
+        The classifier; `.labels` names its classes, `.activation` makes probabilities of its
+        logits, `.log_mel` is its front end.
 
     Raises:
         FileNotFoundError: there is no such file.
@@ -130,7 +124,9 @@ def build_classifier(checkpoint: Checkpoint) -> Classifier:
         )
     encoder = _empty_encoder(checkpoint, checkpoint.encoder)
     try:
-        classifier = Classifier(checkpoint.classifier_config, encoder, checkpoint.labels)
+        classifier = Classifier(
+            checkpoint.classifier_config, encoder, checkpoint.labels, checkpoint.activation
+        )
     except ValueError as error:
         raise CheckpointError(f"{checkpoint.path}: {error}") from error
     if checkpoint.log_mel is not None:

@@ -1,10 +1,8 @@
 """The released layout: fairseq checkpoints of the reference code (`data2vec_multi`)."""
 
 import math
-from collections import OrderedDict
-from typing import Any, Dict, List, Mapping, Optional, Tuple
-
-from torch import Tensor
+import re
+from typing import Any, Dict, Iterable, List, Mapping, Optional, Tuple
 
 from eat.audio import LogMel
 from eat.nn import (
@@ -16,6 +14,7 @@ from eat.nn import (
 )
 
 from .checkpoint import Checkpoint, CheckpointError, Weights, fairseq_model_name
+from .renaming import to_our_names, to_their_names
 
 PRETRAINED = "data2vec_multi"
 FINETUNED = "mae_image_classification"
@@ -29,8 +28,8 @@ ENCODER_KEYS = {
     f"{_MODALITY}context_encoder.norm.": "pre_norm.",
     "blocks.": "blocks.",
 }
-DECODER_BLOCKS = f"{_MODALITY}decoder.blocks."
-DECODER_PROJ = f"{_MODALITY}decoder.proj."
+_FINETUNED_ENCODER_KEYS = {f"model.{theirs}": ours for theirs, ours in ENCODER_KEYS.items()}
+CLASSIFIER_KEYS = {"fc_norm.": "fc_norm.", "head.": "head."}
 
 # Settings of the released model class that EAT leaves at these values; (section, key) -> value.
 # With any other value the network would compute something else, so they are checked.
@@ -55,6 +54,7 @@ _REQUIRED: Dict[Tuple[str, str], Any] = {
 
 # The released task names its data set by a flag and keeps the constants in code.
 _NORMALISATION = {"esc50_eval": (-6.627, 5.359), "spcv2_eval": (-6.846, 5.565)}
+_SOFTMAX = "esc50_eval"  # the flag of the one data set whose recipe is a cross-entropy
 _AUDIOSET_NORMALISATION = (-4.268, 4.569)
 
 # What the released model class has above 0 by default, or takes from sections that an export lacks.
@@ -86,10 +86,11 @@ def read(state: Mapping[str, Any], path: str) -> Checkpoint:
         return _read_finetuned(state, model, path)
     sections = _sections(model_cfg, path)
     teacher = model.pop("_ema", None)
-    encoder, decoder, rest = _split(model)
+    encoder, rest = to_our_names(model, ENCODER_KEYS)
+    decoder, rest = to_our_names(rest, _decoder_keys(rest))
     _refuse(rest, path)
     if teacher is not None:
-        teacher, _, rest = _split(teacher)
+        teacher, rest = to_our_names(teacher, ENCODER_KEYS)
         _refuse(rest, path)
     return Checkpoint(
         path=path,
@@ -114,9 +115,8 @@ def _read_finetuned(state: Mapping[str, Any], model: Weights, path: str) -> Chec
             " of the pretrained model in a fine-tuned checkpoint"
         )
     sections = _sections(pretrained_cfg, path)
-    weights = {_without_prefix(key, "model."): value for key, value in model.items()}
-    encoder, _, rest = _split(weights)
-    head = {key: rest.pop(key) for key in list(rest) if key.startswith(("fc_norm.", "head."))}
+    encoder, rest = to_our_names(model, _FINETUNED_ENCODER_KEYS)
+    head, rest = to_our_names(rest, CLASSIFIER_KEYS)
     _refuse(rest, path)
     if "head.bias" not in head:
         raise CheckpointError(
@@ -138,6 +138,7 @@ def _read_finetuned(state: Mapping[str, Any], model: Weights, path: str) -> Chec
         classifier_config=ClassifierConfig(num_classes, _POOLING[pooling]),
         classifier=head,
         labels=_labels(state.get("task_state") or {}, num_classes, path),
+        activation="softmax" if (state["cfg"].get("task") or {}).get(_SOFTMAX) else "sigmoid",
         log_mel=_log_mel(state["cfg"]),
     )
 
@@ -163,45 +164,14 @@ def _log_mel(cfg: Mapping[str, Any]) -> LogMel:
     return LogMel(mean, std, task.get("target_length", 1024))
 
 
-def _without_prefix(key: str, prefix: str) -> str:
-    return key[len(prefix) :] if key.startswith(prefix) else key
-
-
-def _split(model: Mapping[str, Tensor]) -> Tuple[Weights, Weights, Weights]:
-    """Encoder and decoder weights under our names, and whatever is neither."""
-    encoder: Weights = {}
-    decoder: Weights = {}
-    rest: Weights = {}
-    for key, value in model.items():
-        encoder_key, decoder_key = _encoder_key(key), _decoder_key(key)
-        if not isinstance(value, Tensor):
-            rest[key] = value
-        elif encoder_key is not None:
-            # (1, rows * W, D) there
-            encoder[encoder_key] = value.flatten(0, -2) if encoder_key == "positions" else value
-        elif decoder_key is not None:
-            decoder[decoder_key] = value
-        else:
-            rest[key] = value
-    return encoder, decoder, rest
-
-
-def _encoder_key(key: str) -> Optional[str]:
-    for theirs, ours in ENCODER_KEYS.items():
-        if key.startswith(theirs):
-            return ours + key[len(theirs) :]
-    return None
-
-
-def _decoder_key(key: str) -> Optional[str]:
-    if key.startswith(DECODER_PROJ):
-        return "proj." + key[len(DECODER_PROJ) :]
-    if key.startswith(DECODER_BLOCKS):
-        # Each layer is [conv, ...] there; only the convolution, item 0, has parameters.
-        index, item, name = key[len(DECODER_BLOCKS) :].split(".", 2)
-        if item == "0":
-            return f"layers.{index}.conv.{name}"
-    return None
+def _decoder_keys(names: Iterable[str]) -> Dict[str, str]:
+    """Released prefix -> ours, for a decoder with these names of weights, theirs or ours."""
+    # Each layer is [conv, ...] there; only the convolution, item 0, has parameters.
+    layers = sorted(
+        {int(n) for name in names for n in re.findall(r"(?:blocks|layers)\.(\d+)", name)}
+    )
+    keys = {f"{_MODALITY}decoder.blocks.{n}.0.": f"layers.{n}.conv." for n in layers}
+    return {**keys, f"{_MODALITY}decoder.proj.": "proj."}
 
 
 def _refuse(rest: Mapping[str, Any], path: str) -> None:
@@ -277,15 +247,17 @@ def write(checkpoint: Checkpoint) -> Dict[str, Any]:
     Holds what `checkpoint` holds: decoder and `_ema` of a pre-training checkpoint, the head of a
     fine-tuned one. No optimizer state and no path goes in.
     """
-    state = _encoder_state(checkpoint.encoder)
+    state: Dict[str, Any]
     if checkpoint.classifier is not None:
-        state = OrderedDict((f"model.{key}", value) for key, value in state.items())
-        state.update(checkpoint.classifier)
+        state = to_their_names(checkpoint.encoder, _FINETUNED_ENCODER_KEYS)
+        state.update(to_their_names(checkpoint.classifier, CLASSIFIER_KEYS))
         cfg = _finetuned_cfg(checkpoint)
     else:
-        state.update(_decoder_state(checkpoint.decoder or {}))
+        state = to_their_names(checkpoint.encoder, ENCODER_KEYS)
+        decoder = checkpoint.decoder or {}
+        state.update(to_their_names(decoder, _decoder_keys(decoder)))
         if checkpoint.teacher is not None:
-            state["_ema"] = _encoder_state(checkpoint.teacher)
+            state["_ema"] = to_their_names(checkpoint.teacher, ENCODER_KEYS)
         cfg = _pretrained_cfg(checkpoint)
     labels = enumerate(checkpoint.labels or [])
     return {
@@ -308,28 +280,6 @@ def write(checkpoint: Checkpoint) -> Dict[str, Any]:
         "extra_state": {"train_iterator": {"epoch": 1}},
         "last_optimizer_state": None,
     }
-
-
-def _encoder_state(encoder: Weights) -> Weights:
-    """Encoder weights under the released names, in the released order."""
-    state: Weights = OrderedDict()
-    for theirs, ours in ENCODER_KEYS.items():
-        for key, value in encoder.items():
-            if key.startswith(ours):
-                value = value.unsqueeze(0) if key == "positions" else value
-                state[theirs + key[len(ours) :]] = value.contiguous()
-    return state
-
-
-def _decoder_state(decoder: Weights) -> Weights:
-    state: Weights = OrderedDict()
-    for key, value in decoder.items():
-        if key.startswith("proj."):
-            state[DECODER_PROJ + key[len("proj.") :]] = value
-        else:
-            _, index, _, name = key.split(".")  # layers.0.conv.weight
-            state[f"{DECODER_BLOCKS}{index}.0.{name}"] = value
-    return state
 
 
 def _pretrained_cfg(checkpoint: Checkpoint) -> Dict[str, Any]:

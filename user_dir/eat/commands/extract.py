@@ -18,13 +18,12 @@ from typing import (
     Union,
 )
 
-from tqdm import tqdm
-
 from .. import __version__
 from ..data.manifest import Manifest
 from .arguments import number, whole_number
 from .devices import add_device_argument, choose_device
 from .manifest.folder import EXTENSIONS, Scan, find_audio
+from .progress import show_progress
 
 if TYPE_CHECKING:
     from ..features import Result
@@ -288,8 +287,8 @@ def write_features(
 ) -> List[Failure]:
     """Write the features of files as they come; returns the files without any, and why."""
     failures = []
-    for index, tokens, error in tqdm(
-        results, total=len(items), desc="extracting", unit="clip", disable=None
+    for index, tokens, error in show_progress(
+        results, len(items), "extracting", is_problem=lambda result: result.error is not None
     ):
         path, name = items[index]
         if error is None:

@@ -19,6 +19,7 @@ from .. import __version__
 COMMANDS = (
     "convert",
     "doctor",
+    "evaluate",
     "extract",
     "manifest",
     "stats",
@@ -53,7 +54,7 @@ def main(argv: Optional[Sequence[str]] = None) -> int:
     except KeyboardInterrupt:
         print(f"eat {args.command}: interrupted", file=sys.stderr)
         return 130  # 128 + SIGINT, as shells report it
-    except (ValueError, OSError) as error:
+    except (ValueError, OSError, ModuleNotFoundError) as error:
         print(f"eat {args.command}: error: {error}", file=sys.stderr)
         return 1
 

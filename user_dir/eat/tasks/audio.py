@@ -37,12 +37,13 @@ class AudioTaskConfig(FairseqDataclass):
             "help": "clips with fewer samples in the manifest are left out (released: 10000)"
         },
     )
-    # Links: each of these is set once, in the model's or the common section.
+    # Links: each of these is set once, in another section.
     num_mel_bins: int = II("model.num_mel_bins")
     patch_size: int = II("model.patch_size")
     seed: int = II("common.seed")
     fp16: bool = II("common.fp16")
     cpu: bool = II("common.cpu")
+    train_subset: str = II("dataset.train_subset")
 
 
 class AudioTask(FairseqTask):
@@ -77,6 +78,10 @@ class AudioTask(FairseqTask):
             ManifestError: a bad line.
         """
         return Manifest(Path(self.cfg.data) / f"{split}.tsv")
+
+    def is_for_training(self, split: str) -> bool:
+        """Whether a split is shuffled; others keep their order."""
+        return split == self.cfg.train_subset
 
     @property
     def log_mel(self) -> LogMel:

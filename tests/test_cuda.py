@@ -1,0 +1,50 @@
+"""The same numbers on a GPU: a recorded training step, real training runs in half precision."""
+
+import os
+
+import pytest
+import torch
+from helpers import logged
+
+import eat
+from eat.criterions.ufo import ufo_losses
+
+pytestmark = [
+    pytest.mark.gpu,
+    pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device"),
+]
+
+
+@pytest.mark.parametrize(
+    "dtype, tolerance", [(torch.float32, 1e-3), (torch.bfloat16, 3e-2), (torch.float16, 1e-2)]
+)
+def test_the_recorded_step(golden, official_pretrain, dtype, tolerance):
+    model = eat.load_pretraining_model(official_pretrain, mask_noise_std=0.0).cuda().to(dtype)
+    mask = golden("mask").bool().view(2, 4, 64).cuda()
+    output = model(source=golden("source").cuda().to(dtype), mask=mask)
+    losses = ufo_losses(output)
+    (losses.frame_sum + losses.utterance_sum).backward()
+    assert losses.frame_sum.item() == pytest.approx(
+        golden("loss_IMAGE_regression").item(), rel=tolerance
+    )
+    utterance_sum = golden("loss_cls").item() / losses.num_masked
+    assert losses.utterance_sum.item() == pytest.approx(utterance_sum, rel=3 * tolerance)
+    found = output["frame_targets"].float().cpu()
+    error = (found - golden("frame_target")).norm() / golden("frame_target").norm()
+    assert error < tolerance
+
+
+@pytest.mark.parametrize("precision", ["fp16", "bf16"])
+def test_training_in_half_precision(train, tmp_path, precision):
+    """The loss falls, and a run that was interrupted goes on where it was."""
+    overrides = [f"common.{precision}=true", "optimization.max_update=40"]
+    overrides += ["lr_scheduler.warmup_updates=10", "checkpoint.save_interval_updates=20"]
+    interrupted = [*overrides[:1], "optimization.max_update=20", *overrides[2:]]
+    for settings in (interrupted, overrides):
+        run = train(*settings, env={**os.environ, "CUDA_VISIBLE_DEVICES": "0"})
+        assert run.returncode == 0, run.stdout
+    losses = {int(line["num_updates"]): line["frame_loss"] for line in logged(run.stdout)}
+    assert min(losses) == 21
+    assert losses[40] < 7.2  # 8.2 untrained; 6.9 on a CPU
+    model = eat.load_pretraining_model(tmp_path / "checkpoints" / "checkpoint_last.pt")
+    assert all(torch.isfinite(parameter).all() for parameter in model.parameters())
