@@ -221,16 +221,16 @@ def _files(inputs: Sequence[str], failures: List[Failure]) -> Iterator[Tuple[str
                 Failure(os.path.join(path, left_out.path), left_out.reason)
                 for left_out in scan.left_out
             )
-            yield from ((os.path.join(path, below), _name(below)) for below in scan.paths)
+            yield from ((os.path.join(path, below), name_features(below)) for below in scan.paths)
         elif path.lower().endswith(".tsv"):
             manifest = Manifest(path)
             for index in range(len(manifest)):
-                yield manifest.path(index), _name(manifest.relative_path(index))
+                yield manifest.path(index), name_features(manifest.relative_path(index))
         else:
-            yield path, _name(os.path.basename(path))
+            yield path, name_features(os.path.basename(path))
 
 
-def _name(path: str) -> str:
+def name_features(path: str) -> str:
     """What the features of the file at a path below an input are called."""
     return os.path.splitext(os.path.normpath(path))[0]
 

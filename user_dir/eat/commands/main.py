@@ -22,6 +22,7 @@ COMMANDS = (
     "evaluate",
     "extract",
     "manifest",
+    "plot",
     "stats",
     "tag",
 )
