@@ -23,6 +23,7 @@ COMMANDS = (
     "extract",
     "manifest",
     "plot",
+    "probe",
     "stats",
     "tag",
 )

@@ -1,8 +1,8 @@
-"""Probes: how much of a label can be read from frozen features (needs scikit-learn to fit)."""
+"""Probes: how much of the labels frozen features hold (fitting them needs scikit-learn)."""
 
 from .folds import Fold, groups_from, make_folds
-from .scoring import METHODS, Probe, score_folds
-from .vectors import POOLINGS, ClipVectors, collect_vectors, untrained_like
+from .scoring import METHODS, Probe, Score, metric_for, score_vectors
+from .vectors import POOLINGS, ClipVectors, Source, embed_clips, untrained_like
 
 __all__ = [
     "METHODS",
@@ -10,9 +10,12 @@ __all__ = [
     "ClipVectors",
     "Fold",
     "Probe",
-    "collect_vectors",
+    "Score",
+    "Source",
+    "embed_clips",
     "groups_from",
     "make_folds",
-    "score_folds",
+    "metric_for",
+    "score_vectors",
     "untrained_like",
 ]

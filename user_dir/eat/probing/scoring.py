@@ -1,13 +1,14 @@
 """Classifiers on frozen features, and how well they do."""
 
 from dataclasses import dataclass
-from typing import Sequence
+from typing import Iterator, List, NamedTuple, Sequence
 
 import numpy as np
 
 from eat.metrics import accuracy, average_precisions, mean_over_classes
 
 from .folds import Fold
+from .vectors import ClipVectors, Source
 
 METHODS = ("logistic", "knn")
 _MAX_ITERATIONS = 1000
@@ -52,26 +53,47 @@ class Probe:
         return classify(self, scaler.transform(vectors), targets, scaler.transform(tested))
 
 
-def score_folds(
-    probe: Probe, vectors: np.ndarray, targets: np.ndarray, folds: Sequence[Fold], metric: str
-) -> np.ndarray:
-    """(folds,) the metric on the tested clips of each fold.
+class Score(NamedTuple):
+    """How well a probe does, in each fold."""
+
+    source: Source
+    method: str
+    per_fold: List[float]
+
+    @property
+    def mean(self) -> float:
+        return float(np.mean(self.per_fold))
+
+    @property
+    def std(self) -> float:
+        """Between folds; 0 for a single one."""
+        return float(np.std(self.per_fold))
+
+
+def metric_for(targets: np.ndarray) -> str:
+    """The metric that fits labels (N, C): accuracy if every clip has one, else mAP."""
+    return "accuracy" if (targets.sum(axis=1) == 1).all() else "mAP"
+
+
+def score_vectors(
+    vectors: ClipVectors, targets: np.ndarray, folds: Sequence[Fold], probes: Sequence[Probe]
+) -> Iterator[Score]:
+    """Yield the score of every probe on every kind of vector, by the metric for the labels.
 
     Args:
-        probe: what to fit anew in each fold.
-        vectors: (N, d) of all clips.
+        vectors: of N clips.
         targets: (N, C), 1 at the classes of a clip, 0 elsewhere.
         folds: which clips to learn from and to test on.
-        metric: one of `eat.metrics.METRICS`.
-
-    Raises:
-        ValueError: "accuracy" of clips without exactly one class.
+        probes: what to fit anew in each fold.
     """
-    values = []
-    for train, test in folds:
-        scores = probe.scores(vectors[train], targets[train], vectors[test])
-        values.append(_measure(metric, scores, targets[test]))
-    return np.array(values)
+    metric = metric_for(targets)
+    for source, values in vectors.values.items():
+        for probe in probes:
+            per_fold = []
+            for train, test in folds:
+                scores = probe.scores(values[train], targets[train], values[test])
+                per_fold.append(_measure(metric, scores, targets[test]))
+            yield Score(source, probe.method, per_fold)
 
 
 def _measure(metric: str, scores: np.ndarray, targets: np.ndarray) -> float:
@@ -83,7 +105,7 @@ def _measure(metric: str, scores: np.ndarray, targets: np.ndarray) -> float:
 def _classify_by_neighbours(
     probe: Probe, vectors: np.ndarray, targets: np.ndarray, tested: np.ndarray
 ) -> np.ndarray:
-    """Share of the neighbours that are of each class."""
+    """Share of the neighbours that have each class."""
     from sklearn.neighbors import KNeighborsRegressor
 
     num_neighbours = min(probe.num_neighbours, len(vectors))
@@ -102,7 +124,7 @@ def _classify_by_regression(
     shares = targets.mean(axis=0)
     scores[:, shares == 1] = 1  # nothing to tell apart, which a regression refuses
     (learnt,) = np.nonzero((shares > 0) & (shares < 1))
-    if (targets.sum(axis=1) == 1).all() and len(learnt):
+    if metric_for(targets) == "accuracy" and len(learnt):
         scores[:, learnt] = regression.fit(vectors, targets.argmax(axis=1)).predict_proba(tested)
         return scores
     for index in learnt:
