@@ -27,7 +27,7 @@ split of its own. The same network with random weights is probed too: it is a st
 only what is above it was learnt. The metric is accuracy if every clip has one label, else mAP.
 """
 
-SPLITS = ("train", "valid", "eval")
+SPLITS = ("train", "valid", "eval", "test")
 # Spelled out, as importing them takes seconds; a test compares.
 POOLINGS = ("cls", "mean", "time")
 METHODS = ("logistic", "knn")
