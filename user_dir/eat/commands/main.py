@@ -25,6 +25,7 @@ COMMANDS = (
     "manifest",
     "plot",
     "report",
+    "probe",
     "stats",
     "tag",
 )
