@@ -1,6 +1,9 @@
+import os
+
 import numpy as np
 import pytest
 import soundfile
+from helpers import write_mp3_without_length
 
 from eat.audio import AudioError, audio_info, read_audio
 
@@ -103,3 +106,83 @@ def test_a_header_that_promises_too_much_costs_no_memory(tmp_path):
     data[4:8] = data[40:44] = (0x7FFFFFF0).to_bytes(4, "little")
     (tmp_path / "a.wav").write_bytes(data)
     assert len(read_audio(tmp_path / "a.wav")) == 8_000
+
+
+def test_a_name_that_is_not_utf8(tmp_path):
+    path = os.path.join(tmp_path, os.fsdecode(b"gr\xfcn.wav"))
+    soundfile.write(os.fsencode(path), sine(0.5, 16_000), 16_000)
+    assert audio_info(path) == (8_000, 16_000, 1)
+    assert len(read_audio(path)) == 8_000
+
+
+def test_a_folder_is_not_audio(tmp_path):
+    with pytest.raises(AudioError, match="found no regular file, expected an audio file"):
+        read_audio(tmp_path)
+
+
+def waxing_and_waning_noise(seconds, sample_rate_hz):
+    """What takes different bit rates."""
+    time = np.arange(int(seconds * sample_rate_hz)) / sample_rate_hz
+    noise = np.random.default_rng(0).standard_normal(len(time))
+    return 0.1 * noise * np.cos(np.pi * time) ** 4
+
+
+@pytest.mark.parametrize("sample_rate_hz", [8_000, 16_000, 44_100, 48_000])
+@pytest.mark.parametrize("bitrate_mode", ["CONSTANT", "VARIABLE"])
+def test_an_mp3_without_length_is_read_to_its_end(tmp_path, sample_rate_hz, bitrate_mode):
+    """libsndfile guesses such a length from the first frame, and reads no further."""
+    samples = waxing_and_waning_noise(6, sample_rate_hz)
+    path = tmp_path / "a.mp3"
+    write_mp3_without_length(path, samples, sample_rate_hz, bitrate_mode=bitrate_mode)
+    guessed = soundfile.info(path).frames
+    info = audio_info(path)
+    assert 0 <= info.num_samples - len(samples) < 3 * 1152  # what the encoder adds
+    if bitrate_mode == "VARIABLE":
+        assert guessed < 0.8 * len(samples)
+    assert (info.sample_rate_hz, info.num_channels) == (sample_rate_hz, 1)
+    whole = read_audio(path, sample_rate_hz)
+    assert len(whole) == info.num_samples
+    assert np.abs(whole[-sample_rate_hz // 2 :]).max() > 0.2
+    part = read_audio(path, sample_rate_hz, 5 * sample_rate_hz, 2_000)
+    assert np.abs(part - whole[5 * sample_rate_hz :][:2_000]).max() < 1e-6
+    with pytest.raises(AudioError, match="no samples after offset"):
+        read_audio(path, sample_rate_hz, 7 * sample_rate_hz)
+
+
+def test_an_mp3_without_length_and_with_tags(tmp_path):
+    samples = waxing_and_waning_noise(4, 16_000)
+    write_mp3_without_length(tmp_path / "a.mp3", samples, 16_000)
+    sound = (tmp_path / "a.mp3").read_bytes()
+    lead = b"ID3\4\0\0" + bytes([0, 0, 8, 0]) + bytes(1024)
+    (tmp_path / "b.mp3").write_bytes(lead + sound + b"TAG" + bytes(125))
+    assert audio_info(tmp_path / "b.mp3") == audio_info(tmp_path / "a.mp3")
+    assert np.array_equal(read_audio(tmp_path / "b.mp3"), read_audio(tmp_path / "a.mp3"))
+
+
+@pytest.mark.parametrize("sample_rate_hz", [16_000, 44_100])
+def test_a_part_of_an_mp3_equals_that_part_of_the_whole(tmp_path, sample_rate_hz):
+    """Its frames borrow bytes of earlier ones: without them the first 50 ms are noise."""
+    path = tmp_path / "a.mp3"
+    soundfile.write(
+        path, waxing_and_waning_noise(6, sample_rate_hz), sample_rate_hz,
+        bitrate_mode="VARIABLE", compression_level=0.5,
+    )  # fmt: skip
+    whole, _ = soundfile.read(path, dtype="float32")
+    for offset in range(sample_rate_hz, 5 * sample_rate_hz, 9_999):
+        part = read_audio(path, sample_rate_hz, offset, 3_000)
+        assert np.abs(part - whole[offset : offset + 3_000]).max() < 1e-6
+
+
+def test_a_long_mp3_is_read_without_seams(tmp_path, monkeypatch):
+    """It is decoded piece by piece, and soundfile would seek between them."""
+    path = tmp_path / "a.mp3"
+    soundfile.write(
+        path,
+        waxing_and_waning_noise(6, 16_000),
+        16_000,
+        bitrate_mode="VARIABLE",
+        compression_level=0.5,
+    )
+    whole, _ = soundfile.read(path, dtype="float32")
+    monkeypatch.setattr("eat.audio.read._CHUNK_FRAMES", 5_000)
+    assert np.abs(read_audio(path) - whole).max() < 1e-6

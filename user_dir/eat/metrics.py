@@ -4,11 +4,21 @@ Scores are any numbers that grow with the probability of a class; only their ord
 need scikit-learn, which comes with the extra `[train]`.
 """
 
+import importlib.util
 from typing import List, NamedTuple
 
 import numpy as np
 
 METRICS = ("mAP", "accuracy")
+
+
+def require_scikit_learn() -> None:
+    """Raise a ModuleNotFoundError that says what to install, before long work needs it."""
+    if importlib.util.find_spec("sklearn") is None:
+        raise ModuleNotFoundError(
+            "found no scikit-learn, expected it for metrics: pip install scikit-learn, or this"
+            " package with its extra [train]"
+        )
 
 
 class MeanOverClasses(NamedTuple):

@@ -1,7 +1,8 @@
 """Sound to network input: decoding, the filter bank."""
 
+from .errors import AudioError
 from .log_mel import LogMel, mel_filter_bank, num_frames
-from .read import SAMPLE_RATE_HZ, AudioError, AudioInfo, audio_info, read_audio
+from .read import SAMPLE_RATE_HZ, AudioInfo, audio_info, read_audio
 
 __all__ = [
     "SAMPLE_RATE_HZ",

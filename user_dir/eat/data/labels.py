@@ -89,6 +89,11 @@ class LabelTable:
         """(C,) int64, the number of clips of each class."""
         return np.bincount(self._indices, minlength=self.num_classes)
 
+    def sum_per_clip(self, values: np.ndarray) -> np.ndarray:
+        """(N,) float64: the sum of `values` (C,) over the classes of each clip."""
+        clips = np.repeat(np.arange(len(self)), np.diff(self._offsets))
+        return np.bincount(clips, weights=values[self._indices], minlength=len(self))
+
     @property
     def is_single_label(self) -> bool:
         """Whether every clip has exactly one class."""
@@ -120,6 +125,24 @@ def read_descriptors(path: LabelPath) -> List[Label]:
     if not labels:
         _refuse(f"{path}:1", 'found no classes, expected a line index,id,"name" for each')
     return labels
+
+
+def describe_difference(
+    num_classes: int, names: Optional[Sequence[str]], descriptors: Sequence[Label]
+) -> Optional[str]:
+    """What tells a classifier's classes from those of a data set; None if they are the same.
+
+    Args:
+        num_classes: the classifier's.
+        names: ids or names of its classes, in order; None if it does not know them.
+        descriptors: the classes of the data set.
+    """
+    if num_classes != len(descriptors):
+        return f"found {num_classes} classes, expected {len(descriptors)}"
+    for name, (index, label_id, label_name) in zip(names or [], descriptors, strict=False):
+        if name not in (label_id, label_name):
+            return f"found {_quote(name)} as class {index}, expected {_quote(label_name)}"
+    return None
 
 
 def write_descriptors(path: LabelPath, labels: Sequence[Label]) -> None:

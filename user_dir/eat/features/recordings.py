@@ -2,15 +2,14 @@
 
 import os
 import re
-from typing import Any, Union
+from typing import Any, Optional, Union
 
 import numpy as np
-import soundfile
 import soxr
 
-from eat.audio import SAMPLE_RATE_HZ, AudioError, audio_info, read_audio
+from eat.audio import SAMPLE_RATE_HZ, AudioError, read_audio
 from eat.audio.log_mel import WINDOW_SAMPLES
-from eat.audio.read import AudioPath
+from eat.audio.read import AudioPath, Sound, info_of, open_sound
 
 # In libsndfile's log of a header whose chunk of sound is longer than the file. A size near the
 # largest number is what recorders write that cannot go back to fill in the real one.
@@ -20,7 +19,10 @@ _TOLERATED_BYTES = 1024  # sloppy headers of good files
 
 
 class FileRecording:
-    """An audio file of which parts are read when they are needed.
+    """An audio file, or clip in a pack, of which parts are read when they are needed.
+
+    Args:
+        path, hdf5_rate_hz: see `read_audio`.
 
     Attributes:
         name: what messages call it.
@@ -31,12 +33,12 @@ class FileRecording:
         AudioError: the file is no audio, cut off, or shorter than one frame.
     """
 
-    def __init__(self, path: AudioPath) -> None:
+    def __init__(self, path: AudioPath, hdf5_rate_hz: Optional[int] = None) -> None:
         self.name = os.fspath(path)
-        if os.path.exists(path) and not os.path.isfile(path):  # a pipe would be waited for
-            raise AudioError(f"{self.name}: found no regular file, expected an audio file")
-        info = audio_info(path)
-        _check_complete(self.name)
+        self._hdf5_rate_hz = hdf5_rate_hz
+        with open_sound(path, hdf5_rate_hz) as sound:
+            _check_complete(sound, self.name)
+            info = info_of(sound, path)
         # Rounded as soxr does it.
         doubled = 2 * info.num_samples * SAMPLE_RATE_HZ + info.sample_rate_hz
         self.num_samples = doubled // (2 * info.sample_rate_hz)
@@ -49,7 +51,12 @@ class FileRecording:
             FileNotFoundError, AudioError: as for the whole; also when the file holds less sound
                 than its header says, or samples that are no numbers.
         """
-        samples = read_audio(self.name, offset_samples=offset_samples, num_samples=num_samples)
+        samples = read_audio(
+            self.name,
+            offset_samples=offset_samples,
+            num_samples=num_samples,
+            hdf5_rate_hz=self._hdf5_rate_hz,
+        )
         if len(samples) != num_samples:
             raise AudioError(
                 f"{self.name}: cut off: found {offset_samples + len(samples)} samples at 16 kHz,"
@@ -102,16 +109,15 @@ def open_recording(audio: Any, sample_rate_hz: int, name: str) -> Recording:
     return ArrayRecording(audio, sample_rate_hz, name)
 
 
-def _check_complete(path: str) -> None:
+def _check_complete(sound: Sound, name: str) -> None:
     """Refuse a file whose header promises more sound than there is: libsndfile only logs it."""
-    with soundfile.SoundFile(path) as file:
-        cut_off = _CUT_OFF.search(file.extra_info)
+    cut_off = _CUT_OFF.search(sound.extra_info)
     if cut_off is None:
         return
     promised, found = map(int, cut_off.groups())
     if found + _TOLERATED_BYTES < promised < _UNKNOWN_BYTES:
         raise AudioError(
-            f"{path}: cut off: found {found} bytes of sound, expected {promised} by its header"
+            f"{name}: cut off: found {found} bytes of sound, expected {promised} by its header"
         )
 
 

@@ -31,7 +31,7 @@ class PretrainingTask(AudioTask):
     cfg: PretrainingTaskConfig
 
     def load_dataset(self, split: str, **kwargs: Any) -> None:
-        """Open `{data}/{split}.tsv`; training splits are shuffled, others keep their order.
+        """Open `{data}/{split}.tsv`.
 
         Raises:
             FileNotFoundError: there is no such manifest.
@@ -43,7 +43,7 @@ class PretrainingTask(AudioTask):
             manifest=self.manifest(split),
             log_mel=self.log_mel,
             min_samples=cfg.min_samples,
-            shuffle=split.startswith("train"),
+            shuffle=self.is_for_training(split),
             masking=MaskingConfig(
                 num_clones=cfg.num_clones,
                 mask_ratio=cfg.mask_ratio,
