@@ -17,8 +17,8 @@ CLIP_COLUMNS = (
     *("path", "filepath", "file_path", "file", "filename", "file_name", "fname"),
     *("clip", "audio", "audio_file", "wav"),
 )
-LABEL_COLUMNS = ("label", "class", "category", "tag", "target")  # a cell is one label
-LABELS_COLUMNS = ("labels", "classes", "categories", "tags", "targets")  # separated by commas
+LABEL_COLUMNS = ("label", "class", "category", "tag")  # a cell is one label
+LABELS_COLUMNS = ("labels", "classes", "categories", "tags")  # separated by commas
 
 _DELIMITERS = ",;\t"
 
