@@ -4,6 +4,7 @@ import shutil
 from collections import Counter
 
 import pytest
+from helpers import REPOSITORY
 
 from eat.commands.main import main
 from eat.commands.manifest.clips import find_audio
@@ -390,3 +391,17 @@ def test_impossible_sources(list_folder, options, message, capsys):
         list_folder(*options)
     assert exit.value.code == 2
     assert message in capsys.readouterr().err
+
+
+def test_the_example_of_a_table(write_sound, list_folder, tmp_path, labelled):
+    text = (REPOSITORY / "manifests" / "README.md").read_text(encoding="utf-8")
+    table = next(b for b in re.findall(r"```\n(.*?)```", text, re.S) if "filename,labels" in b)
+    (tmp_path / "labels.csv").write_text(table)
+    write_sound("birds/wren.flac")
+    write_sound("birds/blackbird 1.wav")
+    options = ("--labels-from", f"csv:{tmp_path}/labels.csv", "--valid-fraction", "0")
+    assert list_folder(*options) == 0
+    assert labelled(tmp_path / "mine") == {
+        "birds/blackbird 1.wav": ["Bird", "Chirp"],
+        "birds/wren.flac": ["Bird"],
+    }
