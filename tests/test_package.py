@@ -17,7 +17,10 @@ sys.meta_path.insert(0, Blocked())
 sys.path.insert(0, {user_dir!r})
 """
 TRAINING_STACK = ("fairseq", "hydra", "omegaconf", "sklearn", "torchaudio", "timm", "torchvision")
-NEED_FAIRSEQ = {"eat.tasks", "eat.models", "eat.criterions", "eat.optim", "eat.data.datasets"}
+NEED_FAIRSEQ = {
+    *("eat.tasks", "eat.models", "eat.criterions", "eat.optim"),
+    *("eat.data.datasets", "eat.data.classification"),
+}
 # The classes that go into exported Hugging Face folders; the package itself never imports them.
 NEED_TRANSFORMERS = {"eat.checkpoint.huggingface_model"}
 

@@ -1,5 +1,7 @@
 """The fairseq door: `common.user_dir=user_dir` registers all that EAT adds to fairseq.
 
+It also makes fairseq write checkpoints that are complete or absent and never execute one it reads.
+
 Everything lives in the package `eat` beside this file, which is imported under that one name,
 whether it was installed or this is a fresh checkout.
 """
@@ -14,3 +16,4 @@ if os.path.isdir(os.path.join(_here, "eat")) and _here not in sys.path:
 
 for _room in ("criterions", "models", "optim", "tasks"):
     importlib.import_module(f"eat.{_room}")
+importlib.import_module("eat.tasks.checkpoint_files").install()

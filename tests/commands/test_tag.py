@@ -50,10 +50,16 @@ def test_probabilities_are_those_of_the_classifier(
     assert found == pytest.approx(expected[order].tolist(), abs=1e-5)
 
 
-def test_sigmoid_is_the_default(tmp_path, capsys, official_finetune):
+@pytest.mark.parametrize("known, expected", [("softmax", "softmax"), (None, "sigmoid")])
+def test_the_checkpoint_s_activation_is_the_default(
+    tmp_path, capsys, monkeypatch, official_finetune, classifier, known, expected
+):
+    assert classifier.activation == "softmax"  # it was trained with the released ESC-50 flag
+    classifier.activation = known
+    monkeypatch.setattr(eat.checkpoint, "load_classifier", lambda *_: classifier)
     path = write(tmp_path / "a.wav", 1.0)
     default = tag(capsys, official_finetune, path)
-    assert default == tag(capsys, official_finetune, path, "--activation", "sigmoid")
+    assert default == tag(capsys, official_finetune, path, "--activation", expected)
 
 
 def test_parts_of_long_recordings_are_averaged(tmp_path, capsys, official_finetune, classifier):
@@ -62,7 +68,7 @@ def test_parts_of_long_recordings_are_averaged(tmp_path, capsys, official_finetu
     samples = eat.read_audio(path)  # 298 frames, 19 rows: rows 0-8, 8-16 and 11-19
     starts, weights = [0, 8, 11], [8, 5, 6]  # seams at rows 8 and 13
     parts = [samples[start * 2560 : start * 2560 + 127 * 160 + 400] for start in starts]
-    values = torch.stack([logits(classifier, part).sigmoid() for part in parts])
+    values = torch.stack([logits(classifier, part).softmax(0) for part in parts])
     expected = (values * torch.tensor(weights).unsqueeze(1)).sum(0) / 19
     _, (result,), _ = tag(capsys, official_finetune, path)
     found = {tag["label"]: tag["probability"] for tag in result["tags"]}
@@ -111,7 +117,7 @@ def test_a_classifier_of_clips_of_any_length(
     monkeypatch.setattr(eat.checkpoint, "load_classifier", lambda *_: classifier)
     path = write(tmp_path / "a.wav", 0.5)
     _, (result,), _ = tag(capsys, official_finetune, path)
-    expected = logits(classifier, eat.read_audio(path)).sigmoid()
+    expected = logits(classifier, eat.read_audio(path)).softmax(0)
     assert result["tags"][0]["probability"] == pytest.approx(expected.max().item(), abs=1e-5)
 
 

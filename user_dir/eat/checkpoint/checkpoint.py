@@ -36,6 +36,8 @@ class Checkpoint:
         classifier_config, classifier: what a fine-tuned one has on top, names of `Classifier`
             but for the encoder's; None for a pre-training checkpoint.
         labels: names of the classes in the order of the logits; None if the file does not say.
+        activation: what makes probabilities of the logits, "sigmoid" (any number of classes at
+            once) or "softmax" (exactly one); None likewise.
         log_mel: the front end it was trained with, `target_length` included; None likewise.
     """
 
@@ -51,7 +53,26 @@ class Checkpoint:
     classifier_config: Optional[ClassifierConfig] = None
     classifier: Optional[Weights] = None
     labels: Optional[List[str]] = None
+    activation: Optional[str] = None
     log_mel: Optional[LogMel] = None
+
+    def encoder_weights(self, weights: str) -> Weights:
+        """The encoder of the student, or of the teacher.
+
+        Raises:
+            CheckpointError: there is no teacher.
+            ValueError: `weights` is neither "student" nor "teacher".
+        """
+        if weights not in ("student", "teacher"):
+            raise ValueError(f'weights: found {weights!r}, expected "student" or "teacher"')
+        if weights == "student":
+            return self.encoder
+        if self.teacher is None:
+            raise CheckpointError(
+                f"{self.path}: found no teacher in this {self.kind} checkpoint, expected a"
+                " pre-training checkpoint with a teacher"
+            )
+        return self.teacher
 
     def settings(self) -> Dict[str, Any]:
         """The settings of the networks that the checkpoint carries, as flat model settings."""

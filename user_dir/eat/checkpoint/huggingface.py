@@ -55,6 +55,10 @@ _SIZES = {
     "mel_bins": "num_mel_bins",
 }
 _FRACTIONS = ("mlp_ratio", "norm_eps")
+_ACTIVATIONS = {
+    "multi_label_classification": "sigmoid",
+    "single_label_classification": "softmax",
+}
 _FRONT_END = {"norm_mean": "mean", "norm_std": "std", "target_length": "target_length"}
 
 # Heads of the published models by (width, depth): the one size that no tensor shows.
@@ -94,6 +98,7 @@ def read(path: str) -> Checkpoint:
         classifier_config=_classifier_config(config, classifier) if classifier else None,
         classifier=classifier or None,
         labels=_labels(config, path),
+        activation=_ACTIVATIONS.get(config.get("problem_type")),
         log_mel=_log_mel(config, encoder_config, path),
     )
 
@@ -266,6 +271,9 @@ def _config(checkpoint: Checkpoint) -> Dict[str, Any]:
         config.update(front_end)
     if checkpoint.classifier_config is not None:
         config.update(dataclasses.asdict(checkpoint.classifier_config))
+    if checkpoint.activation is not None:
+        problem_types = {ours: theirs for theirs, ours in _ACTIVATIONS.items()}
+        config["problem_type"] = problem_types[checkpoint.activation]
     if checkpoint.labels is not None:
         config["id2label"] = {str(i): label for i, label in enumerate(checkpoint.labels)}
         config["label2id"] = {label: i for i, label in enumerate(checkpoint.labels)}

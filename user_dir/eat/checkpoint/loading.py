@@ -48,7 +48,7 @@ def load_checkpoint(path: CheckpointPath) -> Checkpoint:
     if _is_safetensors(path):
         state = _read_safetensors(path)
         return huggingface.read(path) if state is None else native.read(state, path)
-    state = _read_pickle(path)
+    state = read_pickle(path)
     for layout in _PICKLES:
         if layout.recognises(state):
             return layout.read(state, path)
@@ -79,15 +79,8 @@ def load_encoder(
             teacher in the file.
         ValueError: `weights` is neither "student" nor "teacher".
     """
-    if weights not in ("student", "teacher"):
-        raise ValueError(f'weights: found {weights!r}, expected "student" or "teacher"')
     checkpoint = load_checkpoint(path)
-    values = checkpoint.encoder if weights == "student" else checkpoint.teacher
-    if values is None:
-        raise CheckpointError(
-            f"{checkpoint.path}: found no teacher in this {checkpoint.kind} checkpoint, expected a"
-            " pre-training checkpoint with a teacher"
-        )
+    values = checkpoint.encoder_weights(weights)
     return _prepare(build_encoder(checkpoint, values), device, dtype)
 
 
@@ -100,7 +93,8 @@ def load_classifier(
         path, device, dtype: see `load_encoder`.
 
     Returns:
-        The classifier; `.labels` names its classes, `.log_mel` is its front end.
+        The classifier; `.labels` names its classes, `.activation` makes probabilities of its
+        logits, `.log_mel` is its front end.
 
     Raises:
         FileNotFoundError: there is no such file.
@@ -130,7 +124,9 @@ def build_classifier(checkpoint: Checkpoint) -> Classifier:
         )
     encoder = _empty_encoder(checkpoint, checkpoint.encoder)
     try:
-        classifier = Classifier(checkpoint.classifier_config, encoder, checkpoint.labels)
+        classifier = Classifier(
+            checkpoint.classifier_config, encoder, checkpoint.labels, checkpoint.activation
+        )
     except ValueError as error:
         raise CheckpointError(f"{checkpoint.path}: {error}") from error
     if checkpoint.log_mel is not None:
@@ -200,12 +196,20 @@ def _read_safetensors(path: str) -> Optional[Dict[str, Any]]:
     return state
 
 
-def _read_pickle(path: str) -> Dict[str, Any]:
+def read_pickle(path: str, mapped: bool = True) -> Dict[str, Any]:
+    """Read a `.pt` file of plain tensors and values; what would run code is refused.
+
+    Args:
+        path: the file.
+        mapped: leave tensors on the disk until they are used, so that the optimizer state of a
+            training checkpoint is never read; the file must then stay.
+
+    Raises:
+        CheckpointError: the file is damaged, no checkpoint, or would run code when unpickled.
+    """
     try:
-        # Mapped, so that the optimizer state of a training checkpoint is never read.
-        state = torch.load(
-            path, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(path)
-        )
+        mmap = mapped and zipfile.is_zipfile(path)
+        state = torch.load(path, map_location="cpu", weights_only=True, mmap=mmap)
     except pickle.UnpicklingError as error:
         raise CheckpointError(
             f"{path}: refused: not a file of plain tensors and values: {_first_line(error)}"

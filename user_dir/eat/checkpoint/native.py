@@ -3,7 +3,7 @@
 cfg.model   the model's settings, `_name` included
 cfg.task    the front end: mean, std, target_length
 model       encoder.*, then decoder.* and teacher.encoder.*, or fc_norm.* and head.*
-task_state  labels: the names of the classes
+task_state  labels: the names of the classes; activation: what makes probabilities of the logits
 """
 
 from dataclasses import fields
@@ -44,6 +44,7 @@ def read(state: Mapping[str, Any], path: str) -> Checkpoint:
     encoder = _take(rest, "encoder.")
     decoder, teacher = _take(rest, "decoder."), _take(rest, "teacher.encoder.")
     classifier = {key: rest.pop(key) for key in list(rest) if key.startswith(("fc_norm.", "head."))}
+    task_state = state.get("task_state") or {}
     if rest or (is_finetuned and (decoder or teacher)) or (not is_finetuned and classifier):
         unexpected = sorted({*rest, *(classifier if not is_finetuned else {})})
         raise CheckpointError(f"{path}: found unexpected keys: {', '.join(unexpected)}")
@@ -57,9 +58,10 @@ def read(state: Mapping[str, Any], path: str) -> Checkpoint:
         teacher_config=_config(TeacherConfig, cfg) if teacher else None,
         teacher=teacher or None,
         masking_config=None if is_finetuned else _config(MaskingConfig, cfg),
-        classifier_config=_config(ClassifierConfig, cfg) if is_finetuned else None,
+        classifier_config=_classifier_config(cfg, classifier) if classifier else None,
         classifier=classifier or None,
-        labels=(state.get("task_state") or {}).get("labels"),
+        labels=task_state.get("labels"),
+        activation=task_state.get("activation"),
         log_mel=_log_mel(state["cfg"].get("task") or {}),
     )
 
@@ -80,7 +82,11 @@ def write(checkpoint: Checkpoint) -> Dict[str, Any]:
             "task": {} if log_mel is None else {key: getattr(log_mel, key) for key in _FRONT_END},
         },
         "model": model,
-        "task_state": {"labels": checkpoint.labels} if checkpoint.labels else {},
+        "task_state": {
+            key: getattr(checkpoint, key)
+            for key in ("labels", "activation")
+            if getattr(checkpoint, key) is not None
+        },
     }
 
 
@@ -95,6 +101,12 @@ def _log_mel(task_cfg: Mapping[str, Any]) -> Optional[LogMel]:
 
 def _config(config_class: Type[Config], cfg: Dict[str, Any]) -> Config:
     return config_class(**{f.name: cfg[f.name] for f in fields(config_class) if f.name in cfg})
+
+
+def _classifier_config(cfg: Dict[str, Any], classifier: Weights) -> ClassifierConfig:
+    # A training run takes the number of classes from the labels of its data.
+    found = classifier["head.bias"].numel() if "head.bias" in classifier else 0
+    return ClassifierConfig(cfg.get("num_classes", found), cfg.get("pooling", "cls"))
 
 
 def _take(model: Dict[str, Tensor], prefix: str) -> Weights:

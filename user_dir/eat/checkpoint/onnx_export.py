@@ -133,6 +133,7 @@ def _description(network: Network) -> Dict[str, Any]:
         "std": log_mel.std,
         "target_length": log_mel.target_length,
         "labels": network.labels if isinstance(network, Classifier) else None,
+        "activation": network.activation if isinstance(network, Classifier) else None,
     }
 
 

@@ -13,7 +13,7 @@ from safetensors.torch import save
 from eat.files import replace_file
 
 from . import huggingface, native, official
-from .checkpoint import Checkpoint, CheckpointError
+from .checkpoint import Checkpoint
 from .loading import (
     METADATA_KEY,
     CheckpointPath,
@@ -55,7 +55,8 @@ def convert_checkpoint(
     source, destination = os.fspath(source), os.fspath(destination)
     if os.path.exists(destination) and (not force or _same_file(source, destination)):
         raise FileExistsError(f"{destination}: exists already, expected a new name")
-    checkpoint = _select(load_checkpoint(source), weights)
+    checkpoint = load_checkpoint(source)
+    checkpoint = dataclasses.replace(checkpoint, encoder=checkpoint.encoder_weights(weights))
     # Building the networks is the check that nothing is missing.
     if checkpoint.classifier is not None:
         build_classifier(checkpoint)
@@ -67,16 +68,6 @@ def convert_checkpoint(
         )
     os.makedirs(os.path.dirname(os.path.abspath(destination)), exist_ok=True)
     _WRITERS[to](checkpoint, destination)
-
-
-def _select(checkpoint: Checkpoint, weights: str) -> Checkpoint:
-    if weights == "student":
-        return checkpoint
-    if weights != "teacher":
-        raise ValueError(f'weights: found {weights!r}, expected "student" or "teacher"')
-    if checkpoint.teacher is None:
-        raise CheckpointError(f"{checkpoint.path}: found no teacher to convert")
-    return dataclasses.replace(checkpoint, encoder=checkpoint.teacher)
 
 
 def _same_file(source: str, destination: str) -> bool:

@@ -18,13 +18,12 @@ from typing import (
     Union,
 )
 
-from tqdm import tqdm
-
 from .. import __version__
 from ..data.manifest import Manifest
 from .arguments import number, whole_number
 from .devices import add_device_argument, choose_device
 from .manifest.folder import EXTENSIONS, Scan, find_audio
+from .progress import show_progress
 
 if TYPE_CHECKING:
     from ..features import Result
@@ -222,16 +221,16 @@ def _files(inputs: Sequence[str], failures: List[Failure]) -> Iterator[Tuple[str
                 Failure(os.path.join(path, left_out.path), left_out.reason)
                 for left_out in scan.left_out
             )
-            yield from ((os.path.join(path, below), _name(below)) for below in scan.paths)
+            yield from ((os.path.join(path, below), name_features(below)) for below in scan.paths)
         elif path.lower().endswith(".tsv"):
             manifest = Manifest(path)
             for index in range(len(manifest)):
-                yield manifest.path(index), _name(manifest.relative_path(index))
+                yield manifest.path(index), name_features(manifest.relative_path(index))
         else:
-            yield path, _name(os.path.basename(path))
+            yield path, name_features(os.path.basename(path))
 
 
-def _name(path: str) -> str:
+def name_features(path: str) -> str:
     """What the features of the file at a path below an input are called."""
     return os.path.splitext(os.path.normpath(path))[0]
 
@@ -288,8 +287,8 @@ def write_features(
 ) -> List[Failure]:
     """Write the features of files as they come; returns the files without any, and why."""
     failures = []
-    for index, tokens, error in tqdm(
-        results, total=len(items), desc="extracting", unit="clip", disable=None
+    for index, tokens, error in show_progress(
+        results, len(items), "extracting", is_problem=lambda result: result.error is not None
     ):
         path, name = items[index]
         if error is None:

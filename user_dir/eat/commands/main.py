@@ -17,10 +17,13 @@ from typing import Optional, Sequence
 from .. import __version__
 
 COMMANDS = (
+    "benchmark",
     "convert",
     "doctor",
+    "evaluate",
     "extract",
     "manifest",
+    "plot",
     "stats",
     "tag",
 )
@@ -53,7 +56,7 @@ def main(argv: Optional[Sequence[str]] = None) -> int:
     except KeyboardInterrupt:
         print(f"eat {args.command}: interrupted", file=sys.stderr)
         return 130  # 128 + SIGINT, as shells report it
-    except (ValueError, OSError) as error:
+    except (ValueError, OSError, ModuleNotFoundError) as error:
         print(f"eat {args.command}: error: {error}", file=sys.stderr)
         return 1
 

@@ -3,7 +3,7 @@
 from multiprocessing.pool import ThreadPool
 from typing import Callable, Iterator, Optional, Sequence, TypeVar
 
-from tqdm import tqdm
+from .progress import show_progress
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -15,6 +15,7 @@ def map_in_threads(
     num_workers: int,
     description: str,
     initializer: Optional[Callable[[], None]] = None,
+    is_problem: Optional[Callable[[Result], bool]] = None,
 ) -> Iterator[Result]:
     """Yield `function(item)` of all items, in their order.
 
@@ -25,15 +26,16 @@ def map_in_threads(
         function: the work on one item.
         items: what to work on.
         num_workers: number of threads.
-        description: what the progress bar says; there is none when stderr is no terminal.
+        description: what the progress bar says.
         initializer: called once in each thread.
+        is_problem: see `show_progress`.
     """
     # Chunks keep the queue of millions of items small; eight per worker keep all of them busy.
     chunk_size = min(16, max(1, len(items) // (8 * num_workers)))
     pool = ThreadPool(num_workers, initializer)
     try:
         results = pool.imap(function, items, chunk_size)
-        yield from tqdm(results, total=len(items), desc=description, unit="clip", disable=None)
+        yield from show_progress(results, len(items), description, is_problem=is_problem)
     finally:
         pool.terminate()
         pool.join()  # Python aborts when it exits while a thread is still decoding

@@ -142,7 +142,10 @@ def measure(
     work = partial(_measure_clip, manifest, max_seconds=max_seconds)
     one_thread_each = partial(torch.set_num_threads, 1)  # the workers fill the cores
     moments, hours_read, frames, failures = Moments(), 0.0, [], []
-    for result in map_in_threads(work, clips.tolist(), num_workers, "measuring", one_thread_each):
+    results = map_in_threads(
+        work, clips.tolist(), num_workers, "measuring", one_thread_each, _is_failure
+    )
+    for result in results:
         if isinstance(result, Failure):
             failures.append(result)
             continue
@@ -157,6 +160,10 @@ def measure(
     if moments.std < MIN_STD:
         raise ValueError(f"{manifest.file}: found only silence, expected sound")
     return Statistics(moments.mean, moments.std, np.array(frames), hours_read, failures)
+
+
+def _is_failure(result: Union[ClipStatistics, Failure]) -> bool:
+    return isinstance(result, Failure)
 
 
 def _measure_clip(

@@ -5,10 +5,9 @@ import json
 import sys
 from typing import TYPE_CHECKING, Dict, List, NamedTuple, Optional, Sequence, Tuple
 
-from tqdm import tqdm
-
 from .arguments import whole_number
 from .devices import add_device_argument, choose_device
+from .progress import show_progress
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -39,10 +38,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--activation",
         choices=ACTIVATIONS,
-        default="sigmoid",
         help="sigmoid: any number of classes at once, as in AudioSet; softmax: exactly one, as in"
-        " ESC-50. Checkpoints do not say; the order of the classes of a clip up to one part long"
-        " is the same (default: %(default)s)",
+        " ESC-50 (default: the checkpoint's; sigmoid if it does not say)",
     )
     add_device_argument(parser)
     parser.add_argument("--json", action="store_true", help="print one JSON array, for programs")
@@ -83,11 +80,12 @@ def run(args: argparse.Namespace) -> int:
     device = choose_device(args.device)
     classifier = load_classifier(args.checkpoint, device)
     labels = classifier.labels or [str(index) for index in range(classifier.config.num_classes)]
-    results = make_pipeline(classifier, device).run(args.files, Tagger(classifier, args.activation))
+    activation = args.activation or classifier.activation or ACTIVATIONS[0]
+    results = make_pipeline(classifier, device).run(args.files, Tagger(classifier, activation))
     tags: Dict[int, List[Tag]] = {}
     failures: Dict[int, str] = {}
-    for index, probabilities, error in tqdm(
-        results, total=len(args.files), desc="tagging", unit="clip", disable=None
+    for index, probabilities, error in show_progress(
+        results, len(args.files), "tagging", is_problem=lambda result: result.error is not None
     ):
         if error is None:
             tags[index] = top_tags(probabilities, labels, args.top)

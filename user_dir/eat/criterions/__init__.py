@@ -1,5 +1,5 @@
 """fairseq criterions; importing this registers them."""
 
-from . import ufo
+from . import classification, ufo
 
-__all__ = ["ufo"]
+__all__ = ["classification", "ufo"]

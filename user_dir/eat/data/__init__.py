@@ -1,1 +1,1 @@
-"""Manifests, labels and data sets; only `datasets` needs fairseq."""
+"""Manifests, labels and data sets; only `datasets` and `classification` need fairseq."""

@@ -57,11 +57,14 @@ class SpectrogramDataset(FairseqDataset):
         return {"id": clip, "source": self._spectrogram(clip)}
 
     def _spectrogram(self, clip: int) -> Tensor:
+        return self.log_mel(self._waveform(clip))[0]
+
+    def _waveform(self, clip: int) -> Tensor:
         try:
             waveform = read_audio(self.manifest.path(clip), num_samples=self.log_mel.max_samples)
         except (AudioError, OSError) as error:
             raise AudioError(f"{self.manifest.location(clip)}: {error}") from error
-        return self.log_mel(torch.from_numpy(waveform))[0]
+        return torch.from_numpy(waveform)
 
     def __len__(self) -> int:
         return len(self.clips)

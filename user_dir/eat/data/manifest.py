@@ -103,6 +103,13 @@ class Manifest:
         line = self._line(index + 1)
         return os.fsdecode(line[: line.rindex(b"\t")])
 
+    def relative_paths(self) -> Iterator[str]:
+        """Paths of all clips below the root; several times as fast as one by one."""
+        for starts, ends in _iterate_lines(self._data, self._root_end + 1, self._length):
+            lines = self._text[int(starts[0]) : int(ends[-1])]
+            for line in os.fsdecode(lines).split("\n"):
+                yield line[: line.rindex("\t")]
+
     def path(self, index: int) -> str:
         """Absolute path of clip `index`, or its address in a pack."""
         return os.path.join(self.root, self.relative_path(index))

@@ -7,7 +7,6 @@ continues in either case.
 
 import json
 import os
-import re
 import shutil
 import zipfile
 from functools import partial
@@ -16,7 +15,7 @@ from typing import Any, BinaryIO, Callable, Dict, Iterable, List, Mapping, Union
 import numpy as np
 from safetensors import safe_open
 
-from eat.files import replace_file
+from eat.files import find_unfinished, replace_file
 
 from .windows import frame_times
 
@@ -105,14 +104,33 @@ class OneFile:
         shutil.rmtree(self._waiting.folder, ignore_errors=True)
 
 
+def open_features(path: str) -> Arrays:
+    """All features in a folder that `eat extract` wrote, or in one of its files.
+
+    Raises:
+        FileNotFoundError: there is no such folder or file.
+        ValueError: it is a file of another kind.
+    """
+    for kind in _WRITERS:
+        file = os.path.join(path, f"features{kind}")
+        if os.path.exists(file):
+            return _open_arrays(file)
+    if os.path.isdir(path):
+        return NpyFolder(path).arrays()
+    if not os.path.exists(path):
+        raise FileNotFoundError(f"no such features: {path}, expected a folder of `eat extract`")
+    if os.path.splitext(path)[1] not in _WRITERS:
+        raise ValueError(f"{path}: found another kind of file, expected {' or '.join(_WRITERS)}")
+    return _open_arrays(path)
+
+
 def remove_unfinished(files: Iterable[str]) -> None:
     """Remove what killed runs left beside the places of these files."""
     places = {os.path.abspath(file) for file in files}
     for folder in {os.path.dirname(place) for place in places}:
-        for name in os.listdir(folder) if os.path.isdir(folder) else ():
-            unfinished = re.fullmatch(r"\.(.+)\.[0-9]+\.tmp", name, re.DOTALL)
-            if unfinished and os.path.join(folder, unfinished[1]) in places:
-                os.remove(os.path.join(folder, name))
+        for path, place in find_unfinished(folder):
+            if place in places:
+                os.remove(path)
 
 
 def claim_folder(

@@ -1,8 +1,8 @@
 """The pre-training model `eat`: student, decoder and teacher. It returns no loss."""
 
 import logging
-from dataclasses import dataclass, field, fields, is_dataclass
-from typing import Any, Dict, Optional, Type, TypeVar
+from dataclasses import dataclass, field, fields
+from typing import Any, Dict, Optional
 
 from fairseq.dataclass import FairseqDataclass
 from fairseq.models import BaseFairseqModel, register_model
@@ -19,10 +19,9 @@ from eat.nn import (
     TeacherConfig,
 )
 from eat.nn.masking import visible_ids
+from eat.settings import part_of
 
 logger = logging.getLogger(__name__)
-
-Config = TypeVar("Config")
 
 
 @dataclass
@@ -46,9 +45,9 @@ class PretrainingModel(BaseFairseqModel):
 
     def __init__(self, cfg: PretrainingModelConfig) -> None:
         super().__init__()
-        self.encoder = Encoder(_part(EncoderConfig, cfg))
-        self.decoder = Decoder(_part(DecoderConfig, cfg), cfg.embed_dim)
-        self.teacher = Teacher(_part(TeacherConfig, cfg), self.encoder)
+        self.encoder = Encoder(part_of(EncoderConfig, cfg))
+        self.decoder = Decoder(part_of(DecoderConfig, cfg), cfg.embed_dim)
+        self.teacher = Teacher(part_of(TeacherConfig, cfg), self.encoder)
         self.num_updates = 0
 
     @classmethod
@@ -157,12 +156,6 @@ def load_pretraining_model(path: str, **overrides: Any) -> PretrainingModel:
     model = PretrainingModel(PretrainingModelConfig(**settings))
     model.init_from(checkpoint)
     return model
-
-
-def _part(config_class: Type[Config], cfg: Any) -> Config:
-    """The plain dataclass of one component out of the whole model's configuration."""
-    assert is_dataclass(config_class)
-    return config_class(**{f.name: getattr(cfg, f.name) for f in fields(config_class)})
 
 
 def _check_mask(mask: Tensor, batch_size: int, num_patches: int) -> None:

@@ -11,6 +11,7 @@ from .encoder import Encoder
 
 _NORM_EPS = 1e-6
 POOLINGS = ("cls", "mean")
+ACTIVATIONS = ("sigmoid", "softmax")
 
 
 @dataclass
@@ -29,16 +30,23 @@ class Classifier(nn.Module):
 
     Attributes:
         labels: the names of the classes in the order of the logits; None if unknown.
+        activation: what makes probabilities of the logits, "sigmoid" (any number of classes at
+            once) or "softmax" (exactly one); None if unknown.
         log_mel: the front end that the head was trained with, `target_length` included.
     """
 
     def __init__(
-        self, config: ClassifierConfig, encoder: Encoder, labels: Optional[List[str]] = None
+        self,
+        config: ClassifierConfig,
+        encoder: Encoder,
+        labels: Optional[List[str]] = None,
+        activation: Optional[str] = None,
     ) -> None:
         super().__init__()
-        _check(config, labels)
+        _check(config, labels, activation)
         self.config = config
         self.labels = labels
+        self.activation = activation
         self.encoder = encoder
         self.log_mel = LogMel(
             num_mel_bins=encoder.config.num_mel_bins, patch_size=encoder.config.patch_size
@@ -73,10 +81,27 @@ class Classifier(nn.Module):
         return patches.masked_fill(~valid, 0.0).sum(dim=1) / valid.sum(dim=1)
 
 
-def _check(config: ClassifierConfig, labels: Optional[List[str]]) -> None:
+def ranking_scores(logits: Tensor, activation: Optional[str]) -> Tensor:
+    """Numbers that grow with the probabilities, but do not saturate as those do.
+
+    Args:
+        logits: (B, C).
+        activation: see `Classifier`; None is taken as "sigmoid".
+
+    Returns:
+        (B, C).
+    """
+    return logits.log_softmax(dim=1) if activation == "softmax" else logits
+
+
+def _check(
+    config: ClassifierConfig, labels: Optional[List[str]], activation: Optional[str]
+) -> None:
     if config.num_classes < 1:
         raise ValueError(f"num_classes: found {config.num_classes}, expected 1 or more")
     if config.pooling not in POOLINGS:
         raise ValueError(f"pooling: found {config.pooling!r}, expected one of {POOLINGS}")
+    if activation not in (None, *ACTIVATIONS):
+        raise ValueError(f"activation: found {activation!r}, expected one of {ACTIVATIONS}")
     if labels is not None and len(labels) != config.num_classes:
         raise ValueError(f"labels: found {len(labels)}, expected num_classes {config.num_classes}")

@@ -4,6 +4,7 @@ import math
 from dataclasses import dataclass, field
 from typing import Iterator, Optional, Tuple
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -128,6 +129,20 @@ class Encoder(nn.Module):
         for block in self.blocks:
             x, mlp_output = block(x, valid)
             yield x, mlp_output
+
+    def set_drop_path(self, rate: float) -> None:
+        """Let training leave out branches: never in the first block, with `rate` in the last.
+
+        In between the rate grows linearly, as in the released code.
+
+        Raises:
+            ValueError: `rate` is not in [0, 1).
+        """
+        if not 0 <= rate < 1:
+            raise ValueError(f"drop_path: found {rate}, expected a number from 0 to below 1")
+        rates = np.linspace(0, rate, len(self.blocks)).tolist()
+        for block, block_rate in zip(self.blocks, rates, strict=True):
+            block.drop_path_rate = block_rate
 
     def positions_for(self, num_patches: int) -> Tensor:
         """(L, D) positions of the first patches; those beyond the stored table are computed."""

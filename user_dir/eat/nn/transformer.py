@@ -58,8 +58,27 @@ class Mlp(nn.Module):
         return self.fc2(F.gelu(self.fc1(x)))
 
 
+def drop_path(branch: Tensor, rate: float) -> Tensor:
+    """Leave out a residual branch for random rows, and scale it up for the others.
+
+    Args:
+        branch: (N, L, D).
+        rate: probability of leaving a row out; 0 costs nothing.
+    """
+    if rate == 0:
+        return branch
+    kept = torch.rand(branch.shape[0], 1, 1, device=branch.device) >= rate
+    return branch * (kept / (1 - rate)).to(branch.dtype)
+
+
 class Block(nn.Module):
-    """Post-norm block: x = norm1(x + attention(x)), then norm2(x + mlp(x))."""
+    """Post-norm block: x = norm1(x + attention(x)), then norm2(x + mlp(x)).
+
+    Attributes:
+        drop_path_rate: how often training leaves out each of the branches.
+    """
+
+    drop_path_rate = 0.0
 
     def __init__(self, embed_dim: int, num_heads: int, mlp_ratio: float, norm_eps: float) -> None:
         super().__init__()
@@ -79,6 +98,7 @@ class Block(nn.Module):
             The block's output and its MLP branch before residual and norm, both (N, L, D). The
             teacher's targets are made of the second (released code; the paper says "outputs").
         """
-        x = self.norm1(x + self.attn(x, valid))
+        drop_rate = self.drop_path_rate if self.training else 0.0
+        x = self.norm1(x + drop_path(self.attn(x, valid), drop_rate))
         mlp_output = self.mlp(x)
-        return self.norm2(x + mlp_output), mlp_output
+        return self.norm2(x + drop_path(mlp_output, drop_rate)), mlp_output

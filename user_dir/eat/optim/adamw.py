@@ -28,6 +28,13 @@ class AdamWConfig(FairseqDataclass):
             "help": "also decay biases and LayerNorm weights, as the released code does in effect"
         },
     )
+    min_lr: float = field(
+        default=0.0,
+        metadata={
+            "help": "the scheduler's min_lr, which is that of every group: one whose peak is below"
+            " it stays at its peak throughout, as in the released code"
+        },
+    )
     lr: List[float] = II("optimization.lr")
 
 
@@ -50,7 +57,8 @@ class EatAdamW(FairseqOptimizer):
             "fused": all(p.is_cuda for p in params),
             "foreach": not all(p.is_cuda for p in params),
         }
-        self._base_lr = float(cfg.lr[0])
+        self._base_lr = self._peak_lr = float(cfg.lr[0])
+        self._min_lr = min(cfg.min_lr, self._peak_lr)
         self._optimizer = torch.optim.AdamW(
             _groups(cfg, params),
             lr=self._base_lr,
@@ -69,10 +77,23 @@ class EatAdamW(FairseqOptimizer):
         return self._base_lr
 
     def set_lr(self, lr: float) -> None:
-        """Set the learning rate of every group to its scale times `lr`."""
+        """Set every group to the point of its own schedule at which `lr` is on the base one.
+
+        The base schedule runs between `min_lr` and the peak; a group's between `min_lr` and its
+        scale times the peak.
+        """
         self._base_lr = lr
         for group in self.param_groups:
-            group["lr"] = lr * group["lr_scale"]
+            group["lr"] = self._scaled(lr, group["lr_scale"])
+
+    def _scaled(self, lr: float, scale: float) -> float:
+        if scale == 1 or self._min_lr == 0:
+            return lr * scale
+        peak = self._peak_lr * scale
+        low = min(self._min_lr, peak)
+        span = self._peak_lr - self._min_lr
+        progress = (lr - self._min_lr) / span if span > 0 else 0.0
+        return low + progress * (peak - low)
 
     def load_state_dict(
         self, state_dict: Dict[str, Any], optimizer_overrides: Optional[Dict[str, Any]] = None

@@ -1,5 +1,5 @@
 """fairseq tasks; importing this registers them."""
 
-from . import pretraining
+from . import classification, pretraining
 
-__all__ = ["pretraining"]
+__all__ = ["classification", "pretraining"]

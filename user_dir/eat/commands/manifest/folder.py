@@ -146,9 +146,15 @@ def read_headers(
 ) -> Tuple[List[Clip], List[LeftOut]]:
     """Read the headers of files below a folder, in their order."""
     read = partial(_read_header, folder)
-    results = list(map_in_threads(read, paths, num_workers, "reading headers"))
+    results = list(
+        map_in_threads(read, paths, num_workers, "reading headers", is_problem=_is_left_out)
+    )
     clips = [result for result in results if isinstance(result, Clip)]
-    return clips, [result for result in results if isinstance(result, LeftOut)]
+    return clips, [result for result in results if _is_left_out(result)]
+
+
+def _is_left_out(result: Union[Clip, LeftOut]) -> bool:
+    return isinstance(result, LeftOut)
 
 
 def draw_valid(num_clips: int, valid_fraction: float, seed: int) -> np.ndarray:

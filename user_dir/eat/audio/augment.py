@@ -1,0 +1,134 @@
+"""Augmentation for fine-tuning: pure functions, all randomness from a generator that is given.
+
+What is random, and in which order it is drawn, follows the released code.
+"""
+
+from dataclasses import dataclass, field
+from typing import Tuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+_NOISE_PEAK = 0.1
+_MAX_ROLL_FRAMES = 10
+
+
+@dataclass
+class AugmentationConfig:
+    """What is done to the clips of a training set."""
+
+    roll: bool = field(
+        default=True,
+        metadata={"help": "rotate the waveform by a random offset, times a gain of 0.5 to 1.5"},
+    )
+    noise: bool = field(
+        default=False,
+        metadata={
+            "help": "add uniform noise to the spectrogram and rotate it by up to 10 frames"
+            " (released: Speech Commands only)"
+        },
+    )
+    mixup_alpha: float = field(
+        default=0.8,
+        metadata={
+            "help": "mix each batch with itself, reversed, by one coefficient from"
+            " Beta(alpha, alpha); 0: never (paper: 0.8; ESC-50: 0)"
+        },
+    )
+    mixup_prob: float = field(
+        default=0.9, metadata={"help": "share of the batches that are mixed (released: 0.9)"}
+    )
+    spec_augment_ratio: float = field(
+        default=0.2,
+        metadata={
+            "help": "SpecAugment: longest mask along time and along frequency, in units of the"
+            " clip's frames and mel bins; 0: none (paper: 0.2)"
+        },
+    )
+
+    def check(self) -> None:
+        """Raise a ValueError for impossible values."""
+        if not self.mixup_alpha >= 0:
+            raise ValueError(f"mixup_alpha: found {self.mixup_alpha}, expected 0 or more")
+        for name in ("mixup_prob", "spec_augment_ratio"):
+            if not 0 <= getattr(self, name) <= 1:
+                raise ValueError(f"{name}: found {getattr(self, name)}, expected 0 to 1")
+
+
+def roll_waveform(waveform: Tensor, generator: np.random.Generator) -> Tensor:
+    """Rotate a waveform by a random offset and scale it by a gain from 0.5 + Beta(10, 10).
+
+    Args:
+        waveform: (S,).
+        generator: source of all randomness.
+
+    Returns:
+        (S,).
+    """
+    offset = int(generator.integers(len(waveform)))
+    gain = float(generator.beta(10, 10) + 0.5)
+    return torch.roll(waveform, offset) * gain
+
+
+def add_noise(source: Tensor, generator: np.random.Generator) -> Tensor:
+    """Add uniform noise of a random level up to 0.1, then rotate by -10 to +9 frames.
+
+    Args:
+        source: (..., T, F) normalised log-mel.
+        generator: source of all randomness.
+
+    Returns:
+        The shape of `source`.
+    """
+    noise = generator.random(source.shape, dtype=np.float32)
+    level = generator.random() * _NOISE_PEAK
+    noisy = source + torch.from_numpy(noise) * level
+    return torch.roll(noisy, int(generator.integers(-_MAX_ROLL_FRAMES, _MAX_ROLL_FRAMES)), dims=-2)
+
+
+def mix_up(
+    source: Tensor, targets: Tensor, alpha: float, generator: np.random.Generator
+) -> Tuple[Tensor, Tensor]:
+    """Mix a batch with itself, reversed, by one random coefficient (arXiv 1710.09412).
+
+    The middle clip of an odd batch meets itself and stays as it is.
+
+    Args:
+        source: (B, 1, T, F) normalised log-mel.
+        targets: (B, C).
+        alpha: the coefficient is drawn from Beta(alpha, alpha).
+        generator: source of all randomness.
+
+    Returns:
+        Mixed `source` and `targets`.
+    """
+    weight = float(generator.beta(alpha, alpha))
+    return (
+        weight * source + (1 - weight) * source.flip(0),
+        weight * targets + (1 - weight) * targets.flip(0),
+    )
+
+
+def mask_spectrogram(source: Tensor, ratio: float, generator: np.random.Generator) -> Tensor:
+    """SpecAugment (arXiv 1904.08779): one stripe of mel bins and one of frames become 0.
+
+    Args:
+        source: (..., T, F) normalised log-mel.
+        ratio: widths are uniform in [0, ratio * F) and [0, ratio * T).
+        generator: source of all randomness.
+
+    Returns:
+        A masked copy.
+    """
+    source = source.clone()
+    num_frames, num_bins = source.shape[-2:]
+    source[..., _draw_stripe(num_bins, ratio, generator)] = 0
+    source[..., _draw_stripe(num_frames, ratio, generator), :] = 0
+    return source
+
+
+def _draw_stripe(size: int, ratio: float, generator: np.random.Generator) -> slice:
+    width = generator.random() * ratio * size
+    start = generator.random() * (size - width)
+    return slice(int(start), int(start + width))

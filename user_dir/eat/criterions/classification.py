@@ -1,0 +1,123 @@
+"""The loss of fine-tuning as the criterion `eat_classification`."""
+
+from dataclasses import dataclass, field
+from typing import Any, Dict, List, Tuple, Union
+
+import torch.nn.functional as F
+from fairseq.criterions import FairseqCriterion, register_criterion
+from fairseq.dataclass import FairseqDataclass
+from fairseq.logging import metrics
+from torch import Tensor, nn
+
+from eat.metrics import METRICS
+from eat.nn.classifier import ranking_scores
+
+# What makes probabilities of the logits that a loss trains.
+ACTIVATIONS = {"bce": "sigmoid", "cross_entropy": "softmax"}
+REDUCTIONS = ("labels", "clips")
+
+
+def classification_loss(logits: Tensor, targets: Tensor, loss: str) -> Tensor:
+    """Loss of a batch, summed over clips and classes.
+
+    Args:
+        logits: (B, C) float32.
+        targets: (B, C) in [0, 1]; fractions after mixup.
+        loss: "bce", each class by itself, or "cross_entropy".
+    """
+    if loss == "bce":
+        return F.binary_cross_entropy_with_logits(logits, targets, reduction="sum")
+    return -(targets * logits.log_softmax(dim=1)).sum()
+
+
+def smooth_targets(targets: Tensor, amount: float) -> Tensor:
+    """Take `amount` off the targets (B, C) and spread it evenly over the classes."""
+    return targets * (1 - amount) + amount / targets.shape[1]
+
+
+@dataclass
+class ClassificationConfig(FairseqDataclass):
+    """Loss and metric of fine-tuning."""
+
+    loss: str = field(
+        default="bce",
+        metadata={
+            "help": "bce: any number of classes at once (AudioSet; Speech Commands in the paper);"
+            " cross_entropy: exactly one (ESC-50)"
+        },
+    )
+    reduction: str = field(
+        default="labels",
+        metadata={
+            "help": "what the summed loss is divided by: the labels of the batch (released code:"
+            " AudioSet) or its clips (released: ESC-50, Speech Commands)"
+        },
+    )
+    label_smoothing: float = field(
+        default=0.0, metadata={"help": "share of a target that goes to all classes (ESC-50: 0.1)"}
+    )
+    metric: str = field(
+        default="mAP",
+        metadata={"help": "validation metric: mAP, or accuracy if each clip has one class"},
+    )
+
+
+@register_criterion("eat_classification", dataclass=ClassificationConfig)
+class ClassificationCriterion(FairseqCriterion):
+    """Binary or categorical cross-entropy with soft targets.
+
+    In validation the log also holds `scores` (B, C), which the task takes out.
+    """
+
+    def __init__(self, cfg: ClassificationConfig, task: Any) -> None:
+        super().__init__(task)
+        _check(cfg)
+        self.cfg = cfg
+
+    def forward(
+        self, model: nn.Module, sample: Dict[str, Any], reduce: bool = True
+    ) -> Tuple[Tensor, Union[int, float], Dict[str, Any]]:
+        """Loss of one batch: (summed loss, labels or clips to divide by, sums to log)."""
+        logits = model(**sample["net_input"]).float()
+        targets = sample["target"].to(logits)
+        num_clips = len(targets)
+        sample_size = float(targets.sum()) if self.cfg.reduction == "labels" else num_clips
+        if self.training and self.cfg.label_smoothing > 0:
+            targets = smooth_targets(targets, self.cfg.label_smoothing)
+        loss = classification_loss(logits, targets, self.cfg.loss)
+        log = {
+            "loss": loss.detach(),
+            "sample_size": sample_size,
+            "nsentences": num_clips,
+            "ntokens": num_clips,
+        }
+        if not self.training:
+            log["scores"] = ranking_scores(logits, ACTIVATIONS[self.cfg.loss])
+        return loss, sample_size, log
+
+    @classmethod
+    def reduce_metrics(cls, logging_outputs: List[Dict[str, Any]]) -> None:
+        """Log the mean loss of all workers and accumulated batches."""
+        loss, sample_size = (
+            sum(log[key] for log in logging_outputs) for key in ("loss", "sample_size")
+        )
+        metrics.log_scalar("loss", loss / sample_size, sample_size, round=4)
+
+    @staticmethod
+    def logging_outputs_can_be_summed() -> bool:
+        """All that is logged are sums."""
+        return True
+
+
+def _check(cfg: ClassificationConfig) -> None:
+    choices = {"loss": ACTIVATIONS, "reduction": REDUCTIONS, "metric": METRICS}
+    for key, allowed in choices.items():
+        if getattr(cfg, key) not in allowed:
+            raise ValueError(
+                f"criterion.{key}: found {getattr(cfg, key)!r}, expected one of"
+                f" {', '.join(allowed)}"
+            )
+    if not 0 <= cfg.label_smoothing < 1:
+        raise ValueError(
+            f"criterion.label_smoothing: found {cfg.label_smoothing}, expected 0 to below 1"
+        )

@@ -1,0 +1,125 @@
+"""The fairseq data set of fine-tuning: clips with labels, augmented."""
+
+from typing import Any, Dict, List, Optional, Tuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from eat.audio import LogMel
+from eat.audio.augment import (
+    AugmentationConfig,
+    add_noise,
+    mask_spectrogram,
+    mix_up,
+    roll_waveform,
+)
+
+from .datasets import SpectrogramDataset
+from .labels import LabelTable
+from .manifest import Manifest
+from .sampling import balancing_weights, draw_weighted
+
+# What a generator is for; with the seed, the epoch and what it is used on they make its seed.
+_ROLL, _NOISE, _MIX, _MASK, _DRAW = range(1, 6)
+
+
+class ClassificationDataset(SpectrogramDataset):
+    """Spectrograms with the targets of a classifier.
+
+    Args:
+        manifest, log_mel, min_samples, shuffle: see `SpectrogramDataset`.
+        labels: the classes of all clips of the manifest.
+        augmentation: what is done to the clips; None: nothing. A clip's depends on (seed, epoch,
+            its number in the manifest) and a batch's on (seed, epoch, its clips), on nothing else.
+        num_samples: clips drawn for an epoch, without replacement and those of rare classes more
+            often; None: all.
+        seed: of the augmentation and the draw.
+
+    Raises:
+        ValueError: impossible augmentation, or fewer clips than `num_samples`.
+    """
+
+    def __init__(
+        self,
+        manifest: Manifest,
+        log_mel: LogMel,
+        min_samples: int,
+        shuffle: bool,
+        labels: LabelTable,
+        augmentation: Optional[AugmentationConfig] = None,
+        num_samples: Optional[int] = None,
+        seed: int = 1,
+    ) -> None:
+        super().__init__(manifest, log_mel, min_samples, shuffle)
+        self.labels = labels
+        self.augmentation = augmentation
+        self.num_samples = num_samples
+        self.seed = seed
+        if augmentation is not None:
+            augmentation.check()
+        if num_samples is not None and not 1 <= num_samples <= len(self):
+            raise ValueError(
+                f"task.num_samples: found {num_samples}, expected 1 to {len(self)}, the clips of"
+                f" {manifest.file}; null takes all of them"
+            )
+
+    def __getitem__(self, index: int) -> Dict[str, Any]:
+        """The `index`-th kept clip with `target` (C,), 1 at its classes."""
+        sample = super().__getitem__(index)
+        # float64, which fairseq does not cast to half precision: mixed targets are fractions.
+        target = torch.from_numpy(self.labels.targets(sample["id"])).double()
+        return {**sample, "target": target}
+
+    def _waveform(self, clip: int) -> Tensor:
+        waveform = super()._waveform(clip)
+        if self.augmentation is not None and self.augmentation.roll:
+            return roll_waveform(waveform, self._generator(_ROLL, clip))
+        return waveform
+
+    def _spectrogram(self, clip: int) -> Tensor:
+        source = super()._spectrogram(clip)
+        if self.augmentation is not None and self.augmentation.noise:
+            return add_noise(source, self._generator(_NOISE, clip))
+        return source
+
+    def ordered_indices(self) -> np.ndarray:
+        """The clips of this epoch, in their order."""
+        if self.num_samples is None:
+            return super().ordered_indices()
+        weights = balancing_weights(self.labels)[self.clips]
+        return draw_weighted(weights, self.num_samples, self._generator(_DRAW))
+
+    def collater(self, samples: List[Dict[str, Any]]) -> Dict[str, Any]:
+        """Stack clips into `net_input = {source (B, 1, T, F)}` and `target` (B, C) float64.
+
+        Batches are mixed first and masked then, as in the released code.
+        """
+        batch = super().collater(samples)
+        if not batch:
+            return {}
+        source = batch["net_input"]["source"]
+        target = torch.stack([sample["target"] for sample in samples])
+        if self.augmentation is not None:
+            source, target = self._augment_batch(source, target, batch["id"].tolist())
+        batch["net_input"]["source"], batch["target"] = source, target
+        return batch
+
+    def _augment_batch(
+        self, source: Tensor, target: Tensor, clips: List[int]
+    ) -> Tuple[Tensor, Tensor]:
+        config = self.augmentation
+        assert config is not None
+        generator = self._generator(_MIX, *clips)
+        if config.mixup_alpha > 0 and generator.random() < config.mixup_prob:
+            source, target = mix_up(source, target, config.mixup_alpha, generator)
+        if config.spec_augment_ratio > 0:
+            masked = [
+                mask_spectrogram(x, config.spec_augment_ratio, self._generator(_MASK, clip))
+                for x, clip in zip(source, clips, strict=True)
+            ]
+            source = torch.stack(masked)
+        return source, target
+
+    def _generator(self, purpose: int, *clips: int) -> np.random.Generator:
+        return np.random.default_rng((self.seed, self.epoch, purpose, *clips))

@@ -1,0 +1,109 @@
+"""Maps of embeddings: clips as points, near each other if the encoder takes them as alike."""
+
+from collections import Counter
+from typing import Any, Dict, Iterator, NamedTuple, Optional, Sequence, Tuple
+
+import numpy as np
+from matplotlib.figure import Figure
+
+from .style import HIDDEN_COLOUR, LINE_COLOURS, figure_style
+
+METHODS = ("pca", "tsne")
+_MARKERS = ("o", "s", "^")
+# Every colour in every shape; rarer labels share the colour of what is not looked at.
+MAX_LABELS = len(LINE_COLOURS) * len(_MARKERS)
+_MAX_PERPLEXITY = 30.0  # of t-SNE; about the number of neighbours that matter to a point
+
+
+class EmbeddingMap(NamedTuple):
+    """Clips on a plane: (N, 2) points, and what the two axes are."""
+
+    points: np.ndarray
+    axis_names: Tuple[str, str]
+
+
+def map_embeddings(features: np.ndarray, method: str = "pca", seed: int = 1) -> EmbeddingMap:
+    """Put clips on a plane.
+
+    Args:
+        features: (N, D), one row per clip.
+        method: "pca", the directions of largest variance, or "tsne", which keeps neighbours
+            together and distorts distances (van der Maaten and Hinton 2008).
+        seed: of t-SNE.
+
+    Raises:
+        ModuleNotFoundError: scikit-learn is not installed.
+        ValueError: fewer than three clips, values that are no numbers, or no such method.
+    """
+    from sklearn.decomposition import PCA
+    from sklearn.manifold import TSNE
+
+    if features.ndim != 2 or len(features) < 3 or features.shape[1] < 2:
+        raise ValueError(
+            f"features: found shape {features.shape}, expected at least 3 clips of 2 values"
+        )
+    if not np.isfinite(features).all():
+        raise ValueError("features: found values that are no numbers, expected finite ones")
+    if method == "pca":
+        pca = PCA(2, svd_solver="full")
+        points = pca.fit_transform(features)
+        shares = 100 * pca.explained_variance_ratio_
+        first, second = (f"{share:.0f} % of the variance" for share in shares)
+        return EmbeddingMap(points, (f"component 1 ({first})", f"component 2 ({second})"))
+    if method == "tsne":
+        perplexity = min(_MAX_PERPLEXITY, (len(features) - 1) / 3)
+        tsne = TSNE(2, init="pca", perplexity=perplexity, random_state=seed)
+        return EmbeddingMap(tsne.fit_transform(features), ("t-SNE 1", "t-SNE 2"))
+    raise ValueError(f"method: found {method!r}, expected one of {METHODS}")
+
+
+@figure_style
+def draw_embeddings(
+    embedding_map: EmbeddingMap, labels: Sequence[Optional[str]], title: str = "Embeddings"
+) -> Figure:
+    """Draw a map, each label in a colour and shape of its own.
+
+    Args:
+        embedding_map: from `map_embeddings`.
+        labels: of the clips; None for a clip without one. Beyond the `MAX_LABELS` most frequent
+            ones, the others are drawn in grey.
+        title: what to write above.
+
+    Raises:
+        ValueError: there are more or fewer labels than clips.
+    """
+    points = embedding_map.points
+    if len(labels) != len(points):
+        raise ValueError(
+            f"labels: found {len(labels)}, expected one for each of {len(points)} clips"
+        )
+    figure = Figure(figsize=(9, 6.5), layout="constrained")
+    axes = figure.subplots()
+    size = float(np.clip(8000 / len(points), 6, 40))
+    for name, clips, style in _groups(labels):
+        # The list of names is cut at a length that leaves room for the map.
+        axes.scatter(*points[clips].T, s=size, label=name[:40], linewidths=0, alpha=0.8, **style)
+    axes.set_title(title, parse_math=False)
+    axes.set(xlabel=embedding_map.axis_names[0], ylabel=embedding_map.axis_names[1])
+    axes.set_xticks([])
+    axes.set_yticks([])
+    legend = figure.legend(loc="outside right upper", fontsize="small", markerscale=1.5)
+    for text in legend.get_texts():
+        text.set_parse_math(False)  # labels may hold dollar signs
+    return figure
+
+
+def _groups(labels: Sequence[Optional[str]]) -> Iterator[Tuple[str, np.ndarray, Dict[str, Any]]]:
+    """Name, clips and style of each label in alphabetical order, then of all other clips."""
+    counts = Counter(label for label in labels if label is not None)
+    kept = sorted(label for label, _ in counts.most_common(MAX_LABELS))
+    numbers = np.array([kept.index(label) if label in kept else len(kept) for label in labels])
+    for number, label in enumerate(kept):
+        shape, colour = divmod(number, len(LINE_COLOURS))
+        style = {"color": LINE_COLOURS[colour], "marker": _MARKERS[shape], "zorder": 2}
+        yield label, np.flatnonzero(numbers == number), style
+    rest = np.flatnonzero(numbers == len(kept))
+    if len(rest):
+        num_others = len(counts) - len(kept)
+        name = f"{num_others} other labels" if num_others else "no label"
+        yield name, rest, {"color": HIDDEN_COLOUR, "marker": ".", "zorder": 1}

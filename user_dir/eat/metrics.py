@@ -1,0 +1,149 @@
+"""How well the scores of a classifier fit the labels: one definition for training and commands.
+
+Scores are any numbers that grow with the probability of a class; only their order matters. They
+need scikit-learn, which comes with the extra `[train]`.
+"""
+
+import importlib.util
+from typing import List, NamedTuple
+
+import numpy as np
+
+METRICS = ("mAP", "accuracy")
+
+
+def require_scikit_learn() -> None:
+    """Raise a ModuleNotFoundError that says what to install, before long work needs it."""
+    if importlib.util.find_spec("sklearn") is None:
+        raise ModuleNotFoundError(
+            "found no scikit-learn, expected it for metrics: pip install scikit-learn, or this"
+            " package with its extra [train]"
+        )
+
+
+class MeanOverClasses(NamedTuple):
+    """A mean over the classes for which it is defined.
+
+    Attributes:
+        value: the mean.
+        left_out: the classes it is not defined for, in order.
+    """
+
+    value: float
+    left_out: List[int]
+
+
+def mean_over_classes(per_class: np.ndarray) -> MeanOverClasses:
+    """Average (C,) values, leaving out those that are NaN; NaN if all are."""
+    is_defined = ~np.isnan(per_class)
+    value = float(per_class[is_defined].mean()) if is_defined.any() else float("nan")
+    return MeanOverClasses(value, np.flatnonzero(~is_defined).tolist())
+
+
+def average_precisions(scores: np.ndarray, targets: np.ndarray) -> np.ndarray:
+    """Average precision of each class; its mean is the mAP of AudioSet.
+
+    Args:
+        scores: (N, C) scores of N clips.
+        targets: (N, C), 1 at the classes of a clip, 0 elsewhere.
+
+    Returns:
+        (C,) float64, NaN for classes without positives.
+
+    Raises:
+        ValueError: the shapes differ, there is no clip, or a score is not a number.
+    """
+    from sklearn.metrics import average_precision_score
+
+    _check(scores, targets)
+    values = np.full(scores.shape[1], np.nan)
+    for index in np.flatnonzero(targets.any(axis=0)):
+        values[index] = average_precision_score(targets[:, index], scores[:, index])
+    return values
+
+
+def roc_aucs(scores: np.ndarray, targets: np.ndarray) -> np.ndarray:
+    """Area under the ROC curve of each class.
+
+    Args:
+        scores, targets: see `average_precisions`.
+
+    Returns:
+        (C,) float64, NaN for classes without positives or without negatives.
+
+    Raises:
+        ValueError: see `average_precisions`.
+    """
+    from sklearn.metrics import roc_auc_score
+
+    _check(scores, targets)
+    values = np.full(scores.shape[1], np.nan)
+    for index in np.flatnonzero(targets.any(axis=0) & ~targets.all(axis=0)):
+        values[index] = roc_auc_score(targets[:, index], scores[:, index])
+    return values
+
+
+def d_prime(auc: float) -> float:
+    """The distance, in standard deviations, of two normal distributions with this area."""
+    from scipy.special import ndtri
+
+    return float(np.sqrt(2) * ndtri(auc))
+
+
+def accuracy(scores: np.ndarray, targets: np.ndarray) -> float:
+    """Share of the clips whose highest score is that of their class.
+
+    Args:
+        scores: (N, C).
+        targets: (N, C), 1 at the one class of a clip, 0 elsewhere.
+
+    Raises:
+        ValueError: see `average_precisions`; or a clip has no class, or several.
+    """
+    return float((_predicted(scores) == _single_classes(scores, targets)).mean())
+
+
+def confusion_matrix(scores: np.ndarray, targets: np.ndarray) -> np.ndarray:
+    """Clips by their class (rows) and the class of their highest score (columns), (C, C) int64.
+
+    Args:
+        scores, targets: see `accuracy`.
+
+    Raises:
+        ValueError: see `accuracy`.
+    """
+    from sklearn.metrics import confusion_matrix as count
+
+    classes = _single_classes(scores, targets)
+    return count(classes, _predicted(scores), labels=np.arange(scores.shape[1]))
+
+
+def _predicted(scores: np.ndarray) -> np.ndarray:
+    return scores.argmax(axis=1)
+
+
+def _single_classes(scores: np.ndarray, targets: np.ndarray) -> np.ndarray:
+    """(N,) the one class of each clip."""
+    _check(scores, targets)
+    num_labels = (targets != 0).sum(axis=1)
+    if (num_labels != 1).any():
+        clip = int(np.argmax(num_labels != 1))
+        raise ValueError(
+            f"accuracy: found {num_labels[clip]} labels of clip {clip}, expected exactly one;"
+            " mAP is the metric of clips with any number of labels"
+        )
+    return targets.argmax(axis=1)
+
+
+def _check(scores: np.ndarray, targets: np.ndarray) -> None:
+    if scores.ndim != 2 or scores.shape != targets.shape or 0 in scores.shape:
+        raise ValueError(
+            f"scores and targets: found shapes {scores.shape} and {targets.shape},"
+            " expected the same (N, C), neither of them 0"
+        )
+    if np.isnan(scores).any():
+        num_bad = int(np.isnan(scores).any(axis=1).sum())
+        raise ValueError(
+            f"scores: found NaN for {num_bad} of {len(scores)} clips, expected numbers;"
+            " has the training diverged?"
+        )

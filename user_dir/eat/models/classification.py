@@ -1,0 +1,135 @@
+"""The fine-tuning model `eat_classifier`: an encoder with a linear head."""
+
+import logging
+from dataclasses import dataclass, field
+from typing import Any, Optional, Sequence
+
+from fairseq.dataclass import FairseqDataclass
+from fairseq.models import BaseFairseqModel, register_model
+
+from eat.checkpoint import Checkpoint, load_checkpoint, load_weights
+from eat.data.labels import Label, describe_difference
+from eat.nn import Classifier, ClassifierConfig, Encoder, EncoderConfig
+from eat.optim.adamw import set_lr_scale
+from eat.settings import part_of
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass
+class ClassificationModelConfig(EncoderConfig, FairseqDataclass):
+    """The encoder's size, and how it is fine-tuned; the classes are those of the data."""
+
+    init_from: Optional[str] = field(
+        default=None,
+        metadata={
+            "help": "checkpoint to start from (ours, released .pt, Hugging Face), pretrained or"
+            " fine-tuned; the sizes below are then the checkpoint's. null: from scratch"
+        },
+    )
+    weights: str = field(
+        default="student",
+        metadata={"help": "which encoder of init_from to take: student (released), teacher"},
+    )
+    new_head: bool = field(
+        default=False,
+        metadata={"help": "if init_from is fine-tuned: start with a new head all the same"},
+    )
+    pooling: str = field(
+        default="cls",
+        metadata={"help": "what is classified: cls token (paper) or mean of the patches"},
+    )
+    drop_path: float = field(
+        default=0.1,
+        metadata={"help": "drop path of the last block, growing linearly from 0 (paper: 0.1)"},
+    )
+    layer_decay: float = field(
+        default=0.65,
+        metadata={
+            "help": "factor of the learning rate from each block to the one before it (released"
+            " code: 0.65)"
+        },
+    )
+    freeze_encoder: bool = field(
+        default=False, metadata={"help": "train the head alone, a linear probe"}
+    )
+
+
+@register_model("eat_classifier", dataclass=ClassificationModelConfig)
+class ClassificationModel(Classifier, BaseFairseqModel):
+    """The classifier with what training it takes; its weights have the classifier's names.
+
+    Args:
+        cfg: the settings.
+        descriptors: the classes.
+    """
+
+    def __init__(self, cfg: ClassificationModelConfig, descriptors: Sequence[Label]) -> None:
+        encoder = Encoder(part_of(EncoderConfig, cfg))
+        labels = [label.name for label in descriptors]
+        super().__init__(ClassifierConfig(len(labels), cfg.pooling), encoder, labels)
+        self.descriptors = descriptors
+        self.freeze_encoder = cfg.freeze_encoder
+        encoder.set_drop_path(cfg.drop_path)
+        encoder.requires_grad_(not cfg.freeze_encoder)
+        set_layer_decay(encoder, cfg.layer_decay)
+
+    @classmethod
+    def build_model(cls, cfg: ClassificationModelConfig, task: Any = None) -> "ClassificationModel":
+        """Build the model for the classes of the task, from `cfg.init_from` if that is set."""
+        model = cls(cfg, task.descriptors)
+        if cfg.init_from:
+            model.init_from(load_checkpoint(cfg.init_from), cfg.weights, cfg.new_head)
+        return model
+
+    def train(self, mode: bool = True) -> "ClassificationModel":
+        """A frozen encoder is always in evaluation mode."""
+        super().train(mode)
+        if self.freeze_encoder:
+            self.encoder.train(False)
+        return self
+
+    def init_from(
+        self, checkpoint: Checkpoint, weights: str = "student", new_head: bool = False
+    ) -> None:
+        """Start from a checkpoint's encoder, and from its head if it has one.
+
+        Args:
+            checkpoint: pretrained or fine-tuned.
+            weights: "student" or "teacher".
+            new_head: leave the checkpoint's head aside.
+
+        Raises:
+            CheckpointError: the sizes differ, or there is no teacher.
+            ValueError: the head is one for other classes.
+        """
+        encoder = checkpoint.encoder_weights(weights)
+        if checkpoint.classifier is None or new_head:
+            load_weights(self.encoder, encoder, checkpoint.path)
+            logger.info("%s: a new head for %d classes", checkpoint.path, len(self.descriptors))
+            return
+        self._check_classes(checkpoint)
+        encoder = {f"encoder.{key}": value for key, value in encoder.items()}
+        load_weights(self, {**encoder, **checkpoint.classifier}, checkpoint.path)
+        logger.info("%s: its head for %d classes", checkpoint.path, len(self.descriptors))
+
+    def _check_classes(self, checkpoint: Checkpoint) -> None:
+        """A head is kept for the very classes that it was trained for."""
+        num_classes = checkpoint.classifier_config.num_classes
+        problem = describe_difference(num_classes, checkpoint.labels, self.descriptors)
+        if problem is not None:
+            raise ValueError(
+                f"model.init_from: {checkpoint.path}: {problem} as in task.data;"
+                " model.new_head=true starts with a new head"
+            )
+
+
+def set_layer_decay(encoder: Encoder, decay: float) -> None:
+    """Scale the learning rate of block i of n, counted from 0, by decay^(n - i).
+
+    What comes before the blocks gets the full rate, as in the released code.
+    """
+    depth = len(encoder.blocks)
+    for index, block in enumerate(encoder.blocks):
+        for parameter in block.parameters():
+            set_lr_scale(parameter, decay ** (depth - index))

@@ -1,0 +1,108 @@
+"""What both tasks are made of: a folder of manifests, a front end, and fairseq's questions."""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from fairseq.dataclass import FairseqDataclass
+from fairseq.tasks import FairseqTask
+from omegaconf import II, MISSING, OmegaConf
+
+from eat.audio import LogMel
+from eat.data.manifest import Manifest
+
+
+@dataclass
+class AudioTaskConfig(FairseqDataclass):
+    """Data and front end."""
+
+    data: str = field(
+        default=MISSING,
+        metadata={"help": "folder with the manifests, {train_subset}.tsv and {valid_subset}.tsv"},
+    )
+    mean: float = field(
+        default=-4.268, metadata={"help": "mean of the log-mel values (AudioSet: -4.268)"}
+    )
+    std: float = field(
+        default=4.569, metadata={"help": "their standard deviation (AudioSet: 4.569)"}
+    )
+    target_length: int = field(
+        default=1024,
+        metadata={"help": "frames of 10 ms per clip, a multiple of 16 (10 s: 1024)"},
+    )
+    min_samples: int = field(
+        default=10_000,
+        metadata={
+            "help": "clips with fewer samples in the manifest are left out (released: 10000)"
+        },
+    )
+    # Links: each of these is set once, in another section.
+    num_mel_bins: int = II("model.num_mel_bins")
+    patch_size: int = II("model.patch_size")
+    seed: int = II("common.seed")
+    fp16: bool = II("common.fp16")
+    cpu: bool = II("common.cpu")
+    train_subset: str = II("dataset.train_subset")
+
+
+class AudioTask(FairseqTask):
+    """Clips of manifests as normalised spectrograms; the base of the registered tasks."""
+
+    cfg: AudioTaskConfig
+
+    @classmethod
+    def setup_task(cls, cfg: AudioTaskConfig, **kwargs: Any) -> "AudioTask":
+        """Check what can be checked before anything is loaded.
+
+        Raises:
+            ValueError: no data, or fp16 without a GPU.
+        """
+        if OmegaConf.is_missing(cfg, "data"):
+            raise ValueError(
+                "task.data: not set, expected the folder of the manifests,"
+                " e.g. task.data=manifests/mine"
+            )
+        if cfg.fp16 and (cfg.cpu or not torch.cuda.is_available()):
+            raise ValueError(
+                "common.fp16: found true without a GPU, expected common.fp16=false"
+                " (and common.bf16=true if this CPU multiplies bf16 in hardware)"
+            )
+        return cls(cfg)
+
+    def manifest(self, split: str) -> Manifest:
+        """Open `{data}/{split}.tsv`.
+
+        Raises:
+            FileNotFoundError: there is no such manifest.
+            ManifestError: a bad line.
+        """
+        return Manifest(Path(self.cfg.data) / f"{split}.tsv")
+
+    def is_for_training(self, split: str) -> bool:
+        """Whether a split is shuffled; others keep their order."""
+        return split == self.cfg.train_subset
+
+    @property
+    def log_mel(self) -> LogMel:
+        """The front end of all splits."""
+        cfg = self.cfg
+        return LogMel(cfg.mean, cfg.std, cfg.target_length, cfg.num_mel_bins, cfg.patch_size)
+
+    def has_sharded_data(self, split: str) -> bool:
+        """`data` is one folder, also if there is a colon in its name."""
+        return False
+
+    def max_positions(self) -> None:
+        """No clip is too long: all are cropped."""
+        return None
+
+    @property
+    def source_dictionary(self) -> None:
+        """There are no tokens; fairseq asks."""
+        return None
+
+    @property
+    def target_dictionary(self) -> None:
+        """There are no tokens; fairseq asks."""
+        return None

@@ -1,0 +1,149 @@
+"""The task `eat_classification`: clips with labels, and a metric of whole validation sets."""
+
+import logging
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+from typing import Any, Dict, Optional, Tuple
+
+from fairseq.criterions import FairseqCriterion
+from fairseq.logging import metrics
+from fairseq.tasks import register_task
+from omegaconf import II, OmegaConf
+from torch import Tensor, nn
+
+from eat.audio.augment import AugmentationConfig
+from eat.checkpoint import load_checkpoint
+from eat.criterions.classification import ACTIVATIONS
+from eat.data.classification import ClassificationDataset
+from eat.data.labels import DESCRIPTORS_FILE, LabelTable, read_descriptors, read_labels
+from eat.data.manifest import Manifest
+from eat.settings import part_of
+
+from .audio import AudioTask, AudioTaskConfig
+from .predictions import Predictions, gather_from_workers
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass
+class ClassificationTaskConfig(AugmentationConfig, AudioTaskConfig):
+    """Data, front end and augmentation."""
+
+    num_samples: Optional[int] = field(
+        default=None,
+        metadata={
+            "help": "training clips of an epoch, drawn without replacement, those of rare classes"
+            " more often (released AS-2M: 200000); null: all of them"
+        },
+    )
+    # Links: set once in the criterion's section.
+    loss: str = II("criterion.loss")
+    metric: str = II("criterion.metric")
+
+
+@register_task("eat_classification", dataclass=ClassificationTaskConfig)
+class ClassificationTask(AudioTask):
+    """Serve clips with their labels, and score each validation set as a whole.
+
+    Attributes:
+        descriptors: the classes in the order of the logits.
+    """
+
+    cfg: ClassificationTaskConfig
+
+    def __init__(self, cfg: ClassificationTaskConfig) -> None:
+        super().__init__(cfg)
+        self._descriptors_file = Path(cfg.data) / DESCRIPTORS_FILE
+        self.descriptors = read_descriptors(self._descriptors_file)
+        # In every checkpoint, which with these needs no other file to be used.
+        self._description = {
+            "labels": [label.name for label in self.descriptors],
+            "activation": ACTIVATIONS.get(cfg.loss),
+        }
+        self.state.merge_state_dict(self._description)
+
+    def load_state_dict(self, state_dict: Dict[str, Any]) -> None:
+        """Resume.
+
+        Raises:
+            ValueError: the run that is resumed had other classes or another kind of loss.
+        """
+        for key, expected in self._description.items():
+            if state_dict.get(key, expected) != expected:
+                raise ValueError(
+                    f"checkpoint.restore_file: found a checkpoint with other {key}, expected those"
+                    f" of {self._descriptors_file} and of criterion.loss; start with another"
+                    " checkpoint.save_dir"
+                )
+        super().load_state_dict(state_dict)
+
+    def build_model(self, cfg: Any, *args: Any, **kwargs: Any) -> nn.Module:
+        """Build the model, with the encoder's size that of the checkpoint it starts from."""
+        if OmegaConf.is_missing(cfg, "init_from"):
+            raise ValueError(
+                "model.init_from: not set, expected the checkpoint to fine-tune;"
+                " model.init_from=null trains from scratch"
+            )
+        if cfg.init_from:
+            sizes = load_checkpoint(cfg.init_from).encoder_config
+            # In place: this is what fairseq writes into the checkpoints of the run.
+            for size in fields(sizes):
+                cfg[size.name] = getattr(sizes, size.name)
+        return super().build_model(cfg, *args, **kwargs)
+
+    def load_dataset(self, split: str, **kwargs: Any) -> None:
+        """Open `{data}/{split}.tsv` and `{data}/{split}.lbl`.
+
+        Raises:
+            FileNotFoundError: there is no such manifest, or it has no labels.
+            ManifestError, LabelError: a bad line.
+            ValueError: impossible settings, or a loss or metric that does not fit the labels.
+        """
+        cfg, is_training = self.cfg, self.is_for_training(split)
+        manifest = self.manifest(split)
+        labels = read_labels(
+            Path(cfg.data) / f"{split}.lbl", manifest, self.descriptors, self._descriptors_file
+        )
+        self._check_labels(labels, manifest)
+        self.datasets[split] = ClassificationDataset(
+            manifest=manifest,
+            log_mel=self.log_mel,
+            # A metric is one of all clips, however short.
+            min_samples=cfg.min_samples if is_training else 0,
+            shuffle=is_training,
+            labels=labels,
+            augmentation=part_of(AugmentationConfig, cfg) if is_training else None,
+            num_samples=cfg.num_samples if is_training else None,
+            seed=cfg.seed,
+        )
+
+    def _check_labels(self, labels: LabelTable, manifest: Manifest) -> None:
+        for key, single, other in (
+            ("metric", "accuracy", "mAP"),
+            ("loss", "cross_entropy", "bce"),
+        ):
+            if self.cfg[key] == single and not labels.is_single_label:
+                clip = next(i for i in range(len(labels)) if len(labels.classes(i)) != 1)
+                raise ValueError(
+                    f"criterion.{key}: found {single}, which takes one label per clip, but"
+                    f" {manifest.location(clip)} has {len(labels.classes(clip))}; expected {other}"
+                )
+        absent = [self.descriptors[index].name for index in (labels.counts == 0).nonzero()[0]]
+        if absent:
+            logger.info(
+                "%s: %d of %d classes have no clip here and are left out of mAP: %s",
+                manifest.file, len(absent), len(self.descriptors), ", ".join(absent),
+            )  # fmt: skip
+
+    def valid_step(
+        self, sample: Dict[str, Any], model: nn.Module, criterion: FairseqCriterion
+    ) -> Tuple[Tensor, Any, Dict[str, Any]]:
+        """Run a batch of a validation set, and keep the scores of all workers' batches."""
+        loss, sample_size, log = super().valid_step(sample, model, criterion)
+        batch = (sample["id"], log.pop("scores"), sample["target"])
+        batch = gather_from_workers(tuple(tensor.cpu().numpy() for tensor in batch))
+        # At this point fairseq aggregates over the validation set only, not yet over the batch.
+        metrics.log_custom(Predictions, "_predictions", *batch)
+        metric = self.cfg.metric
+        metrics.log_derived(metric, lambda meters: meters["_predictions"].value(metric))
+        return loss, sample_size, log
