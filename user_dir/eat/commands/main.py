@@ -24,6 +24,8 @@ COMMANDS = (
     "extract",
     "manifest",
     "plot",
+    "report",
+    "probe",
     "stats",
     "tag",
 )

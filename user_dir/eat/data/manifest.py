@@ -16,6 +16,7 @@ import mmap
 import os
 import re
 from functools import cached_property
+from itertools import pairwise
 from typing import Iterable, Iterator, NamedTuple, Optional, Set, Tuple, Union
 
 import numpy as np
@@ -31,6 +32,7 @@ _CHUNK_BYTES = 1 << 20
 
 # Of so many lines one has its place noted; the others are found by going on from there.
 _LINES_PER_MARK = 16
+_MARKS_AT_ONCE = 1 << 12  # decoded together
 
 _BOM = b"\xef\xbb\xbf"
 # What few lines hold and needs a closer look: (the last of) zero bytes, a path with a `..` folder.
@@ -112,9 +114,11 @@ class Manifest:
 
     def relative_paths(self) -> Iterator[str]:
         """Paths of all clips below the root; several times as fast as one by one."""
-        for starts, ends in _iterate_lines(self._data, self._root_end + 1, self._length):
-            lines = self._text[int(starts[0]) : int(ends[-1])]
-            for line in os.fsdecode(lines).split("\n"):
+        ends = self._lines.marks[::_MARKS_AT_ONCE].tolist()
+        if ends[-1] < self._length:  # else the last mark is the last line's end
+            ends.append(self._length)
+        for begin, end in pairwise(ends):
+            for line in os.fsdecode(self._text[begin + 1 : end]).split("\n"):
                 yield line[: line.rindex("\t")]
 
     def path(self, index: int) -> str:
