@@ -5,16 +5,16 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from fairseq.dataclass import FairseqDataclass
-from fairseq.tasks import FairseqTask
 from omegaconf import II, MISSING, OmegaConf
 
 from eat.audio import LogMel
 from eat.data.manifest import Manifest
 
+from .guarded import GuardConfig, GuardedTask
+
 
 @dataclass
-class AudioTaskConfig(FairseqDataclass):
+class AudioTaskConfig(GuardConfig):
     """Data and front end."""
 
     data: str = field(
@@ -40,13 +40,11 @@ class AudioTaskConfig(FairseqDataclass):
     # Links: each of these is set once, in another section.
     num_mel_bins: int = II("model.num_mel_bins")
     patch_size: int = II("model.patch_size")
-    seed: int = II("common.seed")
     fp16: bool = II("common.fp16")
     cpu: bool = II("common.cpu")
-    train_subset: str = II("dataset.train_subset")
 
 
-class AudioTask(FairseqTask):
+class AudioTask(GuardedTask):
     """Clips of manifests as normalised spectrograms; the base of the registered tasks."""
 
     cfg: AudioTaskConfig
