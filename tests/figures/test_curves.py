@@ -4,7 +4,7 @@ import matplotlib
 import numpy as np
 import pytest
 
-from eat.figures import draw_curves
+from eat.figures import draw_curves, logged_panels
 
 UPDATES = np.arange(10.0, 310, 10)
 
@@ -88,3 +88,22 @@ def test_drawing_leaves_matplotlibs_settings_alone():
     before = dict(matplotlib.rcParams)
     draw_curves({"run": make_log()})
     assert dict(matplotlib.rcParams) == before
+
+
+def test_fine_tuning_shows_its_metric_in_validation():
+    log = {
+        "train_inner": {"num_updates": UPDATES, "loss": np.exp(-UPDATES / 100)},
+        "valid": {"num_updates": np.array([150.0, 300.0]), "mAP": np.array([0.2, 0.4])},
+    }
+    panels = axes_by_title(draw_curves({"run": log}))
+    assert list(panels) == ["Loss", "Mean average precision"]
+    assert panels["Loss"].get_ylabel() == "per label or clip"
+    lines = lines_by_label(panels["Mean average precision"])
+    np.testing.assert_array_equal(lines["validation"].get_ydata(), [0.2, 0.4])
+
+
+def test_single_panels_can_be_chosen():
+    runs = {"run": make_log()}
+    loss, lr, _ = logged_panels(runs)
+    assert list(axes_by_title(draw_curves(runs, [lr]))) == ["Learning rate"]
+    assert (loss.column, lr.column) == ("loss", "lr")

@@ -22,7 +22,7 @@ from .. import __version__
 from ..data.manifest import Manifest
 from .arguments import number, whole_number
 from .devices import add_device_argument, choose_device
-from .manifest.folder import EXTENSIONS, Scan, find_audio
+from .manifest.clips import EXTENSIONS, Scan, find_audio
 from .progress import show_progress
 
 if TYPE_CHECKING:
@@ -215,22 +215,22 @@ def _files(inputs: Sequence[str], failures: List[Failure]) -> Iterator[Tuple[str
     """Path and name of every file; what cannot be read is added to `failures`."""
     for path in inputs:
         if os.path.isdir(path):
-            scan = find_audio(path, EXTENSIONS)
+            scan = find_audio(path)
             _tell_others(path, scan)
             failures.extend(
                 Failure(os.path.join(path, left_out.path), left_out.reason)
                 for left_out in scan.left_out
             )
-            yield from ((os.path.join(path, below), _name(below)) for below in scan.paths)
+            yield from ((os.path.join(path, below), name_features(below)) for below in scan.paths)
         elif path.lower().endswith(".tsv"):
             manifest = Manifest(path)
             for index in range(len(manifest)):
-                yield manifest.path(index), _name(manifest.relative_path(index))
+                yield manifest.path(index), name_features(manifest.relative_path(index))
         else:
-            yield path, _name(os.path.basename(path))
+            yield path, name_features(os.path.basename(path))
 
 
-def _name(path: str) -> str:
+def name_features(path: str) -> str:
     """What the features of the file at a path below an input are called."""
     return os.path.splitext(os.path.normpath(path))[0]
 

@@ -17,11 +17,15 @@ from typing import Optional, Sequence
 from .. import __version__
 
 COMMANDS = (
+    "benchmark",
     "convert",
     "doctor",
     "evaluate",
     "extract",
     "manifest",
+    "plot",
+    "report",
+    "probe",
     "stats",
     "tag",
 )

@@ -104,6 +104,26 @@ class OneFile:
         shutil.rmtree(self._waiting.folder, ignore_errors=True)
 
 
+def open_features(path: str) -> Arrays:
+    """All features in a folder that `eat extract` wrote, or in one of its files.
+
+    Raises:
+        FileNotFoundError: there is no such folder or file.
+        ValueError: it is a file of another kind.
+    """
+    for kind in _WRITERS:
+        file = os.path.join(path, f"features{kind}")
+        if os.path.exists(file):
+            return _open_arrays(file)
+    if os.path.isdir(path):
+        return NpyFolder(path).arrays()
+    if not os.path.exists(path):
+        raise FileNotFoundError(f"no such features: {path}, expected a folder of `eat extract`")
+    if os.path.splitext(path)[1] not in _WRITERS:
+        raise ValueError(f"{path}: found another kind of file, expected {' or '.join(_WRITERS)}")
+    return _open_arrays(path)
+
+
 def remove_unfinished(files: Iterable[str]) -> None:
     """Remove what killed runs left beside the places of these files."""
     places = {os.path.abspath(file) for file in files}

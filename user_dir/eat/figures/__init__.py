@@ -5,7 +5,7 @@ Every function takes data and returns a matplotlib `Figure`, without pyplot's gl
 """
 
 from .clip import draw_clip
-from .curves import draw_curves
+from .curves import draw_curves, logged_panels
 from .style import save_figure
 from .training_log import TrainingLog, parse_log_line, read_training_log
 
@@ -13,6 +13,7 @@ __all__ = [
     "TrainingLog",
     "draw_clip",
     "draw_curves",
+    "logged_panels",
     "parse_log_line",
     "read_training_log",
     "save_figure",

@@ -1,6 +1,6 @@
 """Curves of training runs: is it learning, is it stable, has it collapsed?"""
 
-from typing import Dict, Iterator, Mapping, NamedTuple
+from typing import Dict, Iterator, List, Mapping, NamedTuple, Optional, Sequence
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -20,15 +20,18 @@ class Panel(NamedTuple):
 
 
 PANELS = (
-    Panel("loss", "Loss", "per hidden patch"),
+    Panel("loss", "Loss", "frames + weight x utterances"),
     Panel("frame_loss", "Frame loss", "per hidden patch"),
     Panel("utterance_loss", "Utterance loss", "per clone"),
+    Panel("mAP", "Mean average precision", "mean over classes"),
+    Panel("accuracy", "Accuracy", "share of the clips"),
     Panel("lr", "Learning rate", "per update"),
     Panel("target_var", "Spread of the targets", "standard deviation"),
     Panel("prediction_var", "Spread of the predictions", "standard deviation"),
     Panel("gnorm", "Gradient norm", "L2, before clipping"),
     Panel("ema_decay", "EMA decay of the teacher", "share kept per update"),
 )
+_CLASSIFICATION_LOSS = Panel("loss", "Loss", "per label or clip")
 _COLUMNS_OF_PANELS = 4
 _TRAINING_KINDS = ("train_inner", "train")
 # A handful of points needs markers: a single one would not show as a line at all.
@@ -36,22 +39,21 @@ _MARKERS_UP_TO = 12
 
 
 @figure_style
-def draw_curves(runs: Mapping[str, TrainingLog]) -> Figure:
+def draw_curves(
+    runs: Mapping[str, TrainingLog], panels: Optional[Sequence[Panel]] = None
+) -> Figure:
     """Draw what was logged over the updates, one small panel per quantity.
 
     Training is a solid line, validation dotted with open markers.
 
     Args:
         runs: logs by the name to show; several runs are drawn over each other.
+        panels: which quantities; None: all that were logged.
 
     Raises:
         ValueError: no run has any of the quantities.
     """
-    found = {column for log in runs.values() for columns in log.values() for column in columns}
-    panels = [panel for panel in PANELS if panel.column in found]
-    if not panels:
-        expected = ", ".join(panel.column for panel in PANELS)
-        raise ValueError(f"runs: found {sorted(found)}, expected at least one of {expected}")
+    panels = logged_panels(runs) if panels is None else panels
     num_columns = min(_COLUMNS_OF_PANELS, len(panels))
     num_rows = -(-len(panels) // num_columns)
     figure = Figure(figsize=(3.6 * num_columns, 2.7 * num_rows + 0.4), layout="constrained")
@@ -64,6 +66,22 @@ def draw_curves(runs: Mapping[str, TrainingLog]) -> Figure:
     return figure
 
 
+def logged_panels(runs: Mapping[str, TrainingLog]) -> List[Panel]:
+    """The panels for which there is something to show.
+
+    Raises:
+        ValueError: no run has any of the quantities.
+    """
+    found = {column for log in runs.values() for columns in log.values() for column in columns}
+    panels = [panel for panel in PANELS if panel.column in found]
+    if not panels:
+        expected = ", ".join(panel.column for panel in PANELS)
+        raise ValueError(f"runs: found {sorted(found)}, expected at least one of {expected}")
+    if panels[0].column == "loss" and "frame_loss" not in found:
+        panels[0] = _CLASSIFICATION_LOSS
+    return panels
+
+
 def _draw_panel(axes: Axes, panel: Panel, runs: Mapping[str, TrainingLog]) -> None:
     for number, (name, log) in enumerate(runs.items()):
         colour = LINE_COLOURS[number % len(LINE_COLOURS)]
@@ -71,7 +89,7 @@ def _draw_panel(axes: Axes, panel: Panel, runs: Mapping[str, TrainingLog]) -> No
             if panel.column not in columns:
                 continue
             values = columns[panel.column]
-            logged = ~np.isnan(values)
+            logged = np.isfinite(values)
             is_training = label == "training"
             axes.plot(
                 columns["num_updates"][logged],

@@ -135,6 +135,10 @@ class ClassificationTask(AudioTask):
                 manifest.file, len(absent), len(self.descriptors), ", ".join(absent),
             )  # fmt: skip
 
+    def kind_of(self, split: str, clip: int) -> str:
+        """What a clip is, for the colours of a figure: its first label."""
+        return self.descriptors[self.datasets[split].labels.classes(clip)[0]].name
+
     def valid_step(
         self, sample: Dict[str, Any], model: nn.Module, criterion: FairseqCriterion
     ) -> Tuple[Tensor, Any, Dict[str, Any]]:
@@ -142,8 +146,10 @@ class ClassificationTask(AudioTask):
         loss, sample_size, log = super().valid_step(sample, model, criterion)
         batch = (sample["id"], log.pop("scores"), sample["target"])
         batch = gather_from_workers(tuple(tensor.cpu().numpy() for tensor in batch))
-        # At this point fairseq aggregates over the validation set only, not yet over the batch.
-        metrics.log_custom(Predictions, "_predictions", *batch)
-        metric = self.cfg.metric
-        metrics.log_derived(metric, lambda meters: meters["_predictions"].value(metric))
+        # The outermost aggregator is that of this validation. The one within it goes on for all
+        # of the training and into checkpoints, with which only fairseq's own meters can resume.
+        meters, metric = metrics.get_active_aggregators()[0], self.cfg.metric
+        if metric not in meters:
+            meters.add_meter(metric, Predictions(metric), priority=20)
+        meters[metric].update(*batch)
         return loss, sample_size, log

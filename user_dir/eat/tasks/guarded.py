@@ -48,7 +48,7 @@ class GuardedTask(FairseqTask):
     """A task whose data sets are `SpectrogramDataset`s and whose optimizer is `eat_adamw`.
 
     Attributes:
-        num_updates: how many were done before the one that was last begun.
+        num_updates: that were made so far.
     """
 
     cfg: GuardConfig
@@ -60,7 +60,8 @@ class GuardedTask(FairseqTask):
         self._bad_audio = BadAudio(os.path.join(cfg.save_dir, "bad_audio.tsv"), cfg.max_bad_ratio)
         self._gradients = GradientGuard(cfg.max_skipped_updates, self._name_clip)
         self._num_reduced = 0
-        self.num_updates = -1  # -1: none was begun
+        self.num_updates = 0
+        self._has_workers_that_agree = False
 
     def get_batch_iterator(self, dataset: Any, *args: Any, **kwargs: Any) -> ResumableIterator:
         """fairseq's iterator, with bad clips replaced, which any number of workers resumes."""
@@ -84,8 +85,9 @@ class GuardedTask(FairseqTask):
         **kwargs: Any,
     ) -> Tuple[Tensor, Any, Dict[str, Any]]:
         """Forward and backward; remembers the batch, in case its gradients are not finite."""
-        if self.num_updates < 0:
+        if not self._has_workers_that_agree:
             _check_workers_agree(update_num)
+            self._has_workers_that_agree = True
         self.num_updates = update_num
         self._gradients.before_batch(optimizer)
         loss, sample_size, log = super().train_step(
@@ -106,6 +108,7 @@ class GuardedTask(FairseqTask):
         self, optimizer: FairseqOptimizer, model: nn.Module, update_num: int
     ) -> bool:
         """Step the optimizer, unless the gradients are not finite; returns whether it did."""
+        self.num_updates = update_num + 1
         if not self._gradients.allows_step(optimizer, update_num):
             return False
         super().optimizer_step(optimizer, model, update_num)
