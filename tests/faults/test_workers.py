@@ -115,7 +115,7 @@ def test_a_killed_worker_ends_the_run_which_another_number_resumes(run, tmp_path
     workers[0].join(60)
     assert workers[0].exitcode == 1, log(tmp_path / "run")[-3000:]
     assert time.monotonic() - killed < 30
-    assert "another worker of this run has ended" in log(tmp_path / "run")
+    assert re.search("closed by peer|reset by peer", log(tmp_path / "run"))
     updates = read(tmp_path / "run")["optimizer_history"][-1]["num_updates"]
     assert list(last.parent.glob(".*")) == []
     for num_workers in (1, 3):
