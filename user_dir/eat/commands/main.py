@@ -17,6 +17,7 @@ from typing import Optional, Sequence
 from .. import __version__
 
 COMMANDS = (
+    "benchmark",
     "convert",
     "doctor",
     "evaluate",
