@@ -24,6 +24,7 @@ COMMANDS = (
     "extract",
     "manifest",
     "plot",
+    "probe",
     "report",
     "stats",
     "tag",
