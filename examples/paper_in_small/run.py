@@ -65,6 +65,10 @@ class Variant(NamedTuple):
             "model.mask_block_size": self.block,
         }
 
+    def num_updates(self, of_reference: int) -> int:
+        """How long to train."""
+        return max(1, round(of_reference * self.speed))
+
 
 class Question(NamedTuple):
     """Something that the paper answers, and the networks that answer it here, by their setting."""
@@ -135,52 +139,51 @@ def parse_arguments(argv: Optional[Sequence[str]]) -> argparse.Namespace:
 
 
 def run_all(args: argparse.Namespace) -> Dict[str, Accuracies]:
-    """Pre-train and probe all networks; returns the accuracies by network, "untrained" first."""
-    manifests = args.out / "manifests"
-    statistics = step(
-        args.out / "statistics.json", "Manifests", lambda: make_manifests(args.audio, manifests)
-    )
+    """Pre-train and probe all networks; returns the accuracies by network, "untrained" too."""
+    manifests, record = args.out / "manifests", args.out / "statistics.json"
+    statistics = step(record, "Manifests", make_manifests, args.audio, manifests)
     accuracies: Dict[str, Accuracies] = {}
     for seed in args.seeds:
         for variant in VARIANTS:
-            result = run_variant(args, statistics, variant, seed)
-            names = {"pre-trained": variant.name, "untrained": "untrained"}
+            folder = args.out / f"seed{seed}" / variant.name.replace(" ", "_")
+            title, inputs = f"{variant.name}, seed {seed}", (args, statistics, variant, seed)
+            result = step(folder / "result.json", title, run_variant, folder, *inputs)
             for task, by_encoder in result["probes"].items():
-                for kind in by_encoder:
-                    for pooling, value in by_encoder[kind].items():
-                        by_task = accuracies.setdefault(names[kind], {})
-                        by_task.setdefault(task, {}).setdefault(pooling, []).append(value)
+                for encoder, by_pooling in by_encoder.items():
+                    name = "untrained" if encoder == "untrained" else variant.name
+                    found = accuracies.setdefault(name, {}).setdefault(task, {})
+                    for pooling, value in by_pooling.items():
+                        found.setdefault(pooling, []).append(value)
     return accuracies
 
 
 def run_variant(
-    args: argparse.Namespace, statistics: Mapping[str, float], variant: Variant, seed: int
+    folder: Path,
+    args: argparse.Namespace,
+    statistics: Mapping[str, float],
+    variant: Variant,
+    seed: int,
 ) -> Dict[str, Any]:
     """Pre-train and probe one network; its settings, its time and its accuracies."""
-    manifests, folder = args.out / "manifests", args.out / f"seed{seed}" / variant.name
-    num_updates = max(1, round(args.updates * variant.speed))
-
-    def work() -> Dict[str, Any]:
-        settings = {**variant.settings(), **dict(args.set)}
-        checkpoints = folder / "pretraining"
-        timing = pretrain(checkpoints, manifests, statistics, num_updates, seed, settings)
-        # The untrained encoder is the same for all.
-        options = ("--pooling", *POOLINGS, "--untrained", int(variant is REFERENCE))
-        checkpoint = checkpoints / "checkpoint_last.pt"
-        probes = {
-            task.name: probe(checkpoint, manifests, task, seed, folder / task.name, *options)
-            for task in TASKS
-        }
-        return {"settings": settings, "updates": num_updates, **timing, "probes": probes}
-
-    return step(folder / "result.json", f"{variant.name}, seed {seed}", work)
+    manifests, checkpoints = args.out / "manifests", folder / "pretraining"
+    settings = {**variant.settings(), **dict(args.set)}
+    num_updates = variant.num_updates(args.updates)
+    timing = pretrain(checkpoints, manifests, statistics, num_updates, seed, settings)
+    # The untrained encoder is the same for all.
+    options = ("--pooling", *POOLINGS, "--untrained", int(variant is REFERENCE))
+    checkpoint = checkpoints / "checkpoint_last.pt"
+    probes = {
+        task.name: probe(checkpoint, manifests, task, seed, folder / task.name, *options)
+        for task in TASKS
+    }
+    return {"settings": settings, "updates": num_updates, **timing, "probes": probes}
 
 
 def make_table(num_updates: int, accuracies: Mapping[str, Accuracies]) -> str:
     """Markdown: mean and standard deviation over seeds, the untrained network first."""
     columns = [(task.name, pooling) for task in TASKS for pooling in POOLINGS]
     rows = [["network", "updates", *(f"{task}: {pooling}" for task, pooling in columns)]]
-    updates = {v.name: str(max(1, round(num_updates * v.speed))) for v in VARIANTS}
+    updates = {variant.name: str(variant.num_updates(num_updates)) for variant in VARIANTS}
     for name in ("untrained", *updates):
         cells = [mean_and_spread(accuracies[name][task][pooling]) for task, pooling in columns]
         rows.append([name, updates.get(name, "0"), *cells])

@@ -50,13 +50,13 @@ def parse_setting(text: str) -> Tuple[str, Any]:
         return key, value
 
 
-def step(file: Path, title: str, work: Callable[[], Dict[str, Any]]) -> Dict[str, Any]:
-    """The result of a step: what is in the file, else what the work returns, which goes there."""
+def step(file: Path, title: str, work: Callable[..., Dict[str, Any]], *inputs: Any) -> Any:
+    """The result of a step: what is in the file, else that of `work(*inputs)`, which goes there."""
     if file.exists():
         return json.loads(file.read_text())
     print(f"\n== {title}", flush=True)
     file.parent.mkdir(parents=True, exist_ok=True)
-    result = work()
+    result = work(*inputs)
     partial = file.with_suffix(".partial")
     partial.write_text(json.dumps(result, indent=2) + "\n")
     os.replace(partial, file)

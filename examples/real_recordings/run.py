@@ -10,6 +10,8 @@ digits, against training from scratch. An interrupted run continues; what is fin
 
 import argparse
 import json
+import os
+import shutil
 import sys
 from pathlib import Path
 from typing import Any, Dict, List, Mapping, NamedTuple, Optional, Sequence
@@ -18,7 +20,6 @@ import numpy as np
 from recordings import (
     TASKS,
     StepError,
-    Task,
     as_markdown,
     make_manifests,
     mean_and_spread,
@@ -30,7 +31,7 @@ from recordings import (
     step,
 )
 
-from eat.data.labels import DESCRIPTORS_FILE, read_descriptors, write_descriptors, write_labels
+from eat.data.labels import DESCRIPTORS_FILE, write_labels
 from eat.data.manifest import Manifest, write_manifest
 from eat.launch import TrainingError
 
@@ -50,12 +51,9 @@ def main(argv: Optional[Sequence[str]] = None) -> int:
     """Run all steps; returns 0, 1 if one failed."""
     args = parse_arguments(argv)
     args.audio, args.out = args.audio.resolve(), args.out.resolve()
+    manifests, record = args.out / "manifests", args.out / "statistics.json"
     try:
-        statistics = step(
-            args.out / "statistics.json",
-            "Manifests",
-            lambda: make_manifests(args.audio, args.out / "manifests"),
-        )
+        statistics = step(record, "Manifests", make_manifests, args.audio, manifests)
         results = [run_seed(args, statistics, seed) for seed in args.seeds]
     except (StepError, TrainingError) as error:
         print(f"\n{error}\n\n(the same command continues)", file=sys.stderr)
@@ -99,27 +97,16 @@ def parse_arguments(argv: Optional[Sequence[str]]) -> argparse.Namespace:
 def run_seed(args: argparse.Namespace, statistics: Dict[str, Any], seed: int) -> Dict[str, Any]:
     """All steps with one seed; returns the accuracies of probes and of fine-tuning."""
     folder, manifests = args.out / f"seed{seed}", args.out / "manifests"
-    checkpoints = folder / "pretraining"
-    step(
-        folder / "pretraining.json",
-        f"Pre-training, seed {seed}",
-        lambda: pretrain(checkpoints, manifests, statistics, args.updates, seed, dict(args.set)),
-    )
+    checkpoints, record = folder / "pretraining", folder / "pretraining.json"
+    inputs = (checkpoints, manifests, statistics, args.updates, seed, dict(args.set))
+    step(record, f"Pre-training, seed {seed}", pretrain, *inputs)
     checkpoint = checkpoints / "checkpoint_last.pt"
-
-    def run_probe(task: Task) -> Dict[str, Any]:
-        out = folder / f"probe_{task.name}"
-        title = f"Probe: {task.name}, seed {seed}"
-        return step(
-            out / "result.json",
-            title,
-            lambda: probe(checkpoint, manifests, task, seed, out, "--pooling", *POOLINGS),
-        )
-
-    return {
-        "probes": {task.name: run_probe(task) for task in TASKS},
-        "finetuning": run_finetuning(args, statistics, seed, checkpoint),
-    }
+    probes = {}
+    for task in TASKS:
+        out, title = folder / f"probe_{task.name}", f"Probe of {task.name}, seed {seed}"
+        inputs = (checkpoint, manifests, task, seed, out, "--pooling", *POOLINGS)
+        probes[task.name] = step(out / "result.json", title, probe, *inputs)
+    return {"probes": probes, "finetuning": run_finetuning(args, statistics, seed, checkpoint)}
 
 
 def run_finetuning(
@@ -135,39 +122,37 @@ def run_finetuning(
         data = args.out / f"seed{seed}" / f"finetuning_{count}"
         draw_budget(args.out / "manifests" / "digit", data, count, seed)
         for start in starts:
-            title = f"Fine-tuning {start.name}, {count} clips per word, seed {seed}"
             folder = data / start.name.replace(" ", "_")
-            result = step(
-                folder / "result.json",
-                title,
-                lambda: finetune(args, statistics, seed, data, folder, start.settings),  # noqa: B023
-            )
-            results.setdefault(str(count), {})[start.name] = result["accuracy"]
+            title = f"Fine-tuning {start.name}, {count} clips of each word, seed {seed}"
+            inputs = (args, statistics, seed, data, folder, start.settings)
+            metrics = step(folder / "result.json", title, finetune, *inputs)
+            results.setdefault(str(count), {})[start.name] = metrics["accuracy"]
     return results
 
 
 def draw_budget(source: Path, out: Path, clips_per_word: int, seed: int) -> None:
     """Manifests to fine-tune with: a few clips of each word, and all of the voices to test on."""
-    manifest, descriptors = (
-        Manifest(source / "train.tsv"),
-        read_descriptors(source / DESCRIPTORS_FILE),
-    )
-    splits: Dict[str, List[int]] = {"train": [], "valid": []}
-    paths = list(manifest.relative_paths())
-    is_tested = [any(f"_{variant}_" in path for variant in TEST_VARIANTS) for path in paths]
-    splits["valid"] = [index for index in range(len(paths)) if is_tested[index]]
-    generator = np.random.default_rng(seed)
-    for label in descriptors:
-        clips = [
-            i for i, p in enumerate(paths) if p.startswith(f"{label.id}/") and not is_tested[i]
-        ]
-        splits["train"] += generator.permutation(clips)[:clips_per_word].tolist()
+    manifest = Manifest(source / "train.tsv")
+    paths_of: Dict[str, List[str]] = {}  # by word, in random order
+    for index in np.random.default_rng(seed).permutation(len(manifest)):
+        path = manifest.relative_path(index)
+        paths_of.setdefault(os.path.dirname(path), []).append(path)
+    splits: Dict[str, List[str]] = {"train": [], "valid": []}
+    for word in sorted(paths_of):
+        splits["valid"] += [path for path in paths_of[word] if is_tested(path)]
+        others = [path for path in paths_of[word] if not is_tested(path)]
+        splits["train"] += others[:clips_per_word]
     out.mkdir(parents=True, exist_ok=True)
-    write_descriptors(out / DESCRIPTORS_FILE, descriptors)
-    for split, clips in splits.items():
-        entries = [(paths[index], int(manifest.num_samples[index])) for index in clips]
-        write_manifest(out / f"{split}.tsv", manifest.root, entries)
-        write_labels(out / f"{split}.lbl", [(path, [path.split("/")[0]]) for path, _ in entries])
+    shutil.copy(source / DESCRIPTORS_FILE, out)
+    num_samples = dict(zip(manifest.relative_paths(), manifest.num_samples.tolist(), strict=True))
+    for split, paths in splits.items():
+        write_manifest(out / f"{split}.tsv", manifest.root, ((p, num_samples[p]) for p in paths))
+        write_labels(out / f"{split}.lbl", ((p, [os.path.dirname(p)]) for p in paths))
+
+
+def is_tested(path: str) -> bool:
+    """Whether a spoken digit is of a voice that fine-tuning does not hear."""
+    return any(f"_{variant}_" in path for variant in TEST_VARIANTS)
 
 
 def finetune(
