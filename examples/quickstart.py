@@ -1,4 +1,4 @@
-"""From nothing to a pre-trained EAT in under five minutes: data, training, figures.
+"""From nothing to a pre-trained EAT in under five minutes: data, training, probe, figures.
 
     python examples/quickstart.py                        # on synthetic sound events
     python examples/quickstart.py --audio /any/folder    # on your own recordings
@@ -17,9 +17,10 @@ import shlex
 import shutil
 import sys
 import time
+from collections import Counter
 from dataclasses import fields
 from pathlib import Path
-from typing import Any, Dict, Optional, Sequence
+from typing import Any, Dict, List, Optional, Sequence, Tuple
 
 import numpy as np
 import torch
@@ -39,6 +40,8 @@ CONFIG_NAME = "pretrain_tiny"
 SEED = 1
 CLIP_FRAMES = 128  # of 10 ms: task.target_length of the config
 CLIP_SECONDS = CLIP_FRAMES / 100
+PROBE_FOLDS = 4
+PROBE_MAX_CLIPS = 1000
 
 
 class QuickstartError(Exception):
@@ -57,6 +60,8 @@ class Run:
         self.manifests = self.folder / "manifests"
         self.checkpoints = self.folder / "checkpoints"
         self.figures = self.folder / "figures"
+        self.labelled = self.folder / "labelled"
+        self.probe = self.folder / "probe"
         self.log = self.folder / "train.log"
         self._record = self.folder / "run.json"
 
@@ -67,7 +72,7 @@ class Run:
                 record = json.loads(self._record.read_text())
                 self._check_settings(record["settings"])
                 return record["finished"]
-            for path in (self.events, self.manifests, self.checkpoints, self.figures):
+            for path in self._folders():
                 shutil.rmtree(path, ignore_errors=True)
             self.log.unlink(missing_ok=True)
         elif self.folder.exists() and any(self.folder.iterdir()):
@@ -76,6 +81,15 @@ class Run:
             )
         self.record(finished=False)
         return False
+
+    @property
+    def checkpoint(self) -> Path:
+        return self.checkpoints / "checkpoint_last.pt"
+
+    def _folders(self) -> Tuple[Path, ...]:
+        """All that it makes."""
+        data = (self.events, self.manifests, self.labelled)
+        return (*data, self.checkpoints, self.probe, self.figures)
 
     def record(self, finished: bool) -> None:
         """Remember the settings and how far the run is."""
@@ -111,6 +125,8 @@ def main(argv: Optional[Sequence[str]] = None) -> int:
             pretrain(run, measure(run))
             run.record(finished=True)
         draw_figures(run)
+        if label_clips(run):
+            probe(run)
         print_results(run, time.monotonic() - started)
     except QuickstartError as error:
         print(f"\nquickstart: {error}", file=sys.stderr)
@@ -263,15 +279,59 @@ def draw_longest_clip(manifest_path: Path) -> Figure:
     return draw_clip(log_mel, masks, model["patch_size"], title)
 
 
+def label_clips(run: Run) -> bool:
+    """Step 5: take folders as labels; returns whether there are enough for a probe."""
+    heading("Probe")
+    folder = run.audio or run.events
+    arguments = ["manifest", "folder", str(folder), "--labels-from", "parent"]
+    arguments += ["--out", str(run.labelled), "--valid-fraction", "0", "--force"]
+    with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
+        eat(arguments)
+    sizes = count_labels(run.labelled / "train.tsv")
+    if sum(size >= PROBE_FOLDS for size in sizes) < 2:
+        print(
+            f"A probe asks how well the folders of clips can be told apart. It needs two folders of"
+            f" {PROBE_FOLDS} clips or more, and\n{folder} has"
+            f" {sum(size >= PROBE_FOLDS for size in sizes)}: skipped."
+        )
+        return False
+    show_command("eat", *arguments)
+    return True
+
+
+def count_labels(manifest: Path) -> List[int]:
+    """The number of clips of each label; empty if nothing is labelled."""
+    if not manifest.exists():
+        return []
+    paths = Manifest(manifest).relative_paths()
+    return list(Counter(os.path.basename(os.path.dirname(path)) for path in paths).values())
+
+
+def probe(run: Run) -> None:
+    """Step 5, continued: what the features say of the labels, those of an untrained encoder too."""
+    data = ["--data", str(run.labelled), "--max-clips", str(PROBE_MAX_CLIPS)]
+    options = ["--folds", str(PROBE_FOLDS), "--pooling", "cls", "mean"]
+    # As in training: padded, and of longer clips the beginning.
+    length = ["--target-length", str(CLIP_FRAMES)]
+    arguments = ["probe", str(run.checkpoint), *data, *options, *length, "--out", str(run.probe)]
+    show_command("eat", *arguments)
+    eat(arguments)
+    arguments = ["plot", "embeddings", str(run.labelled / "train.tsv"), "--pooling", "mean"]
+    arguments += ["--checkpoint", str(run.checkpoint), "--max-clips", str(PROBE_MAX_CLIPS)]
+    arguments += ["--out", str(run.figures / "embeddings")]
+    show_command("eat", *arguments)
+    eat(arguments)
+
+
 def print_results(run: Run, seconds: float) -> None:
-    """Step 5: what came out, and where to go from here."""
+    """Step 6: what came out, and where to go from here."""
     heading("Done")
     log = read_training_log(run.log)["train_inner"]
     first, last = log["frame_loss"][0], log["frame_loss"][-1]
     print(
         f"frame loss {first:.2f} -> {last:.2f} after {run.updates} updates,"
         f" target_var {log['target_var'][-1]:.2f} (near 0 would be a collapse)\n"
-        f"checkpoint: {run.checkpoints / 'checkpoint_last.pt'}\n"
+        f"checkpoint: {run.checkpoint}\n"
         f"figures:    {run.figures}\n"
         f"full log:   {run.log}\n"
         f"this took {seconds:.0f} s"
