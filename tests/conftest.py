@@ -6,7 +6,16 @@ import subprocess
 import numpy as np
 import pytest
 import torch
-from helpers import GOLDEN, MINIATURE, train_command, write_clips, write_tsv
+from helpers import (
+    GOLDEN,
+    MINIATURE,
+    MINIATURE_CLASSIFIER,
+    TONES_HZ,
+    train_command,
+    write_clips,
+    write_labelled_split,
+    write_tsv,
+)
 
 
 @pytest.fixture(scope="session")
@@ -60,20 +69,40 @@ def resumed_run(manifests, tmp_path_factory):
     return folder, command
 
 
+@pytest.fixture(scope="session")
+def labelled(tmp_path_factory):
+    """A folder with train (24 clips) and valid (9 clips), each with one of three labels."""
+    folder = tmp_path_factory.mktemp("labelled clips")
+    tones = list(TONES_HZ)
+    write_labelled_split(folder, "train", [[tones[i % 3]] for i in range(24)], seed=1)
+    write_labelled_split(folder, "valid", [[tones[i % 3]] for i in range(9)], seed=2)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def multi_labelled(tmp_path_factory):
+    """The same with one or two labels; no clip of valid (9 clips) has the high tone."""
+    folder = tmp_path_factory.mktemp("multi-labelled clips")
+    both = [["low"], ["low", "middle"], ["middle"]]
+    write_labelled_split(folder, "train", [*both, ["high", "low"]] * 6, seed=1)
+    write_labelled_split(folder, "valid", both * 3, seed=2)
+    return folder
+
+
 @pytest.fixture
 def train(manifests, tmp_path):
-    """`train(*overrides)` runs fairseq-hydra-train on the miniature model in a fresh process.
+    """`train(*overrides)` runs fairseq-hydra-train on a miniature model in a fresh process.
 
     Returns the finished process; its output is in `.stdout`, its checkpoints in `tmp_path`.
     """
 
-    def run(*overrides: str, config: str = "pretrain_tiny", miniature: bool = True, **kwargs):
+    def run(*overrides: str, config: str = "pretrain_tiny", data=manifests, **kwargs):
         command = train_command(
             config,
             [
-                f"task.data='{manifests}'",
+                f"task.data='{data}'",
                 f"checkpoint.save_dir='{tmp_path / 'checkpoints'}'",
-                *(MINIATURE if miniature else []),
+                *(MINIATURE_CLASSIFIER if config.startswith("finetune") else MINIATURE),
                 *overrides,
             ],
         )

@@ -1,11 +1,16 @@
 """What several test modules share: paths, tiny audio, training commands and their logs."""
 
 import json
+import os
+import socket
+import subprocess
 import sys
 from pathlib import Path
 
 import numpy as np
 import soundfile
+
+from eat.data.labels import Label, write_descriptors, write_labels
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 GOLDEN = Path(__file__).parent / "golden"
@@ -19,6 +24,21 @@ MINIATURE = [
     "model.average_top_k_layers=2",
     "model.num_clones=4",
     "dataset.batch_size=4",
+    "dataset.num_workers=0",
+    "dataset.data_buffer_size=0",
+    "optimization.max_update=3",
+    "common.log_interval=1",
+]
+
+TONES_HZ = {"low": 300, "middle": 800, "high": 2000}
+# The miniature of MINIATURE for fine-tuning, from scratch.
+MINIATURE_CLASSIFIER = [
+    "model.init_from=null",
+    "model.embed_dim=48",
+    "model.depth=2",
+    "model.num_heads=4",
+    "dataset.batch_size=8",
+    "dataset.batch_size_valid=8",
     "dataset.num_workers=0",
     "dataset.data_buffer_size=0",
     "optimization.max_update=3",
@@ -42,6 +62,31 @@ def write_clips(folder: Path, num_clips: int, seed: int = 0, sample_rate_hz: int
     return entries
 
 
+def write_labelled_split(folder: Path, split: str, classes: list, seed: int = 0) -> None:
+    """Write tones in noise, one clip per entry of `classes`, as `{split}.tsv` and `{split}.lbl`.
+
+    An entry is the clip's classes, of "low", "middle" and "high" tones, which sound together.
+    """
+    generator = np.random.default_rng(seed)
+    (folder / "audio").mkdir(parents=True, exist_ok=True)
+    entries = []
+    for index, names in enumerate(classes):
+        num_samples = int(generator.uniform(0.5, 1.5) * 16_000)
+        time = np.arange(num_samples) / 16_000
+        clip = 0.05 * generator.standard_normal(num_samples)
+        for name in names:
+            clip += 0.2 * np.sin(2 * np.pi * TONES_HZ[name] * generator.uniform(0.9, 1.1) * time)
+        soundfile.write(folder / "audio" / f"{split} {index}.wav", clip, 16_000)
+        entries.append((f"{split} {index}.wav", num_samples))
+    write_tsv(folder / f"{split}.tsv", folder / "audio", entries)
+    labels = {name: Label(i, f"/t/{i}", f"{name} tone") for i, name in enumerate(TONES_HZ)}
+    clips = (
+        (entry[0], [labels[n].id for n in c]) for entry, c in zip(entries, classes, strict=True)
+    )
+    write_labels(folder / f"{split}.lbl", clips)
+    write_descriptors(folder / "label_descriptors.csv", list(labels.values()))
+
+
 def write_mp3_without_length(
     path: Path, samples: np.ndarray, sample_rate_hz: int, **kwargs
 ) -> None:
@@ -58,6 +103,32 @@ def write_tsv(path: Path, root: Path, entries: list) -> None:
     path.write_text("\n".join(lines) + "\n", encoding="utf-8")
 
 
+def private_bytes(data, queue) -> None:
+    """Puts what this process alone holds in memory, and the last path of a data set it was given.
+
+    Here, as a process that is not forked can import this module only.
+    """
+    path = data.manifest.path(int(data.clips[-1]))
+    with open("/proc/self/smaps", encoding="utf-8", errors="replace") as file:
+        fields = [line.split() for line in file]
+    queue.put((sum(int(f[1]) * 1024 for f in fields if f[0] == "Private_Dirty:"), path))
+
+
+def compose(config: str, **overrides):
+    """The configuration as fairseq's hydra entry point makes it, without hydra."""
+    # Here, because the tests that run without fairseq import this module too.
+    from fairseq.dataclass.initialize import add_defaults
+    from omegaconf import OmegaConf
+
+    cfg = OmegaConf.load(REPOSITORY / "config" / f"{config}.yaml")
+    del cfg["hydra"]
+    cfg.common.user_dir = "user_dir"
+    for key, value in overrides.items():
+        OmegaConf.update(cfg, key.replace("__", "."), value)
+    add_defaults(cfg)
+    return OmegaConf.create(OmegaConf.to_container(cfg, resolve=True))
+
+
 def train_command(config: str, overrides: list) -> list:
     return [
         *(sys.executable, "-m", "fairseq_cli.hydra_train"),
@@ -65,6 +136,38 @@ def train_command(config: str, overrides: list) -> list:
         f"common.user_dir={REPOSITORY / 'user_dir'}",
         *overrides,
     ]
+
+
+def train_in_two_processes(config: str, overrides: list, folder: Path) -> str:
+    """Run fairseq-hydra-train in two processes that talk over gloo; the first one's output."""
+    common = [
+        *overrides,
+        "common.cpu=true",
+        "distributed_training.distributed_world_size=2",
+        "distributed_training.distributed_backend=gloo",
+        f"distributed_training.distributed_init_method=tcp://127.0.0.1:{_free_port()}",
+        "distributed_training.distributed_no_spawn=true",
+        "distributed_training.device_id=0",
+    ]
+    environment = {**os.environ, "CUDA_VISIBLE_DEVICES": "", "OMP_NUM_THREADS": "1"}
+    options = {"cwd": folder, "env": environment, "stdout": subprocess.PIPE, "text": True}
+    processes = [
+        subprocess.Popen(
+            train_command(config, [*common, f"distributed_training.distributed_rank={rank}"]),
+            stderr=subprocess.STDOUT,
+            **options,
+        )
+        for rank in range(2)
+    ]
+    outputs = [process.communicate(timeout=280)[0] for process in processes]
+    assert [process.returncode for process in processes] == [0, 0], outputs[0]
+    return outputs[0]
+
+
+def _free_port() -> int:
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        return listener.getsockname()[1]
 
 
 def logged(output: str, tag: str = "train_inner") -> list:

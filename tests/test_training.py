@@ -2,12 +2,11 @@
 
 import os
 import shutil
-import socket
 import subprocess
 
 import pytest
 import torch
-from helpers import MINIATURE, REPOSITORY, logged, train_command
+from helpers import MINIATURE, REPOSITORY, logged, train_command, train_in_two_processes
 
 import eat
 
@@ -127,12 +126,6 @@ def test_continued_pretraining_from_the_repository_root(train, official_pretrain
     assert logged(run.stdout)[0]["frame_loss"] < 7.9
 
 
-def free_port():
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        return listener.getsockname()[1]
-
-
 def test_two_processes_equal_one_with_the_doubled_batch(train, manifests, tmp_path):
     """All 12 clips are one update, so that both runs see the same clips in each."""
     common = ["model.mask_noise_std=0.0", "optimization.max_update=2"]  # noise is per process
@@ -141,28 +134,9 @@ def test_two_processes_equal_one_with_the_doubled_batch(train, manifests, tmp_pa
     distributed = [
         *(f"task.data='{manifests}'", "checkpoint.save_dir=double", *MINIATURE, *common),
         "dataset.batch_size=6",
-        "common.cpu=true",
-        "distributed_training.distributed_world_size=2",
-        "distributed_training.distributed_backend=gloo",
-        f"distributed_training.distributed_init_method=tcp://127.0.0.1:{free_port()}",
-        "distributed_training.distributed_no_spawn=true",
-        "distributed_training.device_id=0",
     ]
-    environment = {**os.environ, "CUDA_VISIBLE_DEVICES": "", "OMP_NUM_THREADS": "1"}
-    options = {"cwd": tmp_path, "env": environment, "stdout": subprocess.PIPE, "text": True}
-    processes = [
-        subprocess.Popen(
-            train_command(
-                "pretrain_tiny", [*distributed, f"distributed_training.distributed_rank={rank}"]
-            ),
-            stderr=subprocess.STDOUT,
-            **options,
-        )
-        for rank in range(2)
-    ]
-    outputs = [process.communicate(timeout=280)[0] for process in processes]
-    assert [process.returncode for process in processes] == [0, 0], outputs[0]
-    for one, two in zip(logged(single.stdout), logged(outputs[0]), strict=True):
+    double = train_in_two_processes("pretrain_tiny", distributed, tmp_path)
+    for one, two in zip(logged(single.stdout), logged(double), strict=True):
         assert two["bsz"] == one["bsz"] == 12
         for key in ("loss", "frame_loss", "utterance_loss", "gnorm", "mask_ratio", "ema_decay"):
             assert two[key] == pytest.approx(one[key], rel=1e-3), key

@@ -1,5 +1,8 @@
+import math
+
 import pytest
 import torch
+from fairseq.optim.lr_scheduler.cosine_lr_scheduler import CosineLRSchedule
 from omegaconf import OmegaConf
 from torch import nn
 
@@ -62,3 +65,37 @@ def test_resuming_keeps_moments_but_not_the_implementation(layer):
     assert resumed.param_groups[0]["foreach"] is True
     moments = resumed.optimizer.state[layer.weight]["exp_avg"]
     assert torch.equal(moments, optimizer.optimizer.state[layer.weight]["exp_avg"])
+
+
+def cosine(min_lr, peak, warmup, total, update):
+    """fairseq's schedule with its default start, by its documentation."""
+    low = min(min_lr, peak)
+    if update < warmup:
+        return low + update * (peak - low) / warmup
+    return low + 0.5 * (peak - low) * (1 + math.cos(math.pi * (update - warmup) / (total - warmup)))
+
+
+@pytest.mark.parametrize("update", [0, 3, 10, 25, 59])
+def test_every_group_follows_its_own_cosine_as_in_the_released_code(layer, update):
+    """There each group has a scheduler, which lowers min_lr to the peak of its group."""
+    set_lr_scale(layer.bias, 0.001)  # a peak of 1e-4, below min_lr
+    set_lr_scale(layer.weight, 0.25)
+    head = nn.Parameter(torch.zeros(3))
+    optimizer = make([*layer.parameters(), head], min_lr=1e-3)
+    cfg = OmegaConf.create(
+        {"lr": [0.1], "min_lr": 1e-3, "warmup_init_lr": -1, "warmup_updates": 10}
+        | {"max_update": 60, "lr_period_updates": 0, "t_mult": 1, "lr_shrink": 0.1}
+    )
+    CosineLRSchedule(cfg, optimizer).step_update(update)
+    found = {group["lr_scale"]: group["lr"] for group in optimizer.param_groups}
+    for scale in (1.0, 0.25, 0.001):
+        expected = cosine(1e-3, scale * 0.1, 10, 60, update)
+        assert found[scale] == pytest.approx(expected, rel=1e-9)
+    assert found[0.001] == pytest.approx(1e-4)  # constant
+
+
+def test_a_schedule_without_a_span(layer):
+    set_lr_scale(layer.bias, 0.25)
+    optimizer = make(layer.parameters(), min_lr=0.2)  # above the peak of 0.1
+    optimizer.set_lr(0.1)
+    assert {g["lr_scale"]: g["lr"] for g in optimizer.param_groups} == {1.0: 0.1, 0.25: 0.025}

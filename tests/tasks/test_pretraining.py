@@ -1,9 +1,7 @@
 import pytest
 import torch
 from fairseq import models, tasks
-from fairseq.dataclass.initialize import add_defaults
-from helpers import REPOSITORY
-from omegaconf import OmegaConf
+from helpers import compose
 from omegaconf.errors import ConfigKeyError
 
 import eat
@@ -12,19 +10,8 @@ from eat.data.manifest import ManifestError
 ROOMS = (eat.tasks, eat.models, eat.criterions, eat.optim)  # imported, so that they register
 
 
-def compose(config="pretrain_tiny", **overrides):
-    """The configuration as fairseq's hydra entry point makes it, without hydra."""
-    cfg = OmegaConf.load(REPOSITORY / "config" / f"{config}.yaml")
-    del cfg["hydra"]
-    cfg.common.user_dir = "user_dir"
-    for key, value in overrides.items():
-        OmegaConf.update(cfg, key.replace("__", "."), value)
-    add_defaults(cfg)
-    return OmegaConf.create(OmegaConf.to_container(cfg, resolve=True))
-
-
 def load_train(manifests, **overrides):
-    task = tasks.setup_task(compose(task__data=str(manifests), **overrides).task)
+    task = tasks.setup_task(compose("pretrain_tiny", task__data=str(manifests), **overrides).task)
     task.load_dataset("train")
     return task
 
@@ -43,7 +30,9 @@ def test_training_is_shuffled_and_validation_is_not(manifests):
 
 
 def test_the_teacher_moves_after_each_optimizer_step(manifests):
-    cfg = compose(task__data=str(manifests), model__depth=1, model__average_top_k_layers=1)
+    cfg = compose(
+        "pretrain_tiny", task__data=str(manifests), model__depth=1, model__average_top_k_layers=1
+    )
     task = tasks.setup_task(cfg.task)
     model = models.build_model(cfg.model, task)
     before = model.teacher.encoder.cls_token.clone()
@@ -62,7 +51,7 @@ def test_data_is_not_set():
     with pytest.raises(
         ValueError, match="task.data: not set, expected the folder of the manifests"
     ):
-        tasks.setup_task(compose().task)
+        tasks.setup_task(compose("pretrain_tiny").task)
 
 
 def test_missing_manifest(tmp_path):
@@ -91,7 +80,7 @@ def test_impossible_masks(manifests):
 @pytest.mark.parametrize("section", ["task", "model", "criterion", "optimizer"])
 def test_a_wrong_key_in_a_yaml_is_named(section):
     with pytest.raises(ConfigKeyError, match="Key 'mask_ratoi' not in"):
-        compose(**{f"{section}__mask_ratoi": 0.5})
+        compose("pretrain_tiny", **{f"{section}__mask_ratoi": 0.5})
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="is possible with a GPU")

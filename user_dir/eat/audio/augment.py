@@ -50,10 +50,10 @@ class AugmentationConfig:
     def check(self) -> None:
         """Raise a ValueError for impossible values."""
         if not self.mixup_alpha >= 0:
-            raise ValueError(f"mixup_alpha: found {self.mixup_alpha}, expected 0 or more")
+            raise ValueError(f"task.mixup_alpha: found {self.mixup_alpha}, expected 0 or more")
         for name in ("mixup_prob", "spec_augment_ratio"):
             if not 0 <= getattr(self, name) <= 1:
-                raise ValueError(f"{name}: found {getattr(self, name)}, expected 0 to 1")
+                raise ValueError(f"task.{name}: found {getattr(self, name)}, expected 0 to 1")
 
 
 def roll_waveform(waveform: Tensor, generator: np.random.Generator) -> Tensor:

@@ -6,6 +6,7 @@ from typing import Any, Optional, Sequence
 
 from fairseq.dataclass import FairseqDataclass
 from fairseq.models import BaseFairseqModel, register_model
+from omegaconf import MISSING
 
 from eat.checkpoint import Checkpoint, load_checkpoint, load_weights
 from eat.data.labels import Label, describe_difference
@@ -21,7 +22,7 @@ class ClassificationModelConfig(EncoderConfig, FairseqDataclass):
     """The encoder's size, and how it is fine-tuned; the classes are those of the data."""
 
     init_from: Optional[str] = field(
-        default=None,
+        default=MISSING,
         metadata={
             "help": "checkpoint to start from (ours, released .pt, Hugging Face), pretrained or"
             " fine-tuned; the sizes below are then the checkpoint's. null: from scratch"
@@ -128,7 +129,12 @@ def set_layer_decay(encoder: Encoder, decay: float) -> None:
     """Scale the learning rate of block i of n, counted from 0, by decay^(n - i).
 
     What comes before the blocks gets the full rate, as in the released code.
+
+    Raises:
+        ValueError: `decay` is not in (0, 1].
     """
+    if not 0 < decay <= 1:
+        raise ValueError(f"model.layer_decay: found {decay}, expected a number above 0, up to 1")
     depth = len(encoder.blocks)
     for index, block in enumerate(encoder.blocks):
         for parameter in block.parameters():

@@ -139,7 +139,7 @@ class Encoder(nn.Module):
             ValueError: `rate` is not in [0, 1).
         """
         if not 0 <= rate < 1:
-            raise ValueError(f"drop_path: found {rate}, expected a number from 0 to below 1")
+            raise ValueError(f"model.drop_path: found {rate}, expected a number from 0 to below 1")
         rates = np.linspace(0, rate, len(self.blocks)).tolist()
         for block, block_rate in zip(self.blocks, rates, strict=True):
             block.drop_path_rate = block_rate

@@ -33,18 +33,14 @@ def groups_from(source: str, paths: Sequence[str]) -> List[str]:
     try:
         pattern = re.compile(text)
     except re.error as error:
-        raise ValueError(
-            f"groups: found {text!r}, expected a regular expression: {error}"
-        ) from error
+        raise ValueError(f"groups: found {text!r}, no regular expression: {error}") from error
     return [_match(pattern, path) for path in paths]
 
 
 def _match(pattern: "re.Pattern[str]", path: str) -> str:
     match = pattern.search(path)
     if match is None:
-        raise ValueError(
-            f"groups: found no {pattern.pattern!r} in {path!r}, expected it in every path"
-        )
+        raise ValueError(f"groups: found no match of {pattern.pattern!r} in {path!r}, expected one")
     return "\t".join(part or "" for part in match.groups()) if pattern.groups else match[0]
 
 

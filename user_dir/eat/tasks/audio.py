@@ -1,6 +1,6 @@
 """What both tasks are made of: a folder of manifests, a front end, and fairseq's questions."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from os.path import dirname
 from pathlib import Path
 from typing import Any, Optional
@@ -14,14 +14,16 @@ from omegaconf import II, MISSING, OmegaConf
 from torch import nn
 
 from eat.audio import LogMel
+from eat.audio.reading import ReadingConfig
 from eat.data.manifest import Manifest
+from eat.settings import part_of
 
 from .figures import ValidationFigures
 from .recording import record_start
 
 
 @dataclass
-class AudioTaskConfig(FairseqDataclass):
+class AudioTaskConfig(ReadingConfig, FairseqDataclass):
     """Data and front end."""
 
     data: str = field(
@@ -99,6 +101,12 @@ class AudioTask(FairseqTask):
     def is_for_training(self, split: str) -> bool:
         """Whether a split is shuffled; others keep their order."""
         return split == self.cfg.train_subset
+
+    def reading(self, split: str) -> ReadingConfig:
+        """How the clips of a split are read; random parts are for training."""
+        reading = part_of(ReadingConfig, self.cfg)
+        reading.check()
+        return reading if self.is_for_training(split) else replace(reading, crop="start")
 
     @property
     def log_mel(self) -> LogMel:

@@ -111,6 +111,7 @@ class ClassificationTask(AudioTask):
             # A metric is one of all clips, however short.
             min_samples=cfg.min_samples if is_training else 0,
             shuffle=is_training,
+            reading=self.reading(split),
             labels=labels,
             augmentation=part_of(AugmentationConfig, cfg) if is_training else None,
             num_samples=cfg.num_samples if is_training else None,
@@ -146,8 +147,10 @@ class ClassificationTask(AudioTask):
         loss, sample_size, log = super().valid_step(sample, model, criterion)
         batch = (sample["id"], log.pop("scores"), sample["target"])
         batch = gather_from_workers(tuple(tensor.cpu().numpy() for tensor in batch))
-        # At this point fairseq aggregates over the validation set only, not yet over the batch.
-        metrics.log_custom(Predictions, "_predictions", *batch)
-        metric = self.cfg.metric
-        metrics.log_derived(metric, lambda meters: meters["_predictions"].value(metric))
+        # The outermost aggregator is that of this validation. The one within it goes on for all
+        # of the training and into checkpoints, with which only fairseq's own meters can resume.
+        meters, metric = metrics.get_active_aggregators()[0], self.cfg.metric
+        if metric not in meters:
+            meters.add_meter(metric, Predictions(metric), priority=20)
+        meters[metric].update(*batch)
         return loss, sample_size, log

@@ -12,13 +12,17 @@ Batch = Tuple[np.ndarray, np.ndarray, np.ndarray]
 
 
 class Predictions(Meter):
-    """Scores and targets by clip; a clip that comes twice counts once.
+    """Scores and targets by clip, and a metric of them; a clip that comes twice counts once.
 
     fairseq fills up the batches of workers that have fewer than others with batches they had.
+
+    Args:
+        metric: one of `eat.metrics.METRICS`.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, metric: str) -> None:
         super().__init__()
+        self._metric = metric
         self._rows: Dict[int, Tuple[np.ndarray, np.ndarray]] = {}
 
     def reset(self) -> None:
@@ -29,11 +33,12 @@ class Predictions(Meter):
         """Add a batch: (B,) numbers of the clips, (B, C) scores and (B, C) targets."""
         self._rows.update(zip(clips.tolist(), zip(scores, targets, strict=True), strict=True))
 
-    def value(self, metric: str) -> float:
+    @property
+    def smoothed_value(self) -> float:
         """The metric of all clips, in the order of their numbers."""
         rows = [self._rows[clip] for clip in sorted(self._rows)]
         scores, targets = (np.stack(part) for part in zip(*rows, strict=True))
-        if metric == "accuracy":
+        if self._metric == "accuracy":
             return accuracy(scores, targets)
         return mean_over_classes(average_precisions(scores, targets)).value
 

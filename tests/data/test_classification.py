@@ -1,0 +1,143 @@
+import pickle
+
+import numpy as np
+import pytest
+import torch
+
+from eat.audio import LogMel, read_audio
+from eat.audio.augment import AugmentationConfig, mask_spectrogram, mix_up
+from eat.data.classification import ClassificationDataset
+from eat.data.labels import read_descriptors, read_labels
+from eat.data.manifest import Manifest
+
+LOG_MEL = LogMel(target_length=128)
+NOTHING = dict(roll=False, noise=False, mixup_alpha=0.0, spec_augment_ratio=0.0)
+
+
+def make(folder, split="train", augmentation=None, **settings):
+    manifest = Manifest(folder / f"{split}.tsv")
+    descriptors = read_descriptors(folder / "label_descriptors.csv")
+    return ClassificationDataset(
+        manifest,
+        LOG_MEL,
+        min_samples=0,
+        shuffle=True,
+        labels=read_labels(folder / f"{split}.lbl", manifest, descriptors),
+        augmentation=AugmentationConfig(**{**NOTHING, **augmentation}) if augmentation else None,
+        **settings,
+    )
+
+
+def batch(data, clips=(0, 1, 2, 3), epoch=1):
+    data.set_epoch(epoch)
+    return data.collater([data[clip] for clip in clips])
+
+
+def source(data, **kwargs):
+    return batch(data, **kwargs)["net_input"]["source"]
+
+
+def test_targets(multi_labelled):
+    found = batch(make(multi_labelled))
+    assert found["target"].tolist() == [[1, 0, 0], [1, 1, 0], [0, 1, 0], [1, 0, 1]]
+    assert found["target"].dtype == torch.float64  # or fairseq would round them to bf16
+    assert make(multi_labelled).collater([]) == {}
+
+
+def test_without_augmentation_it_is_the_front_end_s_output(labelled):
+    waveform = torch.from_numpy(read_audio(labelled / "audio" / "train 2.wav"))
+    expected = LOG_MEL(waveform[: LOG_MEL.max_samples])[0]
+    assert torch.equal(source(make(labelled))[2], expected)
+    assert torch.equal(source(make(labelled, augmentation=NOTHING))[2], expected)
+
+
+@pytest.mark.parametrize(
+    "augmentation",
+    [
+        {"roll": True},
+        {"noise": True},
+        {"mixup_alpha": 0.8, "mixup_prob": 1.0},
+        {"spec_augment_ratio": 0.2},
+    ],
+)
+def test_augmentation_depends_on_seed_epoch_and_clips_alone(labelled, augmentation):
+    data = make(labelled, augmentation=augmentation)
+    first = source(data)
+    worker = pickle.loads(pickle.dumps(make(labelled, augmentation=augmentation)))
+    worker[5]  # what a worker has served before does not matter
+    assert torch.equal(first, source(worker))
+    others = [
+        source(make(labelled)),
+        source(data, epoch=2),
+        source(make(labelled, augmentation=augmentation, seed=2)),
+    ]
+    assert not any(torch.equal(first, other) for other in others)
+
+
+def test_clips_are_augmented_differently(labelled):
+    noisy, plain = source(make(labelled, augmentation={"noise": True})), source(make(labelled))
+    assert not torch.equal(noisy[0] - plain[0], noisy[1] - plain[1])
+
+
+def test_a_batch_is_mixed_first_and_masked_then(labelled):
+    config = dict(mixup_alpha=0.8, mixup_prob=1.0, spec_augment_ratio=0.2)
+    found = batch(make(labelled, augmentation=config))
+    mixed = batch(make(labelled, augmentation={**config, "spec_augment_ratio": 0.0}))
+    assert torch.equal(found["target"], mixed["target"])
+    hidden = found["net_input"]["source"] == 0
+    assert hidden.any()
+    assert torch.equal(
+        found["net_input"]["source"], mixed["net_input"]["source"].masked_fill(hidden, 0.0)
+    )
+
+
+def test_mixing_and_masking_are_the_functions_of_the_audio_room(labelled):
+    data, plain = make(labelled, augmentation={"mixup_alpha": 0.8}), batch(make(labelled))
+    data.augmentation.mixup_prob = 1.0
+    generator = np.random.default_rng((1, 1, 3, 0, 1, 2, 3))
+    generator.random()  # decides whether to mix
+    expected = mix_up(plain["net_input"]["source"], plain["target"], 0.8, generator)
+    found = batch(data)
+    assert torch.equal(found["net_input"]["source"], expected[0])
+    assert torch.equal(found["target"], expected[1])
+    data = make(labelled, augmentation={"spec_augment_ratio": 0.3})
+    expected = mask_spectrogram(
+        plain["net_input"]["source"][3], 0.3, np.random.default_rng((1, 1, 4, 3))
+    )
+    assert torch.equal(source(data)[3], expected)
+
+
+def test_a_share_of_the_batches_is_mixed(labelled):
+    data = make(labelled, augmentation={"mixup_alpha": 0.8, "mixup_prob": 0.25})
+    samples = [data[clip] for clip in range(3)]
+    is_mixed = []
+    for epoch in range(1, 201):
+        data.set_epoch(epoch)
+        is_mixed.append(bool((data.collater(samples)["target"] % 1).any()))
+    assert np.mean(is_mixed) == pytest.approx(0.25, abs=0.08)
+
+
+def test_weighted_draws_of_an_epoch(multi_labelled):
+    data = make(multi_labelled, num_samples=8)
+
+    def draw(epoch):
+        data.set_epoch(epoch)
+        return data.ordered_indices().tolist()
+
+    assert draw(1) == draw(1) != draw(2)
+    drawn = [clip for epoch in range(200) for clip in draw(epoch)]
+    assert len(set(draw(1))) == 8
+    # Of 24 clips 6 have the high tone, and 18, 12 and 6 the low, middle and high one.
+    rare, common = (
+        np.mean([clip % 4 == 3 for clip in drawn]),
+        np.mean([clip % 4 == 0 for clip in drawn]),
+    )
+    assert rare > 0.3 > 0.2 > common
+
+
+@pytest.mark.parametrize("num_samples", [0, 25])
+def test_more_clips_than_there_are(labelled, num_samples):
+    with pytest.raises(
+        ValueError, match=f"task.num_samples: found {num_samples}, expected 1 to 24"
+    ):
+        make(labelled, num_samples=num_samples)

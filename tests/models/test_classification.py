@@ -1,0 +1,113 @@
+import dataclasses
+
+import pytest
+import torch
+
+import eat
+from eat.checkpoint import CheckpointError, load_checkpoint
+from eat.data.labels import Label
+from eat.models.classification import ClassificationModel, ClassificationModelConfig
+
+SMALL = {"embed_dim": 48, "depth": 3, "num_heads": 4}
+
+
+def classes(*ids):
+    return [Label(index, label_id, label_id.upper()) for index, label_id in enumerate(ids)]
+
+
+def make(descriptors=None, seed=0, **settings):
+    torch.manual_seed(seed)
+    cfg = ClassificationModelConfig(**{**SMALL, **settings})
+    return ClassificationModel(cfg, descriptors or classes("en", "fr", "ru"))
+
+
+@pytest.fixture
+def source():
+    return torch.randn(2, 1, 128, 128, generator=torch.Generator().manual_seed(0))
+
+
+def test_it_computes_what_the_classifier_computes(official_finetune, source):
+    model = make().eval()
+    model.init_from(load_checkpoint(official_finetune))
+    with torch.no_grad():
+        assert torch.equal(model(source), eat.load_classifier(official_finetune)(source))
+    assert set(model.state_dict()) == set(eat.load_classifier(official_finetune).state_dict())
+
+
+def test_learning_rates_fall_with_depth():
+    model = make(layer_decay=0.65)
+    scales = {n: getattr(p, "param_group", 1.0) for n, p in model.named_parameters()}
+    for index, expected in enumerate((0.65**3, 0.65**2, 0.65)):
+        of_block = {s for n, s in scales.items() if n.startswith(f"encoder.blocks.{index}.")}
+        assert sorted(of_block) == pytest.approx([expected])
+    others = {name for name in scales if ".blocks." not in name}
+    assert {"encoder.cls_token", "encoder.patch_embed.proj.weight", "head.weight"} < others
+    assert {scales[name] for name in others} == {1.0}
+
+
+def test_a_linear_probe_trains_the_head_alone(source):
+    model = make(freeze_encoder=True, drop_path=0.5).train()
+    trained = {name for name, p in model.named_parameters() if p.requires_grad}
+    assert trained == {"fc_norm.weight", "fc_norm.bias", "head.weight", "head.bias"}
+    assert model.training and not model.encoder.training
+    assert torch.equal(model(source), model(source))  # no drop path
+    model(source).sum().backward()
+    assert all(p.grad is None for p in model.encoder.parameters())
+
+
+def test_the_teacher_to_start_from(official_pretrain, official_finetune):
+    model = make()
+    model.init_from(load_checkpoint(official_pretrain), weights="teacher")
+    teacher = eat.load_encoder(official_pretrain, weights="teacher").state_dict()
+    assert all(torch.equal(v, teacher[k]) for k, v in model.encoder.state_dict().items())
+    with pytest.raises(CheckpointError, match="found no teacher in this fine-tuned checkpoint"):
+        make().init_from(load_checkpoint(official_finetune), weights="teacher")
+
+
+def test_mean_pooling(source):
+    model = make(pooling="mean").eval()
+    with torch.no_grad():
+        expected = model.head(model.fc_norm(model.encoder(source)[:, 1:].mean(dim=1)))
+        assert torch.equal(model(source), expected)
+
+
+def test_a_head_is_kept_for_the_same_classes_by_id_or_name(official_finetune):
+    """The released checkpoint knows ids."""
+    checkpoint = load_checkpoint(official_finetune)
+    assert checkpoint.labels == ["en", "fr", "ru"]
+    for labels in (["en", "fr", "ru"], ["EN", "FR", "RU"], None):
+        model = make()
+        model.init_from(dataclasses.replace(checkpoint, labels=labels))
+        assert torch.equal(model.head.weight, checkpoint.classifier["head.weight"])
+
+
+def test_a_head_for_another_number_of_classes(official_finetune):
+    model = make(classes("en", "fr", "ru", "de"))
+    with pytest.raises(ValueError, match="found 3 classes, expected 4 .*model.new_head=true"):
+        model.init_from(load_checkpoint(official_finetune))
+
+
+def test_a_head_for_other_classes(official_finetune):
+    model = make(classes("en", "ru", "fr"))
+    with pytest.raises(ValueError, match="found 'fr' as class 1, expected 'RU'"):
+        model.init_from(load_checkpoint(official_finetune))
+
+
+def test_a_new_head(official_finetune):
+    model, untouched = make(classes("de")), make(classes("de"))
+    model.init_from(load_checkpoint(official_finetune), new_head=True)
+    assert torch.equal(model.head.weight, untouched.head.weight)
+    assert not torch.equal(model.encoder.cls_token, untouched.encoder.cls_token)
+
+
+@pytest.mark.parametrize(
+    "settings, message",
+    [
+        ({"drop_path": 1.0}, "model.drop_path: found 1.0, expected a number from 0 to below 1"),
+        ({"layer_decay": 0.0}, "model.layer_decay: found 0.0, expected a number above 0, up to 1"),
+        ({"pooling": "max"}, "pooling: found 'max', expected one of"),
+    ],
+)
+def test_impossible_settings(settings, message):
+    with pytest.raises(ValueError, match=message):
+        make(**settings)

@@ -1,0 +1,159 @@
+import logging
+import shutil
+
+import pytest
+import torch
+from fairseq import criterions, models, tasks
+from fairseq.logging import metrics
+from helpers import compose
+
+import eat
+from eat.data.labels import LabelError
+from eat.metrics import average_precisions, mean_over_classes
+
+ROOMS = (eat.tasks, eat.models, eat.criterions, eat.optim)  # imported, so that they register
+MULTI_LABEL = {"criterion__loss": "bce", "criterion__metric": "mAP"}
+
+
+def setup(folder, **overrides):
+    return tasks.setup_task(compose("finetune_tiny", task__data=str(folder), **overrides).task)
+
+
+@pytest.fixture
+def copied(labelled, tmp_path):
+    """Labelled clips whose files may be damaged."""
+    return shutil.copytree(labelled, tmp_path / "copied")
+
+
+def test_only_training_is_shuffled_drawn_and_augmented(labelled):
+    task = setup(labelled, task__num_samples=5, task__min_samples=12_000)
+    task.load_dataset("train")
+    task.load_dataset("valid")
+    train, valid = task.dataset("train"), task.dataset("valid")
+    assert (train.shuffle, train.num_samples, train.augmentation.roll) == (True, 5, True)
+    assert (valid.shuffle, valid.num_samples, valid.augmentation) == (False, None, None)
+    # Short clips are not trained on, but a metric is one of all clips.
+    assert len(train) < 24
+    assert len(valid) == 9
+
+
+def test_the_subset_to_train_on_is_the_one_that_the_config_names(labelled):
+    task = setup(labelled, dataset__train_subset="valid")
+    task.load_dataset("valid")
+    task.load_dataset("train")
+    assert task.dataset("valid").shuffle
+    assert not task.dataset("train").shuffle
+
+
+def validate(task, model, criterion, batches):
+    """What fairseq's validation loop aggregates over a set."""
+    criterion.eval()
+    with metrics.aggregate(new_root=True) as aggregator:
+        for batch in batches:
+            _, _, log = task.valid_step(batch, model, criterion)
+            assert "scores" not in log  # fairseq sums what is left over the workers
+            with metrics.aggregate() as of_the_batch:
+                task.reduce_metrics([log], criterion)
+            assert task.cfg.metric not in of_the_batch.get_smoothed_values()
+    return aggregator.get_smoothed_values()
+
+
+def test_the_metric_is_one_of_the_whole_set(multi_labelled):
+    """In batches of any size, and whatever clips are repeated to fill up a worker's batches."""
+    cfg = compose("finetune_tiny", task__data=str(multi_labelled), **MULTI_LABEL)
+    task = tasks.setup_task(cfg.task)
+    task.load_dataset("valid")
+    cfg.model.init_from = None
+    torch.manual_seed(0)
+    model = models.build_model(cfg.model, task).eval()
+    torch.nn.init.normal_(model.head.weight)
+    criterion = criterions.build_criterion(cfg.criterion, task)
+    data = task.dataset("valid")
+    samples = [data[index] for index in range(9)]
+    whole = data.collater(samples)
+    with torch.no_grad():
+        scores = model(**whole["net_input"]).numpy()
+    expected = mean_over_classes(average_precisions(scores, whole["target"].numpy())).value
+    parts = [data.collater(samples[start : start + 4]) for start in (0, 4, 8, 0)]
+    for batches in ([whole], parts):
+        found = validate(task, model, criterion, batches)
+        assert found["mAP"] == pytest.approx(expected, abs=1e-9)
+    assert 0 < expected < 1
+
+
+def test_classes_without_clips_are_named(multi_labelled, caplog):
+    task = setup(multi_labelled, **MULTI_LABEL)
+    with caplog.at_level(logging.INFO):
+        task.load_dataset("valid")
+    assert "1 of 3 classes have no clip here and are left out of mAP: high tone" in caplog.text
+
+
+def test_the_state_describes_the_classes(labelled):
+    state = setup(labelled).state_dict()
+    assert state == {"labels": ["low tone", "middle tone", "high tone"], "activation": "softmax"}
+    assert setup(labelled, criterion__loss="bce").state_dict()["activation"] == "sigmoid"
+
+
+def test_resuming_with_other_classes(labelled, copied):
+    state = setup(labelled).state_dict()
+    (copied / "label_descriptors.csv").write_text("0,/t/1,\n1,/t/0,\n2,/t/2,\n")
+    with pytest.raises(ValueError, match="restore_file: found a checkpoint with other labels"):
+        setup(copied).load_state_dict(state)
+    with pytest.raises(ValueError, match="found a checkpoint with other activation"):
+        setup(labelled, criterion__loss="bce").load_state_dict(state)
+    setup(labelled).load_state_dict(state)
+
+
+@pytest.mark.parametrize(
+    "settings, message",
+    [
+        ({}, "criterion.metric: found accuracy, .*valid.tsv:3 has 2; expected mAP"),
+        (
+            {"criterion__metric": "mAP"},
+            "criterion.loss: found cross_entropy, .*valid.tsv:3 has 2; expected bce",
+        ),
+    ],
+)
+def test_settings_that_do_not_fit_the_labels(multi_labelled, settings, message):
+    with pytest.raises(ValueError, match=message):
+        setup(multi_labelled, **settings).load_dataset("valid")
+
+
+def test_no_labels(copied):
+    (copied / "valid.lbl").unlink()
+    with pytest.raises(FileNotFoundError, match="no such labels: .*valid.lbl"):
+        setup(copied).load_dataset("valid")
+
+
+def test_a_label_that_is_no_class(copied):
+    text = (copied / "valid.lbl").read_text()
+    (copied / "valid.lbl").write_text(text.replace("/t/2", "/t/9"))
+    with pytest.raises(LabelError, match=r"valid.lbl:3: found the label '/t/9', expected an id"):
+        setup(copied).load_dataset("valid")
+
+
+def test_no_classes(copied):
+    (copied / "label_descriptors.csv").write_text("")
+    with pytest.raises(LabelError, match="label_descriptors.csv:1: found no classes"):
+        setup(copied)
+
+
+def test_impossible_augmentation(labelled):
+    with pytest.raises(ValueError, match="task.mixup_prob: found 2.0, expected 0 to 1"):
+        setup(labelled, task__mixup_prob=2.0).load_dataset("train")
+
+
+def test_the_model_is_as_large_as_its_start(labelled, official_pretrain):
+    """Also in the configuration that fairseq saves."""
+    cfg = compose("finetune_tiny", task__data=str(labelled), model__init_from=official_pretrain)
+    task = tasks.setup_task(cfg.task)
+    model = task.build_model(cfg.model)
+    assert model.encoder.config.embed_dim == cfg.model.embed_dim == 48
+    assert model.encoder.config.depth == cfg.model.depth == 3
+    assert cfg.model.num_position_rows == 768
+
+
+def test_nothing_to_start_from(labelled):
+    cfg = compose("finetune_tiny", task__data=str(labelled))
+    with pytest.raises(ValueError, match="model.init_from: not set, expected the checkpoint"):
+        tasks.setup_task(cfg.task).build_model(cfg.model)

@@ -1,0 +1,175 @@
+"""Real fairseq-hydra-train runs of fine-tuning, each in a fresh process, on a miniature model."""
+
+import json
+import shutil
+
+import pytest
+import torch
+from helpers import GOLDEN, MINIATURE_CLASSIFIER, logged, train_in_two_processes
+
+import eat
+from eat.commands.main import main
+
+PRETRAINED = f"model.init_from='{GOLDEN / 'official_pretrain.pt'}'"
+MULTI_LABEL = ("criterion.loss=bce", "criterion.metric=mAP", "criterion.reduction=labels")
+# Everything that is random in fine-tuning.
+RANDOM = (
+    *("task.roll=true", "task.noise=true", "task.mixup_alpha=0.8", "task.num_samples=20"),
+    *("task.spec_augment_ratio=0.2", "model.drop_path=0.1"),
+)
+
+
+def checkpoint(folder, name="checkpoint_last.pt"):
+    return torch.load(folder / "checkpoints" / name, weights_only=True)
+
+
+def assert_same_weights(found, expected, tolerance=0.0):
+    assert set(found["model"]) == set(expected["model"])
+    for key, value in expected["model"].items():
+        assert (found["model"][key] - value).abs().max() <= tolerance, key
+
+
+def finetune(train, folder, *overrides):
+    """The log of a run that must succeed."""
+    run = train(*overrides, config="finetune_tiny", data=folder)
+    assert run.returncode == 0, run.stdout
+    return run.stdout
+
+
+def evaluate(capsys, checkpoint, data):
+    arguments = ["--data", str(data), "--split", "valid", "--batch-size", "8", "--json"]
+    assert main(["evaluate", str(checkpoint), *arguments]) == 0
+    return json.loads(capsys.readouterr().out)["metrics"]
+
+
+def test_from_a_released_checkpoint_to_one_that_needs_nothing_else(
+    train, labelled, tmp_path, capsys, monkeypatch
+):
+    output = finetune(train, labelled, PRETRAINED, "optimization.max_update=6", *RANDOM[:-1])
+    losses = [record["loss"] for record in logged(output)]
+    assert len(losses) == 6
+    assert all(0.3 < loss < 1.5 for loss in losses)
+    valid = logged(output, "valid")
+    assert [record["valid_num_updates"] for record in valid] == [3, 6]
+    best = max(record["valid_accuracy"] for record in valid)
+    assert valid[-1]["valid_best_accuracy"] == best
+
+    moved = shutil.move(tmp_path / "checkpoints", tmp_path / "elsewhere")
+    monkeypatch.chdir(tmp_path)
+    last, best_path = (f"{moved}/checkpoint_{name}.pt" for name in ("last", "best"))
+    classifier = eat.load_classifier(last)
+    assert classifier.labels == ["low tone", "middle tone", "high tone"]
+    assert classifier.activation == "softmax"
+    assert classifier.log_mel == eat.LogMel(target_length=128)
+    assert classifier.encoder.config.depth == 3
+    # The same numbers as in the log.
+    found = evaluate(capsys, last, labelled)
+    assert found["accuracy"] == pytest.approx(valid[-1]["valid_accuracy"], abs=1e-6)
+    assert evaluate(capsys, best_path, labelled)["accuracy"] == pytest.approx(best, abs=1e-6)
+
+
+@pytest.mark.slow
+def test_fine_tuning_goes_on_from_fine_tuned_checkpoints(
+    train, multi_labelled, tmp_path, capsys, official_finetune
+):
+    """The released one for other classes, then ours for the same."""
+    start = f"model.init_from='{official_finetune}'"
+    refused = train(start, *MULTI_LABEL, config="finetune_tiny", data=multi_labelled)
+    assert refused.returncode != 0
+    assert "found 'en' as class 0, expected 'low tone' as in task.data" in refused.stdout
+    output = finetune(train, multi_labelled, start, "model.new_head=true", *MULTI_LABEL)
+    valid = logged(output, "valid")[-1]
+    first = tmp_path / "checkpoints" / "checkpoint_last.pt"
+    metrics = evaluate(capsys, first, multi_labelled)
+    assert metrics["mAP"] == pytest.approx(valid["valid_mAP"], abs=1e-6)
+    assert "1 of 3 classes have no clip here and are left out of mAP: high tone" in output
+    output = finetune(
+        train,
+        multi_labelled,
+        *(f"model.init_from='{first}'", *MULTI_LABEL, "checkpoint.save_dir=second"),
+        *("optimization.max_update=1", "optimization.lr=[0.0]", "lr_scheduler.min_lr=0.0"),
+    )
+    assert logged(output, "valid")[-1]["valid_mAP"] == pytest.approx(metrics["mAP"], abs=1e-6)
+
+
+@pytest.mark.slow
+def test_resuming_in_mid_epoch_gives_the_uninterrupted_run(train, labelled, tmp_path):
+    """4 updates equal 2 and 2 more to the bit, with all that is random switched on."""
+    overrides = [
+        *("optimization.max_update=4", "checkpoint.save_interval_updates=2", *RANDOM),
+        *("dataset.batch_size=6", "checkpoint.no_epoch_checkpoints=false"),
+    ]
+    finetune(train, labelled, *overrides)
+    expected = checkpoint(tmp_path)
+    middle = checkpoint(tmp_path, "checkpoint_1_2.pt")
+    assert not torch.equal(middle["model"]["head.weight"], expected["model"]["head.weight"])
+    shutil.move(
+        tmp_path / "checkpoints" / "checkpoint_1_2.pt",
+        tmp_path / "checkpoints" / "checkpoint_last.pt",
+    )
+    output = finetune(train, labelled, *overrides)
+    assert [record["num_updates"] for record in logged(output)] == [3, 4]
+    assert_same_weights(checkpoint(tmp_path), expected)
+
+
+@pytest.mark.slow
+def test_the_number_of_loader_workers_changes_nothing(train, labelled, tmp_path):
+    finetune(train, labelled, *RANDOM)
+    expected = checkpoint(tmp_path)
+    shutil.rmtree(tmp_path / "checkpoints")
+    finetune(train, labelled, *RANDOM, "dataset.num_workers=3")
+    assert_same_weights(checkpoint(tmp_path), expected)
+
+
+@pytest.mark.slow
+def test_two_processes_equal_one_with_the_doubled_batch(train, multi_labelled, tmp_path):
+    """All 24 clips are one update. Mixup pairs the clips of a process, drop path is per process."""
+    common = [
+        *("task.mixup_alpha=0.0", "model.drop_path=0.0", "dataset.batch_size_valid=4"),
+        *("task.roll=true", "task.noise=true", "task.spec_augment_ratio=0.2", *MULTI_LABEL),
+        *("optimization.lr=[0.01]", "lr_scheduler.warmup_updates=1"),
+    ]
+    output = finetune(
+        train, multi_labelled, *common, "dataset.batch_size=24", "checkpoint.save_dir=single"
+    )
+    double = train_in_two_processes(
+        "finetune_tiny",
+        [
+            *(f"task.data='{multi_labelled}'", "checkpoint.save_dir=double"),
+            *(*MINIATURE_CLASSIFIER, *common, "dataset.batch_size=12"),
+        ],
+        tmp_path,
+    )
+    for one, two in zip(logged(output), logged(double), strict=True):
+        assert two["bsz"] == one["bsz"] == 24
+        assert two["loss"] == pytest.approx(one["loss"], rel=1e-3)
+    # Three batches of 9 clips: one worker validates two of them, the other one and a repetition.
+    for one, two in zip(logged(output, "valid"), logged(double, "valid"), strict=True):
+        assert two["valid_mAP"] == one["valid_mAP"]
+        assert two["valid_loss"] == pytest.approx(one["valid_loss"], rel=1e-3)
+    assert_same_weights(
+        *(
+            torch.load(tmp_path / name / "checkpoint_last.pt", weights_only=True)
+            for name in ("double", "single")
+        ),
+        tolerance=1e-5,
+    )
+
+
+@pytest.mark.slow
+def test_a_linear_probe_in_bf16_stops_early(train, labelled, tmp_path):
+    output = finetune(
+        train,
+        labelled,
+        *(PRETRAINED, "model.freeze_encoder=true", "common.bf16=true"),
+        # The metric cannot improve, so the second validation is the last.
+        *("optimization.lr=[0.0]", "lr_scheduler.min_lr=0.0", "checkpoint.patience=1"),
+        *("optimization.max_update=100", "optimizer.weight_decay=0.0"),
+    )
+    assert "early stop since valid performance hasn't improved for last 1 runs" in output
+    assert len(logged(output, "valid")) == 2
+    pretrained = eat.load_encoder(GOLDEN / "official_pretrain.pt", dtype=torch.bfloat16)
+    found = eat.load_encoder(tmp_path / "checkpoints" / "checkpoint_last.pt")
+    for key, value in pretrained.state_dict().items():
+        if key != "positions":
+            assert torch.equal(found.state_dict()[key], value.float()), key
