@@ -2,6 +2,7 @@
 
 import math
 import os
+import re
 from typing import Any, NamedTuple, Optional, Union
 
 import numpy as np
@@ -20,6 +21,12 @@ _MARGIN_MS = 50
 # Decoded before a part of an mp3: its frames borrow bytes of up to 511 from those before them.
 # 4 frames were enough in all files tried; the smallest that a voice needs would take 14.
 _MP3_LEAD_FRAMES = 16 * 1152
+
+# In libsndfile's log of a header whose chunk of sound is longer than the file. A size near the
+# largest number is what recorders write that cannot go back to fill in the real one.
+_CUT_OFF = re.compile(r"^ *(?:data|SSND) : (\d+) \(should be (\d+)\)", re.MULTILINE)
+_UNKNOWN_BYTES = 0x7FFF_0000
+_TOLERATED_BYTES = 1024  # sloppy headers of good files
 
 _CHUNK_FRAMES = 1 << 20
 _UNKNOWN_FRAMES = (1 << 63) - 1  # libsndfile's; it cannot read such a stream to its end
@@ -234,9 +241,26 @@ def open_sound(path: AudioPath, hdf5_rate_hz: Optional[int] = None) -> Sound:
         raise AudioError(
             f"{path}: found a stream of unknown length, expected a finished file (re-encode it)"
         )
+    try:
+        _check_complete(sound, path)
+    except AudioError:
+        sound.close()
+        raise
     if sound.format == "MP3":
         return _with_all_frames(sound, map_file(path) if content is None else content)
     return sound
+
+
+def _check_complete(sound: Sound, name: str) -> None:
+    """Refuse a file whose header promises more sound than there is: libsndfile only logs it."""
+    cut_off = _CUT_OFF.search(sound.extra_info)
+    if cut_off is None:
+        return
+    promised, found = map(int, cut_off.groups())
+    if found + _TOLERATED_BYTES < promised < _UNKNOWN_BYTES:
+        raise AudioError(
+            f"{name}: cut off: found {found} bytes of sound, expected {promised} by its header"
+        )
 
 
 def _with_all_frames(mp3: SoundFile, content: memoryview) -> SoundFile:
