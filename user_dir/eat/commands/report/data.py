@@ -2,7 +2,7 @@
 
 import os
 from collections import Counter
-from typing import Any, Dict, List, NamedTuple, Optional, Tuple, Union
+from typing import Any, Dict, List, NamedTuple, Optional, Sequence, Tuple, Union
 
 import numpy as np
 
@@ -13,7 +13,8 @@ from .run_folder import Run
 
 MAX_CLIPS = 2000  # of a split, whose headers are read; of more, random ones
 _NUM_THREADS = 16  # which mostly wait for the disk
-UNREADABLE = "unreadable.tsv"  # what `eat manifest` could not use
+# Lists of file<TAB>reason: what `eat manifest` could not use, and training with bad_audio=skip.
+UNREADABLE, REPLACED = "unreadable.tsv", "bad_audio.tsv"
 
 
 class BadFile(NamedTuple):
@@ -123,11 +124,12 @@ def _count_labels(manifest: Manifest) -> Optional[List[Tuple[str, int]]]:
     return sorted(named, key=lambda item: -item[1])
 
 
-def read_unreadable(manifest_files: List[str]) -> List[BadFile]:
-    """What `eat manifest` left out, as it noted beside the manifests."""
+def read_bad_files(run: Run, splits: Sequence[Split]) -> List[BadFile]:
+    """What `eat manifest` left out, as it noted beside the manifests, and what training replaced."""
+    folders = dict.fromkeys(os.path.dirname(split.manifest) for split in splits)
+    lists = [os.path.join(folder, UNREADABLE) for folder in folders]
     found = []
-    for folder in dict.fromkeys(map(os.path.dirname, manifest_files)):
-        path = os.path.join(folder, UNREADABLE)
+    for path in [*lists, os.path.join(run.folder, REPLACED)]:
         if os.path.exists(path):
             with open(path, encoding="utf-8", errors="replace") as file:
                 lines = (line.rstrip("\n").partition("\t") for line in file)
