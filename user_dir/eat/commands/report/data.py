@@ -125,7 +125,7 @@ def _count_labels(manifest: Manifest) -> Optional[List[Tuple[str, int]]]:
 
 
 def read_bad_files(run: Run, splits: Sequence[Split]) -> List[BadFile]:
-    """What `eat manifest` left out, as it noted beside the manifests, and what training replaced."""
+    """What `eat manifest` left out, as noted beside the manifests, and what training replaced."""
     folders = dict.fromkeys(os.path.dirname(split.manifest) for split in splits)
     lists = [os.path.join(folder, UNREADABLE) for folder in folders]
     found = []

@@ -84,7 +84,8 @@ def list_warnings(run: Run) -> List[str]:
     num_skipped = int(_last(columns.get("skipped_updates", np.zeros(1))))
     if num_skipped:
         warnings.append(
-            f"{num_skipped} updates of the last start were skipped: their gradients were not finite."
+            f"{num_skipped} updates of the last start were skipped, as their gradients were not"
+            " finite."
         )
     for column, what in (("target_var", "targets"), ("prediction_var", "predictions")):
         if column in columns and _last(columns[column]) < COLLAPSED_BELOW:
