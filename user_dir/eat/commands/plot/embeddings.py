@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, Dict, List, Optional, Sequence
 
 import numpy as np
 
-from ...data.labels import DESCRIPTORS_FILE, read_descriptors, read_labels
 from ...data.manifest import Manifest
 from ..arguments import whole_number
 from ..devices import add_device_argument, choose_device
+from ..evaluate import open_split
 from ..extract import name_features
 from ..progress import show_progress
 from ..stats import draw_clips
@@ -104,12 +104,12 @@ def name_kinds(manifest: Manifest, by: Optional[str] = None) -> List[str]:
     Raises:
         FileNotFoundError, LabelError: as for `read_labels`.
     """
-    label_file = f"{os.path.splitext(manifest.file)[0]}.lbl"
-    if by == "folder" or (by is None and not os.path.exists(label_file)):
+    folder, file = os.path.split(manifest.file)
+    name = os.path.splitext(file)[0]
+    has_labels = os.path.exists(os.path.join(folder, f"{name}.lbl"))
+    if by == "folder" or (by is None and not has_labels):
         return [os.path.dirname(path) or "." for path in manifest.relative_paths()]
-    descriptors_file = os.path.join(os.path.dirname(manifest.file), DESCRIPTORS_FILE)
-    descriptors = read_descriptors(descriptors_file)
-    labels = read_labels(label_file, manifest, descriptors, descriptors_file)
+    _, descriptors, labels = open_split(folder, name)
     return [descriptors[labels.classes(clip)[0]].name for clip in range(len(labels))]
 
 

@@ -7,6 +7,7 @@ from typing import Any, Dict, List, NamedTuple, Optional, Sequence, Tuple, Union
 import numpy as np
 
 from ...data.manifest import Manifest
+from ..evaluate import open_split
 from ..parallel import map_in_threads
 from ..stats import draw_clips
 from .run_folder import Run
@@ -112,15 +113,12 @@ def _read_header(manifest: Manifest, clip: int) -> Union[Any, BadFile]:
 
 
 def _count_labels(manifest: Manifest) -> Optional[List[Tuple[str, int]]]:
-    from ...data.labels import DESCRIPTORS_FILE, read_descriptors, read_labels
-
-    label_file = f"{os.path.splitext(manifest.file)[0]}.lbl"
-    descriptors_file = os.path.join(os.path.dirname(manifest.file), DESCRIPTORS_FILE)
-    if not (os.path.exists(label_file) and os.path.exists(descriptors_file)):
+    folder, file = os.path.split(manifest.file)
+    name = os.path.splitext(file)[0]
+    if not os.path.exists(os.path.join(folder, f"{name}.lbl")):
         return None
-    descriptors = read_descriptors(descriptors_file)
-    counts = read_labels(label_file, manifest, descriptors, descriptors_file).counts
-    named = zip((label.name for label in descriptors), counts.tolist(), strict=True)
+    _, descriptors, labels = open_split(folder, name)
+    named = zip((label.name for label in descriptors), labels.counts.tolist(), strict=True)
     return sorted(named, key=lambda item: -item[1])
 
 
