@@ -10,9 +10,11 @@ workers read them at once. HDF5 files are opened anew after a fork, as the libra
 import io
 import os
 import re
+import struct
+import zipfile
 from functools import lru_cache
 from mmap import ACCESS_READ, mmap
-from typing import Any, NamedTuple, Optional, Tuple, Union
+from typing import Any, Dict, Iterator, NamedTuple, Optional, Tuple, Union
 
 import numpy as np
 
@@ -48,16 +50,14 @@ class Hdf5Address(NamedTuple):
 def find_pack(path: str) -> Optional[Union[ZipAddress, Hdf5Address]]:
     """The address that a path is; None: it is the path of a file.
 
-    A name that ends in `.zip:NUMBER:NUMBER` is always an address; one that goes on after `.h5/` or
-    `.hdf5/` is one if the part before is a file.
+    A name that goes on after `.h5/` or `.hdf5/` is an address if the part before is a file; any
+    other that ends in `.zip:NUMBER:NUMBER` always is.
     """
-    zip_address = _ZIP_ADDRESS.fullmatch(path)
-    if zip_address:
-        return ZipAddress(zip_address[1], int(zip_address[2]), int(zip_address[3]))
     for ending in _HDF5_ADDRESS.finditer(path):
         if os.path.isfile(path[: ending.end()]):
             return Hdf5Address(path[: ending.end()], path[ending.end() + 1 :])
-    return None
+    found = _ZIP_ADDRESS.fullmatch(path)
+    return ZipAddress(found[1], int(found[2]), int(found[3])) if found else None
 
 
 def zip_bytes(address: ZipAddress) -> memoryview:
@@ -74,6 +74,37 @@ def zip_bytes(address: ZipAddress) -> memoryview:
             f"{address.pack}: found {len(pack)} bytes, expected a clip at {address.offset} to {end}"
         )
     return memoryview(pack)[address.offset : end]
+
+
+def list_zip(pack: str) -> Iterator[Tuple[str, int, int]]:
+    """Name, offset and length of each file in a zip.
+
+    Raises:
+        FileNotFoundError: there is no such pack.
+        AudioError: it is no zip, or a compressed one.
+    """
+    _version(pack)
+    try:
+        members = zipfile.ZipFile(pack).infolist()
+    except zipfile.BadZipFile as error:
+        raise AudioError(f"{pack}: not readable as zip: {error}") from error
+    content = map_file(pack)
+    for member in members:
+        if member.compress_type != zipfile.ZIP_STORED:
+            raise AudioError(f"{pack}: found {member.filename} compressed, expected it stored")
+        # The fields behind the header are as long as the file says, not as the directory does.
+        sizes = struct.unpack_from("<2H", content, member.header_offset + 26)
+        yield member.filename, member.header_offset + 30 + sum(sizes), member.file_size
+
+
+def spell_out(path: str, folder: str) -> str:
+    """A path below a folder with the name that a clip has in its zip in place of its bytes."""
+    address = find_pack(os.path.join(folder, path))
+    if not isinstance(address, ZipAddress):
+        return path
+    names = _zip_names(address.pack, _version(address.pack))
+    pack = path[: path.rindex(".zip:")]
+    return f"{pack}.zip/{names.get(address.offset, f'{address.offset}-{address.length}')}"
 
 
 def map_file(path: str) -> memoryview:
@@ -171,6 +202,11 @@ class Hdf5Sound:
         full_scale = np.float32(_FULL_SCALE[samples.dtype.name])
         return samples.reshape(-1, self.channels).astype(np.float32) / full_scale
 
+    @property
+    def data(self) -> np.ndarray:
+        """All samples as they are stored."""
+        return self._data[:]
+
     def _rate_hz(self, stored: Any, file: Any, default: Optional[int]) -> int:
         candidates = (stored, file.attrs.get(RATE_ATTRIBUTE), default)
         found = next((rate for rate in candidates if rate is not None), None)
@@ -207,14 +243,27 @@ def _map_pack(pack: str, version: Tuple[int, ...]) -> memoryview:
 
 
 @lru_cache(_OPEN_PACKS)
+def _zip_names(pack: str, version: Tuple[int, ...]) -> Dict[int, str]:
+    return {offset: name for name, offset, _ in list_zip(pack)}
+
+
+@lru_cache(_OPEN_PACKS)
 def _open_hdf5(pack: str, version: Tuple[int, ...]) -> Any:
-    try:
-        import h5py
-    except ImportError as error:
-        raise AudioError(
-            f"{pack}: reading HDF5 needs h5py: pip install 'eat-fairseq[hdf5]'"
-        ) from error
+    h5py = import_h5py(pack)
     try:
         return h5py.File(pack, "r", locking=False)  # some network file systems have no locks
     except OSError as error:
         raise AudioError(f"{pack}: not readable as HDF5: {error}") from error
+
+
+def import_h5py(pack: str) -> Any:
+    """The library behind HDF5 packs.
+
+    Raises:
+        AudioError: it is not installed.
+    """
+    try:
+        import h5py
+    except ImportError as error:
+        raise AudioError(f"{pack}: HDF5 needs h5py: pip install 'eat-fairseq[hdf5]'") from error
+    return h5py

@@ -219,23 +219,33 @@ def open_sound(path: AudioPath, hdf5_rate_hz: Optional[int] = None) -> Sound:
     address = find_pack(path)
     if isinstance(address, Hdf5Address):
         return Hdf5Sound(address, hdf5_rate_hz)
-    content = zip_bytes(address) if address else None
-    if content is None and not os.path.isfile(path):
+    if address:
+        return open_bytes(zip_bytes(address), path)
+    if not os.path.isfile(path):
         if not os.path.exists(path):
             raise FileNotFoundError(f"no such audio file: {path}")
         # A pipe would be waited for.
         raise AudioError(f"{path}: found no regular file, expected an audio file")
+    sound = _open(_file_name(path), path)
+    return _with_all_frames(sound, map_file(path)) if sound.format == "MP3" else sound
+
+
+def open_bytes(content: memoryview, name: str) -> SoundFile:
+    """Open what the bytes of an audio file are; an AudioError if that is nothing."""
+    sound = _open(BytesAsFile(content), name)
+    return _with_all_frames(sound, content) if sound.format == "MP3" else sound
+
+
+def _open(file: Union[str, bytes, BytesAsFile], name: str) -> SoundFile:
     try:
-        sound = SoundFile(_file_name(path) if content is None else BytesAsFile(content))
+        sound = SoundFile(file)
     except soundfile.LibsndfileError as error:
-        raise AudioError(f"{path}: not readable as audio: {_reason(error)}") from error
+        raise AudioError(f"{name}: not readable as audio: {_reason(error)}") from error
     if sound.frames == _UNKNOWN_FRAMES:
         sound.close()
         raise AudioError(
-            f"{path}: found a stream of unknown length, expected a finished file (re-encode it)"
+            f"{name}: found a stream of unknown length, expected a finished file (re-encode it)"
         )
-    if sound.format == "MP3":
-        return _with_all_frames(sound, map_file(path) if content is None else content)
     return sound
 
 

@@ -102,10 +102,12 @@ class ArrayRecording:
 Recording = Union[FileRecording, ArrayRecording]
 
 
-def open_recording(audio: Any, sample_rate_hz: int, name: str) -> Recording:
+def open_recording(
+    audio: Any, sample_rate_hz: int, name: str, hdf5_rate_hz: Optional[int] = None
+) -> Recording:
     """The recording behind a path or an array, see the classes."""
     if isinstance(audio, (str, os.PathLike)):
-        return FileRecording(audio)
+        return FileRecording(audio, hdf5_rate_hz)
     return ArrayRecording(audio, sample_rate_hz, name)
 
 
