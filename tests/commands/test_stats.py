@@ -158,7 +158,7 @@ def test_what_is_printed_can_be_pasted(make_manifest, capsys):
     mean, std = f"{result['mean']:.3f}", f"{result['std']:.3f}"
     assert "measured 1 of 2 clips, 0.00 hours\n" in out
     assert "measured 2 of 2 clips, 0.00 hours\n" in out
-    assert "shortest 48, median 73, 95 % up to 96, longest 98\n" in out
+    assert "shortest 48, median 73, 75 % up to 86, 95 % up to 96, longest 98\n" in out
     assert f"\n  task.mean={mean} task.std={std} task.target_length=96\n" in out
     pasted = yaml.safe_load(out[out.rindex("  task:") :])
     assert pasted == {"task": {"mean": float(mean), "std": float(std), "target_length": 96}}

@@ -16,17 +16,9 @@ import numpy as np
 import soundfile
 
 from .errors import AudioError
-from .packs import (
-    RATE_ATTRIBUTE,
-    Hdf5Address,
-    find_pack,
-    import_h5py,
-    list_zip,
-    map_file,
-    spell_out,
-    zip_bytes,
-)
-from .read import SoundFile, open_bytes, open_sound
+from .hdf5 import RATE_ATTRIBUTE, import_h5py
+from .opening import SoundFile, open_bytes, open_sound, reason_of
+from .packs import Hdf5Address, find_pack, list_zip, map_file, spell_out, zip_bytes
 
 _CHUNK_FRAMES = 1 << 20
 
@@ -195,7 +187,7 @@ def _decode(sound: SoundFile, path: str) -> np.ndarray:
                 break
             chunks.append(chunk)
     except soundfile.LibsndfileError as error:
-        raise AudioError(f"{path}: cannot decode: {error.error_string}") from error
+        raise AudioError(f"{path}: cannot decode: {reason_of(error)}") from error
     samples = np.concatenate(chunks)
     return samples[:, 0] if samples.shape[1] == 1 else samples
 

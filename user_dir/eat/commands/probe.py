@@ -10,6 +10,7 @@ from .arguments import number, whole_number
 from .devices import add_device_argument, choose_device
 from .evaluate import open_split
 from .extract import layers
+from .manifest.annotations import Columns, annotate, read_table
 from .progress import show_progress
 
 if TYPE_CHECKING:
@@ -39,6 +40,7 @@ Result = Tuple[str, "Score"]  # with the name of the encoder
 class Clips(NamedTuple):
     """Labelled clips of one or more splits."""
 
+    root: str  # of the first split
     paths: List[str]
     names: List[str]  # their paths below the root
     splits: "np.ndarray"  # (N,) names of the splits they are of
@@ -48,6 +50,7 @@ class Clips(NamedTuple):
     def select(self, indices: "np.ndarray") -> "Clips":
         """Some of the clips."""
         return Clips(
+            self.root,
             [self.paths[index] for index in indices],
             [self.names[index] for index in indices],
             self.splits[indices],
@@ -106,7 +109,7 @@ def _add_fold_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="SOURCE",
         help="what must not be on both sides, such as a speaker: parent, the folder of a clip;"
         " regex:PATTERN, what its parentheses match in the path of a clip below the root; csv:FILE,"
-        " lines path,group (default: every clip is for itself)",
+        " the column `group` of a table (default: every clip is for itself)",
     )
 
 
@@ -218,7 +221,7 @@ def read_clips(folder: str, splits: Sequence[str]) -> Clips:
         targets += [labels.targets(index).astype(np.uint8) for index in range(len(labels))]
     of_split = np.repeat(splits, [len(split.manifest) for split in opened])
     classes = [label.name for label in opened[0].descriptors]
-    return Clips(paths, names, of_split, np.stack(targets), classes)
+    return Clips(opened[0].manifest.root, paths, names, of_split, np.stack(targets), classes)
 
 
 def open_encoders(args: argparse.Namespace) -> "Iterator[Tuple[str, Encoder]]":
@@ -262,10 +265,10 @@ def choose_folds(args: argparse.Namespace, clips: Clips) -> "List[Fold]":
     """
     import numpy as np
 
-    from ..probing import Fold, groups_from, make_folds
+    from ..probing import Fold, make_folds
 
     if args.test is None:
-        groups = args.groups_from and groups_from(args.groups_from, clips.names)
+        groups = None if args.groups_from is None else find_groups(args.groups_from, clips)
         return make_folds(clips.targets, groups, args.folds, args.seed)
     is_tested = clips.splits == args.test
     if is_tested.all() or not is_tested.any():
@@ -274,6 +277,27 @@ def choose_folds(args: argparse.Namespace, clips: Clips) -> "List[Fold]":
             f" {args.test} and another to learn from"
         )
     return [Fold(np.flatnonzero(~is_tested), np.flatnonzero(is_tested))]
+
+
+def find_groups(source: str, clips: Clips) -> List[str]:
+    """The group of each clip.
+
+    Raises:
+        FileNotFoundError: there is no such table.
+        ValueError: a bad source or table, or a clip without exactly one group.
+    """
+    from ..probing import groups_from
+
+    kind, _, file = source.partition(":")
+    if kind != "csv":
+        return groups_from(source, clips.names)
+    rows = read_table(file, Columns(label="group", separator=""))
+    groups = annotate(rows, clips.root, clips.names).labels
+    for name in clips.names:
+        found = sorted(set(groups.get(name, [])))
+        if len(found) != 1:
+            raise ValueError(f"{file}: found {found or 'no group'} of {name!r}, expected one group")
+    return [groups[name][0] for name in clips.names]
 
 
 def score_all(

@@ -213,12 +213,13 @@ def _measure_file(
 
 
 def _as_text(statistics: Statistics, num_clips: int) -> str:
-    shortest, median, most, longest = np.percentile(statistics.num_frames, [0, 50, 95, 100])
+    lengths = np.percentile(statistics.num_frames, [0, 50, 75, 95, 100])
+    shortest, median, many, most, longest = (f"{length:.0f}" for length in lengths)
     mean, std, length = f"{statistics.mean:.3f}", f"{statistics.std:.3f}", statistics.target_length
     return f"""\
 measured {len(statistics.num_frames)} of {num_clips} clips, {statistics.hours_read:.2f} hours
-frames per clip (10 ms each): shortest {shortest:.0f}, median {median:.0f}, \
-95 % up to {most:.0f}, longest {longest:.0f}
+frames per clip (10 ms each): shortest {shortest}, median {median}, 75 % up to {many}, \
+95 % up to {most}, longest {longest}
 
 on the command line:
   task.mean={mean} task.std={std} task.target_length={length}

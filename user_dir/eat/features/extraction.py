@@ -7,7 +7,7 @@ import numpy as np
 from torch import Tensor
 
 from eat.audio import SAMPLE_RATE_HZ, LogMel
-from eat.audio.read import AudioPath
+from eat.audio.opening import AudioPath
 from eat.nn import Encoder
 
 from .embedding import Embedder, Layers

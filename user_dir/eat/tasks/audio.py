@@ -6,10 +6,7 @@ from pathlib import Path
 from typing import Any, Optional
 
 import torch
-from fairseq.dataclass import FairseqDataclass
 from fairseq.distributed import utils as distributed
-from fairseq.optim import FairseqOptimizer
-from fairseq.tasks import FairseqTask
 from omegaconf import II, MISSING, OmegaConf
 from torch import nn
 
@@ -19,11 +16,12 @@ from eat.data.manifest import Manifest
 from eat.settings import part_of
 
 from .figures import ValidationFigures
+from .guarded import GuardConfig, GuardedTask
 from .recording import record_start
 
 
 @dataclass
-class AudioTaskConfig(ReadingConfig, FairseqDataclass):
+class AudioTaskConfig(ReadingConfig, GuardConfig):
     """Data and front end."""
 
     data: str = field(
@@ -49,22 +47,18 @@ class AudioTaskConfig(ReadingConfig, FairseqDataclass):
     # Links: each of these is set once, in another section.
     num_mel_bins: int = II("model.num_mel_bins")
     patch_size: int = II("model.patch_size")
-    seed: int = II("common.seed")
     fp16: bool = II("common.fp16")
     cpu: bool = II("common.cpu")
-    train_subset: str = II("dataset.train_subset")
-    save_dir: str = II("checkpoint.save_dir")
     tensorboard_logdir: Optional[str] = II("common.tensorboard_logdir")
 
 
-class AudioTask(FairseqTask):
+class AudioTask(GuardedTask):
     """Clips of manifests as normalised spectrograms; the base of the registered tasks."""
 
     cfg: AudioTaskConfig
 
     def __init__(self, cfg: AudioTaskConfig) -> None:
         super().__init__(cfg)
-        self._num_updates = 0
         self._has_begun = False
         # Only the first worker draws.
         draws = cfg.tensorboard_logdir is not None and distributed.get_global_rank() == 0
@@ -134,15 +128,8 @@ class AudioTask(FairseqTask):
                 self.datasets[split],
                 lambda clip: self.kind_of(split, clip),
                 model.encoder,
-                self._num_updates,
+                self.num_updates,
             )
-
-    def optimizer_step(
-        self, optimizer: FairseqOptimizer, model: nn.Module, update_num: int
-    ) -> None:
-        """Step the optimizer; fairseq gets here only when gradients did not overflow."""
-        super().optimizer_step(optimizer, model, update_num)
-        self._num_updates = update_num + 1
 
     def has_sharded_data(self, split: str) -> bool:
         """`data` is one folder, also if there is a colon in its name."""

@@ -138,7 +138,7 @@ def report(
         print(f"{os.path.join(out, name)}.tsv: {len(clips)} clips, {hours:.2f} hours")
         if labels is not None:
             _print_classes(clips, labels)
-    different = {clip for clips in splits.values() for clip in clips}
+    different = dict.fromkeys(clip for clips in splits.values() for clip in clips)
     rates = Counter(f"{clip.sample_rate_hz} Hz" for clip in different)
     channels = Counter(clip.num_channels for clip in different)
     print(f"sample rates: {_count_clips(rates)}")
