@@ -170,11 +170,13 @@ def _read_frames(sound: Sound, count: Optional[int]) -> np.ndarray:
     remaining = sys.maxsize if count is None else count
     while remaining > 0:
         chunk = sound.read(min(remaining, _CHUNK_FRAMES), dtype="float32", always_2d=True)
-        chunks.append(chunk)
-        remaining -= len(chunk)
         if len(chunk) == 0:
             break
-    return np.concatenate(chunks) if len(chunks) != 1 else chunks[0]
+        chunks.append(chunk)
+        remaining -= len(chunk)
+    if len(chunks) == 1:  # joining would copy it
+        return chunks[0]
+    return np.concatenate([np.empty((0, sound.channels), np.float32), *chunks])
 
 
 def _count_frames(sound: SoundFile, path: AudioPath) -> int:
