@@ -27,8 +27,15 @@ def blocks(section, language):
 
 
 @pytest.fixture
-def folder(tmp_path, monkeypatch):
+def folder(resumed_run, manifests, tmp_path, monkeypatch):
     """A folder with the files that the README names."""
+    for name in ("first", "second"):
+        shutil.copytree(resumed_run[0] / "run", tmp_path / "checkpoints" / name)
+    shutil.copytree(manifests, tmp_path / "manifests" / "mine")
+    (tmp_path / "evaluation").mkdir()
+    (tmp_path / "evaluation" / "classes.csv").write_text(
+        "label,average_precision,num_positives\nRain,0.25,3\nWind,0.75,9\n"
+    )
     for published, recorded in CHECKPOINTS.items():
         shutil.copy(GOLDEN / recorded, tmp_path / published)
     generator = np.random.default_rng(0)
@@ -52,11 +59,11 @@ def test_python(section, folder, capsys):
         ]
 
 
-@pytest.mark.parametrize("section", ["Features", "Checkpoints"])
+@pytest.mark.parametrize("section", ["Features", "Checkpoints", "Figures and reports"])
 def test_commands(section, folder):
     lines = [line for block in blocks(section, "sh") for line in block.splitlines()]
     assert lines
     for line in lines:
         program, *arguments = shlex.split(line)
         assert program == "eat"
-        assert main(arguments) == 0, line
+        assert main([SIZES.get(word, word) for word in arguments]) == 0, line

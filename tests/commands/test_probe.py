@@ -98,6 +98,13 @@ def test_an_untrained_encoder_is_always_compared(capsys, official_pretrain, data
         assert line.startswith(result["encoder"]) and line.endswith(f"3      mean     {score}")
 
 
+def test_clips_can_be_drawn(capsys, official_pretrain, data):
+    options = ("--max-clips", 30, "--folds", 2, "--pooling", "cls", "--untrained", 0)
+    reports = [probe(capsys, official_pretrain, data, *options, "--seed", n)[1] for n in (1, 1, 2)]
+    assert reports[0]["num_clips"] == 30 and reports[0] == reports[1]
+    assert reports[0]["results"] != reports[2]["results"]
+
+
 def test_a_split_can_be_the_test(capsys, official_pretrain, data):
     options = ("--test", "valid", "--pooling", "cls", "--methods", "knn")
     status, report, _ = probe(capsys, official_pretrain, data, *options)
@@ -187,7 +194,10 @@ def test_unreadable_clips_are_left_out_and_named(capsys, official_pretrain, data
         (["--test", "eval"], "--test: found the splits train, valid, expected eval and another"),
         (["--splits", "train", "--test", "train"], "expected train and another to learn from"),
         (["--splits", "none"], "none.tsv"),
-        (["--folds", "37"], "folds: found 37 of 36 clips, expected 2 to 36"),
+        (
+            ["--folds", "37"],
+            "folds: found 37 for 12 clips of the most frequent class, expected 2 to 12",
+        ),
         (["--layers", "9"], "expected .*numbers of blocks from 1 to 3"),
     ],
 )

@@ -12,6 +12,7 @@ from .evaluate import open_split
 from .extract import layers
 from .manifest.annotations import Columns, annotate, read_table
 from .progress import show_progress
+from .stats import draw_clips
 
 if TYPE_CHECKING:
     import numpy as np
@@ -78,7 +79,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--seed",
         type=whole_number(0),
         default=1,
-        help="of the folds and the untrained encoder, the next one's is one higher"
+        help="of draws, folds and the first untrained encoder; the next one's is one higher"
         " (default: %(default)s)",
     )
     add_device_argument(parser)
@@ -92,6 +93,12 @@ def _add_fold_arguments(parser: argparse.ArgumentParser) -> None:
         nargs="+",
         metavar="SPLIT",
         help=f"manifests to use (default: those of {', '.join(SPLITS)} that have labels)",
+    )
+    parser.add_argument(
+        "--max-clips",
+        type=whole_number(0),
+        default=0,
+        help="clips to use, drawn at random; 0 uses all (default: %(default)s)",
     )
     parser.add_argument(
         "--test",
@@ -169,11 +176,13 @@ def run(args: argparse.Namespace) -> int:
 
     require_scikit_learn()
     clips = read_clips(args.data, args.splits or find_splits(args.data))
+    clips = clips.select(draw_clips(len(clips.paths), args.max_clips, args.seed))
     results: List[Result] = []
     failures: Dict[str, str] = {}
     for name, encoder in open_encoders(args):
         vectors = embed(args, encoder, clips.paths, name)
-        failures.update((clips.paths[index], str(e)) for index, e in vectors.errors.items())
+        for index, error in vectors.errors.items():
+            failures[clips.paths[index]] = str(error).removeprefix(f"{clips.paths[index]}: ")
         readable = clips.select(vectors.clips)
         folds = choose_folds(args, readable)
         results += [(name, score) for score in score_all(args, vectors, readable, folds, name)]
@@ -182,7 +191,7 @@ def run(args: argparse.Namespace) -> int:
         write_report(args.out, report)
     print(json.dumps(report, indent=2) if args.json else as_text(report))
     for path, reason in sorted(failures.items()):
-        print(f"failed {path}: {reason.removeprefix(f'{path}: ')}", file=sys.stderr)
+        print(f"failed {path}: {reason}", file=sys.stderr)
     return 1 if failures else 0
 
 
