@@ -67,3 +67,18 @@ def test_commands(section, folder):
         program, *arguments = shlex.split(line)
         assert program == "eat"
         assert main([SIZES.get(word, word) for word in arguments]) == 0, line
+
+
+def test_the_code_map_is_true_and_whole():
+    text = README.split("\n## Code map\n", 1)[1].split("\n## ", 1)[0]
+    package, folder, found = REPOSITORY / "user_dir" / "eat", "", set()
+    for name in re.findall(r"`([\w/]+(?:/|\.py))`", text):
+        # A file without a folder is in the one that was named before it.
+        places = [package / name, package / folder / name, REPOSITORY / name]
+        exists = [place for place in places if place.exists()]
+        assert exists, name
+        found.add(exists[0])
+        folder = name if name.endswith("/") else folder
+    rooms = {path for path in package.iterdir() if path.suffix == ".py" or path.is_dir()}
+    mentioned = {path for path in (*found, *(parent for path in found for parent in path.parents))}
+    assert {path.name for path in rooms - mentioned} <= {"__init__.py", "__pycache__", "share"}
