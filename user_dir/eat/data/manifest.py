@@ -105,6 +105,13 @@ class Manifest:
         line = self._line(index + 1)
         return os.fsdecode(line[: line.rindex(b"\t")])
 
+    def clip_samples(self, index: int) -> int:
+        """`num_samples[index]`, without reading those of the others."""
+        if "num_samples" in self.__dict__:
+            return int(self.num_samples[index])
+        line = self._line(index + 1)
+        return int(line[line.rindex(b"\t") + 1 :])
+
     def relative_paths(self) -> Iterator[str]:
         """Paths of all clips below the root; several times as fast as one by one."""
         ends = self._lines.marks[::_MARKS_AT_ONCE].tolist()

@@ -1,6 +1,6 @@
 """What both tasks are made of: a folder of manifests, a front end, and fairseq's questions."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from os.path import dirname
 from pathlib import Path
 from typing import Any, Optional
@@ -11,7 +11,9 @@ from omegaconf import II, MISSING, OmegaConf
 from torch import nn
 
 from eat.audio import LogMel
+from eat.audio.reading import ReadingConfig
 from eat.data.manifest import Manifest
+from eat.settings import part_of
 
 from .figures import ValidationFigures
 from .guarded import GuardConfig, GuardedTask
@@ -19,7 +21,7 @@ from .recording import record_start
 
 
 @dataclass
-class AudioTaskConfig(GuardConfig):
+class AudioTaskConfig(ReadingConfig, GuardConfig):
     """Data and front end."""
 
     data: str = field(
@@ -45,6 +47,7 @@ class AudioTaskConfig(GuardConfig):
     # Links: each of these is set once, in another section.
     num_mel_bins: int = II("model.num_mel_bins")
     patch_size: int = II("model.patch_size")
+    seed: int = II("common.seed")
     fp16: bool = II("common.fp16")
     cpu: bool = II("common.cpu")
     tensorboard_logdir: Optional[str] = II("common.tensorboard_logdir")
@@ -93,6 +96,12 @@ class AudioTask(GuardedTask):
     def is_for_training(self, split: str) -> bool:
         """Whether a split is shuffled; others keep their order."""
         return split == self.cfg.train_subset
+
+    def reading(self, split: str) -> ReadingConfig:
+        """How the clips of a split are read; random parts are for training."""
+        reading = part_of(ReadingConfig, self.cfg)
+        reading.check()
+        return reading if self.is_for_training(split) else replace(reading, crop="start")
 
     @property
     def log_mel(self) -> LogMel:

@@ -70,6 +70,7 @@ class PretrainingTask(AudioTask):
             log_mel=self.log_mel,
             min_samples=cfg.min_samples,
             shuffle=self.is_for_training(split),
+            reading=self.reading(split),
             masking=MaskingConfig(
                 num_clones=cfg.num_clones,
                 mask_ratio=cfg.mask_ratio,
