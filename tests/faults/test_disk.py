@@ -1,6 +1,7 @@
 """Disks that are full, and checkpoints that must not be trusted."""
 
 import os
+import shutil
 import subprocess
 
 import pytest
