@@ -3,7 +3,7 @@
 import math
 import os
 import sys
-from typing import NamedTuple, Optional
+from typing import Iterator, NamedTuple, Optional
 
 import numpy as np
 import soundfile
@@ -58,7 +58,7 @@ def info_of(sound: Sound, path: AudioPath) -> AudioInfo:
     """What `audio_info` tells, of a file that was just opened."""
     num_samples = sound.frames
     if isinstance(sound, SoundFile) and not sound.has_length:
-        num_samples = _count_frames(sound, path)
+        num_samples = sum(map(len, read_chunks(sound, path)))
     return AudioInfo(num_samples, sound.samplerate, sound.channels)
 
 
@@ -179,14 +179,13 @@ def _read_frames(sound: Sound, count: Optional[int]) -> np.ndarray:
     return np.concatenate([np.empty((0, sound.channels), np.float32), *chunks])
 
 
-def _count_frames(sound: SoundFile, path: AudioPath) -> int:
-    """All that can be read of a file."""
-    count = 0
+def read_chunks(sound: Sound, path: AudioPath) -> Iterator[np.ndarray]:
+    """Yield all that can be read from here on, (n, channels) float32 at a time."""
     try:
         while True:
-            found = len(sound.read(_CHUNK_FRAMES, dtype="float32", always_2d=True))
-            count += found
-            if found == 0:
-                return count
-    except soundfile.LibsndfileError as error:
+            chunk = sound.read(_CHUNK_FRAMES, dtype="float32", always_2d=True)
+            if len(chunk) == 0:
+                return
+            yield chunk
+    except (soundfile.LibsndfileError, OSError) as error:
         raise AudioError(f"{os.fspath(path)}: cannot decode: {reason_of(error)}") from error
