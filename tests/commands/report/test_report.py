@@ -114,11 +114,13 @@ def test_results_in_the_runs_folder_and_in_others(report, run_folder, tmp_path):
 def test_names_are_text_and_never_markup(report, run_folder, manifests):
     bad = manifests / "unreadable.tsv"
     bad.write_text("<script>alert(1)</script>.wav\tno <i>samples</i>\n")
+    (run_folder / "bad_audio.tsv").write_text("/data/torn.wav\ttrain.tsv:3: cut off\n")
     try:
         page, _ = report(run_folder, "--num-embedded", 0)
     finally:
         bad.unlink()
-    assert "1 files that could not be used" in page.text
+    assert "2 files that could not be used" in page.text
+    assert ["/data/torn.wav", "train.tsv:3: cut off"] in page.rows
     assert ["<script>alert(1)</script>.wav", "no <i>samples</i>"] in page.rows
     assert not {"script", "i"} & page.tags
 
