@@ -62,17 +62,17 @@ def run_script(name, *arguments, env):
 @pytest.fixture(scope="module")
 def audio(packages, environment, tmp_path_factory):
     out = tmp_path_factory.mktemp("real recordings") / "audio"
-    options = ("--packages", packages, "--out", out, "--voices", 2)
+    options = ("--packages", packages, "--out", out, "--voices", 6)
     result = run_script("prepare.py", *options, env=environment)
     assert result.returncode == 0, result.stdout + result.stderr
     assert "19 recordings, 1 empty or shorter than 50 ms left out" in result.stdout
-    assert "240 spoken digits" in result.stdout
+    assert "720 spoken digits" in result.stdout
     return out
 
 
 def test_the_recordings_are_laid_out_by_label(audio):
     names = {str(path.relative_to(audio)) for path in audio.rglob("*.flac")}
-    assert len(names) == 19 + 240
+    assert len(names) == 19 + 720
     assert {name for name in names if not name.startswith("digits/")} == {
         *(f"prompts/{voice}/{name}.flac"
           for voice in ("en_US_f_Allison", "fr_CA_f_June")
@@ -84,7 +84,7 @@ def test_the_recordings_are_laid_out_by_label(audio):
         "instruments/hand_drum/sonic-pi__tabla_ke1.flac",
         "other/sonic-pi/loop_amen.flac",
     }  # fmt: skip
-    assert "digits/seven/en-gb-scotland_m2_180.flac" in names
+    assert "digits/seven/en-gb-scotland_m7_180.flac" in names
     for path in audio.rglob("*.flac"):
         info = soundfile.info(path)
         assert (info.samplerate, info.channels) == (16_000, 1)
@@ -93,7 +93,7 @@ def test_the_recordings_are_laid_out_by_label(audio):
 
 def test_what_is_there_is_not_written_again(audio, packages, environment):
     times = {path: path.stat().st_mtime_ns for path in audio.rglob("*.flac")}
-    options = ("--packages", packages, "--out", audio, "--voices", 2)
+    options = ("--packages", packages, "--out", audio, "--voices", 6)
     assert run_script("prepare.py", *options, env=environment).returncode == 0
     assert times == {path: path.stat().st_mtime_ns for path in audio.rglob("*.flac")}
 
