@@ -37,6 +37,13 @@ class PretrainingModelConfig(
             " teacher are used where it has them"
         },
     )
+    compile: bool = field(
+        default=False,
+        metadata={
+            "help": "compile each block and decoder layer with torch.compile: faster on a GPU, after"
+            " seconds at the start"
+        },
+    )
 
 
 @register_model("eat", dataclass=PretrainingModelConfig)
@@ -49,6 +56,11 @@ class PretrainingModel(BaseFairseqModel):
         self.decoder = Decoder(part_of(DecoderConfig, cfg), cfg.embed_dim)
         self.teacher = Teacher(part_of(TeacherConfig, cfg), self.encoder)
         self.num_updates = 0
+        if cfg.compile:
+            # Layer by layer: all blocks share one graph, and the state keeps its names.
+            encoders = (self.encoder, self.teacher.encoder)
+            for layer in (*self.decoder.layers, *(b for e in encoders for b in e.blocks)):
+                layer.compile()
 
     @classmethod
     def build_model(cls, cfg: PretrainingModelConfig, task: Any = None) -> "PretrainingModel":

@@ -8,6 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from .grouped_conv import convolve_grid
 from .masking import select_patches
 
 # Settings of the released decoder that nobody varies.
@@ -42,7 +43,7 @@ class DecoderLayer(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """(N, H, W, D) -> (N, H, W, D): channels last, as norm and convolution like them."""
-        y = self.conv(x.permute(0, 3, 1, 2)).permute(0, 2, 3, 1)
+        y = convolve_grid(self.conv, x)
         y = F.layer_norm(y, y.shape[-1:], eps=_NORM_EPS)
         return F.gelu(y).add_(x)
 
