@@ -66,6 +66,7 @@ setup(
     # Not find_packages("."): user_dir/ has an __init__.py for fairseq but is no package of ours.
     package_dir={"": "user_dir"},
     packages=find_packages(where="user_dir"),
+    package_data={"eat.commands.report": ["report.html"]},
     cmdclass={"build_py": BuildWithSharedFiles},
     zip_safe=False,
     python_requires=">=3.10",
@@ -79,6 +80,7 @@ setup(
         "tqdm>=4.60",
         "safetensors>=0.4",
         "matplotlib>=3.7",
+        "jinja2>=3.0",  # the page of eat report
     ],
     extras_require={
         "train": [

@@ -13,29 +13,27 @@ import contextlib
 import io
 import json
 import os
-import re
 import shlex
 import shutil
-import subprocess
 import sys
 import time
 from dataclasses import fields
 from pathlib import Path
-from typing import Any, Dict, Iterable, List, Optional, Sequence, TextIO
+from typing import Any, Dict, Optional, Sequence
 
 import numpy as np
 import torch
 import yaml
 from matplotlib.figure import Figure
-from tqdm import tqdm
 
 from eat.audio import SAMPLE_RATE_HZ, LogMel, read_audio
 from eat.audio.synthesis import CLASSES, write_events
 from eat.commands.main import main as eat
 from eat.data.manifest import Manifest
-from eat.figures import draw_clip, draw_curves, parse_log_line, read_training_log, save_figure
+from eat.figures import draw_clip, draw_curves, read_training_log, save_figure
+from eat.launch import TrainingError, multiplies_bf16, train, training_arguments
 from eat.nn.masking import MaskingConfig, inverse_block_masks
-from eat.paths import config_dir, user_dir
+from eat.paths import config_dir
 
 CONFIG_NAME = "pretrain_tiny"
 SEED = 1
@@ -206,32 +204,19 @@ def measure(run: Run) -> Dict[str, Any]:
 def pretrain(run: Run, statistics: Dict[str, Any]) -> None:
     """Step 3: fairseq, with a progress bar made of what it logs."""
     heading(f"Pre-training, {run.updates} updates")
-    command = training_command(run, statistics)
+    command = training_arguments(CONFIG_NAME, training_settings(run, statistics))
     show_command("fairseq-hydra-train", *command)
-    with run.log.open("a", encoding="utf-8") as log, subprocess.Popen(
-        [sys.executable, "-m", "fairseq_cli.hydra_train", *command],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        encoding="utf-8",
-        errors="replace",
-    ) as process:  # fmt: skip
-        try:
-            follow(process.stdout, log, run.updates)
-        except BaseException:
-            process.terminate()
-            raise
-    if process.returncode != 0:
-        tail = "\n".join(run.log.read_text(encoding="utf-8", errors="replace").splitlines()[-25:])
+    try:
+        train(command, run.log, run.updates)
+    except TrainingError as error:
         raise QuickstartError(
-            f"training failed with status {process.returncode} (the same command continues,"
-            f" --restart starts again); the end of {run.log}:\n\n{tail}"
-        )
+            f"{error}\n\n(the same command continues, --restart starts again)"
+        ) from error
 
 
-def training_command(run: Run, statistics: Dict[str, Any]) -> List[str]:
-    """Arguments for `fairseq-hydra-train`."""
-    settings = {
-        "common.user_dir": user_dir(),
+def training_settings(run: Run, statistics: Dict[str, Any]) -> Dict[str, Any]:
+    """What differs from the recipe."""
+    return {
         "common.log_interval": 10 if run.updates >= 100 else 1,
         "common.bf16": multiplies_bf16(),
         "task.data": run.manifests,
@@ -249,38 +234,6 @@ def training_command(run: Run, statistics: Dict[str, Any]) -> List[str]:
         # One more than there are: fairseq's cosine starts again at its end, and logs that.
         "+lr_scheduler.max_update": run.updates + 1,
     }
-    overrides = [override(key, value) for key, value in settings.items()]
-    return ["--config-dir", str(config_dir()), "--config-name", CONFIG_NAME, *overrides]
-
-
-def override(key: str, value: Any) -> str:
-    """One hydra override; text is quoted where needed: a path may hold spaces, commas, brackets."""
-    if isinstance(value, bool):
-        return f"{key}={str(value).lower()}"
-    text = str(value)
-    if isinstance(value, (int, float)) or re.fullmatch(r"/[\w/.-]*", text, re.ASCII):
-        return f"{key}={text}"
-    # In hydra's grammar a backslash is special only before a quote, where two stand for one.
-    text = re.sub(r"(\\*)('|$)", r"\1\1\2", text).replace("'", r"\'")
-    return f"{key}='{text}'"
-
-
-def multiplies_bf16() -> bool:
-    """Whether this is a CPU on which bf16 is faster than fp32; without such units it is slower."""
-    cpu = Path("/proc/cpuinfo")
-    return not torch.cuda.is_available() and cpu.exists() and "amx_bf16" in cpu.read_text()
-
-
-def follow(output: Iterable[str], log: TextIO, updates: int) -> None:
-    """Copy fairseq's output to a file and show its progress; no bar without a terminal."""
-    with tqdm(total=updates, desc="starting", unit="update", disable=None) as bar:
-        for line in output:
-            log.write(line)
-            log.flush()
-            stats = parse_log_line(line)
-            if stats is not None and stats.kind == "train_inner":
-                bar.set_description(f"frame loss {stats.values['frame_loss']:.2f}")
-                bar.update(int(stats.values["num_updates"]) - bar.n)
 
 
 def draw_figures(run: Run) -> None:

@@ -65,6 +65,30 @@ def multi_labelled(tmp_path_factory):
     return folder
 
 
+@pytest.fixture(scope="session")
+def resumed_run(manifests, tmp_path_factory):
+    """A pre-training of 2 updates that was continued to 4: (its folder, the last command).
+
+    In the folder: `run`, the checkpoint.save_dir, and `tensorboard`.
+    """
+    folder = tmp_path_factory.mktemp("resumed")
+    overrides = [
+        *MINIATURE,
+        f"task.data='{manifests}'",
+        "checkpoint.save_dir=run",
+        "common.tensorboard_logdir=tensorboard",
+        "dataset.validate_interval_updates=2",
+    ]
+    environment = {**os.environ, "CUDA_VISIBLE_DEVICES": ""}
+    for num_updates in (2, 4):
+        command = train_command(
+            "pretrain_tiny", [*overrides, f"optimization.max_update={num_updates}"]
+        )
+        run = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True)
+        assert run.returncode == 0, run.stdout + run.stderr
+    return folder, command
+
+
 @pytest.fixture
 def train(manifests, tmp_path):
     """`train(*overrides)` runs fairseq-hydra-train on a miniature model in a fresh process.

@@ -34,37 +34,6 @@ def run_script(*arguments, cwd):
     )
 
 
-@pytest.mark.parametrize(
-    "value",
-    [
-        "/data/plain-path_1.tsv",
-        "/my sounds, [new] {2}: a=b #1 (50 %)",
-        "/it's/'quoted'",
-        "/back\\slash/and\\'both\\\\'",
-        "/ends with a backslash\\",
-        "/Ünïcode/鳥",
-        "123",
-        "null",
-        " spaces at both ends ",
-    ],
-)
-def test_any_text_survives_hydras_grammar(quickstart, value):
-    hydra = pytest.importorskip("hydra")
-    if "\\" in value and hydra.__version__.startswith("1.0."):
-        pytest.skip("no way to write a backslash before a quote in the grammar of hydra 1.0")
-    parser = pytest.importorskip("hydra.core.override_parser.overrides_parser")
-    text = quickstart.override("task.data", value)
-    parsed = parser.OverridesParser.create().parse_override(text)
-    assert (parsed.key_or_group, parsed.value()) == ("task.data", value)
-
-
-@pytest.mark.parametrize("value", [True, False, 3, -4.651])
-def test_numbers_and_truth_values_stay_what_they_are(quickstart, value):
-    parser = pytest.importorskip("hydra.core.override_parser.overrides_parser")
-    parsed = parser.OverridesParser.create().parse_override(quickstart.override("a.b", value))
-    assert parsed.value() == value and type(parsed.value()) is type(value)
-
-
 @pytest.mark.parametrize("word", ["plain", "two words", "a='b c'", "$HOME's", "a\\'b", '"', "!'"])
 def test_shown_commands_can_be_pasted_into_a_shell(quickstart, word):
     assert shlex.split(quickstart.shell_word(word)) == [word]
@@ -166,10 +135,9 @@ def test_an_unfinished_run_on_own_recordings_continues_after_a_failure(tmp_path)
     failed = run_script("--audio", audio, "--out", out, "--updates", "2", cwd=tmp_path)
     assert failed.returncode == 1
     assert "task.target_length=208" in failed.stdout  # 2 s are 198 frames
-    assert "training failed with status 1 (the same command continues," in failed.stderr
-    assert failed.stderr.endswith(
-        "\n".join((out / "train.log").read_text().splitlines()[-25:]) + "\n"
-    )
+    assert "training failed with status 1; the end of" in failed.stderr
+    assert "\n".join((out / "train.log").read_text().splitlines()[-25:]) in failed.stderr
+    assert failed.stderr.endswith("(the same command continues, --restart starts again)\n")
 
     torn.unlink()
     done = run_script("--audio", audio, "--out", out, "--updates", "2", cwd=tmp_path)

@@ -6,7 +6,7 @@ import pytest
 import soundfile
 
 from eat.commands.main import main
-from eat.commands.manifest.folder import draw_valid, find_audio
+from eat.commands.manifest.clips import find_audio
 from eat.data.manifest import Manifest
 
 
@@ -90,16 +90,6 @@ def test_validation_clips_are_drawn_by_the_seed(write_sound, list_folder, tmp_pa
     assert split("--seed", "2") != [train, valid]
 
 
-@pytest.mark.parametrize(
-    "num_clips, valid_fraction, num_valid",
-    [(1, 0.5, 0), (2, 0.01, 1), (2, 0.99, 1), (100, 0, 0), (100, 0.05, 5), (100, 0.999, 99)],
-)
-def test_number_of_validation_clips(num_clips, valid_fraction, num_valid):
-    in_valid = draw_valid(num_clips, valid_fraction, seed=1)
-    assert in_valid.shape == (num_clips,)
-    assert in_valid.sum() == num_valid
-
-
 def test_unreadable_files_are_left_out_and_listed(write_sound, list_folder, tmp_path, capsys):
     write_sound("good.wav")
     write_sound("nothing.wav", 0)
@@ -145,7 +135,7 @@ def test_no_readable_file(list_folder, tmp_path, capsys):
     (tmp_path / "audio" / "text.wav").write_text("hello")
     assert list_folder() == 1
     assert re.fullmatch(
-        r"eat manifest: error: \S+/audio: none of 1 audio files is readable; the reasons are in"
+        r"eat manifest: error: \S+/audio: none of 1 audio files is usable; the reasons are in"
         r" \S+/mine/unreadable.tsv\n",
         capsys.readouterr().err,
     )

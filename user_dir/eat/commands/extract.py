@@ -22,7 +22,7 @@ from .. import __version__
 from ..data.manifest import Manifest
 from .arguments import number, whole_number
 from .devices import add_device_argument, choose_device
-from .manifest.folder import EXTENSIONS, Scan, find_audio
+from .manifest.clips import EXTENSIONS, Scan, find_audio
 from .progress import show_progress
 
 if TYPE_CHECKING:
@@ -215,7 +215,7 @@ def _files(inputs: Sequence[str], failures: List[Failure]) -> Iterator[Tuple[str
     """Path and name of every file; what cannot be read is added to `failures`."""
     for path in inputs:
         if os.path.isdir(path):
-            scan = find_audio(path, EXTENSIONS)
+            scan = find_audio(path)
             _tell_others(path, scan)
             failures.extend(
                 Failure(os.path.join(path, left_out.path), left_out.reason)

@@ -24,6 +24,8 @@ COMMANDS = (
     "extract",
     "manifest",
     "plot",
+    "probe",
+    "report",
     "stats",
     "tag",
 )

@@ -165,6 +165,36 @@ def write_descriptors(path: LabelPath, labels: Sequence[Label]) -> None:
             file.write(f"{index},{label_id},{_quote_field(name)}\n".encode())
 
 
+def make_descriptors(names: Iterable[str]) -> List[Label]:
+    """Make classes of names, in alphabetical order, or by number if all are numbers.
+
+    The ids are the names, with an underscore in place of what separates labels in label files.
+
+    Raises:
+        LabelError: names that differ in nothing else.
+    """
+    names = set(names)
+    is_number = all(name.isdecimal() for name in names)
+    in_order = sorted(names, key=lambda name: (int(name) if is_number else 0, name))
+    labels: List[Label] = []
+    name_of: Dict[str, str] = {}
+    for index, name in enumerate(in_order):
+        label_id = _CONTROL.sub("_", name.replace(",", "_")).strip()
+        other = name_of.setdefault(label_id, name)
+        if other != name:
+            raise LabelError(f"found the labels {other!r} and {name!r}, expected names that differ")
+        labels.append(Label(index, label_id, name))
+    return labels
+
+
+def index_labels(descriptors: Sequence[Label]) -> Dict[str, int]:
+    """The index of each class by its id, and by its name if no other class has that id or name."""
+    bearers = Counter(label.name for label in descriptors)
+    index_of = {label.name: label.index for label in descriptors if bearers[label.name] == 1}
+    index_of.update((label.id, label.index) for label in descriptors)
+    return index_of
+
+
 def read_labels(
     path: LabelPath,
     manifest: Manifest,
@@ -187,11 +217,11 @@ def read_labels(
     path = os.fspath(path)
     classes_of = _ClassesOfField(descriptors, os.fspath(descriptors_file))
     offsets, indices = array("q", [0]), array("i")
-    lines = _read_lines(path, "labels")
+    lines = _read_lines(path, "labels", sys.getfilesystemencoding())
     try:
         for expected, line in zip(manifest.relative_paths(), lines, strict=False):
             name, field = _split_line(line)
-            if name != expected and name not in _spellings(expected):
+            if name != expected and name not in clip_spellings(expected):
                 raise LabelError(_clip_problem(line, name, manifest, len(offsets) - 1))
             indices.extend(classes_of[field])
             offsets.append(len(indices))
@@ -228,15 +258,19 @@ def write_labels(path: LabelPath, entries: Iterable[Tuple[str, Sequence[str]]]) 
     return count
 
 
+def clip_spellings(path: str) -> Tuple[str, str, str]:
+    """How else a clip may be written than as its path: without folders, without extension."""
+    stem = os.path.splitext(path)[0]
+    return os.path.basename(path), stem, os.path.basename(stem)
+
+
 class _ClassesOfField(Dict[str, List[int]]):
     """Field `label[,label...]` -> its classes; each different field is taken apart once."""
 
     def __init__(self, descriptors: Sequence[Label], descriptors_file: str) -> None:
         super().__init__()
         self._file = descriptors_file
-        bearers = Counter(label.name for label in descriptors)
-        self._index_of = {name: index for index, _, name in descriptors if bearers[name] == 1}
-        self._index_of.update((label_id, index) for index, label_id, _ in descriptors)  # ids win
+        self._index_of = index_labels(descriptors)
 
     def __missing__(self, field: str) -> List[int]:
         classes = dict.fromkeys(self._find(label.strip(), field) for label in field.split(","))
@@ -257,13 +291,12 @@ class _ClassesOfField(Dict[str, List[int]]):
         return index
 
 
-def _read_lines(path: str, content: str) -> Iterator[str]:
+def _read_lines(path: str, content: str, encoding: str = "utf-8") -> Iterator[str]:
     """Lines without line breaks, byte order mark and the blank lines at the end."""
-    # As Python decodes the names of files; bytes that are not text are kept.
-    encoding, errors = sys.getfilesystemencoding(), sys.getfilesystemencodeerrors()
     num_blank = 0
     try:
-        with open(path, encoding=encoding, errors=errors, newline="\n") as file:
+        # Bytes that are not text are kept: names of files may hold any.
+        with open(path, encoding=encoding, errors="surrogateescape", newline="\n") as file:
             for number, line in enumerate(file):
                 line = line.rstrip("\r\n")
                 if number == 0:
@@ -330,12 +363,6 @@ def _split_line(line: str) -> Tuple[str, str]:
         clip, _, field = line.rpartition(" ")
         clip = clip.rstrip(" ")
     return clip, field
-
-
-def _spellings(path: str) -> Tuple[str, ...]:
-    """How else a clip may be written: without folders, without extension."""
-    stem = os.path.splitext(path)[0]
-    return os.path.basename(path), stem, os.path.basename(stem)
 
 
 def _clip_problem(line: str, name: str, manifest: Manifest, clip: int) -> str:

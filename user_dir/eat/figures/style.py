@@ -1,11 +1,14 @@
 """The look of all figures, and how they are saved."""
 
+import io
 import os
 from pathlib import Path
 from typing import Tuple, Union
 
 import matplotlib
 from matplotlib.figure import Figure
+
+from ..files import replace_file
 
 # Okabe and Ito's palette, which people with any of the common colour-blindnesses can tell apart;
 # ordered so that the first ones also differ in lightness. Its yellow is too pale for thin lines.
@@ -37,6 +40,15 @@ figure_style = matplotlib.rc_context(
 
 
 @figure_style
+def render_figure(figure: Figure, kind: str) -> bytes:
+    """A figure as the content of a file, of kind "png" or "svg"; the same data give the same."""
+    # An SVG holds the time of writing unless told otherwise; a PNG never does.
+    metadata = {"Date": None} if kind == "svg" else {}
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format=kind, metadata=metadata)
+    return buffer.getvalue()
+
+
 def save_figure(figure: Figure, path: Union[str, "os.PathLike[str]"]) -> Tuple[Path, Path]:
     """Write a figure as PNG and as SVG; each file appears only when it is complete.
 
@@ -56,9 +68,6 @@ def save_figure(figure: Figure, path: Union[str, "os.PathLike[str]"]) -> Tuple[P
 
 def _save(figure: Figure, stem: Path, kind: str) -> Path:
     path = stem.with_name(f"{stem.name}.{kind}")
-    partial = stem.with_name(f"{stem.name}.{kind}.partial")
-    # An SVG holds the time of writing unless told otherwise; a PNG never does.
-    metadata = {"Date": None} if kind == "svg" else {}
-    figure.savefig(partial, format=kind, metadata=metadata)
-    os.replace(partial, path)
+    with replace_file(path) as file:
+        file.write(render_figure(figure, kind))
     return path

@@ -1,16 +1,23 @@
 """What both tasks are made of: a folder of manifests, a front end, and fairseq's questions."""
 
 from dataclasses import dataclass, field
+from os.path import dirname
 from pathlib import Path
-from typing import Any
+from typing import Any, Optional
 
 import torch
 from fairseq.dataclass import FairseqDataclass
+from fairseq.distributed import utils as distributed
+from fairseq.optim import FairseqOptimizer
 from fairseq.tasks import FairseqTask
 from omegaconf import II, MISSING, OmegaConf
+from torch import nn
 
 from eat.audio import LogMel
 from eat.data.manifest import Manifest
+
+from .figures import ValidationFigures
+from .recording import record_start
 
 
 @dataclass
@@ -44,12 +51,22 @@ class AudioTaskConfig(FairseqDataclass):
     fp16: bool = II("common.fp16")
     cpu: bool = II("common.cpu")
     train_subset: str = II("dataset.train_subset")
+    save_dir: str = II("checkpoint.save_dir")
+    tensorboard_logdir: Optional[str] = II("common.tensorboard_logdir")
 
 
 class AudioTask(FairseqTask):
     """Clips of manifests as normalised spectrograms; the base of the registered tasks."""
 
     cfg: AudioTaskConfig
+
+    def __init__(self, cfg: AudioTaskConfig) -> None:
+        super().__init__(cfg)
+        self._num_updates = 0
+        self._has_begun = False
+        # Only the first worker draws.
+        draws = cfg.tensorboard_logdir is not None and distributed.get_global_rank() == 0
+        self._figures = ValidationFigures(cfg.tensorboard_logdir) if draws else None
 
     @classmethod
     def setup_task(cls, cfg: AudioTaskConfig, **kwargs: Any) -> "AudioTask":
@@ -88,6 +105,36 @@ class AudioTask(FairseqTask):
         """The front end of all splits."""
         cfg = self.cfg
         return LogMel(cfg.mean, cfg.std, cfg.target_length, cfg.num_mel_bins, cfg.patch_size)
+
+    def kind_of(self, split: str, clip: int) -> str:
+        """What a clip is, for the colours of a figure: the folder it is in."""
+        return dirname(self.datasets[split].manifest.relative_path(clip)) or "."
+
+    def begin_epoch(self, epoch: int, model: nn.Module) -> None:
+        """Called by fairseq; the first time a training has begun, which is recorded."""
+        super().begin_epoch(epoch, model)
+        if not self._has_begun:
+            self._has_begun = True
+            record_start(self.cfg.save_dir, epoch, model, self.datasets)
+
+    def begin_valid_epoch(self, epoch: int, model: nn.Module) -> None:
+        """Called by fairseq before each validation, of which figures go to TensorBoard."""
+        super().begin_valid_epoch(epoch, model)
+        if self._figures is not None:
+            split = next(name for name in self.datasets if not self.is_for_training(name))
+            self._figures.write(
+                self.datasets[split],
+                lambda clip: self.kind_of(split, clip),
+                model.encoder,
+                self._num_updates,
+            )
+
+    def optimizer_step(
+        self, optimizer: FairseqOptimizer, model: nn.Module, update_num: int
+    ) -> None:
+        """Step the optimizer; fairseq gets here only when gradients did not overflow."""
+        super().optimizer_step(optimizer, model, update_num)
+        self._num_updates = update_num + 1
 
     def has_sharded_data(self, split: str) -> bool:
         """`data` is one folder, also if there is a colon in its name."""

@@ -135,6 +135,10 @@ class ClassificationTask(AudioTask):
                 manifest.file, len(absent), len(self.descriptors), ", ".join(absent),
             )  # fmt: skip
 
+    def kind_of(self, split: str, clip: int) -> str:
+        """What a clip is, for the colours of a figure: its first label."""
+        return self.descriptors[self.datasets[split].labels.classes(clip)[0]].name
+
     def valid_step(
         self, sample: Dict[str, Any], model: nn.Module, criterion: FairseqCriterion
     ) -> Tuple[Tensor, Any, Dict[str, Any]]:

@@ -36,20 +36,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Draw the attention of one block."""
     from ...checkpoint import load_encoder
-    from ...figures.attention import draw_attention
-    from ...nn.attention_maps import cls_attention
+    from ...figures.network import draw_layer
 
     encoder = load_encoder(args.checkpoint, args.weights, choose_device(args.device))
-    front_end = encoder.log_mel
-    layer = args.layer or encoder.config.depth
-    source = read_clip(args, front_end)
-    attention = cls_attention(encoder, source.to(encoder.cls_token.device), layer)[0]
-    log_mel = source[0, 0] * (2 * front_end.std) + front_end.mean  # as it was before normalisation
-    figure = draw_attention(
-        log_mel.numpy(),
-        attention.cpu().numpy(),
-        front_end.patch_size,
-        f"{name_clip(args)}, block {layer} of {encoder.config.depth}",
-    )
-    write_figure(figure, args)
+    front_end, layer = encoder.log_mel, args.layer or encoder.config.depth
+    source = read_clip(args.file, front_end, args.start_seconds, args.target_length)
+    write_figure(draw_layer(encoder, source, layer, front_end, name_clip(args)), args)
     return 0

@@ -35,17 +35,16 @@ def run(args: argparse.Namespace) -> int:
     """Draw one recording."""
     import numpy as np
 
-    from ...figures import draw_clip
-    from ...figures.spectrogram import patch_grid
+    from ...figures.network import draw_input
     from ...nn.masking import check_masking, inverse_block_masks
 
     masking, front_end = read_training_settings(args)
     masking = replace(masking, num_clones=args.num_clones)
     if args.mask_block_size is not None:
         masking = replace(masking, mask_block_size=args.mask_block_size)
-    log_mel = read_clip(args, front_end)[0, 0].numpy()
-    grid = patch_grid(log_mel, front_end.patch_size)
+    source = read_clip(args.file, front_end, args.start_seconds, args.target_length)
+    grid = tuple(size // front_end.patch_size for size in source.shape[2:])
     check_masking(masking, grid)
     masks = inverse_block_masks(masking, grid, np.random.default_rng(args.seed))
-    write_figure(draw_clip(log_mel, masks, front_end.patch_size, name_clip(args)), args)
+    write_figure(draw_input(source, masks, front_end, name_clip(args)), args)
     return 0

@@ -2,7 +2,7 @@
 
 import argparse
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Optional
 
 from ..arguments import number, whole_number
 
@@ -37,8 +37,19 @@ def add_target_length_argument(parser: argparse.ArgumentParser, default: str) ->
     )
 
 
-def read_clip(args: argparse.Namespace, log_mel: "LogMel") -> "Tensor":
-    """The spectrogram (1, 1, T, F) of the part, by a front end whose length counts if it has one.
+def read_clip(
+    file: str,
+    log_mel: "LogMel",
+    start_seconds: float = 0.0,
+    target_length: Optional[int] = None,
+) -> "Tensor":
+    """The spectrogram (1, 1, T, F) of a part of a recording.
+
+    Args:
+        file: of any format.
+        log_mel: the front end.
+        start_seconds: where the part starts.
+        target_length: frames to pad or crop to; None: the front end's, or the file's own length.
 
     Raises:
         FileNotFoundError, AudioError: as for `FileRecording`.
@@ -50,14 +61,14 @@ def read_clip(args: argparse.Namespace, log_mel: "LogMel") -> "Tensor":
     from ...audio.log_mel import WINDOW_SAMPLES, num_samples_for
     from ...features.recordings import FileRecording
 
-    if args.target_length is not None:
-        log_mel = replace(log_mel, target_length=args.target_length)
-    recording = FileRecording(args.file)
-    offset_samples = round(args.start_seconds * SAMPLE_RATE_HZ)
+    if target_length is not None:
+        log_mel = replace(log_mel, target_length=target_length)
+    recording = FileRecording(file)
+    offset_samples = round(start_seconds * SAMPLE_RATE_HZ)
     rest_samples = recording.num_samples - offset_samples
     if rest_samples < WINDOW_SAMPLES:
         raise ValueError(
-            f"--start-seconds: found {args.start_seconds:g} in a file of"
+            f"--start-seconds: found {start_seconds:g} in a file of"
             f" {recording.num_samples / SAMPLE_RATE_HZ:.2f} s, expected an earlier start"
         )
     most_samples = num_samples_for(log_mel.target_length or MAX_FRAMES)

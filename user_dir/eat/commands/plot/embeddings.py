@@ -3,7 +3,7 @@
 import argparse
 import os
 import sys
-from typing import Dict, List, Sequence
+from typing import TYPE_CHECKING, Dict, List, Optional, Sequence
 
 import numpy as np
 
@@ -15,6 +15,9 @@ from ..extract import name_features
 from ..progress import show_progress
 from ..stats import draw_clips
 from .output import add_out_argument, write_figure
+
+if TYPE_CHECKING:
+    from ...nn import Encoder
 
 HELP = "map of a manifest's clips by their embeddings, coloured by label or folder"
 
@@ -69,45 +72,50 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Draw the map; 1 if clips had to be left out."""
+    from ...checkpoint import load_encoder
     from ...figures.embeddings import draw_embeddings, map_embeddings
 
     manifest = Manifest(args.manifest)
     clips = draw_clips(len(manifest), args.max_clips, args.seed).tolist()
-    label_file = f"{os.path.splitext(manifest.file)[0]}.lbl"
-    by_label = args.by == "label" or (args.by is None and os.path.exists(label_file))
-    names = label_names(manifest, label_file) if by_label else folder_names(manifest)
-    vectors = read_vectors(args, manifest, clips) if args.features else embed(args, manifest, clips)
+    kinds = name_kinds(manifest, args.by)
+    if args.features:
+        vectors = read_vectors(args.features, manifest, clips)
+    else:
+        encoder = load_encoder(args.checkpoint, device=choose_device(args.device))
+        vectors = embed(encoder, manifest, clips, args.pooling)
     shown = [clip for clip in clips if clip in vectors]
     embedding_map = map_embeddings(
         np.array([vectors[clip] for clip in shown]), args.method, args.seed
     )
     title = f"{len(shown)} clips of {args.manifest}"
-    write_figure(draw_embeddings(embedding_map, [names[clip] for clip in shown], title), args)
+    write_figure(draw_embeddings(embedding_map, [kinds[clip] for clip in shown], title), args)
     return 0 if len(shown) == len(clips) else 1
 
 
-def label_names(manifest: Manifest, label_file: str) -> List[str]:
-    """The name of each clip's first label."""
+def name_kinds(manifest: Manifest, by: Optional[str] = None) -> List[str]:
+    """What each clip is: by "label", its first one, or by "folder", that below the root.
+
+    None takes labels if the manifest has a .lbl file.
+
+    Raises:
+        FileNotFoundError, LabelError: as for `read_labels`.
+    """
+    label_file = f"{os.path.splitext(manifest.file)[0]}.lbl"
+    if by == "folder" or (by is None and not os.path.exists(label_file)):
+        return [os.path.dirname(path) or "." for path in manifest.relative_paths()]
     descriptors_file = os.path.join(os.path.dirname(manifest.file), DESCRIPTORS_FILE)
     descriptors = read_descriptors(descriptors_file)
     labels = read_labels(label_file, manifest, descriptors, descriptors_file)
     return [descriptors[labels.classes(clip)[0]].name for clip in range(len(labels))]
 
 
-def folder_names(manifest: Manifest) -> List[str]:
-    """The folder of each clip below the manifest's root."""
-    return [os.path.dirname(path) or "." for path in manifest.relative_paths()]
-
-
 def embed(
-    args: argparse.Namespace, manifest: Manifest, clips: Sequence[int]
+    encoder: "Encoder", manifest: Manifest, clips: Sequence[int], pooling: str = "cls"
 ) -> Dict[int, np.ndarray]:
     """Vectors (D,) of the clips that can be read; the others are named on stderr."""
-    from ...checkpoint import load_encoder
     from ...features import Embedder, make_pipeline
 
-    encoder = load_encoder(args.checkpoint, device=choose_device(args.device))
-    embedder = Embedder(encoder, "utterance" if args.pooling == "cls" else "frame")
+    embedder = Embedder(encoder, "utterance" if pooling == "cls" else "frame")
     paths = [manifest.path(clip) for clip in clips]
     results = make_pipeline(encoder).run(paths, embedder)
     vectors = {}
@@ -121,19 +129,17 @@ def embed(
     return vectors
 
 
-def read_vectors(
-    args: argparse.Namespace, manifest: Manifest, clips: Sequence[int]
-) -> Dict[int, np.ndarray]:
+def read_vectors(path: str, manifest: Manifest, clips: Sequence[int]) -> Dict[int, np.ndarray]:
     """Vectors (D,) of the clips that have features; the number of others goes to stderr."""
     from ...features.storage import open_features
 
-    arrays = open_features(args.features)
+    arrays = open_features(path)
     names = {clip: name_features(manifest.relative_path(clip)) for clip in clips}
     found = {clip: name for clip, name in names.items() if name in arrays}
     if not found:
         raise ValueError(
-            f"{args.features}: found no features of the clips of {args.manifest}, expected the OUT"
-            f" of `eat extract {args.manifest} --out OUT`"
+            f"{path}: found no features of the clips of {manifest.file}, expected the OUT of"
+            f" `eat extract {manifest.file} --out OUT`"
         )
     if len(found) < len(clips):
         print(f"left out {len(clips) - len(found)} clips without features", file=sys.stderr)
