@@ -46,26 +46,6 @@ def manifests(tmp_path_factory):
 
 
 @pytest.fixture(scope="session")
-def labelled(tmp_path_factory):
-    """A folder with train (24 clips) and valid (9 clips), each with one of three labels."""
-    folder = tmp_path_factory.mktemp("labelled clips")
-    tones = list(TONES_HZ)
-    write_labelled_split(folder, "train", [[tones[i % 3]] for i in range(24)], seed=1)
-    write_labelled_split(folder, "valid", [[tones[i % 3]] for i in range(9)], seed=2)
-    return folder
-
-
-@pytest.fixture(scope="session")
-def multi_labelled(tmp_path_factory):
-    """The same with one or two labels; no clip of valid (9 clips) has the high tone."""
-    folder = tmp_path_factory.mktemp("multi-labelled clips")
-    both = [["low"], ["low", "middle"], ["middle"]]
-    write_labelled_split(folder, "train", [*both, ["high", "low"]] * 6, seed=1)
-    write_labelled_split(folder, "valid", both * 3, seed=2)
-    return folder
-
-
-@pytest.fixture(scope="session")
 def resumed_run(manifests, tmp_path_factory):
     """A pre-training of 2 updates that was continued to 4: (its folder, the last command).
 
@@ -87,6 +67,26 @@ def resumed_run(manifests, tmp_path_factory):
         run = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True)
         assert run.returncode == 0, run.stdout + run.stderr
     return folder, command
+
+
+@pytest.fixture(scope="session")
+def labelled(tmp_path_factory):
+    """A folder with train (24 clips) and valid (9 clips), each with one of three labels."""
+    folder = tmp_path_factory.mktemp("labelled clips")
+    tones = list(TONES_HZ)
+    write_labelled_split(folder, "train", [[tones[i % 3]] for i in range(24)], seed=1)
+    write_labelled_split(folder, "valid", [[tones[i % 3]] for i in range(9)], seed=2)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def multi_labelled(tmp_path_factory):
+    """The same with one or two labels; no clip of valid (9 clips) has the high tone."""
+    folder = tmp_path_factory.mktemp("multi-labelled clips")
+    both = [["low"], ["low", "middle"], ["middle"]]
+    write_labelled_split(folder, "train", [*both, ["high", "low"]] * 6, seed=1)
+    write_labelled_split(folder, "valid", both * 3, seed=2)
+    return folder
 
 
 @pytest.fixture

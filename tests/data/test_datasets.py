@@ -1,15 +1,19 @@
+import os
 import pickle
+import zipfile
 
+import h5py
 import numpy as np
 import pytest
 import soundfile
 import torch
 from fairseq.data.iterators import EpochBatchIterator
-from helpers import write_clips, write_tsv
+from helpers import private_bytes, write_clips, write_tsv
 
 from eat.audio import AudioError, LogMel, read_audio
+from eat.audio.reading import ReadingConfig
 from eat.data.datasets import PretrainingDataset, SpectrogramDataset
-from eat.data.manifest import Manifest
+from eat.data.manifest import Manifest, write_manifest
 from eat.nn import MaskingConfig
 
 MASKING = MaskingConfig(num_clones=4, mask_block_size=3)
@@ -130,3 +134,111 @@ def test_only_the_start_of_a_long_clip_matters(tmp_path):
     data = SpectrogramDataset(Manifest(tmp_path / "train.tsv"), LOG_MEL, 0, shuffle=False)
     whole = LOG_MEL(torch.from_numpy(read_audio(tmp_path / "long.wav")))[0]
     assert torch.allclose(data[0]["source"], whole, atol=0.01)
+
+
+@pytest.fixture
+def recordings(tmp_path):
+    """A folder with train.tsv: two recordings of 8 s at other rates, one of half a second."""
+    generator = np.random.default_rng(0)
+    entries = []
+    for name, rate, seconds in [
+        ("a.wav", 16_000, 8),
+        ("b.flac", 44_100, 8),
+        ("c.wav", 16_000, 0.5),
+    ]:
+        samples = 0.1 * generator.standard_normal(int(rate * seconds))
+        soundfile.write(tmp_path / name, samples, rate)
+        entries.append((name, len(samples)))
+    write_tsv(tmp_path / "train.tsv", tmp_path, entries)
+    return tmp_path
+
+
+def test_a_random_crop_is_a_part_of_the_recording(recordings):
+    data = make(recordings, reading=ReadingConfig(crop="random"))
+    wholes = [read_audio(recordings / name) for name in ("a.wav", "b.flac", "c.wav")]
+    starts = []
+    for epoch in range(1, 9):
+        data.set_epoch(epoch)
+        for clip, whole in enumerate(wholes):
+            part = data._waveform(clip).numpy()
+            assert len(part) == min(len(whole), LOG_MEL.max_samples)
+            spectrum = np.fft.rfft(whole, 1 << 18) * np.fft.rfft(part, 1 << 18).conj()
+            start = int(np.fft.irfft(spectrum)[: len(whole)].argmax())
+            assert np.abs(whole[start : start + len(part)] - part).max() < 1e-4
+            starts.append((clip, start))
+    assert {start for clip, start in starts if clip == 2} == {0}
+    for clip in (0, 1):
+        drawn = [start for other, start in starts if other == clip]
+        assert len(set(drawn)) == 8
+        assert max(drawn) > 60_000
+        assert min(drawn) < 40_000
+
+
+def test_random_crops_depend_on_seed_epoch_and_clip_alone(recordings):
+    def source(seed=1, epoch=1, clip=0):
+        data = make(recordings, seed=seed, reading=ReadingConfig(crop="random"))
+        data = pickle.loads(pickle.dumps(data))
+        data.set_epoch(epoch)
+        return data[clip]["source"]
+
+    assert torch.equal(source(), source())
+    assert not torch.equal(source(), source(seed=2))
+    assert not torch.equal(source(), source(epoch=2))
+
+
+def test_an_unknown_crop(manifests):
+    with pytest.raises(ValueError, match="task.crop: found 'end', expected one of"):
+        make(manifests, reading=ReadingConfig(crop="end"))
+    with pytest.raises(ValueError, match="task.hdf5_rate_hz: found 0, expected 1 or more"):
+        make(manifests, reading=ReadingConfig(hdf5_rate_hz=0))
+
+
+def test_a_name_that_is_not_utf8(tmp_path):
+    write_clips(tmp_path, 1)
+    name = os.fsdecode(b"gr\xfcn.wav")
+    os.rename(tmp_path / "clip 0.wav", os.path.join(tmp_path, name))
+    write_manifest(tmp_path / "train.tsv", str(tmp_path), [(name, 16_000)])
+    data = SpectrogramDataset(Manifest(tmp_path / "train.tsv"), LOG_MEL, 0, shuffle=False)
+    assert data[0]["source"].std() > 0.1
+
+
+def test_clips_in_packs(tmp_path):
+    entries = write_clips(tmp_path, 2)
+    samples, rate = soundfile.read(tmp_path / "clip 0.wav", dtype="int16")
+    with h5py.File(tmp_path / "pack.h5", "w") as file:
+        file["clip 0"] = samples
+    with zipfile.ZipFile(tmp_path / "pack.zip", "w") as archive:
+        archive.write(tmp_path / "clip 1.wav", "1.wav")
+    content = (tmp_path / "clip 1.wav").read_bytes()
+    place = (tmp_path / "pack.zip").read_bytes().index(content)
+    packed = [("pack.h5/clip 0", len(samples)), (f"pack.zip:{place}:{len(content)}", entries[1][1])]
+    for name, lines in [("files", entries), ("packs", packed)]:
+        write_tsv(tmp_path / f"{name}.tsv", tmp_path, lines)
+    reading = ReadingConfig(hdf5_rate_hz=rate)
+    files, packs = (
+        SpectrogramDataset(Manifest(tmp_path / f"{name}.tsv"), LOG_MEL, 0, False, reading=reading)
+        for name in ("files", "packs")
+    )
+    for clip in range(2):
+        assert torch.equal(files[clip]["source"], packs[clip]["source"])
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not os.path.exists("/proc/self/smaps"), reason="Linux says what is shared")
+def test_spawned_workers_share_a_large_manifest(tmp_path):
+    num_clips = 1_000_000
+    with open(tmp_path / "train.tsv", "wb") as file:
+        file.write(b"/data\n" + b"".join(b"clip %d.wav\t160000\n" % i for i in range(num_clips)))
+    write_tsv(tmp_path / "small.tsv", "/data", [("clip.wav", 160_000)])
+    context = torch.multiprocessing.get_context("spawn")
+    found = []
+    for name in ("small", "train"):
+        data = SpectrogramDataset(Manifest(tmp_path / f"{name}.tsv"), LOG_MEL, 0, True)
+        queue = context.SimpleQueue()
+        process = context.Process(target=private_bytes, args=(data, queue))
+        process.start()
+        process.join()
+        assert process.exitcode == 0
+        found.append(queue.get())
+    assert found[1][1] == f"/data/clip {num_clips - 1}.wav"
+    assert found[1][0] - found[0][0] < 2_000_000  # the clips alone are 8 MB

@@ -10,7 +10,7 @@ from eat.optim.adamw import AdamWConfig, EatAdamW, set_lr_scale
 
 
 def make(parameters, **settings):
-    cfg = OmegaConf.structured(AdamWConfig(**settings))
+    cfg = OmegaConf.structured(AdamWConfig(fp16=False, **settings))
     cfg.lr = [0.1]
     return EatAdamW(cfg, parameters)
 

@@ -29,11 +29,16 @@ def training_arguments(config_name: str, settings: Mapping[str, Any]) -> List[st
 
 
 def override(key: str, value: Any) -> str:
-    """One hydra override; text is quoted where needed: a path may hold spaces, commas, brackets."""
+    """One hydra override of a text, a truth value, a number, a list of numbers, or nothing.
+
+    Text is quoted where needed: a path may hold spaces, commas, brackets.
+    """
+    if value is None:
+        return f"{key}=null"
     if isinstance(value, bool):
         return f"{key}={str(value).lower()}"
     text = str(value)
-    if isinstance(value, (int, float)) or re.fullmatch(r"/[\w/.-]*", text, re.ASCII):
+    if isinstance(value, (int, float, list)) or re.fullmatch(r"/[\w/.-]*", text, re.ASCII):
         return f"{key}={text}"
     # In hydra's grammar a backslash is special only before a quote, where two stand for one.
     text = re.sub(r"(\\*)('|$)", r"\1\1\2", text).replace("'", r"\'")

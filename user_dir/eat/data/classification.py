@@ -14,6 +14,7 @@ from eat.audio.augment import (
     mix_up,
     roll_waveform,
 )
+from eat.audio.reading import ReadingConfig
 
 from .datasets import SpectrogramDataset
 from .labels import LabelTable
@@ -28,13 +29,12 @@ class ClassificationDataset(SpectrogramDataset):
     """Spectrograms with the targets of a classifier.
 
     Args:
-        manifest, log_mel, min_samples, shuffle: see `SpectrogramDataset`.
+        manifest, log_mel, min_samples, shuffle, seed, reading: see `SpectrogramDataset`.
         labels: the classes of all clips of the manifest.
         augmentation: what is done to the clips; None: nothing. A clip's depends on (seed, epoch,
             its number in the manifest) and a batch's on (seed, epoch, its clips), on nothing else.
         num_samples: clips drawn for an epoch, without replacement and those of rare classes more
             often; None: all.
-        seed: of the augmentation and the draw.
 
     Raises:
         ValueError: impossible augmentation, or fewer clips than `num_samples`.
@@ -50,12 +50,12 @@ class ClassificationDataset(SpectrogramDataset):
         augmentation: Optional[AugmentationConfig] = None,
         num_samples: Optional[int] = None,
         seed: int = 1,
+        reading: Optional[ReadingConfig] = None,
     ) -> None:
-        super().__init__(manifest, log_mel, min_samples, shuffle)
+        super().__init__(manifest, log_mel, min_samples, shuffle, seed, reading)
         self.labels = labels
         self.augmentation = augmentation
         self.num_samples = num_samples
-        self.seed = seed
         if augmentation is not None:
             augmentation.check()
         if num_samples is not None and not 1 <= num_samples <= len(self):
@@ -120,6 +120,3 @@ class ClassificationDataset(SpectrogramDataset):
             ]
             source = torch.stack(masked)
         return source, target
-
-    def _generator(self, purpose: int, *clips: int) -> np.random.Generator:
-        return np.random.default_rng((self.seed, self.epoch, purpose, *clips))

@@ -9,11 +9,17 @@ from fairseq.data import FairseqDataset
 from torch import Tensor
 
 from eat.audio import AudioError, LogMel, read_audio
+from eat.audio.checks import check_finite, check_length
+from eat.audio.read import read_part
+from eat.audio.reading import ReadingConfig
 from eat.nn.masking import MaskingConfig, check_masking, inverse_block_masks
 
 from .manifest import Manifest
 
 logger = logging.getLogger(__name__)
+
+# What a generator is for; with the seed, the epoch and what it is used on they make its seed.
+_CROP = 6  # the first ones are the augmentation's
 
 
 class SpectrogramDataset(FairseqDataset):
@@ -24,36 +30,55 @@ class SpectrogramDataset(FairseqDataset):
         log_mel: the front end; its `target_length` must be set.
         min_samples: clips with fewer samples in the manifest are left out.
         shuffle: draw a new order every epoch, from fairseq's seed; else keep the manifest's.
+        seed: of what is random.
+        reading: which part of a clip is read; None: the start. A random part depends on (seed,
+            epoch, the clip's number in the manifest) and on nothing else.
 
     Raises:
-        ValueError: no clip is long enough.
+        ValueError: no clip is long enough, or impossible settings.
     """
 
     # New batches are drawn every epoch, and loader workers learn the epoch when they start.
     can_reuse_epoch_itr_across_epochs = False
 
     def __init__(
-        self, manifest: Manifest, log_mel: LogMel, min_samples: int, shuffle: bool
+        self,
+        manifest: Manifest,
+        log_mel: LogMel,
+        min_samples: int,
+        shuffle: bool,
+        seed: int = 1,
+        reading: Optional[ReadingConfig] = None,
     ) -> None:
         super().__init__()
+        reading = ReadingConfig() if reading is None else reading
+        reading.check()
         self.manifest = manifest
         self.log_mel = log_mel
         self.shuffle = shuffle
+        self.reading = reading
+        self.seed = seed
         self.epoch = 1
-        self.clips = np.flatnonzero(manifest.num_samples >= min_samples)
-        if len(self.clips) == 0:
+        # A tensor, as torch puts those into memory that all workers share, forked or not.
+        self._clips = torch.from_numpy(np.flatnonzero(manifest.num_samples >= min_samples))
+        if len(self) == 0:
             raise ValueError(
                 f"{manifest.file}: found no clip of at least {min_samples} samples"
                 f" (task.min_samples) among {len(manifest)}"
             )
         logger.info(
             "%s: %d clips, %d shorter than %d samples left out",
-            manifest.file, len(self.clips), len(manifest) - len(self.clips), min_samples,
+            manifest.file, len(self), len(manifest) - len(self), min_samples,
         )  # fmt: skip
+
+    @property
+    def clips(self) -> np.ndarray:
+        """(len(self),) int64, numbers in the manifest of the clips that are kept."""
+        return self._clips.numpy()
 
     def __getitem__(self, index: int) -> Dict[str, Any]:
         """The `index`-th kept clip: its number in the manifest and `source` (1, T, F)."""
-        clip = int(self.clips[index])
+        clip = int(self._clips[index])
         return {"id": clip, "source": self._spectrogram(clip)}
 
     def _spectrogram(self, clip: int) -> Tensor:
@@ -61,13 +86,27 @@ class SpectrogramDataset(FairseqDataset):
 
     def _waveform(self, clip: int) -> Tensor:
         try:
-            waveform = read_audio(self.manifest.path(clip), num_samples=self.log_mel.max_samples)
+            waveform = self._read(clip)
+            check_length(len(waveform), self.manifest.path(clip))
+            check_finite(waveform, self.manifest.path(clip))
         except (AudioError, OSError) as error:
             raise AudioError(f"{self.manifest.location(clip)}: {error}") from error
         return torch.from_numpy(waveform)
 
+    def _read(self, clip: int) -> np.ndarray:
+        """The part of a clip that is used, (S,) at 16 kHz."""
+        path, count = self.manifest.path(clip), self.log_mel.max_samples
+        rate = self.reading.hdf5_rate_hz
+        if self.reading.crop == "start":
+            return read_audio(path, num_samples=count, hdf5_rate_hz=rate)
+        place = self._generator(_CROP, clip).random()
+        return read_part(path, count, place, self.manifest.clip_samples(clip), rate)
+
+    def _generator(self, purpose: int, *clips: int) -> np.random.Generator:
+        return np.random.default_rng((self.seed, self.epoch, purpose, *clips))
+
     def __len__(self) -> int:
-        return len(self.clips)
+        return len(self._clips)
 
     def size(self, index: int) -> int:
         """Frames of a clip: all are padded or cropped to the same length."""
@@ -114,10 +153,9 @@ class PretrainingDataset(SpectrogramDataset):
     """Spectrograms with the masks of their clones.
 
     Args:
-        manifest, log_mel, min_samples, shuffle: see `SpectrogramDataset`.
-        masking: how patches are hidden.
-        seed: of the masks. A clip's masks depend on (seed, epoch, its number in the manifest)
-            and on nothing else.
+        manifest, log_mel, min_samples, shuffle, seed, reading: see `SpectrogramDataset`.
+        masking: how patches are hidden. A clip's masks depend on (seed, epoch, its number in the
+            manifest) and on nothing else.
 
     Raises:
         ValueError: the masks are impossible on the grid of `log_mel`.
@@ -131,10 +169,10 @@ class PretrainingDataset(SpectrogramDataset):
         shuffle: bool,
         masking: MaskingConfig,
         seed: int,
+        reading: Optional[ReadingConfig] = None,
     ) -> None:
-        super().__init__(manifest, log_mel, min_samples, shuffle)
+        super().__init__(manifest, log_mel, min_samples, shuffle, seed, reading)
         self.masking = masking
-        self.seed = seed
         check_masking(masking, self.grid)
 
     @property

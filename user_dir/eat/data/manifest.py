@@ -15,7 +15,9 @@ breaks; bytes that are not UTF-8 are kept as Python keeps them in file names.
 import mmap
 import os
 import re
-from typing import Iterable, Iterator, Optional, Tuple, Union
+from functools import cached_property
+from itertools import pairwise
+from typing import Iterable, Iterator, NamedTuple, Optional, Set, Tuple, Union
 
 import numpy as np
 
@@ -25,9 +27,12 @@ ManifestPath = Union[str, "os.PathLike[str]"]
 
 MAX_DIGITS = 18  # of a number of samples; any such number fits into an int64
 
-# Read or parsed at once while opening, so that the work arrays of millions of lines stay small.
-_CHUNK_BYTES = 1 << 22
-_CHUNK_LINES = 1 << 16
+# Parsed at once, so that the work arrays of millions of lines stay small.
+_CHUNK_BYTES = 1 << 20
+
+# Of so many lines one has its place noted; the others are found by going on from there.
+_LINES_PER_MARK = 16
+_MARKS_AT_ONCE = 1 << 12  # decoded together
 
 _BOM = b"\xef\xbb\xbf"
 # What few lines hold and needs a closer look: (the last of) zero bytes, a path with a `..` folder.
@@ -38,11 +43,26 @@ class ManifestError(ValueError):
     """A manifest that is not in the format; the message is `file:line: found ..., expected ...`."""
 
 
+class _Lines(NamedTuple):
+    """Where the lines of a manifest are.
+
+    Attributes:
+        count: N, clips; the root folder is line 0.
+        marks: where lines 0, 16, 32, ... end, in the smallest type that holds it.
+        version: size and time of the last change of the file, which tell it from another.
+    """
+
+    count: int
+    marks: np.ndarray
+    version: Tuple[int, int]
+
+
 class Manifest:
     """The clips of a manifest file, looked up without a Python object per line.
 
-    The file is memory-mapped, and beside it only the ends of the lines and the numbers of samples
-    are kept, as arrays, so that forked workers share everything. Unpickling opens the file anew.
+    The file is memory-mapped: processes share it, however they were started. Beside it there are
+    the places of a few of its lines, which a copy for another process takes along, and the numbers
+    of samples, which such a copy reads again if it is asked for them.
 
     Attributes:
         file: absolute path of the manifest.
@@ -54,23 +74,29 @@ class Manifest:
         ManifestError: the file is not a manifest; naming the line, what was found and expected.
     """
 
-    def __init__(self, path: ManifestPath) -> None:
+    def __init__(self, path: ManifestPath, _lines: Optional[_Lines] = None) -> None:
         self.file = os.path.abspath(os.fspath(path))
-        self._text = _map_file(self.file)
-        data = np.frombuffer(self._text, dtype=np.uint8)
-        self._ends = _line_ends(data, _text_length(self._text))
+        self._text, version = _map_file(self.file)
+        self._length = _text_length(self._text)
+        self._root_end = self._find_end(0)
         self.root = self._read_root()
-        if len(self) == 0:
-            raise self._error(1, "found no clips after the root folder, expected one per line")
-        self.num_samples, first_invalid = _parse_clips(data, self._ends)
-        self._check_lines(first_invalid)
-        self.num_samples.flags.writeable = False
+        if _lines is None:
+            self._lines = _Lines(*_find_lines(self._data, self._root_end, self._length), version)
+            self._check_clips()
+        elif _lines.version == version:
+            self._lines = _lines  # all of it was checked when it was opened first
+        else:
+            raise ManifestError(f"{self.file}: changed while in use, expected it to stay as it was")
 
     def __len__(self) -> int:
-        return len(self._ends) - 1
+        return self._lines.count
 
-    def __reduce__(self) -> Tuple[type, Tuple[str]]:
-        return Manifest, (self.file,)
+    def __reduce__(self) -> Tuple[type, Tuple[str, _Lines]]:
+        return Manifest, (self.file, self._lines)
+
+    @cached_property
+    def num_samples(self) -> np.ndarray:
+        return self._parse_clips()[0]
 
     def relative_path(self, index: int) -> str:
         """Path of clip `index`, counted from 0, below the root."""
@@ -79,26 +105,53 @@ class Manifest:
         line = self._line(index + 1)
         return os.fsdecode(line[: line.rindex(b"\t")])
 
+    def clip_samples(self, index: int) -> int:
+        """`num_samples[index]`, without reading those of the others."""
+        if "num_samples" in self.__dict__:
+            return int(self.num_samples[index])
+        line = self._line(index + 1)
+        return int(line[line.rindex(b"\t") + 1 :])
+
     def relative_paths(self) -> Iterator[str]:
         """Paths of all clips below the root; several times as fast as one by one."""
-        for begin in range(0, len(self), _CHUNK_LINES):
-            end = min(begin + _CHUNK_LINES, len(self))
-            lines = self._text[int(self._ends[begin]) + 1 : int(self._ends[end])]
-            for line in os.fsdecode(lines).split("\n"):
+        ends = self._lines.marks[::_MARKS_AT_ONCE].tolist()
+        if ends[-1] < self._length:  # else the last mark is the last line's end
+            ends.append(self._length)
+        for begin, end in pairwise(ends):
+            for line in os.fsdecode(self._text[begin + 1 : end]).split("\n"):
                 yield line[: line.rindex("\t")]
 
     def path(self, index: int) -> str:
-        """Absolute path of clip `index`."""
+        """Absolute path of clip `index`, or its address in a pack."""
         return os.path.join(self.root, self.relative_path(index))
 
     def location(self, index: int) -> str:
         """Where clip `index` is listed, for messages: `file:line`."""
         return f"{self.file}:{index + 2}"
 
+    @property
+    def _data(self) -> np.ndarray:
+        return np.frombuffer(self._text, dtype=np.uint8)
+
     def _line(self, number: int) -> bytes:
         """Line `number`, counted from 0, without its line break."""
-        start = int(self._ends[number - 1]) + 1 if number > 0 else 0
-        return self._text[start : int(self._ends[number])].removesuffix(b"\r")
+        if number == 0:
+            return self._text[: self._root_end].removesuffix(b"\r")
+        mark, num_between = divmod(number - 1, _LINES_PER_MARK)
+        end = int(self._lines.marks[mark])
+        for _ in range(num_between):
+            end = self._find_end(end + 1)
+        return self._text[end + 1 : self._find_end(end + 1)].removesuffix(b"\r")
+
+    def _find_end(self, start: int) -> int:
+        end = self._text.find(b"\n", start, self._length)
+        return self._length if end < 0 else end
+
+    def _line_number(self, position: int) -> int:
+        """The line that the byte at a position after the root's belongs to."""
+        mark = int(np.searchsorted(self._lines.marks, position)) - 1
+        before = self._text[int(self._lines.marks[mark]) : position]
+        return mark * _LINES_PER_MARK + before.count(b"\n")
 
     def _read_root(self) -> str:
         line = self._line(0).removeprefix(_BOM)
@@ -107,17 +160,41 @@ class Manifest:
             raise self._error(0, problem)
         return os.path.abspath(os.path.join(os.path.dirname(self.file), os.fsdecode(line)))
 
-    def _check_lines(self, first_invalid: Optional[int]) -> None:
-        numbers = set() if first_invalid is None else {first_invalid}
-        for pattern in _SUSPICIOUS:
-            matches = pattern.finditer(self._text, int(self._ends[0]))
-            # In the type of the ends, which searchsorted would otherwise copy as float64.
-            starts = np.array([match.start() for match in matches], dtype=self._ends.dtype)
-            numbers.update(np.searchsorted(self._ends, starts).tolist())
+    def _check_clips(self) -> None:
+        if len(self) == 0:
+            raise self._error(1, "found no clips after the root folder, expected one per line")
+        self.num_samples, first_invalid = self._parse_clips()
+        numbers = self._suspicious_lines()
+        if first_invalid is not None:
+            numbers.add(first_invalid)
         for number in sorted(numbers):
             problem = _clip_problem(self._line(number))
             if problem is not None:
                 raise self._error(number, problem)
+
+    def _parse_clips(self) -> Tuple[np.ndarray, Optional[int]]:
+        """Number of samples of each clip, and the first line that has none or a bad path."""
+        num_samples = np.empty(len(self), dtype=np.int64)
+        first_invalid = None
+        filled = 0
+        data = self._data
+        for starts, ends in _iterate_lines(data, self._root_end + 1, self._length):
+            counts, is_valid = _parse_lines(data, starts, ends)
+            num_samples[filled : filled + len(counts)] = counts
+            if first_invalid is None and not is_valid.all():
+                first_invalid = filled + 1 + int(np.argmin(is_valid))
+            filled += len(counts)
+        num_samples.flags.writeable = False
+        return num_samples, first_invalid
+
+    def _suspicious_lines(self) -> Set[int]:
+        matches = (
+            match
+            for pattern in _SUSPICIOUS
+            for match in pattern.finditer(self._text, self._root_end)
+        )
+        # Zero bytes may also be what a crash left after the last line.
+        return {self._line_number(min(match.start(), self._length - 1)) for match in matches}
 
     def _error(self, number: int, problem: str) -> ManifestError:
         return ManifestError(f"{self.file}:{number + 1}: {problem}")
@@ -152,12 +229,15 @@ def write_manifest(path: ManifestPath, root: str, entries: Iterable[Tuple[str, i
     return count
 
 
-def _map_file(path: str) -> mmap.mmap:
+def _map_file(path: str) -> Tuple[mmap.mmap, Tuple[int, int]]:
+    """The bytes of a file, and the version that they are of."""
     try:
         with open(path, "rb") as file:
-            if os.fstat(file.fileno()).st_size == 0:
+            status = os.fstat(file.fileno())
+            if status.st_size == 0:
                 raise ManifestError(f"{path}:1: found an empty file, expected the root folder")
-            return mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+            text = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+            return text, (status.st_size, status.st_mtime_ns)
     except FileNotFoundError as error:
         raise FileNotFoundError(
             f"no such manifest: {path} (make one with `eat manifest folder DIR --out"
@@ -173,34 +253,29 @@ def _text_length(text: mmap.mmap) -> int:
     return length
 
 
-def _line_ends(data: np.ndarray, length: int) -> np.ndarray:
-    """Where each line of the first `length` bytes ends, in the smallest type that holds it."""
-    chunks = [
-        (start, min(start + _CHUNK_BYTES, length)) for start in range(0, length, _CHUNK_BYTES)
-    ]
-    # Counted first: arrays that are joined at the end need twice the memory for a moment.
-    num_breaks = sum(np.count_nonzero(data[start:end] == ord("\n")) for start, end in chunks)
-    ends = np.empty(num_breaks + 1, dtype=np.min_scalar_type(len(data)))
-    filled = 0
-    for start, end in chunks:
-        breaks = np.flatnonzero(data[start:end] == ord("\n"))
-        ends[filled : filled + len(breaks)] = breaks + start
-        filled += len(breaks)
-    ends[-1] = length
-    return ends
+def _find_lines(data: np.ndarray, root_end: int, length: int) -> Tuple[int, np.ndarray]:
+    """Number of lines after the first, and where the first and each 16th after it end."""
+    dtype = np.min_scalar_type(len(data))
+    marks = [np.array([root_end], dtype=dtype)]
+    count = 0
+    for _, ends in _iterate_lines(data, root_end + 1, length):
+        marks.append(ends[-(count + 1) % _LINES_PER_MARK :: _LINES_PER_MARK].astype(dtype))
+        count += len(ends)
+    return count, np.concatenate(marks)
 
 
-def _parse_clips(data: np.ndarray, ends: np.ndarray) -> Tuple[np.ndarray, Optional[int]]:
-    """Number of samples of each clip, and the first line that has none or a bad path, if any."""
-    num_samples = np.empty(len(ends) - 1, dtype=np.int64)
-    first_invalid = None
-    for begin in range(0, len(num_samples), _CHUNK_LINES):
-        chunk = ends[begin : begin + _CHUNK_LINES + 1].astype(np.int64)
-        counts, is_valid = _parse_lines(data, chunk[:-1] + 1, chunk[1:])
-        num_samples[begin : begin + len(counts)] = counts
-        if first_invalid is None and not is_valid.all():
-            first_invalid = begin + 1 + int(np.argmin(is_valid))
-    return num_samples, first_invalid
+def _iterate_lines(
+    data: np.ndarray, start: int, length: int
+) -> Iterator[Tuple[np.ndarray, np.ndarray]]:
+    """Starts and ends of the lines from `start` on, (n,) int64 each, a part of them at a time."""
+    for begin in range(start, length, _CHUNK_BYTES):
+        stop = min(begin + _CHUNK_BYTES, length)
+        ends = np.flatnonzero(data[begin:stop] == ord("\n")) + begin
+        if stop == length:
+            ends = np.append(ends, length)
+        if len(ends) > 0:
+            yield np.append(start, ends[:-1] + 1), ends
+            start = int(ends[-1]) + 1
 
 
 def _parse_lines(

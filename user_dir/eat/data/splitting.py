@@ -57,7 +57,7 @@ def draw_stratified_parts(
         gains = ((2 * lacking[rows] - 1) / to_get[rows]).sum(axis=0)
         parts[clip] = gains.argmax()
         lacking[rows, parts[clip]] -= 1
-    _fill_empty_parts(parts, order, fractions)
+    _fill_empty_parts(parts, order, shares)
     return parts
 
 
@@ -68,9 +68,10 @@ def _rarest_first(classes: Sequence[Sequence[int]], counts: np.ndarray, seed: in
     return np.lexsort((at_random, rarest, counts[rarest]))
 
 
-def _fill_empty_parts(parts: np.ndarray, order: np.ndarray, fractions: Sequence[float]) -> None:
-    """Shares of less than a clip are one clip, of the most common class."""
-    for part, fraction in enumerate(fractions, start=1):
-        rest = order[parts[order] == 0]
-        if fraction > 0 and not (parts == part).any() and len(rest) > 1:
-            parts[rest[-1]] = part
+def _fill_empty_parts(parts: np.ndarray, order: np.ndarray, shares: np.ndarray) -> None:
+    """Shares of less than a clip are one clip, of the most common class, part 0's first."""
+    for part in np.flatnonzero(shares > 0):
+        if not (parts == part).any():
+            of_largest = order[parts[order] == np.bincount(parts).argmax()]
+            if part == 0 or len(of_largest) > 1:
+                parts[of_largest[-1]] = part

@@ -1,21 +1,15 @@
 """What features are made of: files and arrays, read part by part at 16 kHz."""
 
 import os
-import re
 from typing import Any, Optional, Union
 
 import numpy as np
 import soxr
 
 from eat.audio import SAMPLE_RATE_HZ, AudioError, read_audio
-from eat.audio.log_mel import WINDOW_SAMPLES
-from eat.audio.read import AudioPath, Sound, info_of, open_sound
-
-# In libsndfile's log of a header whose chunk of sound is longer than the file. A size near the
-# largest number is what recorders write that cannot go back to fill in the real one.
-_CUT_OFF = re.compile(r"^ *(?:data|SSND) : (\d+) \(should be (\d+)\)", re.MULTILINE)
-_UNKNOWN_BYTES = 0x7FFF_0000
-_TOLERATED_BYTES = 1024  # sloppy headers of good files
+from eat.audio.checks import check_finite, check_length
+from eat.audio.opening import AudioPath, open_sound
+from eat.audio.read import info_of
 
 
 class FileRecording:
@@ -37,12 +31,11 @@ class FileRecording:
         self.name = os.fspath(path)
         self._hdf5_rate_hz = hdf5_rate_hz
         with open_sound(path, hdf5_rate_hz) as sound:
-            _check_complete(sound, self.name)
             info = info_of(sound, path)
         # Rounded as soxr does it.
         doubled = 2 * info.num_samples * SAMPLE_RATE_HZ + info.sample_rate_hz
         self.num_samples = doubled // (2 * info.sample_rate_hz)
-        _check_length(self)
+        check_length(self.num_samples, self.name)
 
     def read(self, offset_samples: int, num_samples: int) -> np.ndarray:
         """(num_samples,) float32 at 16 kHz.
@@ -62,7 +55,8 @@ class FileRecording:
                 f"{self.name}: cut off: found {offset_samples + len(samples)} samples at 16 kHz,"
                 f" expected {self.num_samples} by its header"
             )
-        return _check_finite(samples, self.name)
+        check_finite(samples, self.name)
+        return samples
 
 
 class ArrayRecording:
@@ -90,46 +84,23 @@ class ArrayRecording:
         self.name = name
         self.num_samples = len(samples)
         self._samples = samples
-        _check_length(self)
+        check_length(self.num_samples, self.name)
 
     def read(self, offset_samples: int, num_samples: int) -> np.ndarray:
         """(num_samples,) float32 at 16 kHz; a ValueError if there are NaN or infinities."""
         # Copied, as torch wants neither read-only arrays nor reversed ones.
         samples = np.array(self._samples[offset_samples : offset_samples + num_samples])
-        return _check_finite(samples, self.name)
+        check_finite(samples, self.name)
+        return samples
 
 
 Recording = Union[FileRecording, ArrayRecording]
 
 
-def open_recording(audio: Any, sample_rate_hz: int, name: str) -> Recording:
+def open_recording(
+    audio: Any, sample_rate_hz: int, name: str, hdf5_rate_hz: Optional[int] = None
+) -> Recording:
     """The recording behind a path or an array, see the classes."""
     if isinstance(audio, (str, os.PathLike)):
-        return FileRecording(audio)
+        return FileRecording(audio, hdf5_rate_hz)
     return ArrayRecording(audio, sample_rate_hz, name)
-
-
-def _check_complete(sound: Sound, name: str) -> None:
-    """Refuse a file whose header promises more sound than there is: libsndfile only logs it."""
-    cut_off = _CUT_OFF.search(sound.extra_info)
-    if cut_off is None:
-        return
-    promised, found = map(int, cut_off.groups())
-    if found + _TOLERATED_BYTES < promised < _UNKNOWN_BYTES:
-        raise AudioError(
-            f"{name}: cut off: found {found} bytes of sound, expected {promised} by its header"
-        )
-
-
-def _check_length(recording: Recording) -> None:
-    if recording.num_samples < WINDOW_SAMPLES:
-        raise AudioError(
-            f"{recording.name}: found {recording.num_samples} samples at 16 kHz, expected at"
-            f" least {WINDOW_SAMPLES} (25 ms)"
-        )
-
-
-def _check_finite(samples: np.ndarray, name: str) -> np.ndarray:
-    if not np.isfinite(samples).all():
-        raise AudioError(f"{name}: found NaN or infinite samples")
-    return samples

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from eat.audio import LogMel
 
+from .masking import select_patches
 from .patches import PatchEmbed
 from .positions import sincos_positions
 from .transformer import Block
@@ -111,6 +112,25 @@ class Encoder(nn.Module):
         """(B, 1, T, F) -> (B, L, D), patches with their positions."""
         patches = self.patch_embed(source)
         return patches + self.positions_for(patches.shape[1]).to(patches.dtype)
+
+    def embed_visible(self, source: Tensor, ids: Tensor) -> Tensor:
+        """Embed some patches of each clip.
+
+        Patches are chosen before they are projected: that takes less arithmetic when few are
+        visible, and clones that share a patch need not add up their gradients.
+
+        Args:
+            source: (B, 1, T, F) normalised log-mel.
+            ids: (B, K, V) int64, the patches of each of K clones.
+
+        Returns:
+            (B*K, V, D), patches with their positions.
+        """
+        values = select_patches(self.patch_embed.cut(source), ids.flatten(1))
+        positions = self.positions_for(math.prod(self.grid(source.shape[2])))
+        patches = self.patch_embed.project(values)
+        patches = patches + positions.index_select(0, ids.flatten()).to(patches.dtype)
+        return patches.view(-1, ids.shape[2], patches.shape[1])
 
     def run_blocks(
         self, patches: Tensor, valid: Optional[Tensor] = None

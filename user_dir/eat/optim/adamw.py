@@ -8,7 +8,7 @@ import torch
 from fairseq.dataclass import FairseqDataclass
 from fairseq.optim import FairseqOptimizer, register_optimizer
 from omegaconf import II
-from torch import nn
+from torch import Tensor, nn
 
 
 @dataclass
@@ -36,6 +36,7 @@ class AdamWConfig(FairseqDataclass):
         },
     )
     lr: List[float] = II("optimization.lr")
+    fp16: bool = II("common.fp16")
 
 
 def set_lr_scale(parameter: nn.Parameter, scale: float) -> None:
@@ -53,6 +54,8 @@ class EatAdamW(FairseqOptimizer):
     def __init__(self, cfg: AdamWConfig, params: Iterable[nn.Parameter]) -> None:
         super().__init__(cfg)
         params = list(params)
+        self.has_finite_gradients = True
+        self._has_scaler = cfg.fp16
         self._implementation = {
             "fused": all(p.is_cuda for p in params),
             "foreach": not all(p.is_cuda for p in params),
@@ -66,6 +69,16 @@ class EatAdamW(FairseqOptimizer):
             eps=cfg.adam_eps,
             **self._implementation,
         )
+
+    def clip_grad_norm(self, max_norm: float, aggregate_norm_fn: Any = None) -> Tensor:
+        """Clip, and note in `has_finite_gradients` whether there was something to clip.
+
+        A norm that is not finite makes fairseq end the run; the task skips the step instead. With
+        fp16 fairseq's loss scaler has to see it.
+        """
+        norm = super().clip_grad_norm(max_norm, aggregate_norm_fn)
+        self.has_finite_gradients = bool(norm.isfinite())
+        return norm if self.has_finite_gradients or self._has_scaler else torch.zeros_like(norm)
 
     @property
     def optimizer_config(self) -> Dict[str, Any]:

@@ -1,27 +1,27 @@
 """What both tasks are made of: a folder of manifests, a front end, and fairseq's questions."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from os.path import dirname
 from pathlib import Path
 from typing import Any, Optional
 
 import torch
-from fairseq.dataclass import FairseqDataclass
 from fairseq.distributed import utils as distributed
-from fairseq.optim import FairseqOptimizer
-from fairseq.tasks import FairseqTask
 from omegaconf import II, MISSING, OmegaConf
 from torch import nn
 
 from eat.audio import LogMel
+from eat.audio.reading import ReadingConfig
 from eat.data.manifest import Manifest
+from eat.settings import part_of
 
 from .figures import ValidationFigures
+from .guarded import GuardConfig, GuardedTask
 from .recording import record_start
 
 
 @dataclass
-class AudioTaskConfig(FairseqDataclass):
+class AudioTaskConfig(ReadingConfig, GuardConfig):
     """Data and front end."""
 
     data: str = field(
@@ -50,19 +50,16 @@ class AudioTaskConfig(FairseqDataclass):
     seed: int = II("common.seed")
     fp16: bool = II("common.fp16")
     cpu: bool = II("common.cpu")
-    train_subset: str = II("dataset.train_subset")
-    save_dir: str = II("checkpoint.save_dir")
     tensorboard_logdir: Optional[str] = II("common.tensorboard_logdir")
 
 
-class AudioTask(FairseqTask):
+class AudioTask(GuardedTask):
     """Clips of manifests as normalised spectrograms; the base of the registered tasks."""
 
     cfg: AudioTaskConfig
 
     def __init__(self, cfg: AudioTaskConfig) -> None:
         super().__init__(cfg)
-        self._num_updates = 0
         self._has_begun = False
         # Only the first worker draws.
         draws = cfg.tensorboard_logdir is not None and distributed.get_global_rank() == 0
@@ -100,6 +97,12 @@ class AudioTask(FairseqTask):
         """Whether a split is shuffled; others keep their order."""
         return split == self.cfg.train_subset
 
+    def reading(self, split: str) -> ReadingConfig:
+        """How the clips of a split are read; random parts are for training."""
+        reading = part_of(ReadingConfig, self.cfg)
+        reading.check()
+        return reading if self.is_for_training(split) else replace(reading, crop="start")
+
     @property
     def log_mel(self) -> LogMel:
         """The front end of all splits."""
@@ -121,20 +124,15 @@ class AudioTask(FairseqTask):
         """Called by fairseq before each validation, of which figures go to TensorBoard."""
         super().begin_valid_epoch(epoch, model)
         if self._figures is not None:
-            split = next(name for name in self.datasets if not self.is_for_training(name))
+            # With dataset.valid_subset=train there is no other.
+            train = self.cfg.train_subset
+            split = next((name for name in self.datasets if name != train), train)
             self._figures.write(
                 self.datasets[split],
                 lambda clip: self.kind_of(split, clip),
                 model.encoder,
-                self._num_updates,
+                self.num_updates,
             )
-
-    def optimizer_step(
-        self, optimizer: FairseqOptimizer, model: nn.Module, update_num: int
-    ) -> None:
-        """Step the optimizer; fairseq gets here only when gradients did not overflow."""
-        super().optimizer_step(optimizer, model, update_num)
-        self._num_updates = update_num + 1
 
     def has_sharded_data(self, split: str) -> bool:
         """`data` is one folder, also if there is a colon in its name."""

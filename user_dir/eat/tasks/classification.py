@@ -111,6 +111,7 @@ class ClassificationTask(AudioTask):
             # A metric is one of all clips, however short.
             min_samples=cfg.min_samples if is_training else 0,
             shuffle=is_training,
+            reading=self.reading(split),
             labels=labels,
             augmentation=part_of(AugmentationConfig, cfg) if is_training else None,
             num_samples=cfg.num_samples if is_training else None,

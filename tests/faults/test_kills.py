@@ -1,0 +1,114 @@
+"""Runs that are killed anywhere and started again end as one that was never interrupted."""
+
+import random
+import time
+
+import pytest
+import torch
+from faults.training import KillAtStep, differences, start, wait_for
+from helpers import MINIATURE, write_clips, write_tsv
+
+pytestmark = pytest.mark.slow
+
+SETTINGS = [
+    *MINIATURE,
+    "checkpoint.save_dir=checkpoints",
+    "checkpoint.save_interval_updates=3",
+    "checkpoint.keep_interval_updates=2",
+    "dataset.data_buffer_size=2",  # batches that were read ahead are read again
+    "lr_scheduler.warmup_updates=10",
+    "common.log_interval=10",
+]
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory):
+    """60 clips, 15 updates an epoch."""
+    folder = tmp_path_factory.mktemp("data")
+    entries = write_clips(folder / "audio", 64)
+    write_tsv(folder / "train.tsv", folder / "audio", entries[:60])
+    write_tsv(folder / "valid.tsv", folder / "audio", entries[60:])
+    return folder
+
+
+@pytest.fixture
+def run(data, tmp_path):
+    """`run(name, *overrides, **options)` starts a run in the folder of that name."""
+
+    def run(name, *overrides, **options):
+        (tmp_path / name).mkdir(exist_ok=True)
+        return start([f"task.data={data}", *SETTINGS, *overrides], tmp_path / name, **options)
+
+    return run
+
+
+def read(folder, name="checkpoint_last.pt"):
+    return torch.load(folder / "checkpoints" / name, weights_only=True)
+
+
+def assert_complete(folder):
+    """Every file with a checkpoint's name is one."""
+    paths = list((folder / "checkpoints").glob("*.pt"))
+    for path in paths:
+        assert read(folder, path.name)["last_optimizer_state"]["state"], path
+    return len(paths)
+
+
+def finish(process, folder):
+    process.join()
+    assert process.exitcode == 0, (folder / "log.txt").read_text()[-3000:]
+
+
+def assert_same_end(found, expected):
+    assert differences(read(found), read(expected)) == []
+    assert (
+        differences(read(found, "checkpoint_best.pt"), read(expected, "checkpoint_best.pt")) == []
+    )
+    names = sorted(path.name for path in (expected / "checkpoints").iterdir())
+    assert sorted(path.name for path in (found / "checkpoints").iterdir()) == names
+    assert not any(name.endswith(".tmp") for name in names)
+
+
+def test_at_22_random_moments(run, tmp_path):
+    """Every other kill comes soon after a checkpoint, so that the run gets ahead."""
+    max_update = "optimization.max_update=120"
+    whole = run("whole", max_update)
+    finish(whole, tmp_path / "whole")
+    generator = random.Random(1)
+    last = tmp_path / "killed" / "checkpoints" / "checkpoint_last.pt"
+    num_kills = 0
+    while num_kills < 22:
+        process = run("killed", max_update)
+        if num_kills % 2 == 0:
+            before = last.stat().st_ino if last.exists() else None
+            wait_for(lambda: last.exists() and last.stat().st_ino != before, process)  # noqa: B023
+            time.sleep(generator.uniform(0, 0.3))
+        else:
+            time.sleep(generator.uniform(0, 4))
+        assert process.is_alive(), "the run ended before all kills: raise max_update"
+        process.kill()
+        process.join()
+        num_kills += 1
+        if last.exists():
+            assert_complete(tmp_path / "killed")
+    finish(run("killed", max_update), tmp_path / "killed")
+    assert_same_end(tmp_path / "killed", tmp_path / "whole")
+    assert "Loaded checkpoint" in (tmp_path / "killed" / "log.txt").read_text()
+
+
+def test_at_every_step_of_saving(run, tmp_path):
+    """Of a first save, when there is nothing yet, and of a later one that replaces and removes."""
+    whole = run("whole", "optimization.max_update=30")
+    num_kills, step = 0, 1
+    while True:
+        process = run("killed", "optimization.max_update=30", before=KillAtStep(step))
+        process.join()
+        if process.exitcode == 0:
+            break
+        assert process.exitcode == -9, (tmp_path / "killed" / "log.txt").read_text()[-3000:]
+        assert_complete(tmp_path / "killed")
+        num_kills += 1
+        step += 1
+    finish(whole, tmp_path / "whole")
+    assert num_kills >= 20
+    assert_same_end(tmp_path / "killed", tmp_path / "whole")

@@ -1,0 +1,157 @@
+"""What keeps a run of days alive, or ends it with an explanation: the base of all tasks."""
+
+import os
+from dataclasses import dataclass, field
+from typing import Any, Dict, List, Tuple
+
+import torch.distributed as dist
+from fairseq.criterions import FairseqCriterion
+from fairseq.dataclass import FairseqDataclass
+from fairseq.logging import metrics
+from fairseq.optim import FairseqOptimizer
+from fairseq.tasks import FairseqTask
+from omegaconf import II
+from torch import Tensor, nn
+
+from .bad_audio import POLICIES, BadAudio, ReplacingDataset
+from .gradients import GradientGuard, TrainingHealthError
+from .resuming import ResumableIterator
+
+
+@dataclass
+class GuardConfig(FairseqDataclass):
+    """What a run does about clips that cannot be read and updates that cannot be made."""
+
+    bad_audio: str = field(
+        default="error",
+        metadata={
+            "help": "clips that cannot be read: error stops, naming the first; skip takes others"
+            " in their place and lists them in bad_audio.tsv beside the checkpoints"
+        },
+    )
+    max_bad_ratio: float = field(
+        default=0.05,
+        metadata={"help": "with skip: stop when more of an epoch's clips cannot be read"},
+    )
+    max_skipped_updates: int = field(
+        default=10,
+        metadata={"help": "stop after so many updates in a row without finite gradients"},
+    )
+    # Links: each of these is set once, in another section.
+    log_interval: int = II("common.log_interval")
+    save_dir: str = II("checkpoint.save_dir")
+    train_subset: str = II("dataset.train_subset")
+
+
+class GuardedTask(FairseqTask):
+    """A task whose data sets are `SpectrogramDataset`s and whose optimizer is `eat_adamw`.
+
+    Attributes:
+        num_updates: that were made so far.
+    """
+
+    cfg: GuardConfig
+
+    def __init__(self, cfg: GuardConfig) -> None:
+        super().__init__(cfg)
+        if cfg.bad_audio not in POLICIES:
+            raise ValueError(f"task.bad_audio: found {cfg.bad_audio!r}, expected error or skip")
+        self._bad_audio = BadAudio(os.path.join(cfg.save_dir, "bad_audio.tsv"), cfg.max_bad_ratio)
+        self._gradients = GradientGuard(cfg.max_skipped_updates, self._name_clip)
+        self._num_reduced = 0
+        self.num_updates = 0
+        self._has_workers_that_agree = False
+
+    def get_batch_iterator(self, dataset: Any, *args: Any, **kwargs: Any) -> ResumableIterator:
+        """fairseq's iterator, with bad clips replaced, which any number of workers resumes."""
+        is_training = dataset is self.datasets.get(self.cfg.train_subset)
+        if self.cfg.bad_audio == "skip":
+            dataset = ReplacingDataset(dataset)
+        iterator = ResumableIterator(super().get_batch_iterator(dataset, *args, **kwargs))
+        if is_training:
+            num_clips = sum(len(batch) for batch in iterator.frozen_batches)
+            self._bad_audio.start_epoch(iterator.epoch, num_clips)
+        return iterator
+
+    def train_step(
+        self,
+        sample: Dict[str, Any],
+        model: nn.Module,
+        criterion: FairseqCriterion,
+        optimizer: FairseqOptimizer,
+        update_num: int,
+        ignore_grad: bool = False,
+        **kwargs: Any,
+    ) -> Tuple[Tensor, Any, Dict[str, Any]]:
+        """Forward and backward; remembers the batch, in case its gradients are not finite."""
+        if not self._has_workers_that_agree:
+            _check_workers_agree(update_num)
+            self._has_workers_that_agree = True
+        self.num_updates = update_num
+        self._gradients.before_batch(optimizer)
+        loss, sample_size, log = super().train_step(
+            sample, model, criterion, optimizer, update_num, ignore_grad, **kwargs
+        )
+        self._gradients.after_batch(sample["id"], loss)
+        log["bad_clips"] = 0 if ignore_grad else self._bad_audio.note(sample)
+        return loss, sample_size, log
+
+    def valid_step(
+        self, sample: Dict[str, Any], model: nn.Module, criterion: FairseqCriterion, **kwargs: Any
+    ) -> Tuple[Tensor, Any, Dict[str, Any]]:
+        """Forward in evaluation mode."""
+        self._bad_audio.note(sample)
+        return super().valid_step(sample, model, criterion, **kwargs)
+
+    def optimizer_step(
+        self, optimizer: FairseqOptimizer, model: nn.Module, update_num: int
+    ) -> bool:
+        """Step the optimizer, unless the gradients are not finite; returns whether it did."""
+        self.num_updates = update_num + 1
+        if not self._gradients.allows_step(optimizer, update_num):
+            return False
+        super().optimizer_step(optimizer, model, update_num)
+        return True
+
+    def reduce_metrics(
+        self, logging_outputs: List[Dict[str, Any]], criterion: FairseqCriterion
+    ) -> None:
+        """Log what the workers' batches gave, and now and then see whether the run is well."""
+        if not criterion.training:
+            return super().reduce_metrics(logging_outputs, criterion)
+        if self._gradients.skipped_last:  # its numbers are none, and would spoil the means
+            metrics.log_scalar("loss", float("nan"), weight=0, round=4)
+        else:
+            super().reduce_metrics(logging_outputs, criterion)
+        self._bad_audio.count += sum(log["bad_clips"] for log in logging_outputs)
+        metrics.log_scalar("bad_clips", self._bad_audio.count, weight=0)
+        metrics.log_scalar("skipped_updates", self._gradients.num_skipped, weight=0)
+        self._num_reduced += 1
+        # Only then, as looking at a number on a GPU waits for it.
+        if self._num_reduced % self.cfg.log_interval == 0:
+            self.check_health(logging_outputs)
+
+    def check_health(self, logging_outputs: List[Dict[str, Any]]) -> None:
+        """Called every `common.log_interval` updates with the same sums in all workers.
+
+        Raises:
+            TooMuchBadAudio, TrainingHealthError: the run should not go on.
+        """
+        self._bad_audio.check()
+
+    def _name_clip(self, clip: int) -> str:
+        manifest = self.datasets[self.cfg.train_subset].manifest
+        return f"{manifest.path(clip)} ({manifest.location(clip)})"
+
+
+def _check_workers_agree(update_num: int) -> None:
+    if not dist.is_initialized():
+        return
+    updates = [0] * dist.get_world_size()
+    dist.all_gather_object(updates, update_num)
+    if len(set(updates)) > 1:
+        raise TrainingHealthError(
+            f"checkpoint.save_dir: found workers that start at updates"
+            f" {', '.join(map(str, updates))}, expected the same checkpoint for all: the folder has"
+            " to be on a disk that they share"
+        )
