@@ -51,7 +51,8 @@ def draw_confusion(
             )  # fmt: skip
     axes.set(xlabel="predicted", ylabel="class")
     share_right = counts.trace() / max(1, counts.sum())
-    axes.set_title(
-        f"{title}: {share_right:.1%} of {counts.sum()} clips on the diagonal", parse_math=False
-    )
+    figure.suptitle(
+        f"{title}: {share_right:.1%} of {counts.sum()} clips right",
+        x=0.01, ha="left", fontsize="medium", parse_math=False,
+    )  # fmt: skip
     return figure
