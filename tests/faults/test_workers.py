@@ -6,7 +6,8 @@ import time
 
 import pytest
 import torch
-from faults.training import differences, print_teacher, start, start_workers, wait_for
+from faults import training
+from faults.training import differences, print_teacher, start_workers, wait_for
 from helpers import MINIATURE, logged, write_clips, write_tsv
 
 pytestmark = pytest.mark.slow
@@ -34,20 +35,15 @@ def run(data, tmp_path):
     """`run(name, num_workers, *overrides)` runs to the end in the folder of that name."""
 
     def run(name, num_workers, *overrides, **options):
-        processes = begin(name, num_workers, *overrides, **options)
-        for process in processes:
-            process.join()
-        assert [p.exitcode for p in processes] == [0] * num_workers, log(tmp_path / name)[-3000:]
+        settings = prepare(name, *overrides)
+        training.run(*settings, num_workers, **options).check()
         return tmp_path / name
 
-    def begin(name, num_workers, *overrides, **options):
+    def prepare(name, *overrides):
         (tmp_path / name).mkdir(exist_ok=True)
-        overrides = [f"task.data={data}", *SETTINGS, *overrides]
-        if num_workers == 1:
-            return [start(overrides, tmp_path / name, log="log.0.txt", **options)]
-        return start_workers(num_workers, overrides, tmp_path / name, **options)
+        return [f"task.data={data}", *SETTINGS, *overrides], tmp_path / name
 
-    run.begin = begin
+    run.prepare = prepare
     return run
 
 
@@ -107,7 +103,7 @@ def test_teachers_are_identical_and_resuming_is_exact(run):
 
 def test_a_killed_worker_ends_the_run_which_another_number_resumes(run, tmp_path):
     overrides = ["optimization.max_update=2000", "checkpoint.save_interval_updates=2"]
-    workers = run.begin("run", 2, *overrides)
+    workers = start_workers(2, *run.prepare("run", *overrides))
     last = tmp_path / "run" / "checkpoints" / "checkpoint_last.pt"
     assert wait_for(last.exists, workers[0]), log(tmp_path / "run")[-3000:]
     workers[1].kill()

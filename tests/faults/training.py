@@ -7,12 +7,13 @@ fairseq-hydra-train's own entry point. Imports are what takes the time of a star
 import hashlib
 import multiprocessing
 import os
+import resource
 import signal
 import socket
 import sys
 import time
 from pathlib import Path
-from typing import Any, Callable, List, Mapping, Optional
+from typing import Any, Callable, Container, List, Mapping, NamedTuple, Optional
 
 import torch
 from helpers import train_command
@@ -76,6 +77,37 @@ def print_teacher() -> None:
         print("teacher", update_num + 1, digest.hexdigest(), flush=True)
 
     PretrainingTask.optimizer_step = step_and_print
+
+
+class LimitFileSize:
+    """Let no file grow beyond a size, which fails as a full disk does."""
+
+    def __init__(self, num_bytes: int) -> None:
+        self.num_bytes = num_bytes
+
+    def __call__(self) -> None:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (self.num_bytes, self.num_bytes))
+
+
+class SpoilLoss:
+    """Make the loss of some updates NaN, counted from 1."""
+
+    def __init__(self, updates: Container[int]) -> None:
+        self.updates = updates
+
+    def __call__(self) -> None:
+        from eat.criterions.ufo import UfoCriterion
+
+        forward = UfoCriterion.forward
+
+        def spoil(criterion, model, sample, reduce=True):
+            loss, sample_size, log = forward(criterion, model, sample, reduce)
+            if criterion.training and model.num_updates + 1 in self.updates:
+                loss = loss * float("nan")
+                log["loss"] = loss.detach()
+            return loss, sample_size, log
+
+        UfoCriterion.forward = spoil
 
 
 class KillAtStep:
@@ -163,7 +195,9 @@ def _differing(path: str, found: Any, expected: Any) -> List[str]:
 def start_workers(
     num_workers: int, overrides: List[str], folder: Path, **options
 ) -> List[multiprocessing.Process]:
-    """Start the processes of one distributed run on the CPU; worker r logs to `log.r.txt`."""
+    """Start the processes of one run on the CPU; worker r logs to `log.r.txt`."""
+    if num_workers == 1:
+        return [start(overrides, folder, log="log.0.txt", **options)]
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))
         port = listener.getsockname()[1]
@@ -185,3 +219,31 @@ def start_workers(
         )
         for rank in range(num_workers)
     ]
+
+
+class Run(NamedTuple):
+    """What became of a run: the exit status and the log of each worker."""
+
+    statuses: List[int]
+    logs: List[str]
+
+    @property
+    def log(self) -> str:
+        """The log of the first worker, or all there is."""
+        return self.logs[0]
+
+    def check(self) -> "Run":
+        """See that it went well."""
+        assert set(self.statuses) == {0}, self.log[-3000:]
+        return self
+
+
+def run(overrides: List[str], folder: Path, num_workers: int = 1, **options) -> Run:
+    """Run to the end, whatever that is."""
+    logs = [folder / f"log.{worker}.txt" for worker in range(num_workers)]
+    for log in logs:
+        log.unlink(missing_ok=True)
+    processes = start_workers(num_workers, overrides, folder, **options)
+    for process in processes:
+        process.join()
+    return Run([process.exitcode for process in processes], [log.read_text() for log in logs])

@@ -30,8 +30,9 @@ def damaged(tmp_path):
 def make(folder, seed=1, **settings):
     settings = {"min_samples": 0, "shuffle": True, "masking": MaskingConfig(2, 0.5, 3), **settings}
     manifest = Manifest(folder / "train.tsv")
-    inner = PretrainingDataset(manifest, LogMel(target_length=128), seed=seed, **settings)
-    return ReplacingDataset(inner, seed)
+    return ReplacingDataset(
+        PretrainingDataset(manifest, LogMel(target_length=128), seed=seed, **settings)
+    )
 
 
 def test_good_clips_are_what_they_were(damaged):

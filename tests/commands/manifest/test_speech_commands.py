@@ -130,3 +130,24 @@ def test_no_folder_of_words(list_words, write_sound, tmp_path, capsys):
         " for each word\n"
     )
     assert not os.path.exists(tmp_path / "out")
+
+
+@pytest.mark.parametrize("folder", ["audio", "test"])
+def test_a_folder_that_is_not_there(list_words, write_sound, tmp_path, capsys, folder):
+    if folder == "test":
+        write_sound("bed/1.wav")
+    assert list_words("--test", str(tmp_path / "test")) == 1
+    assert f"error: {tmp_path}/{folder}: no such folder, expected" in capsys.readouterr().err
+
+
+def test_a_word_whose_folder_cannot_be_opened(speech_commands, list_words, monkeypatch, tmp_path):
+    real_scandir = os.scandir
+
+    def scandir(path):
+        if os.fspath(path).endswith("yes"):
+            raise PermissionError(13, "Permission denied", path)
+        return real_scandir(path)
+
+    monkeypatch.setattr(os, "scandir", scandir)
+    assert list_words() == 1
+    assert (tmp_path / "out" / "unreadable.tsv").read_text() == "yes\tPermission denied\n"

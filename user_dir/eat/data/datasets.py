@@ -9,6 +9,7 @@ from fairseq.data import FairseqDataset
 from torch import Tensor
 
 from eat.audio import AudioError, LogMel, read_audio
+from eat.audio.checks import check_finite, check_length
 from eat.audio.read import read_part
 from eat.audio.reading import ReadingConfig
 from eat.nn.masking import MaskingConfig, check_masking, inverse_block_masks
@@ -86,6 +87,8 @@ class SpectrogramDataset(FairseqDataset):
     def _waveform(self, clip: int) -> Tensor:
         try:
             waveform = self._read(clip)
+            check_length(len(waveform), self.manifest.path(clip))
+            check_finite(waveform, self.manifest.path(clip))
         except (AudioError, OSError) as error:
             raise AudioError(f"{self.manifest.location(clip)}: {error}") from error
         return torch.from_numpy(waveform)

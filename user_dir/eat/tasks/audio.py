@@ -47,6 +47,7 @@ class AudioTaskConfig(ReadingConfig, GuardConfig):
     # Links: each of these is set once, in another section.
     num_mel_bins: int = II("model.num_mel_bins")
     patch_size: int = II("model.patch_size")
+    seed: int = II("common.seed")
     fp16: bool = II("common.fp16")
     cpu: bool = II("common.cpu")
     tensorboard_logdir: Optional[str] = II("common.tensorboard_logdir")

@@ -17,7 +17,7 @@ logger = logging.getLogger(__name__)
 POLICIES = ("error", "skip")
 MAX_DRAWS = 10  # of replacements that cannot be read either
 
-_REPLACEMENT = 101  # sets the generator apart from those of masks and augmentation
+_REPLACEMENT = 7  # sets its generator apart from those of the data sets
 
 
 class BadClip(NamedTuple):
@@ -38,9 +38,7 @@ class ReplacingDataset(BaseWrapperDataset):
     place, so that an epoch has it twice. Batches tell of it under `bad_clips`.
     """
 
-    def __init__(self, dataset: SpectrogramDataset, seed: int) -> None:
-        super().__init__(dataset)
-        self.seed = seed
+    dataset: SpectrogramDataset
 
     @property
     def supports_fetch_outside_dataloader(self) -> bool:
@@ -58,7 +56,9 @@ class ReplacingDataset(BaseWrapperDataset):
         except AudioError as error:
             clip = int(self.dataset.clips[index])
             bad_clip = BadClip(self.dataset.manifest.path(clip), " ".join(str(error).split()))
-        generator = np.random.default_rng((self.seed, self.dataset.epoch, _REPLACEMENT, clip))
+        generator = np.random.default_rng(
+            (self.dataset.seed, self.dataset.epoch, _REPLACEMENT, clip)
+        )
         for _ in range(MAX_DRAWS):
             try:
                 return {**self.dataset[int(generator.integers(len(self)))], "bad_clip": bad_clip}

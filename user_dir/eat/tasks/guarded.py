@@ -38,7 +38,6 @@ class GuardConfig(FairseqDataclass):
         metadata={"help": "stop after so many updates in a row without finite gradients"},
     )
     # Links: each of these is set once, in another section.
-    seed: int = II("common.seed")
     log_interval: int = II("common.log_interval")
     save_dir: str = II("checkpoint.save_dir")
     train_subset: str = II("dataset.train_subset")
@@ -67,7 +66,7 @@ class GuardedTask(FairseqTask):
         """fairseq's iterator, with bad clips replaced, which any number of workers resumes."""
         is_training = dataset is self.datasets.get(self.cfg.train_subset)
         if self.cfg.bad_audio == "skip":
-            dataset = ReplacingDataset(dataset, self.cfg.seed)
+            dataset = ReplacingDataset(dataset)
         iterator = ResumableIterator(super().get_batch_iterator(dataset, *args, **kwargs))
         if is_training:
             num_clips = sum(len(batch) for batch in iterator.frozen_batches)

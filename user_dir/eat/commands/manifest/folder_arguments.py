@@ -1,7 +1,6 @@
 """The arguments of `eat manifest folder`, and which of them go together."""
 
 import argparse
-import os
 from typing import Callable, List, NamedTuple, Optional
 
 from ..arguments import number, whole_number
@@ -113,9 +112,7 @@ def _add_split_arguments(group: "argparse._ArgumentGroup") -> None:
 
 
 def check_usage(args: argparse.Namespace) -> None:
-    """Refuse a folder that is not there and options that do not go together."""
-    if not os.path.isdir(args.folder):
-        raise FileNotFoundError(f"{args.folder}: no such folder, expected one with audio files")
+    """Refuse options that do not go together."""
     needs_table = {
         "--clip-column": args.clip_column,
         "--label-column": args.label_column,
