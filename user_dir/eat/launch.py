@@ -46,9 +46,11 @@ def override(key: str, value: Any) -> str:
 
 
 def multiplies_bf16() -> bool:
-    """Whether this is a CPU on which bf16 is faster than fp32; without such units it is slower."""
+    """Whether the GPU, or else the CPU, has units for bf16; without them it is slower than fp32."""
+    if torch.cuda.is_available():
+        return torch.cuda.is_bf16_supported()
     cpu = Path("/proc/cpuinfo")
-    return not torch.cuda.is_available() and cpu.exists() and "amx_bf16" in cpu.read_text()
+    return cpu.exists() and "amx_bf16" in cpu.read_text()
 
 
 def train(arguments: List[str], log: Union[str, "os.PathLike[str]"], num_updates: int) -> None:
