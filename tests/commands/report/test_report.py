@@ -105,7 +105,7 @@ def test_results_in_the_runs_folder_and_in_others(report, run_folder, tmp_path):
         f for f in figures if f.get_suptitle().startswith("eval: mean average precision")
     )
     assert classes.get_suptitle().endswith("over 1 classes; 1 without positives left out")
-    confusion = next(f for f in figures if _title(f).startswith("Confusion matrix"))
+    confusion = next(f for f in figures if f.get_suptitle().startswith("Confusion matrix"))
     np.testing.assert_allclose(
         confusion.axes[0].images[0].get_array(), [[0.75, 0.25], [0.25, 0.75]]
     )

@@ -2,12 +2,16 @@
 
 import math
 from dataclasses import dataclass, field
-from typing import Tuple
+from typing import Any, Tuple
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
 
+from .execution import call_layer
+from .gradients import writes_own_gradient
+from .grouped_conv import convolve_grid
 from .masking import select_patches
 
 # Settings of the released decoder that nobody varies.
@@ -42,16 +46,49 @@ class DecoderLayer(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """(N, H, W, D) -> (N, H, W, D): channels last, as norm and convolution like them."""
-        y = self.conv(x.permute(0, 3, 1, 2)).permute(0, 2, 3, 1)
-        y = F.layer_norm(y, y.shape[-1:], eps=_NORM_EPS)
-        return F.gelu(y).add_(x)
+        y = convolve_grid(self.conv, x)
+        return _norm_gelu(y).add_(x)
+
+
+def _norm_gelu(x: Tensor) -> Tensor:
+    if writes_own_gradient(x):
+        return _NormGelu.apply(x)
+    return F.gelu(_norm(x))
+
+
+def _norm(x: Tensor) -> Tensor:
+    return F.layer_norm(x, x.shape[-1:], eps=_NORM_EPS)
+
+
+class _NormGelu(torch.autograd.Function):
+    """LayerNorm and GELU, keeping for the gradient what goes in, but not what is between."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor) -> Tensor:
+        ctx.save_for_backward(x)
+        return F.gelu(_norm(x))
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, grad: Tensor) -> Tensor:
+        (x,) = ctx.saved_tensors
+        with torch.enable_grad():
+            x = x.detach().requires_grad_()
+            normed = _norm(x)
+        grad_normed = torch.ops.aten.gelu_backward(grad, normed.detach())
+        return torch.autograd.grad(normed, x, grad_normed)[0]
 
 
 class Decoder(nn.Module):
     """Convolutions over the patch grid: visible patches in place, noise in the hidden ones.
 
     There is no position embedding here; the grid itself says where a patch is.
+
+    Attributes:
+        checkpoint_activations: see `Encoder`.
     """
+
+    checkpoint_activations = False
 
     def __init__(self, config: DecoderConfig, embed_dim: int) -> None:
         super().__init__()
@@ -84,7 +121,7 @@ class Decoder(nn.Module):
         x = x.scatter_(1, visible_ids.unsqueeze(-1).expand_as(patches), patches)
         x = x.view(num_rows, *grid, embed_dim)
         for layer in self.layers:
-            x = layer(x)
+            x = call_layer(layer, x, checkpoint=self.checkpoint_activations)
         return self.proj(select_patches(x.flatten(1, 2), hidden_ids))
 
 

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from eat.audio import LogMel
 
+from .execution import call_layer
 from .masking import select_patches
 from .patches import PatchEmbed
 from .positions import sincos_positions
@@ -55,7 +56,11 @@ class Encoder(nn.Module):
     Attributes:
         log_mel: the front end that the weights were trained with, without a fixed length;
             AudioSet's constants unless a checkpoint says otherwise.
+        checkpoint_activations: compute each block's inside again for its gradient, rather than
+            keep it: less memory, more time.
     """
+
+    checkpoint_activations = False
 
     def __init__(self, config: EncoderConfig) -> None:
         super().__init__()
@@ -147,7 +152,7 @@ class Encoder(nn.Module):
         cls_tokens = self.cls_token.expand(patches.shape[0], -1, -1)
         x = self.pre_norm(torch.cat([cls_tokens, patches], dim=1))
         for block in self.blocks:
-            x, mlp_output = block(x, valid)
+            x, mlp_output = call_layer(block, x, valid, checkpoint=self.checkpoint_activations)
             yield x, mlp_output
 
     def set_drop_path(self, rate: float) -> None:

@@ -1,4 +1,4 @@
-"""When to use gradients that are written by hand."""
+"""When gradients that are written by hand are used."""
 
 import torch
 from torch import Tensor
