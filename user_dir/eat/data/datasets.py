@@ -9,7 +9,12 @@ from fairseq.data import FairseqDataset
 from torch import Tensor
 
 from eat.audio import AudioError, LogMel, read_audio
-from eat.nn.masking import MaskingConfig, check_masking, inverse_block_masks
+from eat.nn.masking import (
+    MaskingConfig,
+    check_masking,
+    inverse_block_masks,
+    num_visible_patches,
+)
 
 from .manifest import Manifest
 
@@ -151,8 +156,10 @@ class PretrainingDataset(SpectrogramDataset):
         return {**sample, "mask": torch.from_numpy(masks)}
 
     def collater(self, samples: List[Dict[str, Any]]) -> Dict[str, Any]:
-        """Stack clips into `net_input = {source (B, 1, T, F), mask (B, K, L)}`."""
+        """Stack clips into `net_input = {source (B, 1, T, F), mask (B, K, L), num_visible V}`."""
         batch = super().collater(samples)
         if batch:
-            batch["net_input"]["mask"] = torch.stack([sample["mask"] for sample in samples])
+            mask = torch.stack([sample["mask"] for sample in samples])
+            num_visible = num_visible_patches(self.masking, mask.shape[-1])
+            batch["net_input"].update(mask=mask, num_visible=num_visible)
         return batch
