@@ -1,5 +1,6 @@
 import os
 import pickle
+import re
 
 import pytest
 import torch
@@ -149,3 +150,38 @@ def test_a_pickle_that_would_run_code_is_refused(tmp_path, writer):
     with pytest.raises(CheckpointError, match=r"evil.pt: refused"):
         eat.load_encoder(tmp_path / "evil.pt")
     assert not (tmp_path / "executed").exists()
+
+
+@pytest.mark.parametrize(
+    "part, damage, message",
+    [
+        ("model", {"model.blocks.0.norm1.weight": [1]}, "found a list under 'blocks.0.norm1.wei"),
+        ("model", {"model.blocks.0.norm1.weight": 3}, "found a int under 'blocks.0.norm1.weight'"),
+        ("task_state", {"labels": 0.5}, "damaged: AttributeError: 'float' object has no"),
+        ("task_state", {"labels": {"dog": "../.."}}, "damaged: ValueError: invalid literal for"),
+        ("task_state", {"labels": {"dog": [0]}}, "damaged: TypeError: int() argument must be"),
+    ],
+)
+def test_values_of_unexpected_kinds_are_named(official_finetune, saved, part, damage, message):
+    """Found by mutating checkpoints."""
+    state = torch.load(official_finetune, weights_only=True)
+    state[part] = {**(state[part] or {}), **damage}
+    path = saved(state)
+    with pytest.raises(CheckpointError, match=re.escape(f"{path}: {message}")):
+        eat.load_classifier(path)
+
+
+@pytest.mark.parametrize(
+    "part, value, message",
+    [
+        ("task_state", 7, "damaged: AttributeError: 'int' object has no attribute 'get'"),
+        ("model", {None: torch.zeros(1)}, "damaged: AttributeError: 'NoneType' object has no"),
+        ("cfg", {"model": {"_name": "eat"}, "task": {"mean": 0, "std": [], "target_length": 16}},
+         "damaged: TypeError: '>' not supported between instances of 'list' and 'int'"),
+    ],
+)  # fmt: skip
+def test_values_of_unexpected_kinds_in_our_layout_are_named(saved, part, value, message):
+    state = {"cfg": {"model": {"_name": "eat"}}, "model": {}, "task_state": {}, part: value}
+    path = saved(state)
+    with pytest.raises(CheckpointError, match=re.escape(f"{path}: {message}")):
+        load_checkpoint(path)
