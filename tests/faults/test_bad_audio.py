@@ -34,8 +34,8 @@ def run(collection, tmp_path):
 
 
 SKIP = ["task.bad_audio=skip", "task.max_bad_ratio=0.25", "optimization.max_update=24"]
-WARNING = re.compile(
-    r"WARNING\] - replaced a clip that cannot be read: \S+train.tsv:\d+: ([^:]+): "
+NAMED = re.compile(
+    r"replaced a clip that cannot be read: \S+train\.tsv:\d+: (?:no such.*?: )?([^:\n]+)"
 )
 
 
