@@ -175,7 +175,7 @@ def logged(output: str, tag: str = "train_inner") -> list:
     marker = f"[{tag}][INFO] - "
     records = [line.split(marker, 1)[1] for line in output.splitlines() if marker in line]
     return [
-        {key: float(value) for key, value in json.loads(record).items()}
+        {k: float("nan" if v is None else v) for k, v in json.loads(record).items()}
         for record in records
         if record.startswith("{")
     ]

@@ -1,6 +1,7 @@
 import dataclasses
 import os
 import pickle
+import re
 
 import pytest
 import torch
@@ -179,3 +180,37 @@ def test_the_front_end_has_the_mel_bins_and_patches_of_the_encoder(saved):
     assert loaded.log_mel == eat.LogMel(-4.0, 3.0, 24, num_mel_bins=64, patch_size=8)
     assert loaded(loaded.log_mel(torch.zeros(8000))).shape == (1, 2)
     assert (loaded.labels, loaded.activation) == (None, None)
+
+
+@pytest.mark.parametrize(
+    "part, damage, message",
+    [
+        ("task_state", {"labels": 0.5}, "damaged: AttributeError: 'float' object has no"),
+        ("task_state", {"labels": {"dog": "../.."}}, "damaged: ValueError: invalid literal for"),
+        ("task_state", {"labels": {"dog": [0]}}, "damaged: TypeError: int() argument must be"),
+    ],
+)
+def test_values_of_unexpected_kinds_are_named(official_finetune, saved, part, damage, message):
+    """Found by mutating checkpoints."""
+    state = torch.load(official_finetune, weights_only=True)
+    state[part] = {**(state[part] or {}), **damage}
+    path = saved(state)
+    with pytest.raises(CheckpointError, match=re.escape(f"{path}: {message}")):
+        eat.load_classifier(path)
+
+
+@pytest.mark.parametrize(
+    "part, value, message",
+    [
+        ("task_state", 7, "damaged: AttributeError: 'int' object has no attribute 'get'"),
+        ("model", {"encoder.cls_token": [1]}, "found a list under 'cls_token', expected a tensor"),
+        ("model", {None: torch.zeros(1)}, "damaged: AttributeError: 'NoneType' object has no"),
+        ("cfg", {"model": {"_name": "eat"}, "task": {"mean": 0, "std": [], "target_length": 16}},
+         "damaged: TypeError: '>' not supported between instances of 'list' and 'int'"),
+    ],
+)  # fmt: skip
+def test_values_of_unexpected_kinds_in_our_layout_are_named(saved, part, value, message):
+    state = {"cfg": {"model": {"_name": "eat"}}, "model": {}, "task_state": {}, part: value}
+    path = saved(state)
+    with pytest.raises(CheckpointError, match=re.escape(f"{path}: {message}")):
+        load_checkpoint(path)

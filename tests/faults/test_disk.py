@@ -67,7 +67,7 @@ def test_a_disk_that_fills_up(run, small_disk):
     """Two checkpoints are kept; the third does not fit beside them."""
     ended = run(small_disk / "run", "checkpoint.keep_interval_updates=2")
     assert ended.statuses == [1]
-    assert "checkpoint_2_6.pt: could not be written: No space left on device" in ended.log
+    assert "checkpoint_last.pt: could not be written: No space left on device" in ended.log
     last = read(small_disk / "run")
     assert last["optimizer_history"][-1]["num_updates"] == 4
     assert names(small_disk / "run") == [

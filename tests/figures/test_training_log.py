@@ -75,7 +75,19 @@ def test_the_kind_is_told_from_the_prefix_of_the_keys_and_taken_off():
     assert parse_log_line('{"ls960_num_updates": "7", "ls960_loss": "1"}').kind == "ls960"
 
 
-@pytest.mark.parametrize("line", ["done training", "{'_name': None}", '{"loss": "1"}', "{", "[1]"])
+@pytest.mark.parametrize(
+    "line",
+    [
+        *("done training", "{'_name': None}", '{"loss": "1"}', "{", "[1]"),
+        # Found by mutating logs.
+        *('{"num_updates": "x"}', '{"valid_num_updates": null}', '{"num_updates": "nan"}'),
+        *(
+            '{"num_updates": 1e999}',
+            f'{{"num_updates": {"9" * 400}}}',
+            '{"num_updates": ' + "[" * 10**5,
+        ),
+    ],
+)
 def test_other_lines_are_no_statistics(line):
     assert parse_log_line(line) is None
 

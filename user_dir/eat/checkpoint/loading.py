@@ -4,8 +4,9 @@ import json
 import os
 import pickle
 import zipfile
+from contextlib import contextmanager
 from dataclasses import fields
-from typing import Any, Dict, Mapping, Optional, TypeVar, Union
+from typing import Any, Dict, Iterator, Mapping, Optional, TypeVar, Union
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -43,6 +44,13 @@ def load_checkpoint(path: CheckpointPath) -> Checkpoint:
     path = os.fspath(path)
     if not os.path.exists(path):
         raise FileNotFoundError(f"no such checkpoint: {path}")
+    with _naming(path):
+        checkpoint = _read(path)
+        _check_tensors(checkpoint)
+    return checkpoint
+
+
+def _read(path: str) -> Checkpoint:
     if os.path.isdir(path):
         return huggingface.read(path)
     if _is_safetensors(path):
@@ -56,6 +64,29 @@ def load_checkpoint(path: CheckpointPath) -> Checkpoint:
         f"{path}: found no EAT checkpoint (top-level keys: {_some_keys(state)}), expected one of"
         " ours, a released fairseq .pt, or a Hugging Face folder or file"
     )
+
+
+@contextmanager
+def _naming(path: str) -> Iterator[None]:
+    """Turn what goes wrong with values of unexpected kinds into an error that names the file."""
+    try:
+        yield
+    except (CheckpointError, OSError, MemoryError):
+        raise
+    except Exception as error:  # a damaged file can hold anything anywhere
+        raise CheckpointError(
+            f"{path}: damaged: {type(error).__name__}: {_first_line(error)}"
+        ) from error
+
+
+def _check_tensors(checkpoint: Checkpoint) -> None:
+    parts = (checkpoint.encoder, checkpoint.decoder, checkpoint.teacher, checkpoint.classifier)
+    for key, value in (item for part in parts if part for item in part.items()):
+        if not isinstance(value, Tensor):
+            raise CheckpointError(
+                f"{checkpoint.path}: found a {type(value).__name__} under {key!r}, expected a"
+                " tensor"
+            )
 
 
 def load_encoder(
@@ -106,8 +137,9 @@ def load_classifier(
 def build_encoder(checkpoint: Checkpoint, weights: Optional[Weights] = None) -> Encoder:
     """The encoder of a checkpoint, with the student's weights unless others are given."""
     weights = checkpoint.encoder if weights is None else weights
-    encoder = _empty_encoder(checkpoint, weights)
-    load_weights(encoder, weights, checkpoint.path)
+    with _naming(checkpoint.path):
+        encoder = _empty_encoder(checkpoint, weights)
+        load_weights(encoder, weights, checkpoint.path)
     return encoder
 
 
@@ -122,26 +154,23 @@ def build_classifier(checkpoint: Checkpoint) -> Classifier:
             f"{checkpoint.path}: found a {checkpoint.kind} checkpoint without a classifier,"
             " expected a fine-tuned one"
         )
-    encoder = _empty_encoder(checkpoint, checkpoint.encoder)
-    try:
+    with _naming(checkpoint.path):
         classifier = Classifier(
-            checkpoint.classifier_config, encoder, checkpoint.labels, checkpoint.activation
+            checkpoint.classifier_config,
+            _empty_encoder(checkpoint, checkpoint.encoder),
+            checkpoint.labels,
+            checkpoint.activation,
         )
-    except ValueError as error:
-        raise CheckpointError(f"{checkpoint.path}: {error}") from error
-    if checkpoint.log_mel is not None:
-        classifier.log_mel = checkpoint.log_mel
-    weights = {f"encoder.{key}": value for key, value in checkpoint.encoder.items()}
-    load_weights(classifier, {**weights, **checkpoint.classifier}, checkpoint.path)
+        if checkpoint.log_mel is not None:
+            classifier.log_mel = checkpoint.log_mel
+        weights = {f"encoder.{key}": value for key, value in checkpoint.encoder.items()}
+        load_weights(classifier, {**weights, **checkpoint.classifier}, checkpoint.path)
     return classifier
 
 
 def _empty_encoder(checkpoint: Checkpoint, weights: Weights) -> Encoder:
     _check_plausible(checkpoint.encoder_config, weights, checkpoint.path)
-    try:
-        encoder = Encoder(checkpoint.encoder_config)
-    except ValueError as error:
-        raise CheckpointError(f"{checkpoint.path}: {error}") from error
+    encoder = Encoder(checkpoint.encoder_config)
     if checkpoint.log_mel is not None:
         encoder.log_mel = LogMel(
             checkpoint.log_mel.mean,

@@ -1,6 +1,7 @@
 """Read what fairseq logs during training (`common.log_format=json`)."""
 
 import json
+import math
 import os
 from typing import Dict, List, NamedTuple, Optional, Union
 
@@ -10,6 +11,8 @@ import numpy as np
 # `common.log_interval`, "train" over each epoch; validation sets stand under their own names.
 # Every kind has the column "num_updates", rising; a column that a line lacks is NaN there.
 TrainingLog = Dict[str, Dict[str, np.ndarray]]
+
+_COUNT = "num_updates"
 
 
 class LogLine(NamedTuple):
@@ -31,20 +34,16 @@ def parse_log_line(line: str) -> Optional[LogLine]:
         return None
     try:
         stats = json.loads(line[start:])
-    except ValueError:
+    except (ValueError, RecursionError):
         return None
-    for key in stats:
-        if key == "num_updates":
-            return LogLine("train_inner", _numbers(stats))
-        if key.endswith("_num_updates"):
-            prefix = key[: -len("num_updates")]
-            return LogLine(
-                prefix[:-1],
-                _numbers(
-                    {key[len(prefix) :]: stats[key] for key in stats if key.startswith(prefix)}
-                ),
-            )
-    return None
+    key = next((k for k in stats if k == _COUNT or k.endswith(f"_{_COUNT}")), None)
+    if key is None:
+        return None
+    prefix = key[: -len(_COUNT)]
+    values = _numbers({k[len(prefix) :]: stats[k] for k in stats if k.startswith(prefix)})
+    if not math.isfinite(values.get(_COUNT, math.nan)):
+        return None
+    return LogLine(prefix[:-1] or "train_inner", values)
 
 
 def read_training_log(path: Union[str, "os.PathLike[str]"]) -> TrainingLog:
@@ -75,7 +74,7 @@ def _numbers(stats: Dict[str, object]) -> Dict[str, float]:
     for key, value in stats.items():
         try:
             numbers[key] = float(value)  # type: ignore[arg-type]
-        except (TypeError, ValueError):
+        except (TypeError, ValueError, OverflowError):
             continue
     return numbers
 

@@ -19,6 +19,7 @@ from omegaconf import OmegaConf
 from eat.checkpoint import CheckpointError
 from eat.checkpoint.loading import read_pickle
 from eat.files import find_unfinished, link_file, replace_file, sync_folder
+from eat.runs import RECORD_NAME
 
 logger = logging.getLogger(__name__)
 
@@ -100,7 +101,7 @@ def load_checkpoint_to_cpu(
 
 
 def prepare_folder(folder: str) -> None:
-    """See that checkpoints can be written, and remove what killed runs left unfinished.
+    """See that a run's folder can be written to, and remove what killed runs left unfinished.
 
     Raises:
         OSError: the folder cannot be written to.
@@ -112,7 +113,7 @@ def prepare_folder(folder: str) -> None:
             error.errno, f"checkpoint.save_dir: cannot write to {folder} ({error.strerror})"
         ) from error
     for path, place in find_unfinished(folder):
-        if place.endswith(".pt"):
+        if place.endswith((".pt", RECORD_NAME)):
             logger.info("removing %s, which a killed run left", path)
             os.remove(path)
 

@@ -14,6 +14,8 @@ from .flops import count_flops
 from .machine import DTYPES, MatmulPeak, PeakMemory, median_and_minimum, synchronise, time_call
 from .report import flatten
 
+logger = logging.getLogger(__name__)
+
 if TYPE_CHECKING:
     from fairseq.trainer import Trainer
 
@@ -160,8 +162,11 @@ class Update:
         """Scale and clip the gradients, change the parameters, clear the gradients."""
         optimizer = self.trainer.optimizer
         optimizer.multiply_grads(1 / self.sample_size)
-        optimizer.clip_grad_norm(self.trainer.cfg.optimization.clip_norm)
-        optimizer.step()
+        try:
+            optimizer.clip_grad_norm(self.trainer.cfg.optimization.clip_norm)
+            optimizer.step()
+        except OverflowError as error:  # fp16 looks for its scale; fairseq skips such updates too
+            logger.info("skipped an update: %s", error)
         optimizer.zero_grad()
 
     def whole(self) -> None:
