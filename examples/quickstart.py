@@ -1,4 +1,4 @@
-"""From nothing to a pre-trained EAT in under five minutes: data, training, figures.
+"""From nothing to a pre-trained EAT in under five minutes: data, training, probe, report.
 
     python examples/quickstart.py                        # on synthetic sound events
     python examples/quickstart.py --audio /any/folder    # on your own recordings
@@ -17,28 +17,24 @@ import shlex
 import shutil
 import sys
 import time
-from dataclasses import fields
+from collections import Counter
 from pathlib import Path
-from typing import Any, Dict, Optional, Sequence
+from typing import Any, Dict, List, Optional, Sequence, Tuple
 
 import numpy as np
-import torch
-import yaml
-from matplotlib.figure import Figure
 
-from eat.audio import SAMPLE_RATE_HZ, LogMel, read_audio
 from eat.audio.synthesis import CLASSES, write_events
 from eat.commands.main import main as eat
 from eat.data.manifest import Manifest
-from eat.figures import draw_clip, draw_curves, read_training_log, save_figure
+from eat.figures import read_training_log
 from eat.launch import TrainingError, multiplies_bf16, train, training_arguments
-from eat.nn.masking import MaskingConfig, inverse_block_masks
-from eat.paths import config_dir
 
 CONFIG_NAME = "pretrain_tiny"
 SEED = 1
 CLIP_FRAMES = 128  # of 10 ms: task.target_length of the config
 CLIP_SECONDS = CLIP_FRAMES / 100
+PROBE_FOLDS = 4
+PROBE_MAX_CLIPS = 1000
 
 
 class QuickstartError(Exception):
@@ -56,7 +52,11 @@ class Run:
         self.events = self.folder / "events"
         self.manifests = self.folder / "manifests"
         self.checkpoints = self.folder / "checkpoints"
+        self.checkpoint = self.checkpoints / "checkpoint_last.pt"
         self.figures = self.folder / "figures"
+        self.labelled = self.folder / "labelled"
+        self.probe = self.folder / "probe"
+        self.report = self.folder / "report.html"
         self.log = self.folder / "train.log"
         self._record = self.folder / "run.json"
 
@@ -67,15 +67,25 @@ class Run:
                 record = json.loads(self._record.read_text())
                 self._check_settings(record["settings"])
                 return record["finished"]
-            for path in (self.events, self.manifests, self.checkpoints, self.figures):
+            for path in self._folders():
                 shutil.rmtree(path, ignore_errors=True)
-            self.log.unlink(missing_ok=True)
+            for path in (self.log, self.report):
+                path.unlink(missing_ok=True)
         elif self.folder.exists() and any(self.folder.iterdir()):
             raise QuickstartError(
                 f"{self.folder}: holds other files, expected an empty or new folder for --out"
             )
         self.record(finished=False)
         return False
+
+    @property
+    def checkpoint(self) -> Path:
+        return self.checkpoints / "checkpoint_last.pt"
+
+    def _folders(self) -> Tuple[Path, ...]:
+        """All that it makes."""
+        data = (self.events, self.manifests, self.labelled)
+        return (*data, self.checkpoints, self.probe, self.figures)
 
     def record(self, finished: bool) -> None:
         """Remember the settings and how far the run is."""
@@ -111,6 +121,9 @@ def main(argv: Optional[Sequence[str]] = None) -> int:
             pretrain(run, measure(run))
             run.record(finished=True)
         draw_figures(run)
+        if label_clips(run):
+            probe(run)
+        write_report(run)
         print_results(run, time.monotonic() - started)
     except QuickstartError as error:
         print(f"\nquickstart: {error}", file=sys.stderr)
@@ -239,39 +252,67 @@ def training_settings(run: Run, statistics: Dict[str, Any]) -> Dict[str, Any]:
 def draw_figures(run: Run) -> None:
     """Step 4: the curves, and a clip with its masks."""
     heading("Figures")
-    curves = draw_curves({run.folder.name: read_training_log(run.log)})
-    paths = save_figure(curves, run.figures / "curves")
-    paths += save_figure(draw_longest_clip(run.manifests / "valid.tsv"), run.figures / "clip")
-    print("\n".join(map(str, paths)))
+    run_eat("plot", "curves", run.checkpoints, "--out", run.figures / "curves")
+    manifest = Manifest(run.manifests / "valid.tsv")
+    longest = manifest.path(int(np.argmax(manifest.num_samples)))
+    run_eat("plot", "clip", longest, "--checkpoint", run.checkpoint, "--out", run.figures / "clip")
 
 
-def draw_longest_clip(manifest_path: Path) -> Figure:
-    """The longest clip of a manifest, as the network gets it in training."""
-    manifest = Manifest(manifest_path)
-    clip = int(np.argmax(manifest.num_samples))
-    front_end = LogMel(mean=0.0, std=0.5, target_length=CLIP_FRAMES)  # leaves values as they are
-    waveform = read_audio(manifest.path(clip), num_samples=front_end.max_samples)
-    log_mel = front_end(torch.from_numpy(waveform))[0, 0].numpy()
-    title, seconds = manifest.relative_path(clip), waveform.size / SAMPLE_RATE_HZ
-    if seconds < CLIP_SECONDS:
-        title += f" ({seconds:.2f} s, then padding)"
+def label_clips(run: Run) -> bool:
+    """Step 5: take folders as labels; returns whether there are enough for a probe."""
+    heading("Probe")
+    folder = run.audio or run.events
+    arguments = ["manifest", "folder", str(folder), "--labels-from", "parent"]
+    arguments += ["--out", str(run.labelled), "--valid-fraction", "0", "--force"]
+    with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
+        eat(arguments)
+    sizes = count_labels(run.labelled / "train.tsv")
+    if sum(size >= PROBE_FOLDS for size in sizes) < 2:
+        print(
+            f"A probe asks how well the folders of clips can be told apart. It needs two folders of"
+            f" {PROBE_FOLDS} clips or more, and\n{folder} has"
+            f" {sum(size >= PROBE_FOLDS for size in sizes)}: skipped."
+        )
+        return False
+    show_command("eat", *arguments)
+    return True
 
-    model = yaml.safe_load((config_dir() / f"{CONFIG_NAME}.yaml").read_text())["model"]
-    masking = MaskingConfig(**{field.name: model[field.name] for field in fields(MaskingConfig)})
-    grid = tuple(length // model["patch_size"] for length in log_mel.shape)
-    masks = inverse_block_masks(masking, grid, np.random.default_rng(SEED))
-    return draw_clip(log_mel, masks, model["patch_size"], title)
+
+def count_labels(manifest: Path) -> List[int]:
+    """The number of clips of each label; empty if nothing is labelled."""
+    if not manifest.exists():
+        return []
+    paths = Manifest(manifest).relative_paths()
+    return list(Counter(os.path.basename(os.path.dirname(path)) for path in paths).values())
+
+
+def probe(run: Run) -> None:
+    """Step 5, continued: what the features say of the labels, those of an untrained encoder too."""
+    # As in training: padded, and of longer clips the beginning.
+    options = ["--folds", PROBE_FOLDS, "--pooling", "cls", "mean", "--target-length", CLIP_FRAMES]
+    some = ["--max-clips", PROBE_MAX_CLIPS]
+    run_eat("probe", run.checkpoint, "--data", run.labelled, *options, *some, "--out", run.probe)
+    clips = [run.labelled / "train.tsv", "--checkpoint", run.checkpoint, "--pooling", "mean"]
+    run_eat("plot", "embeddings", *clips, *some, "--out", run.figures / "embeddings")
+
+
+def write_report(run: Run) -> None:
+    """Step 6: all of it on one page."""
+    heading("Report")
+    results = ["--results", run.probe] if run.probe.exists() else []
+    run_eat("report", run.checkpoints, *results, "--out", run.report)
 
 
 def print_results(run: Run, seconds: float) -> None:
-    """Step 5: what came out, and where to go from here."""
+    """Step 7: what came out, and where to go from here."""
     heading("Done")
     log = read_training_log(run.log)["train_inner"]
     first, last = log["frame_loss"][0], log["frame_loss"][-1]
     print(
         f"frame loss {first:.2f} -> {last:.2f} after {run.updates} updates,"
         f" target_var {log['target_var'][-1]:.2f} (near 0 would be a collapse)\n"
-        f"checkpoint: {run.checkpoints / 'checkpoint_last.pt'}\n"
+        f"report:     {run.report}\n"
+        f"checkpoint: {run.checkpoint}\n"
         f"figures:    {run.figures}\n"
         f"full log:   {run.log}\n"
         f"this took {seconds:.0f} s"
@@ -283,13 +324,24 @@ NEXT_STEPS = """
 Next
   your own recordings  make quickstart AUDIO=/any/folder
   better features      add --updates 2000 --restart; the README says how to use the checkpoint
-  the paper's model    fairseq-hydra-train --config-dir config --config-name pretrain_base \\
-                         task.data=manifests/mine    (README: Manifests, Pre-training)"""
+  all of it by hand    examples/pretrain_your_audio.md, examples/finetune_your_labels.md"""
 
 
 def heading(text: str) -> None:
     """Announce a step."""
     print(f"\n== {text}")
+
+
+def run_eat(*words: Any) -> None:
+    """Show a command of `eat` and run it.
+
+    Raises:
+        QuickstartError: it failed.
+    """
+    arguments = list(map(str, words))
+    show_command("eat", *arguments)
+    if eat(arguments) != 0:
+        raise QuickstartError(f"eat {arguments[0]} failed, see above")
 
 
 def show_command(*words: str) -> None:

@@ -48,3 +48,21 @@ def test_training_in_half_precision(train, tmp_path, precision):
     assert losses[40] < 7.2  # 8.2 untrained; 6.9 on a CPU
     model = eat.load_pretraining_model(tmp_path / "checkpoints" / "checkpoint_last.pt")
     assert all(torch.isfinite(parameter).all() for parameter in model.parameters())
+
+
+@pytest.mark.parametrize("precision", ["fp16", "bf16"])
+def test_fine_tuning_in_half_precision(train, labelled, tmp_path, official_pretrain, precision):
+    """Every block keeps its own learning rate, and three tones are told apart."""
+    overrides = [
+        *(f"common.{precision}=true", f"model.init_from='{official_pretrain}'"),
+        *("optimization.max_update=60", "lr_scheduler.warmup_updates=6", "model.layer_decay=0.5"),
+        *("optimization.lr=[0.005]", "dataset.num_workers=2", "dataset.validate_interval=20"),
+    ]
+    environment = {**os.environ, "CUDA_VISIBLE_DEVICES": "0"}
+    run = train(*overrides, config="finetune_tiny", data=labelled, env=environment)
+    assert run.returncode == 0, run.stdout
+    assert logged(run.stdout, "valid")[-1]["valid_accuracy"] > 0.8
+    state = torch.load(tmp_path / "checkpoints" / "checkpoint_last.pt", weights_only=True)
+    groups = state["last_optimizer_state"]["param_groups"]
+    assert {group["lr_scale"] for group in groups} == {1.0, 0.5, 0.25, 0.125}
+    assert all(torch.isfinite(value).all() for value in state["model"].values())

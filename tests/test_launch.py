@@ -28,7 +28,7 @@ def test_any_text_survives_hydras_grammar(value):
     assert (parsed.key_or_group, parsed.value()) == ("task.data", value)
 
 
-@pytest.mark.parametrize("value", [True, False, 3, -4.651])
+@pytest.mark.parametrize("value", [None, True, False, 3, -4.651, [0.9, 0.95]])
 def test_numbers_and_truth_values_stay_what_they_are(value):
     parser = pytest.importorskip("hydra.core.override_parser.overrides_parser")
     parsed = parser.OverridesParser.create().parse_override(override("a.b", value))

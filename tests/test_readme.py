@@ -27,8 +27,15 @@ def blocks(section, language):
 
 
 @pytest.fixture
-def folder(tmp_path, monkeypatch):
+def folder(resumed_run, manifests, tmp_path, monkeypatch):
     """A folder with the files that the README names."""
+    for name in ("first", "second"):
+        shutil.copytree(resumed_run[0] / "run", tmp_path / "checkpoints" / name)
+    shutil.copytree(manifests, tmp_path / "manifests" / "mine")
+    (tmp_path / "evaluation").mkdir()
+    (tmp_path / "evaluation" / "classes.csv").write_text(
+        "label,average_precision,num_positives\nRain,0.25,3\nWind,0.75,9\n"
+    )
     for published, recorded in CHECKPOINTS.items():
         shutil.copy(GOLDEN / recorded, tmp_path / published)
     generator = np.random.default_rng(0)
@@ -52,11 +59,26 @@ def test_python(section, folder, capsys):
         ]
 
 
-@pytest.mark.parametrize("section", ["Features", "Checkpoints"])
+@pytest.mark.parametrize("section", ["Features", "Checkpoints", "Figures and reports"])
 def test_commands(section, folder):
     lines = [line for block in blocks(section, "sh") for line in block.splitlines()]
     assert lines
     for line in lines:
         program, *arguments = shlex.split(line)
         assert program == "eat"
-        assert main(arguments) == 0, line
+        assert main([SIZES.get(word, word) for word in arguments]) == 0, line
+
+
+def test_the_code_map_is_true_and_whole():
+    text = README.split("\n## Code map\n", 1)[1].split("\n## ", 1)[0]
+    package, folder, found = REPOSITORY / "user_dir" / "eat", "", set()
+    for name in re.findall(r"`([\w/]+(?:/|\.py))`", text):
+        # A file without a folder is in the one that was named before it.
+        places = [package / name, package / folder / name, REPOSITORY / name]
+        exists = [place for place in places if place.exists()]
+        assert exists, name
+        found.add(exists[0])
+        folder = name if name.endswith("/") else folder
+    rooms = {path for path in package.iterdir() if path.suffix == ".py" or path.is_dir()}
+    mentioned = {path for path in (*found, *(parent for path in found for parent in path.parents))}
+    assert {path.name for path in rooms - mentioned} <= {"__init__.py", "__pycache__", "share"}

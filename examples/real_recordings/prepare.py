@@ -3,13 +3,12 @@
     python examples/real_recordings/prepare.py --out real_recordings/audio
 
 downloads seven packages (260 MB; needs `apt-get` and `dpkg`, but not root), speaks digits with
-`espeak-ng`, and writes the first 1.28 s of everything as 16 kHz FLAC:
+`espeak-ng`, and writes the first 1.28 s of everything as 16 kHz FLAC (76 MB):
 
-    digits/seven/en-us_m1_140.flac          espeak-ng: word / accent, voice variant, speed
-    letters/a/fr_CA_f_June.flac             telephone prompts: letter / voice
-    prompts/fr_CA_f_June/digits_7.flac      telephone prompts: voice / what is said
-    instruments/snare/BJA_Pacific_SN_01.flac   drum kits: instrument / kit and file
-    other/sonic-pi/loop_amen.flac           sounds without a label
+    digits/seven/en-us_m1_140.flac              espeak-ng: word / accent, voice variant, speed
+    prompts/fr_CA_f_June/digits_7.flac          telephone prompts: voice / what is said
+    instruments/snare/BJA_Pacific__SN_01.flac   drum kits: instrument / kit and file
+    other/sonic-pi/loop_amen.flac               drum kits and samples: what is none of these
 """
 
 import argparse
@@ -23,6 +22,7 @@ from functools import partial
 from pathlib import Path
 from typing import Iterator, List, NamedTuple, Optional, Sequence
 
+import numpy as np
 import soundfile
 
 from eat.audio import SAMPLE_RATE_HZ, AudioError, read_audio
@@ -37,7 +37,8 @@ PROMPTS = Path("usr/share/asterisk/sounds")  # below the unpacked packages
 KITS = Path("usr/share/hydrogen/data/drumkits")
 SAMPLES = Path("usr/share/sonic-pi/samples")
 
-CLIP_SAMPLES = 128 * SAMPLE_RATE_HZ // 100  # 1.28 s: task.target_length of pretrain_tiny
+CLIP_SECONDS = 1.28  # task.target_length of pretrain_tiny
+NUM_WORKERS = os.cpu_count() or 1
 MIN_SAMPLES = SAMPLE_RATE_HZ // 20  # 50 ms; two kits hold empty samples
 
 WORDS = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
@@ -89,8 +90,9 @@ def main(argv: Optional[Sequence[str]] = None) -> int:
         find_espeak()
         packages = args.packages or download(args.out.with_name(f"{args.out.name}.packages"))
         clips = [*list_prompts(packages), *list_instruments(packages)]
-        convert_all(clips, args.out)
-        speak_all(list_utterances(args.voices), args.out)
+        num_samples = round(args.seconds * SAMPLE_RATE_HZ)
+        convert_all(clips, args.out, num_samples)
+        speak_all(list_utterances(args.voices), args.out, num_samples)
     except PrepareError as error:
         print(f"prepare: {error}", file=sys.stderr)
         return 1
@@ -107,6 +109,12 @@ def parse_arguments(argv: Optional[Sequence[str]]) -> argparse.Namespace:
         metavar="DIR",
         help="where the packages are unpacked already, the folder that holds usr/; / if they are"
         " installed (default: download and unpack them beside --out)",
+    )
+    parser.add_argument(
+        "--seconds",
+        type=float,
+        default=CLIP_SECONDS,
+        help="longer recordings are cut after them (default: %(default)s)",
     )
     parser.add_argument(
         "--voices",
@@ -158,11 +166,8 @@ def list_prompts(packages: Path) -> Iterator[Clip]:
             section, name = source.parent.name, source.stem
             if section == "silence":
                 continue
-            if section == "letters" and re.fullmatch("[a-z]", name):
-                yield Clip(source, f"letters/{name}/{voice.name}")
-            else:
-                prefix = "" if source.parent == voice else f"{section}_"
-                yield Clip(source, f"prompts/{voice.name}/{prefix}{name}")
+            prefix = "" if source.parent == voice else f"{section}_"
+            yield Clip(source, f"prompts/{voice.name}/{prefix}{name}")
 
 
 def list_instruments(packages: Path) -> Iterator[Clip]:
@@ -180,7 +185,7 @@ def list_instruments(packages: Path) -> Iterator[Clip]:
             if instrument is None:
                 yield Clip(source, f"other/{kit}/{source.stem}")
             else:
-                yield Clip(source, f"instruments/{instrument}/{kit}_{source.stem}")
+                yield Clip(source, f"instruments/{instrument}/{kit}__{source.stem}")
 
 
 def subfolders(folder: Path, package: str) -> List[Path]:
@@ -214,19 +219,20 @@ def list_utterances(num_voices: int) -> List[Utterance]:
     ]
 
 
-def convert_all(clips: Sequence[Clip], out: Path) -> None:
-    """Write recordings of any format; those that are there already stay."""
-    kept = sum(map_in_threads(partial(convert, out=out), clips, os.cpu_count() or 1, "converting"))
+def convert_all(clips: Sequence[Clip], out: Path, num_samples: int) -> None:
+    """Write the first samples of recordings of any format; what is there already stays."""
+    work = partial(convert, out=out, num_samples=num_samples)
+    kept = sum(map_in_threads(work, clips, NUM_WORKERS, "converting"))
     print(f"{out}: {kept} recordings, {len(clips) - kept} empty or shorter than 50 ms left out")
 
 
-def convert(clip: Clip, out: Path) -> bool:
+def convert(clip: Clip, out: Path, num_samples: int) -> bool:
     """Write one recording; returns whether it holds any sound."""
     path = out / f"{clip.name}.flac"
     if path.exists():
         return True
     try:
-        samples = read_audio(clip.source, num_samples=CLIP_SAMPLES)
+        samples = read_audio(clip.source, num_samples=num_samples)
     except AudioError as error:
         print(error, file=sys.stderr)
         return False
@@ -236,14 +242,15 @@ def convert(clip: Clip, out: Path) -> bool:
     return True
 
 
-def speak_all(utterances: Sequence[Utterance], out: Path) -> None:
+def speak_all(utterances: Sequence[Utterance], out: Path, num_samples: int) -> None:
     """Write spoken words; those that are there already stay."""
-    for _ in map_in_threads(partial(speak, out=out), utterances, os.cpu_count() or 1, "speaking"):
+    work = partial(speak, out=out, num_samples=num_samples)
+    for _ in map_in_threads(work, utterances, NUM_WORKERS, "speaking"):
         pass
     print(f"{out}: {len(utterances)} spoken digits")
 
 
-def speak(utterance: Utterance, out: Path) -> None:
+def speak(utterance: Utterance, out: Path, num_samples: int) -> None:
     """Write one spoken word."""
     path = out / f"{utterance.name}.flac"
     if path.exists():
@@ -255,10 +262,10 @@ def speak(utterance: Utterance, out: Path) -> None:
         result = subprocess.run(command, capture_output=True, text=True)
         if result.returncode != 0 or not os.path.exists(spoken):
             raise PrepareError(f"espeak-ng failed with {' '.join(command)}: {result.stderr}")
-        write(path, read_audio(spoken, num_samples=CLIP_SAMPLES))
+        write(path, read_audio(spoken, num_samples=num_samples))
 
 
-def write(path: Path, samples) -> None:
+def write(path: Path, samples: np.ndarray) -> None:
     """Write a clip; it appears when it is complete."""
     path.parent.mkdir(parents=True, exist_ok=True)
     partial_path = path.with_suffix(".partial")

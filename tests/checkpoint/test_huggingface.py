@@ -69,7 +69,7 @@ def assert_same(found, expected):
         for key, value in second.items():
             assert first[key].dtype == value.dtype, key
             assert torch.equal(first[key], value), key
-    for part in ("kind", "encoder_config", "classifier_config", "labels", "log_mel"):
+    for part in ("kind", "encoder_config", "classifier_config", "labels", "activation", "log_mel"):
         assert getattr(found, part) == getattr(expected, part)
 
 
@@ -87,7 +87,7 @@ def test_there_and_back_is_exact(name, dtype, tmp_path):
 def test_what_the_source_does_not_say_stays_unsaid(finetuned, pretrained, tmp_path):
     for index, checkpoint in enumerate((finetuned, pretrained)):
         path = str(tmp_path / str(index))
-        checkpoint = dataclasses.replace(checkpoint, labels=None, log_mel=None)
+        checkpoint = dataclasses.replace(checkpoint, labels=None, activation=None, log_mel=None)
         huggingface.write(checkpoint, path)
         assert_same(load_checkpoint(path), checkpoint)
     preprocessor = json.loads((tmp_path / "0" / "preprocessor_config.json").read_text())

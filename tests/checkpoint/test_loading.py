@@ -1,3 +1,4 @@
+import dataclasses
 import os
 import pickle
 import re
@@ -7,7 +8,15 @@ import torch
 
 import eat
 from eat.checkpoint import CheckpointError, load_checkpoint
-from eat.nn import DecoderConfig, EncoderConfig, MaskingConfig, TeacherConfig
+from eat.nn import (
+    Classifier,
+    ClassifierConfig,
+    DecoderConfig,
+    Encoder,
+    EncoderConfig,
+    MaskingConfig,
+    TeacherConfig,
+)
 
 
 @pytest.fixture
@@ -184,3 +193,24 @@ def test_values_of_unexpected_kinds_in_our_layout_are_named(saved, part, value, 
     path = saved(state)
     with pytest.raises(CheckpointError, match=re.escape(f"{path}: {message}")):
         load_checkpoint(path)
+
+
+def test_the_front_end_has_the_mel_bins_and_patches_of_the_encoder(saved):
+    """A fine-tuned checkpoint says the size of its encoder in cfg.model alone."""
+    config = EncoderConfig(
+        embed_dim=16, depth=1, num_heads=2, num_mel_bins=64, patch_size=8, num_position_rows=4
+    )
+    classifier = Classifier(ClassifierConfig(num_classes=2), Encoder(config))
+    path = saved(
+        {
+            "cfg": {
+                "model": {"_name": "eat_classifier", **dataclasses.asdict(config)},
+                "task": {"mean": -4.0, "std": 3.0, "target_length": 24},
+            },
+            "model": classifier.state_dict(),
+        }
+    )
+    loaded = eat.load_classifier(path)
+    assert loaded.log_mel == eat.LogMel(-4.0, 3.0, 24, num_mel_bins=64, patch_size=8)
+    assert loaded(loaded.log_mel(torch.zeros(8000))).shape == (1, 2)
+    assert (loaded.labels, loaded.activation) == (None, None)

@@ -91,7 +91,7 @@ def test_exports_load_and_keep_everything_else(name, to, tmp_path):
     assert_same_weights(found, expected, ("encoder", "classifier"))
     assert found.kind == expected.kind
     assert found.encoder_config == expected.encoder_config
-    assert found.labels == expected.labels
+    assert (found.labels, found.activation) == (expected.labels, expected.activation)
     assert found.log_mel == expected.log_mel
     assert (found.teacher is None) == (to == "safetensors" or expected.teacher is None)
 
@@ -112,9 +112,28 @@ def test_the_classifier_gives_the_recorded_logits(official_finetune):
         logits = classifier(torch.from_numpy(recorded["source"]))
     assert np.allclose(logits.numpy(), recorded["logits"], atol=1e-5)
     assert classifier.labels == ["en", "fr", "ru"]
+    assert classifier.activation == "softmax"  # trained with the released ESC-50 flag
     assert classifier.log_mel == eat.LogMel(-6.627, 5.359, 128)
     assert classifier.encoder.log_mel == eat.LogMel(-6.627, 5.359, None)
     assert not classifier.training
+
+
+@pytest.mark.parametrize("activation", ["sigmoid", "softmax", None])
+@pytest.mark.parametrize("to", ["eat", "safetensors", "huggingface"])
+def test_the_activation_goes_along(official_finetune, tmp_path, monkeypatch, to, activation):
+    source = dataclasses.replace(load_checkpoint(official_finetune), activation=activation)
+    monkeypatch.setattr("eat.checkpoint.saving.load_checkpoint", lambda path: source)
+    convert_checkpoint(official_finetune, tmp_path / "out", to=to)
+    assert eat.load_classifier(tmp_path / "out").activation == activation
+
+
+def test_an_activation_that_is_none(official_finetune, tmp_path):
+    convert_checkpoint(official_finetune, tmp_path / "ours.pt", to="eat")
+    state = torch.load(tmp_path / "ours.pt", weights_only=True)
+    state["task_state"]["activation"] = "relu"
+    torch.save(state, tmp_path / "ours.pt")
+    with pytest.raises(CheckpointError, match="activation: found 'relu', expected one of"):
+        eat.load_classifier(tmp_path / "ours.pt")
 
 
 def test_a_pretrained_checkpoint_has_no_classifier(official_pretrain):

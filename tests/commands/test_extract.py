@@ -6,10 +6,12 @@ import subprocess
 import sys
 import time
 
+import h5py
 import numpy as np
 import pytest
 import soundfile
 import torch
+from helpers import write_mp3_without_length
 from safetensors.numpy import load_file
 
 import eat
@@ -330,3 +332,50 @@ def test_a_killed_run_leaves_nothing_half_written(audio, tmp_path, official_pret
     others = {path.name for path in out.iterdir() if path.suffix != ".npy" and path.is_file()}
     assert others == settings
     assert json.loads((out / "settings.json").read_text())["made_with"]["eat"] == eat.__version__
+
+
+@pytest.mark.parametrize("form, ending", [("zip", ".zip"), ("hdf5", ".h5")])
+def test_a_manifest_of_packs(extract, audio, tmp_path, form, ending):
+    main(["manifest", "folder", str(audio), "--out", f"{tmp_path}/files", "--valid-fraction", "0"])
+    manifest = f"{tmp_path}/files/train.tsv"
+    main(["manifest", "pack", manifest, "--out", f"{tmp_path}/packs", "--format", form])
+    assert extract(audio)[0] == 0
+    status, out, err = extract(f"{tmp_path}/packs/train.tsv", out="packed")
+    assert (status, err) == (0, "")
+    assert "4 clips extracted" in out
+    found = read(tmp_path / "packed")
+    assert found.keys() == {f"train-00000{ending}/{name}" for name in NAMES}
+    for name, expected in read(tmp_path / "out").items():
+        assert np.abs(found[f"train-00000{ending}/{name}"] - expected).max() < 1e-5
+
+
+def test_the_rate_of_hdf5_packs(extract, tmp_path):
+    samples = 0.1 * np.random.default_rng(0).standard_normal(32_000)
+    soundfile.write(tmp_path / "a.wav", samples, 32_000, subtype="FLOAT")
+    with h5py.File(tmp_path / "pack.h5", "w") as file:
+        file["a"] = samples.astype(np.float32)
+    status, _, err = extract(tmp_path / "pack.h5" / "a")
+    assert status == 1
+    assert "found no attribute 'sample_rate'" in err
+    assert extract(tmp_path / "pack.h5" / "a", "--hdf5-rate-hz", 32_000)[0] == 0
+    assert extract(tmp_path / "a.wav", out="file")[0] == 0
+    assert np.array_equal(read(tmp_path / "out")["a"], read(tmp_path / "file")["a"])
+
+
+def test_a_name_that_is_not_utf8(extract, audio, tmp_path):
+    name = os.path.join(tmp_path, os.fsdecode(b"gr\xfcn.wav"))
+    shutil.copy(audio / "a.wav", name)
+    assert extract(name)[0] == 0
+    assert list(read(tmp_path / "out")) == [os.fsdecode(b"gr\xfcn")]
+
+
+def test_mp3s_without_length_are_extracted_in_full(extract, tmp_path):
+    """libsndfile's guess of their length is too small or too large."""
+    (tmp_path / "mp3").mkdir()
+    time = np.arange(3 * 16_000) / 16_000
+    noise = 0.1 * np.random.default_rng(0).standard_normal(len(time)) * np.cos(np.pi * time) ** 4
+    for mode in ("CONSTANT", "VARIABLE"):
+        write_mp3_without_length(tmp_path / "mp3" / f"{mode}.mp3", noise, 16_000, bitrate_mode=mode)
+    assert extract(tmp_path / "mp3", "--granularity", "time")[0] == 0
+    for found in read(tmp_path / "out").values():
+        assert len(found) in (19, 20)  # 3 s and what the encoder adds

@@ -1,6 +1,8 @@
 import json
 import re
+import shutil
 
+import h5py
 import numpy as np
 import pytest
 import soundfile
@@ -156,7 +158,7 @@ def test_what_is_printed_can_be_pasted(make_manifest, capsys):
     mean, std = f"{result['mean']:.3f}", f"{result['std']:.3f}"
     assert "measured 1 of 2 clips, 0.00 hours\n" in out
     assert "measured 2 of 2 clips, 0.00 hours\n" in out
-    assert "shortest 48, median 73, 95 % up to 96, longest 98\n" in out
+    assert "shortest 48, median 73, 75 % up to 86, 95 % up to 96, longest 98\n" in out
     assert f"\n  task.mean={mean} task.std={std} task.target_length=96\n" in out
     pasted = yaml.safe_load(out[out.rindex("  task:") :])
     assert pasted == {"task": {"mean": float(mean), "std": float(std), "target_length": 96}}
@@ -209,3 +211,22 @@ def test_a_bad_manifest(tmp_path, capsys):
     status, _, err = stats(capsys, path)
     assert status == 1
     assert re.fullmatch(r"eat stats: error: \S+/train.tsv:2: found 'a.wav' without a tab.*\n", err)
+
+
+def test_packs(make_manifest, tmp_path, capsys):
+    """The same as of the files; of HDF5 data without a rate, that of the option counts."""
+    files = make_manifest(noise(16_000), noise(20_000, level=0.01), rate_hz=22_050)
+    expected = stats(capsys, files)[1]
+    for form in ("zip", "hdf5"):
+        out = str(tmp_path / form)
+        assert main(["manifest", "pack", str(files), "--out", out, "--format", form]) == 0
+        capsys.readouterr()
+        assert stats(capsys, f"{out}/train.tsv") == (0, expected, "")
+    shutil.copytree(tmp_path / "hdf5", tmp_path / "copy")
+    with h5py.File(tmp_path / "copy" / "train-00000.h5", "a") as pack:
+        for name in ("0.wav", "1.wav"):
+            del pack[name].attrs["sample_rate"]
+    assert stats(capsys, tmp_path / "copy" / "train.tsv", "--hdf5-rate-hz", 22_050)[1] == expected
+    status, _, err = stats(capsys, tmp_path / "copy" / "train.tsv")
+    assert status == 1
+    assert "found no attribute 'sample_rate'" in err

@@ -5,9 +5,11 @@ import tracemalloc
 
 import numpy as np
 import pytest
+from helpers import REPOSITORY
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
+from eat.audio.synthesis import CLASSES as EVENTS
 from eat.data.labels import (
     Label,
     LabelError,
@@ -380,3 +382,27 @@ def test_many_clips_are_read_into_small_arrays(tmp_path):
         tracemalloc.stop()
     assert table.classes(49_999).tolist() == [499, 205]
     assert kept < 16 * num_clips + 1_000_000  # 8 bytes for the offset, 4 for each label
+
+
+@pytest.mark.parametrize("split", ["train", "valid"])
+def test_the_sample_labels_are_the_classes_of_the_quickstart(split):
+    sample = REPOSITORY / "manifests" / "sample"
+    descriptors = read_descriptors(sample / "label_descriptors.csv")
+    assert [label.name for label in descriptors] == sorted(EVENTS)
+    manifest = Manifest(sample / f"{split}.tsv")
+    table = read_labels(sample / f"{split}.lbl", manifest, descriptors)
+    assert table.is_single_label
+    for clip, path in enumerate(manifest.relative_paths()):
+        assert descriptors[table.classes(clip)[0]].name == os.path.dirname(path)
+
+
+def test_the_examples_of_the_formats(tmp_path):
+    text = (REPOSITORY / "manifests" / "README.md").read_text(encoding="utf-8")
+    blocks = re.findall(r"```\n(.*?)```", text, re.DOTALL)
+    names = ("train.tsv", "train.lbl", "label_descriptors.csv")
+    for name, block in zip(names, blocks, strict=False):
+        (tmp_path / name).write_text(block)
+    descriptors = read_descriptors(tmp_path / names[2])
+    assert [label.name for label in descriptors] == ["Bird", "Chirp, tweet"]
+    table = read_labels(tmp_path / names[1], Manifest(tmp_path / names[0]), descriptors)
+    assert classes_of(table) == [[0, 1], [0]]

@@ -83,6 +83,7 @@ def check_what_the_file_says():
         "std": 5.359,
         "target_length": 128,
         "labels": ["en", "fr", "ru"],
+        "activation": "softmax",
     }
     content = (FOLDER / "classifier.onnx").read_bytes()
     for folder in (REPOSITORY, FOLDER, Path(torch.__file__).parent):

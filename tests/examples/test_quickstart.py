@@ -109,6 +109,8 @@ def test_from_nothing_to_figures_and_a_finished_run_is_not_trained_again(tmp_pat
     assert f"checkpoint: {checkpoint}" in first.stdout and "after 2 updates" in first.stdout
     figures = {f"{name}.{kind}" for name in ("clip", "curves") for kind in ("png", "svg")}
     assert {path.name for path in (out / "figures").iterdir()} == figures
+    assert f"report:     {out / 'report.html'}" in first.stdout
+    assert "my run/checkpoints" in (out / "report.html").read_text()
 
     written = checkpoint.stat().st_mtime_ns
     (out / "figures" / "clip.png").unlink()

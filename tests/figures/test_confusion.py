@@ -14,7 +14,7 @@ def test_shares_are_by_row_and_numbers_are_clips():
     numbers = {text.get_position(): text.get_text() for text in axes.texts}
     assert numbers == {(0, 0): "3", (1, 0): "1", (1, 1): "4"}  # (column, row)
     assert [label.get_text() for label in axes.get_yticklabels()] == ["a", "b$", "c"]
-    assert axes.get_title(loc="left") == "Confusion matrix: 87.5% of 8 clips on the diagonal"
+    assert figure.get_suptitle() == "Confusion matrix\n87.5% of 8 clips on the diagonal"
 
 
 def test_many_classes_are_neither_named_nor_numbered():

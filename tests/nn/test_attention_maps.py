@@ -4,8 +4,8 @@ import pytest
 import torch
 
 import eat
+from eat.nn.attention import Attention
 from eat.nn.attention_maps import attention_weights, cls_attention
-from eat.nn.transformer import Attention
 
 
 @pytest.fixture(scope="module")

@@ -5,10 +5,9 @@ from eat.nn import Decoder, DecoderConfig
 
 
 def hidden_half(num_rows, num_patches):
-    mask = torch.zeros(num_rows, num_patches, dtype=torch.bool)
-    mask[:, ::2] = True
-    ids = torch.arange(1, num_patches, 2).expand(num_rows, -1)
-    return mask, ids
+    """Visible and hidden places: the odd and the even ones."""
+    places = torch.arange(num_patches).expand(num_rows, -1)
+    return places[:, 1::2], places[:, ::2]
 
 
 def test_visible_patches_keep_their_places():
@@ -16,10 +15,10 @@ def test_visible_patches_keep_their_places():
     decoder = Decoder(DecoderConfig(decoder_depth=0, mask_noise_std=0.0, decoder_groups=1), 8)
     torch.nn.init.eye_(decoder.proj.weight)
     torch.nn.init.zeros_(decoder.proj.bias)
-    mask, ids = hidden_half(3, 16)
+    visible, hidden = hidden_half(3, 16)
     patches = torch.randn(3, 8, 8)
-    assert torch.equal(decoder(patches, ids, mask, (8, 2)), torch.zeros(3 * 8, 8))
-    shown = decoder(patches, ids, ~mask, (8, 2))
+    assert torch.equal(decoder(patches, visible, hidden, (8, 2)), torch.zeros(3 * 8, 8))
+    shown = decoder(patches, visible, visible, (8, 2))
     assert torch.equal(shown, patches.flatten(0, 1))
 
 
@@ -28,8 +27,8 @@ def test_hidden_patches_hold_noise():
     decoder = Decoder(DecoderConfig(decoder_depth=0, mask_noise_std=0.01, decoder_groups=1), 64)
     torch.nn.init.eye_(decoder.proj.weight)
     torch.nn.init.zeros_(decoder.proj.bias)
-    mask, ids = hidden_half(4, 128)
-    noise = decoder(torch.randn(4, 64, 64), ids, mask, (16, 8))
+    visible, hidden = hidden_half(4, 128)
+    noise = decoder(torch.randn(4, 64, 64), visible, hidden, (16, 8))
     assert noise.std().item() == pytest.approx(0.01, rel=0.05)
 
 
@@ -37,11 +36,11 @@ def test_predictions_depend_on_neighbours_only():
     torch.manual_seed(0)
     config = DecoderConfig(decoder_depth=1, mask_noise_std=0.0, decoder_groups=2)
     decoder = Decoder(config, 8)
-    mask, ids = hidden_half(1, 64)  # a grid of 8 x 8, odd columns visible
+    visible, hidden = hidden_half(1, 64)  # a grid of 8 x 8, odd columns visible
     patches = torch.randn(1, 32, 8, requires_grad=True)
-    prediction = decoder(patches, ids, mask, (8, 8))
+    prediction = decoder(patches, visible, hidden, (8, 8))
     (gradient,) = torch.autograd.grad(prediction[0].sum(), patches)
-    touched = ids[0][gradient[0].abs().sum(dim=1) > 0].tolist()
+    touched = visible[0][gradient[0].abs().sum(dim=1) > 0].tolist()
     assert touched == [1, 9]  # of patch (0, 0): its neighbours (0, 1) and (1, 1)
 
 

@@ -9,7 +9,8 @@ from eat.nn.masking import (
     inverse_block_masks,
     num_blocks,
     num_visible_patches,
-    visible_ids,
+    select_patches,
+    split_mask,
 )
 
 GRID = (64, 8)
@@ -116,17 +117,27 @@ def test_impossible_settings(settings, grid, message):
         check_masking(MaskingConfig(**settings), grid)
 
 
-def test_visible_ids_are_the_places_of_the_rest():
+def test_a_mask_is_split_into_the_places_of_both_parts():
     masks = torch.from_numpy(inverse_block_masks(MaskingConfig(), GRID, np.random.default_rng(0)))
-    ids = visible_ids(masks)
-    assert ids.shape == (16, 102)
-    for mask, row in zip(masks, ids, strict=True):
-        assert row.tolist() == torch.nonzero(~mask).flatten().tolist()
+    visible, hidden = split_mask(masks)
+    assert visible.shape == (16, 102)
+    assert hidden.shape == (16, 410)
+    for mask, seen, unseen in zip(masks, visible, hidden, strict=True):
+        assert seen.tolist() == torch.nonzero(~mask).flatten().tolist()
+        assert unseen.tolist() == torch.nonzero(mask).flatten().tolist()
+    known = split_mask(masks, num_visible=102)
+    assert torch.equal(known[0], visible) and torch.equal(known[1], hidden)
 
 
-def test_visible_ids_refuses_uneven_rows():
+def test_uneven_rows_are_refused():
     mask = torch.ones(2, 8, dtype=torch.bool)
     mask[0, :3] = False
     mask[1, :2] = False
     with pytest.raises(ValueError, match=r"different numbers of visible patches \(2 to 3\)"):
-        visible_ids(mask)
+        split_mask(mask)
+
+
+def test_selected_patches_follow_one_another():
+    x = torch.arange(2 * 4 * 3).view(2, 4, 3)
+    chosen = select_patches(x, torch.tensor([[0, 3], [2, 1]]))
+    assert torch.equal(chosen, torch.stack([x[0, 0], x[0, 3], x[1, 2], x[1, 1]]))

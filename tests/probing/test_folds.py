@@ -76,10 +76,16 @@ def test_the_seed_decides():
 @pytest.mark.parametrize(
     ("groups", "message"),
     [
-        (None, "found 7 of 6 clips, expected 2 to 6"),
-        (list("aabbcc"), "found 7 of 3 groups, expected 2 to 3"),
+        (None, "found 7 for 4 clips of the most frequent class, expected 2 to 4"),
+        (list("aabbcc"), "found 7 for 3 groups, expected 2 to 3"),
     ],
 )
 def test_more_folds_than_there_can_be_are_an_error(groups, message):
     with pytest.raises(ValueError, match=message):
-        make_folds(one_hot([0, 1] * 3), groups, 7, seed=1)
+        make_folds(one_hot([0, 0, 0, 0, 1, 1]), groups, 7, seed=1)
+
+
+@pytest.mark.filterwarnings("error")
+def test_a_class_may_have_fewer_clips_than_there_are_folds():
+    folds = make_folds(one_hot([0] * 10 + [1]), None, 4, seed=1)
+    assert sorted(len(test) for _, test in folds) == [2, 3, 3, 3]

@@ -29,11 +29,16 @@ def training_arguments(config_name: str, settings: Mapping[str, Any]) -> List[st
 
 
 def override(key: str, value: Any) -> str:
-    """One hydra override; text is quoted where needed: a path may hold spaces, commas, brackets."""
+    """One hydra override of a text, a truth value, a number, a list of numbers, or nothing.
+
+    Text is quoted where needed: a path may hold spaces, commas, brackets.
+    """
+    if value is None:
+        return f"{key}=null"
     if isinstance(value, bool):
         return f"{key}={str(value).lower()}"
     text = str(value)
-    if isinstance(value, (int, float)) or re.fullmatch(r"/[\w/.-]*", text, re.ASCII):
+    if isinstance(value, (int, float, list)) or re.fullmatch(r"/[\w/.-]*", text, re.ASCII):
         return f"{key}={text}"
     # In hydra's grammar a backslash is special only before a quote, where two stand for one.
     text = re.sub(r"(\\*)('|$)", r"\1\1\2", text).replace("'", r"\'")
@@ -41,9 +46,11 @@ def override(key: str, value: Any) -> str:
 
 
 def multiplies_bf16() -> bool:
-    """Whether this is a CPU on which bf16 is faster than fp32; without such units it is slower."""
+    """Whether the GPU, or else the CPU, has units for bf16; without them it is slower than fp32."""
+    if torch.cuda.is_available():
+        return torch.cuda.is_bf16_supported()
     cpu = Path("/proc/cpuinfo")
-    return not torch.cuda.is_available() and cpu.exists() and "amx_bf16" in cpu.read_text()
+    return cpu.exists() and "amx_bf16" in cpu.read_text()
 
 
 def train(arguments: List[str], log: Union[str, "os.PathLike[str]"], num_updates: int) -> None:

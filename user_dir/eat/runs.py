@@ -14,6 +14,7 @@ import sys
 from contextlib import suppress
 from datetime import datetime, timezone
 from importlib import metadata
+from pathlib import Path
 from typing import Any, Dict, List, Mapping, Union
 
 from . import __version__
@@ -24,7 +25,7 @@ RunPath = Union[str, "os.PathLike[str]"]
 LOG_NAME = "train.log"
 RECORD_NAME = "training.json"
 
-# Names under which fairseq is published; the first that is installed is meant.
+# What results may depend on; fairseq is published under three names.
 _PACKAGES = ("torch", "ve-fairseq", "fairseq-fixed", "fairseq", "hydra-core", "numpy", "soundfile")
 _FAIRSEQ_PROGRAMS = ("fairseq-hydra-train", "hydra_train.py")
 
@@ -110,8 +111,10 @@ def _versions() -> Dict[str, str]:
 
 def _own_version() -> str:
     """The version, with the commit if this is a checkout."""
-    folder = os.path.dirname(os.path.abspath(__file__))
-    describe = ["git", "-C", folder, "describe", "--always", "--dirty", "--abbrev=12"]
+    checkout = Path(__file__).resolve().parents[2]
+    if not (checkout / ".git").exists():  # the folder above may be somebody else's repository
+        return __version__
+    describe = ["git", "-C", str(checkout), "describe", "--always", "--dirty", "--abbrev=12"]
     try:
         found = subprocess.run(
             describe, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=10

@@ -1,5 +1,7 @@
 """What the tests of `eat report` share."""
 
+import shutil
+from functools import partial
 from html.parser import HTMLParser
 
 import pytest
@@ -48,9 +50,8 @@ class Page(HTMLParser):
         return next(row[1:] for row in self.rows if row and row[0] == name)
 
 
-@pytest.fixture
-def report(tmp_path, monkeypatch):
-    """`report(*arguments)` runs `eat report` and returns its page and the figures in it."""
+def run_report(out, *arguments, status=0):
+    """Run `eat report`; its page and the figures in it, None if another status was expected."""
     render_figure = eat.figures.style.render_figure
     drawn = []
 
@@ -58,12 +59,21 @@ def report(tmp_path, monkeypatch):
         drawn.append(figure)
         return render_figure(figure, kind)
 
-    monkeypatch.setattr(eat.figures.style, "render_figure", render_and_keep)
-
-    def run(*arguments, status=0):
-        drawn.clear()
-        out = tmp_path / "page.html"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(eat.figures.style, "render_figure", render_and_keep)
         assert main(["report", *map(str, arguments), "--out", str(out)]) == status
-        return (Page(out.read_text(encoding="utf-8")), list(drawn)) if status == 0 else None
+    return (Page(out.read_text(encoding="utf-8")), drawn) if status == 0 else None
 
-    return run
+
+@pytest.fixture
+def report(tmp_path):
+    """`report(*arguments)` runs `eat report`, see `run_report`; the page is `page.html`."""
+    return partial(run_report, tmp_path / "page.html")
+
+
+@pytest.fixture(scope="module")
+def whole(resumed_run, tmp_path_factory):
+    """The report of a whole run: (its folder, its page, the figures)."""
+    folder = tmp_path_factory.mktemp("report")
+    run_folder = shutil.copytree(resumed_run[0] / "run", folder / "run <1> & co")
+    return run_folder, *run_report(folder / "page.html", run_folder)

@@ -33,11 +33,11 @@ PROBE = {
 
 @pytest.fixture
 def run_folder(resumed_run, tmp_path):
-    return shutil.copytree(resumed_run[0] / "run", tmp_path / "run <1> & co")
+    return shutil.copytree(resumed_run[0] / "run", tmp_path / "run")
 
 
-def test_the_page_needs_nothing_but_itself(report, run_folder):
-    page, _ = report(run_folder)
+def test_the_page_needs_nothing_but_itself(whole):
+    _, page, _ = whole
     assert page.source.startswith("<!DOCTYPE html>")
     outside = [link for link in page.links if not link.startswith(("data:", "#"))]
     assert outside == [] and "script" not in page.tags
@@ -47,8 +47,8 @@ def test_the_page_needs_nothing_but_itself(report, run_folder):
     assert all(page.pictures) and all(src.startswith("data:") for src in page.pictures.values())
 
 
-def test_facts_commands_and_settings_are_those_of_the_run(report, run_folder, manifests):
-    page, _ = report(run_folder)
+def test_facts_commands_and_settings_are_those_of_the_run(whole, manifests):
+    run_folder, page, _ = whole
     log = read_training_log(run_folder / "train.log")["train_inner"]
     assert f"{run_folder.parent.name}/run <1> & co" in page.text
     assert "Pre-training with pretrain_tiny" in page.text
@@ -69,8 +69,8 @@ def test_facts_commands_and_settings_are_those_of_the_run(report, run_folder, ma
     assert "Not on this page" not in page.text
 
 
-def test_figures_show_what_was_logged_masked_and_computed(report, run_folder):
-    page, figures = report(run_folder)
+def test_figures_show_what_was_logged_masked_and_computed(whole):
+    run_folder, page, figures = whole
     log = read_training_log(run_folder / "train.log")
     by_title = {axes.get_title(loc="left"): axes for figure in figures for axes in figure.axes}
     for column, title in (("frame_loss", "Frame loss"), ("gnorm", "Gradient norm")):
@@ -97,7 +97,7 @@ def test_results_in_the_runs_folder_and_in_others(report, run_folder, tmp_path):
     ):
         folder.mkdir()
         (folder / name).write_text(json.dumps(values))
-    page, figures = report(run_folder, "--results", tmp_path / "probes")
+    page, figures = report(run_folder, "--results", tmp_path / "probes", "--num-embedded", 0)
     assert page.row("accuracy")[0] == "0.7500" and page.row("mAP")[0] == "0.8125"
     assert page.row("last.pt") == ["12", "cls", "knn", "0.500 ± 0.062"]
     assert str(run_folder / "evaluation" / "metrics.json") in page.text
@@ -105,7 +105,7 @@ def test_results_in_the_runs_folder_and_in_others(report, run_folder, tmp_path):
         f for f in figures if f.get_suptitle().startswith("eval: mean average precision")
     )
     assert classes.get_suptitle().endswith("over 1 classes; 1 without positives left out")
-    confusion = next(f for f in figures if _title(f).startswith("Confusion matrix"))
+    confusion = next(f for f in figures if f.get_suptitle().startswith("Confusion matrix"))
     np.testing.assert_allclose(
         confusion.axes[0].images[0].get_array(), [[0.75, 0.25], [0.25, 0.75]]
     )
@@ -114,11 +114,13 @@ def test_results_in_the_runs_folder_and_in_others(report, run_folder, tmp_path):
 def test_names_are_text_and_never_markup(report, run_folder, manifests):
     bad = manifests / "unreadable.tsv"
     bad.write_text("<script>alert(1)</script>.wav\tno <i>samples</i>\n")
+    (run_folder / "bad_audio.tsv").write_text("/data/torn.wav\ttrain.tsv:3: cut off\n")
     try:
         page, _ = report(run_folder, "--num-embedded", 0)
     finally:
         bad.unlink()
-    assert "1 files that could not be used" in page.text
+    assert "2 files that could not be used" in page.text
+    assert ["/data/torn.wav", "train.tsv:3: cut off"] in page.rows
     assert ["<script>alert(1)</script>.wav", "no <i>samples</i>"] in page.rows
     assert not {"script", "i"} & page.tags
 

@@ -36,6 +36,7 @@ def test_a_log_without_speed_has_none():
         ({"prediction_var": [0.5, 0.01]}, "spread of the predictions is 0.01: the model has coll"),
         ({"target_var": [1.0, 0.05]}, "spread of the targets is 0.05"),
         ({"loss": [3, np.inf, 1]}, "no finite number in 1 of 3 log lines"),
+        ({"skipped_updates": [0, 2]}, "2 updates of the last start were skipped"),
     ],
 )
 def test_what_is_wrong_is_said(columns, message):

@@ -22,6 +22,7 @@ FFT_SAMPLES = 512  # the window, rounded up to a power of two
 LOW_HZ = 20.0
 HIGH_HZ = SAMPLE_RATE_HZ / 2
 PRE_EMPHASIS = 0.97
+_FRAMES_AT_ONCE = 256  # on a CPU: all steps up to the spectrum then stay in its caches
 POWER_FLOOR = torch.finfo(torch.float32).eps  # log -> -15.94
 
 
@@ -111,17 +112,15 @@ def mel_filter_bank(waveform: Tensor, num_mel_bins: int = 128) -> Tensor:
     if waveform.shape[1] < WINDOW_SAMPLES:
         return waveform.new_zeros(waveform.shape[0], 0, num_mel_bins)
     frames = waveform.unfold(1, WINDOW_SAMPLES, HOP_SAMPLES)  # (B, T, 400), a view
-    power = _spectrum(frames).square()  # (B, T, 257)
+    parts = frames.split(_FRAMES_AT_ONCE if frames.device.type == "cpu" else frames.shape[1], dim=1)
+    power = torch.cat([_spectrum(part) for part in parts], dim=1).square()  # (B, T, 257)
     energies = power @ _mel_weights(num_mel_bins, waveform.device)
     return energies.clamp_min(POWER_FLOOR).log()
 
 
 def _spectrum(frames: Tensor) -> Tensor:
-    """Magnitudes of pre-emphasised, windowed frames, (B, T, 400) -> (B, T, 257).
-
-    Memory is what takes time here: one copy is made, long enough for the FFT, and changed in place.
-    """
-    padded = F.pad(frames, (0, FFT_SAMPLES - WINDOW_SAMPLES))
+    """Magnitudes of pre-emphasised, windowed frames, (B, T, 400) -> (B, T, 257)."""
+    padded = F.pad(frames, (0, FFT_SAMPLES - WINDOW_SAMPLES))  # the only copy, changed in place
     inner = padded[..., :WINDOW_SAMPLES]
     inner -= frames.mean(dim=2, keepdim=True)
     weighted = PRE_EMPHASIS * inner

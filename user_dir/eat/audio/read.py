@@ -2,15 +2,15 @@
 
 import math
 import os
-import re
-from typing import Any, Iterator, NamedTuple, Optional, Union
+import sys
+from typing import Iterator, NamedTuple, Optional
 
 import numpy as np
 import soundfile
 import soxr
 
 from .errors import AudioError
-from .packs import BytesAsFile, Hdf5Address, Hdf5Sound, find_pack, map_file, zip_bytes
+from .opening import AudioPath, Sound, SoundFile, open_sound, reason_of
 
 SAMPLE_RATE_HZ = 16_000
 
@@ -22,16 +22,7 @@ _MARGIN_MS = 50
 # 4 frames were enough in all files tried; the smallest that a voice needs would take 14.
 _MP3_LEAD_FRAMES = 16 * 1152
 
-# In libsndfile's log of a header whose chunk of sound is longer than the file. A size near the
-# largest number is what recorders write that cannot go back to fill in the real one.
-_CUT_OFF = re.compile(r"^ *(?:data|SSND) : (\d+) \(should be (\d+)\)", re.MULTILINE)
-_UNKNOWN_BYTES = 0x7FFF_0000
-_TOLERATED_BYTES = 1024  # sloppy headers of good files
-
 _CHUNK_FRAMES = 1 << 20
-_UNKNOWN_FRAMES = (1 << 63) - 1  # libsndfile's; it cannot read such a stream to its end
-
-AudioPath = Union[str, "os.PathLike[str]"]
 
 
 class AudioInfo(NamedTuple):
@@ -44,22 +35,6 @@ class AudioInfo(NamedTuple):
     @property
     def duration_seconds(self) -> float:
         return self.num_samples / self.sample_rate_hz
-
-
-class SoundFile(soundfile.SoundFile):
-    """A file that is read on from where it is.
-
-    soundfile seeks after each read, to where the file is already. An mp3 decoder forgets then what
-    the next frame borrows from the last ones, and that frame is noise.
-    """
-
-    has_length = True  # False: `frames` is but a guess, too large
-
-    def seekable(self) -> bool:
-        return False
-
-
-Sound = Union[SoundFile, Hdf5Sound]
 
 
 def audio_info(path: AudioPath, hdf5_rate_hz: Optional[int] = None) -> AudioInfo:
@@ -173,7 +148,7 @@ def _decode(
             sound.seek(min(start, sound.frames))
         samples = _read_frames(sound, count)
     except (soundfile.LibsndfileError, OSError) as error:
-        raise AudioError(f"{os.fspath(path)}: cannot decode: {_reason(error)}") from error
+        raise AudioError(f"{os.fspath(path)}: cannot decode: {reason_of(error)}") from error
     mono = _mix_channels(samples)
     if native_hz != sample_rate_hz and mono.size > 0:
         mono = soxr.resample(mono, native_hz, sample_rate_hz)
@@ -192,14 +167,16 @@ def _mix_channels(samples: np.ndarray) -> np.ndarray:
 def _read_frames(sound: Sound, count: Optional[int]) -> np.ndarray:
     """(n, channels), at most `count` frames; in chunks, as a header may promise any number."""
     chunks = []
-    remaining = _UNKNOWN_FRAMES if count is None else count
+    remaining = sys.maxsize if count is None else count
     while remaining > 0:
         chunk = sound.read(min(remaining, _CHUNK_FRAMES), dtype="float32", always_2d=True)
-        chunks.append(chunk)
-        remaining -= len(chunk)
         if len(chunk) == 0:
             break
-    return np.concatenate(chunks) if len(chunks) != 1 else chunks[0]
+        chunks.append(chunk)
+        remaining -= len(chunk)
+    if len(chunks) == 1:  # joining would copy it
+        return chunks[0]
+    return np.concatenate([np.empty((0, sound.channels), np.float32), *chunks])
 
 
 def read_chunks(sound: Sound, path: AudioPath) -> Iterator[np.ndarray]:
@@ -211,82 +188,4 @@ def read_chunks(sound: Sound, path: AudioPath) -> Iterator[np.ndarray]:
                 return
             yield chunk
     except (soundfile.LibsndfileError, OSError) as error:
-        raise AudioError(f"{os.fspath(path)}: cannot decode: {_reason(error)}") from error
-
-
-def open_sound(path: AudioPath, hdf5_rate_hz: Optional[int] = None) -> Sound:
-    """Open a file, or a clip in a pack.
-
-    Raises:
-        FileNotFoundError: there is no such file.
-        AudioError: it is not readable as audio.
-    """
-    path = os.fspath(path)
-    address = find_pack(path)
-    if isinstance(address, Hdf5Address):
-        return Hdf5Sound(address, hdf5_rate_hz)
-    content = zip_bytes(address) if address else None
-    if content is None and not os.path.isfile(path):
-        if not os.path.exists(path):
-            raise FileNotFoundError(f"no such audio file: {path}")
-        # A pipe would be waited for.
-        raise AudioError(f"{path}: found no regular file, expected an audio file")
-    try:
-        sound = SoundFile(_file_name(path) if content is None else BytesAsFile(content))
-    except soundfile.LibsndfileError as error:
-        raise AudioError(f"{path}: not readable as audio: {_reason(error)}") from error
-    if sound.frames == _UNKNOWN_FRAMES:
-        sound.close()
-        raise AudioError(
-            f"{path}: found a stream of unknown length, expected a finished file (re-encode it)"
-        )
-    try:
-        _check_complete(sound, path)
-    except AudioError:
-        sound.close()
-        raise
-    if sound.format == "MP3":
-        return _with_all_frames(sound, map_file(path) if content is None else content)
-    return sound
-
-
-def _check_complete(sound: Sound, name: str) -> None:
-    """Refuse a file whose header promises more sound than there is: libsndfile only logs it."""
-    cut_off = _CUT_OFF.search(sound.extra_info)
-    if cut_off is None:
-        return
-    promised, found = map(int, cut_off.groups())
-    if found + _TOLERATED_BYTES < promised < _UNKNOWN_BYTES:
-        raise AudioError(
-            f"{name}: cut off: found {found} bytes of sound, expected {promised} by its header"
-        )
-
-
-def _with_all_frames(mp3: SoundFile, content: memoryview) -> SoundFile:
-    """The same mp3, or one that can be read to its end where its length is only a guess.
-
-    Without a header of LAME's kind libsndfile guesses the length from the file's size and the bit
-    rate of the first frame, and reads no further, which of a variable rate may be a tenth. Whether
-    it guesses shows when the file claims another size; when it claims a very large one, the guess
-    stops nothing.
-    """
-    size = len(content)
-    # Not by 1 %: libsndfile would then print that the size does not fit the header.
-    with SoundFile(BytesAsFile(content, size + size // 128)) as longer:
-        if longer.frames == mp3.frames:
-            return mp3
-    mp3.close()
-    # 320 kbit/s of the first frame against 8 of the others is 40.
-    sound = SoundFile(BytesAsFile(content, 64 * size))
-    sound.has_length = False
-    return sound
-
-
-def _file_name(path: str) -> Union[str, bytes]:
-    """What libsndfile opens: the bytes of a name, which need not be UTF-8."""
-    return os.fsencode(path) if os.name == "posix" else path
-
-
-def _reason(error: Exception) -> Any:
-    """libsndfile's words, without the name of the file that soundfile puts before them."""
-    return getattr(error, "error_string", error)
+        raise AudioError(f"{os.fspath(path)}: cannot decode: {reason_of(error)}") from error

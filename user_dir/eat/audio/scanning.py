@@ -5,7 +5,8 @@ from typing import NamedTuple, Optional
 
 from .checks import check_finite, check_length
 from .errors import AudioError
-from .read import SAMPLE_RATE_HZ, AudioPath, open_sound, read_chunks
+from .opening import AudioPath, open_sound
+from .read import SAMPLE_RATE_HZ, read_chunks
 
 
 class AudioScan(NamedTuple):

@@ -71,7 +71,8 @@ tokens = model(**inputs).last_hidden_state  # (clips, 1 + patches, {embed_dim}),
 
 _CLASSIFIER_SNIPPET = """\
 classify = pipeline("audio-classification", model=folder, trust_remote_code=True)
-classify(waveform, top_k=5)  # function_to_apply="sigmoid" if clips can have several labels
+# sigmoid: any number of labels at once; softmax: exactly one
+classify(waveform, top_k=5, function_to_apply="{activation}")
 
 extractor = AutoFeatureExtractor.from_pretrained(folder, trust_remote_code=True)
 model = AutoModelForAudioClassification.from_pretrained(folder, trust_remote_code=True).eval()
@@ -100,7 +101,9 @@ def model_card(checkpoint: Checkpoint, log_mel: LogMel) -> str:
             "pipeline_tag": "audio-classification",
             "purpose": f"Fine-tuned to tell {num_classes} classes of sounds.",
             "imports": "AutoFeatureExtractor, AutoModelForAudioClassification, pipeline",
-            "snippet": _CLASSIFIER_SNIPPET.format(**values, num_classes=num_classes),
+            "snippet": _CLASSIFIER_SNIPPET.format(
+                **values, num_classes=num_classes, activation=checkpoint.activation or "sigmoid"
+            ),
         }
     return _CARD.format(**values, **text)
 

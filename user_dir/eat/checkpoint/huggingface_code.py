@@ -13,13 +13,13 @@ from types import ModuleType
 from typing import Dict, List, Set, Tuple
 
 from eat.audio import SAMPLE_RATE_HZ, log_mel
-from eat.nn import patches, positions, transformer
+from eat.nn import attention, gradients, patches, positions, transformer
 
 CODE_NAME = "modeling_eat"
 
 # The classes for transformers, and what they import from `eat`: modules to write out, and a number.
 _CLASSES = Path(__file__).with_name("huggingface_model.py")
-_MODULES: Tuple[ModuleType, ...] = (log_mel, positions, patches, transformer)
+_MODULES: Tuple[ModuleType, ...] = (log_mel, positions, patches, gradients, attention, transformer)
 _NUMBER = f"SAMPLE_RATE_HZ = {SAMPLE_RATE_HZ:_}"
 
 _HEADER = """# Written by `eat convert --to huggingface`; the source of each part is named above it.

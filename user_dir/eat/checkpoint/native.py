@@ -41,7 +41,7 @@ def read(state: Mapping[str, Any], path: str) -> Checkpoint:
     """
     cfg, rest = state["cfg"]["model"], dict(state["model"])
     is_finetuned = cfg["_name"] == FINETUNED
-    encoder = _take(rest, "encoder.")
+    encoder_config, encoder = _config(EncoderConfig, cfg), _take(rest, "encoder.")
     decoder, teacher = _take(rest, "decoder."), _take(rest, "teacher.encoder.")
     classifier = {key: rest.pop(key) for key in list(rest) if key.startswith(("fc_norm.", "head."))}
     task_state = state.get("task_state") or {}
@@ -51,7 +51,7 @@ def read(state: Mapping[str, Any], path: str) -> Checkpoint:
     return Checkpoint(
         path=path,
         kind="fine-tuned" if is_finetuned else "pre-training",
-        encoder_config=_config(EncoderConfig, cfg),
+        encoder_config=encoder_config,
         encoder=encoder,
         decoder_config=_config(DecoderConfig, cfg) if decoder else None,
         decoder=decoder or None,
@@ -62,7 +62,7 @@ def read(state: Mapping[str, Any], path: str) -> Checkpoint:
         classifier=classifier or None,
         labels=task_state.get("labels"),
         activation=task_state.get("activation"),
-        log_mel=_log_mel(state["cfg"].get("task") or {}),
+        log_mel=_log_mel(state["cfg"].get("task") or {}, encoder_config),
     )
 
 
@@ -93,10 +93,11 @@ def write(checkpoint: Checkpoint) -> Dict[str, Any]:
 _FRONT_END = ("mean", "std", "target_length")
 
 
-def _log_mel(task_cfg: Mapping[str, Any]) -> Optional[LogMel]:
+def _log_mel(task_cfg: Mapping[str, Any], sizes: EncoderConfig) -> Optional[LogMel]:
     if any(key not in task_cfg for key in _FRONT_END):
         return None
-    return LogMel(**{key: task_cfg[key] for key in _FRONT_END})
+    settings = {key: task_cfg[key] for key in _FRONT_END}
+    return LogMel(**settings, num_mel_bins=sizes.num_mel_bins, patch_size=sizes.patch_size)
 
 
 def _config(config_class: Type[Config], cfg: Dict[str, Any]) -> Config:

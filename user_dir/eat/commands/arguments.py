@@ -32,3 +32,13 @@ def number(low: float, high: float) -> Callable[[str], float]:
         return value
 
     return parse
+
+
+def add_hdf5_argument(parser: argparse.ArgumentParser) -> None:
+    """Declare `--hdf5-rate-hz`."""
+    parser.add_argument(
+        "--hdf5-rate-hz",
+        type=whole_number(1),
+        metavar="HZ",
+        help="sample rate of clips in HDF5 packs that have no attribute sample_rate",
+    )

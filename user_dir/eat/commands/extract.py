@@ -20,7 +20,7 @@ from typing import (
 
 from .. import __version__
 from ..data.manifest import Manifest
-from .arguments import number, whole_number
+from .arguments import add_hdf5_argument, number, whole_number
 from .devices import add_device_argument, choose_device
 from .manifest.clips import EXTENSIONS, Scan, find_audio
 from .progress import show_progress
@@ -123,6 +123,7 @@ def _add_feature_arguments(parser: argparse.ArgumentParser) -> None:
 
 def _add_run_arguments(parser: argparse.ArgumentParser) -> None:
     add_device_argument(parser)
+    add_hdf5_argument(parser)
     parser.add_argument(
         "--batch-size",
         type=whole_number(1),
@@ -175,6 +176,7 @@ def run(args: argparse.Namespace) -> int:
         overlap_seconds=args.overlap_seconds,
         batch_size=args.batch_size,
         num_workers=args.workers,
+        hdf5_rate_hz=args.hdf5_rate_hz,
     )
     made_with = {"checkpoint": os.path.basename(args.checkpoint), "eat": __version__}
     storage.claim_folder(args.out, settings_of(args, encoder), made_with, store.has_any(names))
@@ -223,9 +225,12 @@ def _files(inputs: Sequence[str], failures: List[Failure]) -> Iterator[Tuple[str
             )
             yield from ((os.path.join(path, below), name_features(below)) for below in scan.paths)
         elif path.lower().endswith(".tsv"):
+            from ..audio.packs import spell_out
+
             manifest = Manifest(path)
             for index in range(len(manifest)):
-                yield manifest.path(index), name_features(manifest.relative_path(index))
+                below = manifest.relative_path(index)
+                yield manifest.path(index), name_features(spell_out(below, manifest.root))
         else:
             yield path, name_features(os.path.basename(path))
 

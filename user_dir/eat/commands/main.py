@@ -24,8 +24,8 @@ COMMANDS = (
     "extract",
     "manifest",
     "plot",
-    "report",
     "probe",
+    "report",
     "stats",
     "tag",
 )

@@ -10,7 +10,9 @@ from .arguments import number, whole_number
 from .devices import add_device_argument, choose_device
 from .evaluate import open_split
 from .extract import layers
+from .manifest.annotations import Columns, annotate, read_table
 from .progress import show_progress
+from .stats import draw_clips
 
 if TYPE_CHECKING:
     import numpy as np
@@ -39,6 +41,7 @@ Result = Tuple[str, "Score"]  # with the name of the encoder
 class Clips(NamedTuple):
     """Labelled clips of one or more splits."""
 
+    root: str  # of the first split
     paths: List[str]
     names: List[str]  # their paths below the root
     splits: "np.ndarray"  # (N,) names of the splits they are of
@@ -48,6 +51,7 @@ class Clips(NamedTuple):
     def select(self, indices: "np.ndarray") -> "Clips":
         """Some of the clips."""
         return Clips(
+            self.root,
             [self.paths[index] for index in indices],
             [self.names[index] for index in indices],
             self.splits[indices],
@@ -75,7 +79,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--seed",
         type=whole_number(0),
         default=1,
-        help="of the folds and the untrained encoder, the next one's is one higher"
+        help="of draws, folds and the first untrained encoder; the next one's is one higher"
         " (default: %(default)s)",
     )
     add_device_argument(parser)
@@ -89,6 +93,12 @@ def _add_fold_arguments(parser: argparse.ArgumentParser) -> None:
         nargs="+",
         metavar="SPLIT",
         help=f"manifests to use (default: those of {', '.join(SPLITS)} that have labels)",
+    )
+    parser.add_argument(
+        "--max-clips",
+        type=whole_number(0),
+        default=0,
+        help="clips to use, drawn at random; 0 uses all (default: %(default)s)",
     )
     parser.add_argument(
         "--test",
@@ -106,7 +116,7 @@ def _add_fold_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="SOURCE",
         help="what must not be on both sides, such as a speaker: parent, the folder of a clip;"
         " regex:PATTERN, what its parentheses match in the path of a clip below the root; csv:FILE,"
-        " lines path,group (default: every clip is for itself)",
+        " the column `group` of a table (default: every clip is for itself)",
     )
 
 
@@ -166,11 +176,13 @@ def run(args: argparse.Namespace) -> int:
 
     require_scikit_learn()
     clips = read_clips(args.data, args.splits or find_splits(args.data))
+    clips = clips.select(draw_clips(len(clips.paths), args.max_clips, args.seed))
     results: List[Result] = []
     failures: Dict[str, str] = {}
     for name, encoder in open_encoders(args):
         vectors = embed(args, encoder, clips.paths, name)
-        failures.update((clips.paths[index], str(e)) for index, e in vectors.errors.items())
+        for index, error in vectors.errors.items():
+            failures[clips.paths[index]] = str(error).removeprefix(f"{clips.paths[index]}: ")
         readable = clips.select(vectors.clips)
         folds = choose_folds(args, readable)
         results += [(name, score) for score in score_all(args, vectors, readable, folds, name)]
@@ -179,7 +191,7 @@ def run(args: argparse.Namespace) -> int:
         write_report(args.out, report)
     print(json.dumps(report, indent=2) if args.json else as_text(report))
     for path, reason in sorted(failures.items()):
-        print(f"failed {path}: {reason.removeprefix(f'{path}: ')}", file=sys.stderr)
+        print(f"failed {path}: {reason}", file=sys.stderr)
     return 1 if failures else 0
 
 
@@ -218,7 +230,7 @@ def read_clips(folder: str, splits: Sequence[str]) -> Clips:
         targets += [labels.targets(index).astype(np.uint8) for index in range(len(labels))]
     of_split = np.repeat(splits, [len(split.manifest) for split in opened])
     classes = [label.name for label in opened[0].descriptors]
-    return Clips(paths, names, of_split, np.stack(targets), classes)
+    return Clips(opened[0].manifest.root, paths, names, of_split, np.stack(targets), classes)
 
 
 def open_encoders(args: argparse.Namespace) -> "Iterator[Tuple[str, Encoder]]":
@@ -262,10 +274,10 @@ def choose_folds(args: argparse.Namespace, clips: Clips) -> "List[Fold]":
     """
     import numpy as np
 
-    from ..probing import Fold, groups_from, make_folds
+    from ..probing import Fold, make_folds
 
     if args.test is None:
-        groups = args.groups_from and groups_from(args.groups_from, clips.names)
+        groups = None if args.groups_from is None else find_groups(args.groups_from, clips)
         return make_folds(clips.targets, groups, args.folds, args.seed)
     is_tested = clips.splits == args.test
     if is_tested.all() or not is_tested.any():
@@ -274,6 +286,27 @@ def choose_folds(args: argparse.Namespace, clips: Clips) -> "List[Fold]":
             f" {args.test} and another to learn from"
         )
     return [Fold(np.flatnonzero(~is_tested), np.flatnonzero(is_tested))]
+
+
+def find_groups(source: str, clips: Clips) -> List[str]:
+    """The group of each clip.
+
+    Raises:
+        FileNotFoundError: there is no such table.
+        ValueError: a bad source or table, or a clip without exactly one group.
+    """
+    from ..probing import groups_from
+
+    kind, _, file = source.partition(":")
+    if kind != "csv":
+        return groups_from(source, clips.names)
+    rows = read_table(file, Columns(label="group", separator=""))
+    groups = annotate(rows, clips.root, clips.names).labels
+    for name in clips.names:
+        found = sorted(set(groups.get(name, [])))
+        if len(found) != 1:
+            raise ValueError(f"{file}: found {found or 'no group'} of {name!r}, expected one group")
+    return [groups[name][0] for name in clips.names]
 
 
 def score_all(

@@ -6,12 +6,12 @@ import math
 import os
 import sys
 from functools import partial
-from typing import List, NamedTuple, Union
+from typing import List, NamedTuple, Optional, Union
 
 import numpy as np
 
 from ..data.manifest import Manifest
-from .arguments import number, whole_number
+from .arguments import add_hdf5_argument, number, whole_number
 from .parallel import map_in_threads
 
 HELP = "mean and standard deviation of a manifest's log-mel values, for the config"
@@ -108,6 +108,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         default=os.cpu_count() or 1,
         help="threads (default: one per core, %(default)s)",
     )
+    add_hdf5_argument(parser)
     parser.add_argument("--json", action="store_true", help="print one JSON object, for programs")
 
 
@@ -115,7 +116,7 @@ def run(args: argparse.Namespace) -> int:
     """Measure and print; 1 if clips had to be left out."""
     manifest = Manifest(args.manifest)
     clips = draw_clips(len(manifest), args.max_clips, args.seed)
-    statistics = measure(manifest, clips, args.max_seconds, args.workers)
+    statistics = measure(manifest, clips, args.max_seconds, args.workers, args.hdf5_rate_hz)
     print(_as_json(statistics) if args.json else _as_text(statistics, len(manifest)))
     for failure in statistics.failures:
         print(f"left out {failure.location}: {failure.reason}", file=sys.stderr)
@@ -130,7 +131,11 @@ def draw_clips(num_clips: int, max_clips: int, seed: int) -> np.ndarray:
 
 
 def measure(
-    manifest: Manifest, clips: np.ndarray, max_seconds: float, num_workers: int
+    manifest: Manifest,
+    clips: np.ndarray,
+    max_seconds: float,
+    num_workers: int,
+    hdf5_rate_hz: Optional[int] = None,
 ) -> Statistics:
     """Statistics of the clips with the given indices; the same for any number of workers.
 
@@ -139,7 +144,7 @@ def measure(
     """
     import torch
 
-    work = partial(_measure_clip, manifest, max_seconds=max_seconds)
+    work = partial(_measure_clip, manifest, max_seconds=max_seconds, hdf5_rate_hz=hdf5_rate_hz)
     one_thread_each = partial(torch.set_num_threads, 1)  # the workers fill the cores
     moments, hours_read, frames, failures = Moments(), 0.0, [], []
     results = map_in_threads(
@@ -167,16 +172,18 @@ def _is_failure(result: Union[ClipStatistics, Failure]) -> bool:
 
 
 def _measure_clip(
-    manifest: Manifest, clip: int, max_seconds: float
+    manifest: Manifest, clip: int, max_seconds: float, hdf5_rate_hz: Optional[int]
 ) -> Union[ClipStatistics, Failure]:
     path = manifest.path(clip)
     try:
-        return _measure_file(path, int(manifest.num_samples[clip]), max_seconds)
+        return _measure_file(path, manifest.clip_samples(clip), max_seconds, hdf5_rate_hz)
     except (ValueError, OSError) as error:
         return Failure(path, manifest.location(clip), str(error))
 
 
-def _measure_file(path: str, num_samples: int, max_seconds: float) -> ClipStatistics:
+def _measure_file(
+    path: str, num_samples: int, max_seconds: float, hdf5_rate_hz: Optional[int]
+) -> ClipStatistics:
     import torch
 
     from ..audio import (
@@ -188,8 +195,9 @@ def _measure_file(path: str, num_samples: int, max_seconds: float) -> ClipStatis
         read_audio,
     )
 
-    rate_hz = audio_info(path).sample_rate_hz
-    waveform = read_audio(path, num_samples=round(max_seconds * SAMPLE_RATE_HZ))
+    rate_hz = audio_info(path, hdf5_rate_hz).sample_rate_hz
+    max_samples = round(max_seconds * SAMPLE_RATE_HZ)
+    waveform = read_audio(path, num_samples=max_samples, hdf5_rate_hz=hdf5_rate_hz)
     values = mel_filter_bank(torch.from_numpy(waveform)).double()  # (1, T, F)
     if values.numel() == 0:
         raise AudioError(f"{path}: found {len(waveform)} samples at 16 kHz, expected at least 400")
@@ -205,12 +213,13 @@ def _measure_file(path: str, num_samples: int, max_seconds: float) -> ClipStatis
 
 
 def _as_text(statistics: Statistics, num_clips: int) -> str:
-    shortest, median, most, longest = np.percentile(statistics.num_frames, [0, 50, 95, 100])
+    lengths = np.percentile(statistics.num_frames, [0, 50, 75, 95, 100])
+    shortest, median, many, most, longest = (f"{length:.0f}" for length in lengths)
     mean, std, length = f"{statistics.mean:.3f}", f"{statistics.std:.3f}", statistics.target_length
     return f"""\
 measured {len(statistics.num_frames)} of {num_clips} clips, {statistics.hours_read:.2f} hours
-frames per clip (10 ms each): shortest {shortest:.0f}, median {median:.0f}, \
-95 % up to {most:.0f}, longest {longest:.0f}
+frames per clip (10 ms each): shortest {shortest}, median {median}, 75 % up to {many}, \
+95 % up to {most}, longest {longest}
 
 on the command line:
   task.mean={mean} task.std={std} task.target_length={length}

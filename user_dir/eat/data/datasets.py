@@ -12,7 +12,7 @@ from eat.audio import AudioError, LogMel, read_audio
 from eat.audio.checks import check_finite, check_length
 from eat.audio.read import read_part
 from eat.audio.reading import ReadingConfig
-from eat.nn.masking import MaskingConfig, check_masking, inverse_block_masks
+from eat.nn.masking import MaskingConfig, check_masking, inverse_block_masks, num_visible_patches
 
 from .manifest import Manifest
 
@@ -189,8 +189,11 @@ class PretrainingDataset(SpectrogramDataset):
         return {**sample, "mask": torch.from_numpy(masks)}
 
     def collater(self, samples: List[Dict[str, Any]]) -> Dict[str, Any]:
-        """Stack clips into `net_input = {source (B, 1, T, F), mask (B, K, L)}`."""
+        """Stack clips into `net_input = {source (B, 1, T, F), mask (B, K, L), num_visible}`."""
         batch = super().collater(samples)
         if batch:
-            batch["net_input"]["mask"] = torch.stack([sample["mask"] for sample in samples])
+            mask = torch.stack([sample["mask"] for sample in samples])
+            # Told rather than counted by the model, for which the host would wait for the GPU.
+            num_visible = num_visible_patches(self.masking, mask.shape[2])
+            batch["net_input"].update(mask=mask, num_visible=num_visible)
         return batch

@@ -7,7 +7,7 @@ import numpy as np
 from torch import Tensor
 
 from eat.audio import SAMPLE_RATE_HZ, LogMel
-from eat.audio.read import AudioPath
+from eat.audio.opening import AudioPath
 from eat.nn import Encoder
 
 from .embedding import Embedder, Layers
@@ -88,8 +88,9 @@ def make_pipeline(
     batch_size: int = BATCH_SIZE,
     num_workers: Optional[int] = None,
     log_mel: Optional[LogMel] = None,
+    hdf5_rate_hz: Optional[int] = None,
 ) -> Pipeline:
-    """The pipeline for an encoder; arguments and errors as in `extract_features`."""
+    """The pipeline for an encoder; arguments and errors as in `extract_features`, `read_audio`."""
     log_mel = encoder.log_mel if log_mel is None else log_mel
     if target_length is not None:
         log_mel = replace(log_mel, target_length=target_length)
@@ -100,4 +101,5 @@ def make_pipeline(
         batch_size=batch_size,
         num_workers=num_workers,
         device=encoder.cls_token.device,
+        hdf5_rate_hz=hdf5_rate_hz,
     )

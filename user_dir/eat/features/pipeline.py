@@ -77,6 +77,7 @@ class Pipeline:
             other, with all of torch's threads.
         num_workers: threads that decode, and on the CPU compute; None: one per core.
         device: where the network is.
+        hdf5_rate_hz: see `read_audio`.
 
     Raises:
         ValueError: an impossible value.
@@ -88,6 +89,7 @@ class Pipeline:
     batch_size: int = BATCH_SIZE
     num_workers: Optional[int] = None
     device: torch.device = torch.device("cpu")
+    hdf5_rate_hz: Optional[int] = None
 
     def __post_init__(self) -> None:
         if self.batch_size < 1:
@@ -123,13 +125,22 @@ class Pipeline:
         try:
             for first in range(0, len(inputs), _CLIPS_AT_ONCE):
                 clips = range(first, min(first + _CLIPS_AT_ONCE, len(inputs)))
-                open_clip = partial(_open, inputs, sample_rate_hz)
+                open_clip = partial(self._open, inputs, sample_rate_hz)
                 recordings = dict(zip(clips, executor.map(open_clip, clips), strict=True))
                 yield from self._run_together(recordings, network, executor)
         finally:
             executor.shutdown(cancel_futures=True)
             # The last value that any thread sets is that of all threads to come.
             torch.set_num_threads(num_torch_threads)
+
+    def _open(
+        self, inputs: Sequence[Any], sample_rate_hz: int, index: int
+    ) -> Union[Recording, Exception]:
+        try:
+            name = f"audio[{index}]"
+            return open_recording(inputs[index], sample_rate_hz, name, self.hdf5_rate_hz)
+        except (ValueError, OSError) as error:
+            return error
 
     def _run_together(
         self,
@@ -218,13 +229,6 @@ class Pipeline:
     @property
     def _overlap_rows(self) -> int:
         return round(self.overlap_seconds / STEP_SECONDS)
-
-
-def _open(inputs: Sequence[Any], sample_rate_hz: int, index: int) -> Union[Recording, Exception]:
-    try:
-        return open_recording(inputs[index], sample_rate_hz, f"audio[{index}]")
-    except (ValueError, OSError) as error:
-        return error
 
 
 def _read(batch: Sequence[_Part]) -> List[_Content]:

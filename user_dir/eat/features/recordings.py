@@ -8,7 +8,8 @@ import soxr
 
 from eat.audio import SAMPLE_RATE_HZ, AudioError, read_audio
 from eat.audio.checks import check_finite, check_length
-from eat.audio.read import AudioPath, info_of, open_sound
+from eat.audio.opening import AudioPath, open_sound
+from eat.audio.read import info_of
 
 
 class FileRecording:
@@ -96,8 +97,10 @@ class ArrayRecording:
 Recording = Union[FileRecording, ArrayRecording]
 
 
-def open_recording(audio: Any, sample_rate_hz: int, name: str) -> Recording:
+def open_recording(
+    audio: Any, sample_rate_hz: int, name: str, hdf5_rate_hz: Optional[int] = None
+) -> Recording:
     """The recording behind a path or an array, see the classes."""
     if isinstance(audio, (str, os.PathLike)):
-        return FileRecording(audio)
+        return FileRecording(audio, hdf5_rate_hz)
     return ArrayRecording(audio, sample_rate_hz, name)

@@ -51,7 +51,7 @@ def draw_confusion(
             )  # fmt: skip
     axes.set(xlabel="predicted", ylabel="class")
     share_right = counts.trace() / max(1, counts.sum())
-    axes.set_title(
-        f"{title}: {share_right:.1%} of {counts.sum()} clips on the diagonal", parse_math=False
-    )
+    right = f"{share_right:.1%} of {counts.sum()} clips on the diagonal"
+    # In two lines, as the figure of few classes is narrow.
+    figure.suptitle(f"{title}\n{right}", x=0.02, ha="left", fontsize="large", parse_math=False)
     return figure

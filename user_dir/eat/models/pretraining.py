@@ -18,7 +18,10 @@ from eat.nn import (
     Teacher,
     TeacherConfig,
 )
-from eat.nn.masking import visible_ids
+from eat.nn.decoder import DecoderLayer
+from eat.nn.execution import compile_layers
+from eat.nn.masking import select_patches, split_mask
+from eat.nn.transformer import Block
 from eat.settings import part_of
 
 logger = logging.getLogger(__name__)
@@ -37,6 +40,17 @@ class PretrainingModelConfig(
             " teacher are used where it has them"
         },
     )
+    compile: bool = field(
+        default=False,
+        metadata={"help": "have torch compile the layers: a minute at the start, faster on a GPU"},
+    )
+    checkpoint_activations: bool = field(
+        default=False,
+        metadata={
+            "help": "compute activations again for the gradient rather than keep them: less memory"
+            " for about a third more time"
+        },
+    )
 
 
 @register_model("eat", dataclass=PretrainingModelConfig)
@@ -49,6 +63,10 @@ class PretrainingModel(BaseFairseqModel):
         self.decoder = Decoder(part_of(DecoderConfig, cfg), cfg.embed_dim)
         self.teacher = Teacher(part_of(TeacherConfig, cfg), self.encoder)
         self.num_updates = 0
+        for part in (self.encoder, self.decoder):
+            part.checkpoint_activations = cfg.checkpoint_activations
+        if cfg.compile:
+            compile_layers(self, Block, DecoderLayer)
 
     @classmethod
     def build_model(cls, cfg: PretrainingModelConfig, task: Any = None) -> "PretrainingModel":
@@ -58,12 +76,16 @@ class PretrainingModel(BaseFairseqModel):
             model.init_from(load_checkpoint(cfg.init_from))
         return model
 
-    def forward(self, source: Tensor, mask: Tensor) -> Dict[str, Tensor]:
+    def forward(
+        self, source: Tensor, mask: Tensor, num_visible: Optional[int] = None
+    ) -> Dict[str, Tensor]:
         """Predict the teacher's targets from masked clones of each clip.
 
         Args:
             source: (B, 1, T, F) normalised log-mel.
             mask: (B, K, L) bool, True = hidden; equally many hidden patches in every row.
+            num_visible: V, the visible patches in every row; None counts and checks them, which
+                makes the host wait for the device.
 
         Returns:
             `frame_predictions` and `frame_targets`, both (M, D), at the hidden patches in the
@@ -76,29 +98,23 @@ class PretrainingModel(BaseFairseqModel):
         self.encoder.check_source(source)
         grid = self.encoder.grid(source.shape[2])
         _check_mask(mask, source.shape[0], grid[0] * grid[1])
-        targets = self.teacher(source)  # (B, L, D)
+        batch_size, num_clones, _ = mask.shape
+        visible_ids, hidden_ids = split_mask(mask.flatten(0, 1), num_visible)
 
-        num_clones, embed_dim = mask.shape[1], targets.shape[2]
-        clone_mask = mask.flatten(0, 1)  # (B*K, L)
-        ids = visible_ids(clone_mask)  # (B*K, V)
-        visible = self._gather_visible(self.encoder.embed(source), ids, num_clones)
+        targets = self.teacher(source)  # (B, L, D)
+        visible = self.encoder.embed_visible(
+            source, visible_ids.reshape(batch_size, num_clones, -1)
+        )
         for x, _ in self.encoder.run_blocks(visible):
             pass
         return {
-            "frame_predictions": self.decoder(x[:, 1:], ids, clone_mask, grid),
-            "frame_targets": targets.unsqueeze(1).expand(-1, num_clones, -1, embed_dim)[mask],
+            "frame_predictions": self.decoder(x[:, 1:], visible_ids, hidden_ids, grid),
+            "frame_targets": select_patches(targets, hidden_ids.reshape(batch_size, -1)),
             "utterance_predictions": x[:, 0],
             # Over all patches, hidden and visible, and not normalised again.
             "utterance_targets": targets.mean(dim=1).repeat_interleave(num_clones, dim=0),
             "mask": mask,
         }
-
-    @staticmethod
-    def _gather_visible(patches: Tensor, ids: Tensor, num_clones: int) -> Tensor:
-        """(B, L, D) patches and (B*K, V) ids -> (B*K, V, D), without K copies of the patches."""
-        batch_size, _, embed_dim = patches.shape
-        flat_ids = ids.reshape(batch_size, -1, 1).expand(-1, -1, embed_dim)  # (B, K*V, D)
-        return patches.gather(1, flat_ids).view(batch_size * num_clones, -1, embed_dim)
 
     def step_teacher(self, num_updates: int) -> None:
         """Move the teacher after the optimizer's `num_updates`-th step."""

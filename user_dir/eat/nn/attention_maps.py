@@ -5,8 +5,8 @@ from typing import Any, List
 import torch
 from torch import Tensor
 
+from .attention import Attention, split_heads
 from .encoder import Encoder
-from .transformer import Attention
 
 
 def attention_weights(attention: Attention, x: Tensor) -> Tensor:
@@ -19,9 +19,7 @@ def attention_weights(attention: Attention, x: Tensor) -> Tensor:
     Returns:
         (N, heads, L, L) float32; the last axis, the tokens attended to, sums to 1.
     """
-    num_rows, num_tokens, _ = x.shape
-    qkv = attention.qkv(x).view(num_rows, num_tokens, 3, attention.num_heads, -1)
-    q, k, _ = qkv.permute(2, 0, 3, 1, 4)  # each (N, heads, L, D / heads)
+    q, k, _ = split_heads(attention.qkv(x), attention.num_heads)
     scores = (q * q.shape[-1] ** -0.5) @ k.transpose(-2, -1)
     return scores.softmax(dim=-1, dtype=torch.float32)
 

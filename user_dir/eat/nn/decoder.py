@@ -1,11 +1,18 @@
 """The decoder: predicts the teacher's targets at the hidden patches (EAT section 3.2)."""
 
+import math
 from dataclasses import dataclass, field
-from typing import Tuple
+from typing import Any, Tuple
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
+
+from .execution import call_layer
+from .gradients import writes_own_gradient
+from .grouped_conv import convolve_grid
+from .masking import select_patches
 
 # Settings of the released decoder that nobody varies.
 _NORM_EPS = 1e-5
@@ -38,17 +45,50 @@ class DecoderLayer(nn.Module):
         )
 
     def forward(self, x: Tensor) -> Tensor:
-        """(N, D, H, W) -> (N, D, H, W)."""
-        y = self.conv(x).movedim(1, -1)  # (N, H, W, D)
-        y = F.layer_norm(y, y.shape[-1:], eps=_NORM_EPS)
-        return x + F.gelu(y).movedim(-1, 1)
+        """(N, H, W, D) -> (N, H, W, D): channels last, as norm and convolution like them."""
+        y = convolve_grid(self.conv, x)
+        return _norm_gelu(y).add_(x)
+
+
+def _norm_gelu(x: Tensor) -> Tensor:
+    if writes_own_gradient(x):
+        return _NormGelu.apply(x)
+    return F.gelu(_norm(x))
+
+
+def _norm(x: Tensor) -> Tensor:
+    return F.layer_norm(x, x.shape[-1:], eps=_NORM_EPS)
+
+
+class _NormGelu(torch.autograd.Function):
+    """LayerNorm and GELU, keeping for the gradient what goes in, but not what is between."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor) -> Tensor:
+        ctx.save_for_backward(x)
+        return F.gelu(_norm(x))
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, grad: Tensor) -> Tensor:
+        (x,) = ctx.saved_tensors
+        with torch.enable_grad():
+            x = x.detach().requires_grad_()
+            normed = _norm(x)
+        grad_normed = torch.ops.aten.gelu_backward(grad, normed.detach())
+        return torch.autograd.grad(normed, x, grad_normed)[0]
 
 
 class Decoder(nn.Module):
     """Convolutions over the patch grid: visible patches in place, noise in the hidden ones.
 
     There is no position embedding here; the grid itself says where a patch is.
+
+    Attributes:
+        checkpoint_activations: see `Encoder`.
     """
+
+    checkpoint_activations = False
 
     def __init__(self, config: DecoderConfig, embed_dim: int) -> None:
         super().__init__()
@@ -61,28 +101,28 @@ class Decoder(nn.Module):
         self.proj = nn.Linear(embed_dim, embed_dim)
 
     def forward(
-        self, patches: Tensor, visible_ids: Tensor, mask: Tensor, grid: Tuple[int, int]
+        self, patches: Tensor, visible_ids: Tensor, hidden_ids: Tensor, grid: Tuple[int, int]
     ) -> Tensor:
         """Predict the targets of the hidden patches.
 
         Args:
             patches: (N, V, D), the encoder's outputs at the visible patches, without CLS.
             visible_ids: (N, V) int64, their places on the grid.
-            mask: (N, L) bool, True = hidden.
+            hidden_ids: (N, L - V) int64, the places of the others.
             grid: (H, W) with H * W = L.
 
         Returns:
-            (M, D), the predictions at the hidden patches, in the order of `mask`.
+            (M, D), the predictions at the hidden patches, in the order of `hidden_ids`.
         """
         num_rows, _, embed_dim = patches.shape
         x = self.noise_std * torch.randn(
-            num_rows, mask.shape[1], embed_dim, dtype=patches.dtype, device=patches.device
+            num_rows, math.prod(grid), embed_dim, dtype=patches.dtype, device=patches.device
         )
-        x = x.scatter(1, visible_ids.unsqueeze(-1).expand_as(patches), patches)
-        x = x.view(num_rows, *grid, embed_dim).permute(0, 3, 1, 2)  # (N, D, H, W)
+        x = x.scatter_(1, visible_ids.unsqueeze(-1).expand_as(patches), patches)
+        x = x.view(num_rows, *grid, embed_dim)
         for layer in self.layers:
-            x = layer(x)
-        return self.proj(x.permute(0, 2, 3, 1).flatten(1, 2)[mask])
+            x = call_layer(layer, x, checkpoint=self.checkpoint_activations)
+        return self.proj(select_patches(x.flatten(1, 2), hidden_ids))
 
 
 def _check_sizes(config: DecoderConfig, embed_dim: int) -> None:

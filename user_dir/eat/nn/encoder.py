@@ -10,6 +10,8 @@ from torch import Tensor, nn
 
 from eat.audio import LogMel
 
+from .execution import call_layer
+from .masking import select_patches
 from .patches import PatchEmbed
 from .positions import sincos_positions
 from .transformer import Block
@@ -54,7 +56,11 @@ class Encoder(nn.Module):
     Attributes:
         log_mel: the front end that the weights were trained with, without a fixed length;
             AudioSet's constants unless a checkpoint says otherwise.
+        checkpoint_activations: compute each block's inside again for its gradient, rather than
+            keep it: less memory, more time.
     """
+
+    checkpoint_activations = False
 
     def __init__(self, config: EncoderConfig) -> None:
         super().__init__()
@@ -112,6 +118,25 @@ class Encoder(nn.Module):
         patches = self.patch_embed(source)
         return patches + self.positions_for(patches.shape[1]).to(patches.dtype)
 
+    def embed_visible(self, source: Tensor, ids: Tensor) -> Tensor:
+        """Embed some patches of each clip.
+
+        Patches are chosen before they are projected: that takes less arithmetic when few are
+        visible, and clones that share a patch need not add up their gradients.
+
+        Args:
+            source: (B, 1, T, F) normalised log-mel.
+            ids: (B, K, V) int64, the patches of each of K clones.
+
+        Returns:
+            (B*K, V, D), patches with their positions.
+        """
+        values = select_patches(self.patch_embed.cut(source), ids.flatten(1))
+        positions = self.positions_for(math.prod(self.grid(source.shape[2])))
+        patches = self.patch_embed.project(values)
+        patches = patches + positions.index_select(0, ids.flatten()).to(patches.dtype)
+        return patches.view(-1, ids.shape[2], patches.shape[1])
+
     def run_blocks(
         self, patches: Tensor, valid: Optional[Tensor] = None
     ) -> Iterator[Tuple[Tensor, Tensor]]:
@@ -127,7 +152,7 @@ class Encoder(nn.Module):
         cls_tokens = self.cls_token.expand(patches.shape[0], -1, -1)
         x = self.pre_norm(torch.cat([cls_tokens, patches], dim=1))
         for block in self.blocks:
-            x, mlp_output = block(x, valid)
+            x, mlp_output = call_layer(block, x, valid, checkpoint=self.checkpoint_activations)
             yield x, mlp_output
 
     def set_drop_path(self, rate: float) -> None:

@@ -6,7 +6,7 @@ number of workers nor on where a run was resumed.
 """
 
 from dataclasses import dataclass, field
-from typing import Tuple
+from typing import Optional, Tuple
 
 import numpy as np
 import torch
@@ -132,24 +132,45 @@ def draw_blocks(
     return in_block
 
 
-def visible_ids(mask: Tensor) -> Tensor:
-    """Indices of the patches that a mask leaves visible, in order.
+def split_mask(mask: Tensor, num_visible: Optional[int] = None) -> Tuple[Tensor, Tensor]:
+    """Indices of the patches that a mask leaves visible and of those that it hides, in order.
 
     Args:
-        mask: (..., L) bool, True = hidden, with the same number of visible patches in each row.
+        mask: (N, L) bool, True = hidden, with the same number of visible patches in each row.
+        num_visible: V, if it is known; else the mask is checked, for which the host must wait
+            for the device.
 
     Returns:
-        (..., V) int64.
+        (N, V) and (N, L - V) int64.
+
+    Raises:
+        ValueError: rows with different numbers of visible patches, if V was not given.
+    """
+    if num_visible is None:
+        num_visible = count_visible(mask)
+    # A stable sort keeps the patches in order within "visible" (False) and "hidden" (True).
+    order = torch.sort(mask.to(torch.uint8), dim=-1, stable=True).indices
+    return order[:, :num_visible], order[:, num_visible:]
+
+
+def count_visible(mask: Tensor) -> int:
+    """V, the visible patches in each row of a mask.
 
     Raises:
         ValueError: rows with different numbers of visible patches.
     """
     num_visible = (~mask).sum(dim=-1)
-    first = int(num_visible.flatten()[0])
-    if not bool((num_visible == first).all()):
+    lowest, highest = int(num_visible.min()), int(num_visible.max())
+    if lowest != highest:
         raise ValueError(
             "mask: found rows with different numbers of visible patches"
-            f" ({int(num_visible.min())} to {int(num_visible.max())}), expected the same in each"
+            f" ({lowest} to {highest}), expected the same in each"
         )
-    # A stable sort keeps the patches in order within "visible" (False) and "hidden" (True).
-    return torch.sort(mask.to(torch.uint8), dim=-1, stable=True).indices[..., :first]
+    return lowest
+
+
+def select_patches(x: Tensor, ids: Tensor) -> Tensor:
+    """Some patches of each row, one after the other: (N, L, D) and (N, V) int64 -> (N*V, D)."""
+    num_rows, num_patches, _ = x.shape
+    first = torch.arange(num_rows, device=x.device) * num_patches
+    return x.flatten(0, 1).index_select(0, (ids + first.unsqueeze(1)).flatten())

@@ -2,7 +2,8 @@
 
 import copy
 from dataclasses import dataclass, field
-from typing import Any, Callable, Dict, List, Mapping, Optional
+from itertools import islice
+from typing import Any, Callable, Dict, Iterable, Mapping, Optional
 
 import torch
 import torch.nn.functional as F
@@ -67,8 +68,9 @@ class Teacher(nn.Module):
     @torch.no_grad()
     def forward(self, source: Tensor) -> Tensor:
         """Targets for every patch: (B, 1, T, F) -> (B, L, D) float32."""
-        mlp_outputs = [mlp_output for _, mlp_output in self.encoder.layers(source)]
-        return average_layers(mlp_outputs[-self.config.average_top_k_layers :])
+        first = len(self.encoder.blocks) - self.config.average_top_k_layers
+        layers = islice(self.encoder.layers(source), first, None)
+        return average_layers(mlp_output for _, mlp_output in layers)
 
     @torch.no_grad()
     def step(self, student: Encoder, num_updates: int) -> None:
@@ -116,21 +118,22 @@ def _store_masters(teacher: Teacher, state: Dict[str, Any], prefix: str, _: Any)
         state[f"{prefix}encoder.{name}"] = master
 
 
-def average_layers(mlp_outputs: List[Tensor]) -> Tensor:
+def average_layers(mlp_outputs: Iterable[Tensor]) -> Tensor:
     """Make the target from the teacher's layers (released code; the paper leaves this open).
 
     Each layer's channels are normalised over the tokens of the clip, layers are averaged, and
     each token is normalised over its channels, all in float32 and without parameters.
 
     Args:
-        mlp_outputs: per layer (B, 1+L, D), CLS first.
+        mlp_outputs: per layer (B, 1+L, D), CLS first; only one is held at a time.
 
     Returns:
         (B, L, D) float32.
     """
-    total = sum(_normalise_over_tokens(m[:, 1:].float()) for m in mlp_outputs)
-    average = total / len(mlp_outputs)
-    return F.layer_norm(average, average.shape[-1:], eps=_NORM_EPS)
+    total: Any = 0
+    for number, mlp_output in enumerate(mlp_outputs, start=1):
+        total = total + _normalise_over_tokens(mlp_output[:, 1:].float())
+    return F.layer_norm(total / number, total.shape[-1:], eps=_NORM_EPS)
 
 
 def _normalise_over_tokens(x: Tensor) -> Tensor:

@@ -1,48 +1,14 @@
 """Transformer blocks: post-norm, as in the released code."""
 
-from typing import Optional, Tuple
+from typing import Any, Optional, Tuple
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
 
-
-class Attention(nn.Module):
-    """Multi-head self-attention with one projection for queries, keys and values."""
-
-    def __init__(self, embed_dim: int, num_heads: int) -> None:
-        super().__init__()
-        self.num_heads = num_heads
-        self.qkv = nn.Linear(embed_dim, 3 * embed_dim)
-        self.proj = nn.Linear(embed_dim, embed_dim)
-
-    def forward(self, x: Tensor, valid: Optional[Tensor] = None) -> Tensor:
-        """Attend among the tokens of each row.
-
-        Args:
-            x: (N, L, D) tokens.
-            valid: (N, L) bool, False = no token attends to this one. None: all are valid.
-
-        Returns:
-            (N, L, D).
-        """
-        num_rows, num_tokens, embed_dim = x.shape
-        qkv = self.qkv(x).view(num_rows, num_tokens, 3, self.num_heads, -1)
-        q, k, v = qkv.permute(2, 0, 3, 1, 4)  # each (N, heads, L, D / heads)
-        mask = None if valid is None else valid[:, None, None, :]
-        x = _attend(q, k, v, mask)
-        return self.proj(x.transpose(1, 2).reshape(num_rows, num_tokens, embed_dim))
-
-
-def _attend(q: Tensor, k: Tensor, v: Tensor, mask: Optional[Tensor]) -> Tensor:
-    """Scaled dot-product attention with the softmax in float32."""
-    if q.is_cuda:
-        return F.scaled_dot_product_attention(q, k, v, attn_mask=mask)
-    # torch's fused attention is slow on the CPU at about 100 tokens, its backward above all.
-    scores = (q * q.shape[-1] ** -0.5) @ k.transpose(-2, -1)
-    if mask is not None:
-        scores = scores.masked_fill(~mask, float("-inf"))
-    return scores.softmax(dim=-1, dtype=torch.float32).to(v.dtype) @ v
+from .attention import Attention
+from .gradients import writes_own_gradient
 
 
 class Mlp(nn.Module):
@@ -55,7 +21,32 @@ class Mlp(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """(..., D) -> (..., D)."""
-        return self.fc2(F.gelu(self.fc1(x)))
+        return _gelu_linear(self.fc1(x), self.fc2.weight, self.fc2.bias)
+
+
+def _gelu_linear(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+    if writes_own_gradient(x):
+        return _GeluLinear.apply(x, weight, bias)
+    return F.linear(F.gelu(x), weight, bias)
+
+
+class _GeluLinear(torch.autograd.Function):
+    """GELU and a linear layer, keeping for the gradient what goes in, but not what is between."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+        ctx.save_for_backward(x, weight)
+        return F.linear(F.gelu(x), weight, bias)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, grad: Tensor) -> Tuple[Tensor, Tensor, Tensor]:
+        x, weight = ctx.saved_tensors
+        rows = grad.flatten(0, -2)
+        # oneDNN multiplies a transposed bfloat16 matrix at half its speed: turn the narrow one.
+        grad_weight = rows.t().contiguous() @ F.gelu(x).flatten(0, -2)
+        grad_x = torch.ops.aten.gelu_backward(grad @ weight, x)
+        return grad_x, grad_weight, rows.sum(dim=0)
 
 
 def drop_path(branch: Tensor, rate: float) -> Tensor:

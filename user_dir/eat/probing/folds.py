@@ -2,6 +2,7 @@
 
 import os
 import re
+import warnings
 from typing import List, NamedTuple, Optional, Sequence
 
 import numpy as np
@@ -59,18 +60,23 @@ def make_folds(
         seed: of the draw.
 
     Raises:
-        ValueError: there are fewer clips or groups than folds.
+        ValueError: there are fewer clips, groups or clips of any class than folds.
     """
     from sklearn.model_selection import GroupKFold, KFold, StratifiedGroupKFold, StratifiedKFold
 
-    what, count = ("clips", len(targets)) if groups is None else ("groups", len(set(groups)))
-    if not 2 <= num_folds <= count:
-        raise ValueError(f"folds: found {num_folds} of {count} {what}, expected 2 to {count}")
     is_single_label = bool((targets.sum(axis=1) == 1).all())
+    what, count = ("clips", len(targets)) if groups is None else ("groups", len(set(groups)))
+    if is_single_label and targets.sum(axis=0).max() < count:
+        what, count = "clips of the most frequent class", int(targets.sum(axis=0).max())
+    if not 2 <= num_folds <= count:
+        raise ValueError(f"folds: found {num_folds} for {count} {what}, expected 2 to {count}")
     shuffled = {"n_splits": num_folds, "shuffle": True, "random_state": seed}
     if is_single_label:
         splitter = (StratifiedKFold if groups is None else StratifiedGroupKFold)(**shuffled)
     else:  # GroupKFold balances the folds by size, which leaves nothing to draw
         splitter = KFold(**shuffled) if groups is None else GroupKFold(num_folds)
     classes = targets.argmax(axis=1)
-    return [Fold(*fold) for fold in splitter.split(classes, classes, groups)]
+    with warnings.catch_warnings():
+        # A class with fewer clips than folds is missing from some of them, which does no harm.
+        warnings.filterwarnings("ignore", message="The least populated class", category=UserWarning)
+        return [Fold(*fold) for fold in splitter.split(classes, classes, groups)]

@@ -124,7 +124,9 @@ class AudioTask(GuardedTask):
         """Called by fairseq before each validation, of which figures go to TensorBoard."""
         super().begin_valid_epoch(epoch, model)
         if self._figures is not None:
-            split = next(name for name in self.datasets if not self.is_for_training(name))
+            # With dataset.valid_subset=train there is no other.
+            train = self.cfg.train_subset
+            split = next((name for name in self.datasets if name != train), train)
             self._figures.write(
                 self.datasets[split],
                 lambda clip: self.kind_of(split, clip),

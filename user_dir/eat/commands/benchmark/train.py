@@ -4,10 +4,9 @@ import argparse
 import itertools
 from typing import Any, Dict, List, NamedTuple
 
-from tqdm import tqdm
-
 from ..arguments import whole_number
 from ..devices import add_device_argument, choose_device
+from ..progress import show_progress
 from .report import add_report_arguments, report
 
 HELP = "clips per second, time and memory of an update of the pre-training"
@@ -131,9 +130,8 @@ def run(args: argparse.Namespace) -> int:
             args.config_size, args.dtype, args.compile, args.clips, args.clones, args.frames
         )
     ]
-    found: List[Dict[str, Any]] = []
-    for case in tqdm(cases, desc="benchmark", unit="case", disable=None):
-        found.append(run_in_fresh_process(measure_update, case))
+    results = (run_in_fresh_process(measure_update, case) for case in cases)
+    found: List[Dict[str, Any]] = list(show_progress(results, len(cases), "benchmark", "case"))
     report(args, {"machine": describe_machine(device), "cases": found}, COLUMNS)
     for result in found:
         if "profile" in result and not args.json:

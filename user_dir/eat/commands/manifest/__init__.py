@@ -9,7 +9,7 @@ __all__ = ["HELP", "add_arguments", "run"]
 
 HELP = "list the audio files of a data set in manifests"
 
-ACTIONS = ("audioset", "check", "esc50", "folder", "speech-commands")
+ACTIONS = ("audioset", "check", "esc50", "folder", "pack", "speech-commands")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

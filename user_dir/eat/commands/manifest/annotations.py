@@ -17,8 +17,8 @@ CLIP_COLUMNS = (
     *("path", "filepath", "file_path", "file", "filename", "file_name", "fname"),
     *("clip", "audio", "audio_file", "wav"),
 )
-LABEL_COLUMNS = ("label", "class", "category", "tag", "target")  # a cell is one label
-LABELS_COLUMNS = ("labels", "classes", "categories", "tags", "targets")  # separated by commas
+LABEL_COLUMNS = ("label", "class", "category", "tag")  # a cell is one label
+LABELS_COLUMNS = ("labels", "classes", "categories", "tags")  # separated by commas
 
 _DELIMITERS = ",;\t"
 
@@ -124,7 +124,8 @@ def read_table(path: str, columns: Columns) -> Iterator[Row]:
             for cells in reader:
                 yield _read_row(f"{path}:{reader.line_num}", cells, chosen)
         except csv.Error as error:
-            raise ValueError(f"{path}:{reader.line_num}: {error}, expected CSV") from error
+            line = reader.reader.line_num
+            raise ValueError(f"{path}:{line}: {error}, expected CSV") from error
 
 
 def _paths_by_name(paths: Sequence[str]) -> Dict[str, List[str]]:

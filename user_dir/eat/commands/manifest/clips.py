@@ -39,7 +39,13 @@ class Scan(NamedTuple):
 
 
 def find_audio(folder: str, extensions: Sequence[str] = EXTENSIONS) -> Scan:
-    """Find the files with one of the extensions below a folder, in sorted order."""
+    """Find the files with one of the extensions below a folder, in sorted order.
+
+    Raises:
+        FileNotFoundError: there is no such folder.
+    """
+    if not os.path.isdir(folder):
+        raise FileNotFoundError(f"{folder}: no such folder, expected one with audio files")
     wanted = {f".{extension.lower().lstrip('.')}" for extension in extensions}
     scan = Scan([], Counter(), [])
     seen = set()

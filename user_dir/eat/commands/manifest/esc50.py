@@ -42,6 +42,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Write the manifests of the folds; 1 if clips had to be left out."""
     meta_file = os.path.join(args.folder, META_FILE)
+    if not os.path.exists(meta_file):
+        raise FileNotFoundError(f"{meta_file}: no such file, expected ESC-50 as it was published")
     rows = list(read_table(meta_file, Columns(CLIP, LABEL, separator="", split=FOLD)))
     descriptors = read_classes(meta_file)
     fold_of = {row.clip: row.split for row in rows}

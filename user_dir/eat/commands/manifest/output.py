@@ -94,7 +94,7 @@ def write_splits(
     """
     os.makedirs(out, exist_ok=True)
     if labels is not None:
-        _write_descriptors(os.path.join(out, DESCRIPTORS_FILE), labels.descriptors, force)
+        write_classes(os.path.join(out, DESCRIPTORS_FILE), labels.descriptors, force)
     for name, clips in splits.items():
         manifest, label_file = (os.path.join(out, file) for file in split_files([name]))
         if not clips or labels is None:
@@ -138,7 +138,8 @@ def report(
         print(f"{os.path.join(out, name)}.tsv: {len(clips)} clips, {hours:.2f} hours")
         if labels is not None:
             _print_classes(clips, labels)
-    different = {clip for clips in splits.values() for clip in clips}
+    # A clip of a cross-validation is in several splits.
+    different = dict.fromkeys(clip for clips in splits.values() for clip in clips)
     rates = Counter(f"{clip.sample_rate_hz} Hz" for clip in different)
     channels = Counter(clip.num_channels for clip in different)
     print(f"sample rates: {_count_clips(rates)}")
@@ -168,7 +169,8 @@ def _print_classes(clips: Sequence[Clip], labels: ClipLabels) -> None:
         print(f"  {len(absent)} classes without a clip: {', '.join(absent[:10])}{more}")
 
 
-def _write_descriptors(path: str, descriptors: Sequence[Label], force: bool) -> None:
+def write_classes(path: str, descriptors: Sequence[Label], force: bool) -> None:
+    """Write the descriptors of classes; a FileExistsError if others are there, unless forced."""
     if os.path.exists(path) and not force and read_descriptors(path) != list(descriptors):
         raise FileExistsError(f"{path}: lists other classes (--force replaces it)")
     write_descriptors(path, descriptors)

@@ -55,14 +55,14 @@ def run(args: argparse.Namespace) -> int:
     check_output(args.out, [*split_files(splits), unreadable_file()], args.force)
     folders = [os.path.abspath(folder) for folder in (args.folder, args.test) if folder]
     root = os.path.commonpath(folders)
-    paths = find_words(folders[0], root)
-    test_paths = find_words(folders[1], root) if args.test else {}
+    paths, unopened = find_words(folders[0], root)
+    test_paths, unopened_test = find_words(folders[1], root) if args.test else ({}, [])
     paths.update(test_paths)
     split_of, missing = assign_splits(paths, args.folder)
     split_of.update(dict.fromkeys(test_paths, "eval"))
 
     clips, left_out = read_headers(root, [paths[name] for name in sorted(paths)], args.workers)
-    left_out += missing
+    left_out += unopened + unopened_test + missing
     write_left_out(args.out, left_out, unreadable_file())
     if not clips:
         raise ValueError(f"{root}: none of {len(paths)} audio files is readable")
@@ -77,8 +77,16 @@ def run(args: argparse.Namespace) -> int:
     return report(args.out, splits, left_out, unreadable_file(), labels)
 
 
-def find_words(folder: str, root: str) -> Dict[str, str]:
-    """Find the audio files in folders of words: `word/file` -> path below the root."""
+def find_words(folder: str, root: str) -> Tuple[Dict[str, str], List[LeftOut]]:
+    """Find the audio files in folders of words.
+
+    Returns:
+        The paths below the root of the files `word/file`, and the folders that cannot be opened.
+
+    Raises:
+        FileNotFoundError: there is no such folder.
+        ValueError: there is no such file in it.
+    """
     scan = find_audio(folder)
     names = [path for path in scan.paths if path.count("/") == 1 and not path.startswith("_")]
     if not names:
@@ -86,7 +94,8 @@ def find_words(folder: str, root: str) -> Dict[str, str]:
             f"{folder}: found no audio file in a folder of it ({len(scan.paths)} elsewhere),"
             " expected a folder for each word"
         )
-    return {name: os.path.relpath(os.path.join(folder, name), root) for name in names}
+    paths = {name: os.path.relpath(os.path.join(folder, name), root) for name in names}
+    return paths, scan.left_out
 
 
 def assign_splits(names: Collection[str], folder: str) -> Tuple[Dict[str, str], List[LeftOut]]:
@@ -123,7 +132,9 @@ def split_of_speaker(name: str) -> str:
     tenth of the latter are for validation, below two tenths for testing.
     """
     speaker = os.path.basename(name).split("_nohash_")[0]
-    share = int(hashlib.sha1(speaker.encode()).hexdigest(), 16) % _HASH_RANGE / (_HASH_RANGE - 1)
+    share = (
+        int(hashlib.sha1(os.fsencode(speaker)).hexdigest(), 16) % _HASH_RANGE / (_HASH_RANGE - 1)
+    )
     if share < _VALID_SHARE:
         return "valid"
     return "eval" if share < _VALID_SHARE + _EVAL_SHARE else "train"

@@ -7,13 +7,14 @@ from typing import TYPE_CHECKING, Dict, List, Optional, Sequence
 
 import numpy as np
 
-from ...data.labels import DESCRIPTORS_FILE, read_descriptors, read_labels
 from ...data.manifest import Manifest
 from ..arguments import whole_number
 from ..devices import add_device_argument, choose_device
+from ..evaluate import open_split
 from ..extract import name_features
 from ..progress import show_progress
 from ..stats import draw_clips
+from .clips import add_target_length_argument
 from .output import add_out_argument, write_figure
 
 if TYPE_CHECKING:
@@ -45,6 +46,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         default="cls",
         help="with --checkpoint: the CLS token, or the mean of the patches (default: %(default)s)",
     )
+    add_target_length_argument(parser, "every clip at its own length")
     parser.add_argument(
         "--method",
         choices=METHODS,
@@ -74,7 +76,9 @@ def run(args: argparse.Namespace) -> int:
     """Draw the map; 1 if clips had to be left out."""
     from ...checkpoint import load_encoder
     from ...figures.embeddings import draw_embeddings, map_embeddings
+    from ...metrics import require_scikit_learn
 
+    require_scikit_learn()
     manifest = Manifest(args.manifest)
     clips = draw_clips(len(manifest), args.max_clips, args.seed).tolist()
     kinds = name_kinds(manifest, args.by)
@@ -82,7 +86,7 @@ def run(args: argparse.Namespace) -> int:
         vectors = read_vectors(args.features, manifest, clips)
     else:
         encoder = load_encoder(args.checkpoint, device=choose_device(args.device))
-        vectors = embed(encoder, manifest, clips, args.pooling)
+        vectors = embed(encoder, manifest, clips, args.pooling, args.target_length)
     shown = [clip for clip in clips if clip in vectors]
     embedding_map = map_embeddings(
         np.array([vectors[clip] for clip in shown]), args.method, args.seed
@@ -100,24 +104,36 @@ def name_kinds(manifest: Manifest, by: Optional[str] = None) -> List[str]:
     Raises:
         FileNotFoundError, LabelError: as for `read_labels`.
     """
-    label_file = f"{os.path.splitext(manifest.file)[0]}.lbl"
-    if by == "folder" or (by is None and not os.path.exists(label_file)):
+    folder, file = os.path.split(manifest.file)
+    name = os.path.splitext(file)[0]
+    has_labels = os.path.exists(os.path.join(folder, f"{name}.lbl"))
+    if by == "folder" or (by is None and not has_labels):
         return [os.path.dirname(path) or "." for path in manifest.relative_paths()]
-    descriptors_file = os.path.join(os.path.dirname(manifest.file), DESCRIPTORS_FILE)
-    descriptors = read_descriptors(descriptors_file)
-    labels = read_labels(label_file, manifest, descriptors, descriptors_file)
+    _, descriptors, labels = open_split(folder, name)
     return [descriptors[labels.classes(clip)[0]].name for clip in range(len(labels))]
 
 
 def embed(
-    encoder: "Encoder", manifest: Manifest, clips: Sequence[int], pooling: str = "cls"
+    encoder: "Encoder",
+    manifest: Manifest,
+    clips: Sequence[int],
+    pooling: str = "cls",
+    target_length: Optional[int] = None,
 ) -> Dict[int, np.ndarray]:
-    """Vectors (D,) of the clips that can be read; the others are named on stderr."""
+    """Vectors (D,) of the clips that can be read; the others are named on stderr.
+
+    Args:
+        encoder: in evaluation mode.
+        manifest: where the clips are.
+        clips: their numbers.
+        pooling: "cls", or "mean" of the patches.
+        target_length: frames to pad or crop clips to; None: each at its own length.
+    """
     from ...features import Embedder, make_pipeline
 
     embedder = Embedder(encoder, "utterance" if pooling == "cls" else "frame")
     paths = [manifest.path(clip) for clip in clips]
-    results = make_pipeline(encoder).run(paths, embedder)
+    results = make_pipeline(encoder, target_length).run(paths, embedder)
     vectors = {}
     for index, tokens, error in show_progress(
         results, len(clips), "embedding", is_problem=lambda result: result.error is not None

@@ -1,6 +1,7 @@
 """`eat report`: a training run as one page."""
 
 import argparse
+import os
 
 from ..arguments import whole_number
 
@@ -42,6 +43,7 @@ def run(args: argparse.Namespace) -> int:
     from .run_folder import read_run
 
     page = render(read_run(args.run, args.log), args.results, args.num_embedded)
+    os.makedirs(os.path.dirname(os.path.abspath(args.out)), exist_ok=True)
     with replace_file(args.out) as file:
         file.write(page.encode())
     print(args.out)

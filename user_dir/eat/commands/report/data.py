@@ -2,18 +2,20 @@
 
 import os
 from collections import Counter
-from typing import Any, Dict, List, NamedTuple, Optional, Tuple, Union
+from typing import Any, Dict, List, NamedTuple, Optional, Sequence, Tuple, Union
 
 import numpy as np
 
 from ...data.manifest import Manifest
+from ..evaluate import open_split
 from ..parallel import map_in_threads
 from ..stats import draw_clips
 from .run_folder import Run
 
 MAX_CLIPS = 2000  # of a split, whose headers are read; of more, random ones
 _NUM_THREADS = 16  # which mostly wait for the disk
-UNREADABLE = "unreadable.tsv"  # what `eat manifest` could not use
+# Lists of file<TAB>reason: what `eat manifest` could not use, and training with bad_audio=skip.
+UNREADABLE, REPLACED = "unreadable.tsv", "bad_audio.tsv"
 
 
 class BadFile(NamedTuple):
@@ -111,23 +113,21 @@ def _read_header(manifest: Manifest, clip: int) -> Union[Any, BadFile]:
 
 
 def _count_labels(manifest: Manifest) -> Optional[List[Tuple[str, int]]]:
-    from ...data.labels import DESCRIPTORS_FILE, read_descriptors, read_labels
-
-    label_file = f"{os.path.splitext(manifest.file)[0]}.lbl"
-    descriptors_file = os.path.join(os.path.dirname(manifest.file), DESCRIPTORS_FILE)
-    if not (os.path.exists(label_file) and os.path.exists(descriptors_file)):
+    folder, file = os.path.split(manifest.file)
+    name = os.path.splitext(file)[0]
+    if not os.path.exists(os.path.join(folder, f"{name}.lbl")):
         return None
-    descriptors = read_descriptors(descriptors_file)
-    counts = read_labels(label_file, manifest, descriptors, descriptors_file).counts
-    named = zip((label.name for label in descriptors), counts.tolist(), strict=True)
+    _, descriptors, labels = open_split(folder, name)
+    named = zip((label.name for label in descriptors), labels.counts.tolist(), strict=True)
     return sorted(named, key=lambda item: -item[1])
 
 
-def read_unreadable(manifest_files: List[str]) -> List[BadFile]:
-    """What `eat manifest` left out, as it noted beside the manifests."""
+def read_bad_files(run: Run, splits: Sequence[Split]) -> List[BadFile]:
+    """What `eat manifest` left out, as noted beside the manifests, and what training replaced."""
+    folders = dict.fromkeys(os.path.dirname(split.manifest) for split in splits)
+    lists = [os.path.join(folder, UNREADABLE) for folder in folders]
     found = []
-    for folder in dict.fromkeys(map(os.path.dirname, manifest_files)):
-        path = os.path.join(folder, UNREADABLE)
+    for path in [*lists, os.path.join(run.folder, REPLACED)]:
         if os.path.exists(path):
             with open(path, encoding="utf-8", errors="replace") as file:
                 lines = (line.rstrip("\n").partition("\t") for line in file)

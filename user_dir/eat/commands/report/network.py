@@ -1,6 +1,6 @@
 """What a run's network gets and makes of its validation clips."""
 
-from typing import TYPE_CHECKING, Iterator, List
+from typing import TYPE_CHECKING, Iterator, List, Optional
 
 import numpy as np
 
@@ -14,6 +14,7 @@ from .run_folder import Run
 
 if TYPE_CHECKING:
     from ...checkpoint import Checkpoint
+    from ...nn import Encoder
 
 NUM_CLONES = 4
 _SEED = 1
@@ -75,15 +76,21 @@ def _draw(
     figure = draw_layer(encoder, source, encoder.config.depth, log_mel, name)
     yield picture_of(figure, f"Attention of the last block's CLS token in {name}", "png")
     if num_embedded >= 3:
-        yield from _draw_map(run, encoder, manifest, num_embedded)
+        yield from _draw_map(run, encoder, manifest, num_embedded, log_mel.target_length)
 
 
-def _draw_map(run: Run, encoder, manifest: Manifest, num_embedded: int) -> Iterator[Picture]:
+def _draw_map(
+    run: Run,
+    encoder: "Encoder",
+    manifest: Manifest,
+    num_embedded: int,
+    target_length: Optional[int],
+) -> Iterator[Picture]:
     from ...figures.embeddings import draw_embeddings, map_embeddings
 
     clips = draw_clips(len(manifest), num_embedded, _SEED).tolist()
     try:
-        vectors = embed(encoder, manifest, clips)
+        vectors = embed(encoder, manifest, clips, target_length=target_length)
         embedding_map = map_embeddings(np.array(list(vectors.values())))
     except ModuleNotFoundError as error:
         run.notes.append(f"No map of the embeddings: {error}.")

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Dict, List, Mapping, Optional, Sequence, 
 import numpy as np
 
 from ... import __version__
-from .data import MAX_CLIPS, Split, examine_split, list_splits, read_unreadable
+from .data import MAX_CLIPS, Split, examine_split, list_splits, read_bad_files
 from .network import draw_masks_of, draw_network
 from .pictures import Picture
 from .pictures import embed as picture_of
@@ -60,7 +60,6 @@ def describe(run: Run, results: Sequence[str], num_embedded: int) -> Dict[str, A
     clips: List[Picture] = []
     if checkpoint is not None and splits:
         clips = draw_network(run, checkpoint, splits[-1].manifest, num_embedded)
-    unreadable = read_unreadable([split.manifest for split in splits])
     return {
         "name": "/".join(os.path.abspath(run.folder).split(os.sep)[-2:]),
         "folder": os.path.abspath(run.folder),
@@ -71,7 +70,10 @@ def describe(run: Run, results: Sequence[str], num_embedded: int) -> Dict[str, A
         "curves": _draw_curves(run),
         "data": [describe_split(split) for split in splits],
         "lengths": _draw_lengths(run, splits),
-        "bad_files": [*unreadable, *(bad for split in splits for bad in split.bad_files)],
+        "bad_files": [
+            *read_bad_files(run, splits),
+            *(bad for split in splits for bad in split.bad_files),
+        ],
         "labels": describe_labels(splits),
         "masks": masks,
         "clips": clips,

@@ -81,6 +81,12 @@ def list_warnings(run: Run) -> List[str]:
     num_bad = int((~np.isfinite(losses)).sum())
     if num_bad:
         warnings.append(f"The loss is no finite number in {num_bad} of {len(losses)} log lines.")
+    num_skipped = int(_last(columns.get("skipped_updates", np.zeros(1))))
+    if num_skipped:
+        warnings.append(
+            f"{num_skipped} updates of the last start were skipped, as their gradients were not"
+            " finite."
+        )
     for column, what in (("target_var", "targets"), ("prediction_var", "predictions")):
         if column in columns and _last(columns[column]) < COLLAPSED_BELOW:
             warnings.append(

@@ -1,0 +1,224 @@
+"""The paper's findings in small: blocks, the utterance loss, clones, CLS; on real recordings.
+
+    python examples/real_recordings/prepare.py --out real_recordings/audio_2.56s --seconds 2.56
+    python examples/paper_in_small/run.py --audio real_recordings/audio_2.56s --out paper_in_small
+
+pre-trains small networks that differ in one setting each, with several seeds, and asks with
+`eat probe` what their features hold of spoken digits, voices and instruments. An interrupted run
+continues; what is finished is kept. At the end OUT holds results.md and figure.png.
+"""
+
+import argparse
+import sys
+from pathlib import Path
+from typing import Any, Dict, List, Mapping, NamedTuple, Optional, Sequence
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from eat.figures import save_figure
+from eat.figures.style import LINE_COLOURS, figure_style
+from eat.launch import TrainingError
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "real_recordings"))
+from recordings import (
+    TASKS,
+    StepError,
+    as_markdown,
+    make_manifests,
+    mean_and_spread,
+    parse_setting,
+    pretrain,
+    probe,
+    step,
+)
+
+POOLINGS = ("cls", "mean")
+# 2.56 s are 16 x 8 patches: on a smaller grid a block of 5 x 5 is more than the visible fifth.
+CLIP_FRAMES = 256
+
+
+class Variant(NamedTuple):
+    """A network to pre-train: what differs from `pretrain_tiny`.
+
+    Attributes:
+        name: what to call it.
+        block: side of the visible blocks, in patches.
+        weight: of the utterance loss.
+        clones: of each clip.
+        speed: updates in the time of one of the reference.
+    """
+
+    name: str
+    block: int = 3
+    weight: float = 1.0
+    clones: int = 4
+    speed: float = 1.0
+
+    def settings(self) -> Dict[str, Any]:
+        """Of the recipe."""
+        return {
+            "task.target_length": CLIP_FRAMES,
+            "criterion.utterance_weight": self.weight,
+            "model.num_clones": self.clones,
+            "model.mask_block_size": self.block,
+        }
+
+    def num_updates(self, of_reference: int) -> int:
+        """How long to train."""
+        return max(1, round(of_reference * self.speed))
+
+
+class Question(NamedTuple):
+    """Something that the paper answers, and the networks that answer it here, by their setting."""
+
+    title: str
+    variants: Dict[str, Variant]
+
+
+REFERENCE = Variant("reference")
+QUESTIONS = (
+    Question(
+        "Side of visible blocks (patches)",
+        {"1": Variant("block 1", block=1), "3": REFERENCE, "5": Variant("block 5", block=5)},
+    ),
+    Question(
+        "Weight of the utterance loss",
+        {"0": Variant("weight 0", weight=0.0), "1": REFERENCE}
+        | {"192": Variant("weight 192", weight=192.0)},
+    ),
+    Question(
+        "Clones, in equal time",
+        {"1": Variant("clones 1", clones=1, speed=2.5), "4": REFERENCE}
+        | {"16": Variant("clones 16", clones=16, speed=0.3)},
+    ),
+)
+VARIANTS = tuple(
+    dict.fromkeys([REFERENCE, *(v for question in QUESTIONS for v in question.variants.values())])
+)
+
+# Task -> pooling -> one accuracy per seed.
+Accuracies = Dict[str, Dict[str, List[float]]]
+
+
+def main(argv: Optional[Sequence[str]] = None) -> int:
+    """Run all steps; returns 0, 1 if one failed."""
+    args = parse_arguments(argv)
+    args.audio, args.out = args.audio.resolve(), args.out.resolve()
+    try:
+        accuracies = run_all(args)
+    except (StepError, TrainingError) as error:
+        print(f"\n{error}\n\n(the same command continues)", file=sys.stderr)
+        return 1
+    table = make_table(args.updates, accuracies)
+    (args.out / "results.md").write_text(table + "\n")
+    save_figure(draw(accuracies), args.out / "figure")
+    print(f"\n== {args.out / 'results.md'}, figure.png, figure.svg\n\n{table}")
+    return 0
+
+
+def parse_arguments(argv: Optional[Sequence[str]]) -> argparse.Namespace:
+    """The command line."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--audio", type=Path, required=True, help="what prepare.py wrote")
+    parser.add_argument("--out", type=Path, required=True, help="folder for everything")
+    parser.add_argument("--seeds", type=int, nargs="+", default=[1, 2, 3], help="(default: 1 2 3)")
+    parser.add_argument(
+        "--updates", type=int, default=500, help="of the reference (default: %(default)s)"
+    )
+    parser.add_argument(
+        "--set",
+        type=parse_setting,
+        nargs="+",
+        default=[],
+        metavar="KEY=VALUE",
+        help="other settings of pretrain_tiny, such as model.depth=2",
+    )
+    return parser.parse_args(argv)
+
+
+def run_all(args: argparse.Namespace) -> Dict[str, Accuracies]:
+    """Pre-train and probe all networks; returns the accuracies by network, "untrained" too."""
+    manifests, record = args.out / "manifests", args.out / "statistics.json"
+    statistics = step(record, "Manifests", make_manifests, args.audio, manifests)
+    accuracies: Dict[str, Accuracies] = {}
+    for seed in args.seeds:
+        for variant in VARIANTS:
+            folder = args.out / f"seed{seed}" / variant.name.replace(" ", "_")
+            title, inputs = f"{variant.name}, seed {seed}", (args, statistics, variant, seed)
+            result = step(folder / "result.json", title, run_variant, folder, *inputs)
+            for task, by_encoder in result["probes"].items():
+                for encoder, by_pooling in by_encoder.items():
+                    name = "untrained" if encoder == "untrained" else variant.name
+                    found = accuracies.setdefault(name, {}).setdefault(task, {})
+                    for pooling, value in by_pooling.items():
+                        found.setdefault(pooling, []).append(value)
+    return accuracies
+
+
+def run_variant(
+    folder: Path,
+    args: argparse.Namespace,
+    statistics: Mapping[str, float],
+    variant: Variant,
+    seed: int,
+) -> Dict[str, Any]:
+    """Pre-train and probe one network; its settings, its time and its accuracies."""
+    manifests, checkpoints = args.out / "manifests", folder / "pretraining"
+    settings = {**variant.settings(), **dict(args.set)}
+    num_updates = variant.num_updates(args.updates)
+    timing = pretrain(checkpoints, manifests, statistics, num_updates, seed, settings)
+    # The untrained encoder is the same for all.
+    options = ("--pooling", *POOLINGS, "--untrained", int(variant is REFERENCE))
+    checkpoint = checkpoints / "checkpoint_last.pt"
+    probes = {
+        task.name: probe(checkpoint, manifests, task, seed, folder / task.name, *options)
+        for task in TASKS
+    }
+    return {"settings": settings, "updates": num_updates, **timing, "probes": probes}
+
+
+def make_table(num_updates: int, accuracies: Mapping[str, Accuracies]) -> str:
+    """Markdown: mean and standard deviation over seeds, the untrained network first."""
+    columns = [(task.name, pooling) for task in TASKS for pooling in POOLINGS]
+    rows = [["network", "updates", *(f"{task}: {pooling}" for task, pooling in columns)]]
+    updates = {variant.name: str(variant.num_updates(num_updates)) for variant in VARIANTS}
+    for name in ("untrained", *updates):
+        cells = [mean_and_spread(accuracies[name][task][pooling]) for task, pooling in columns]
+        rows.append([name, updates.get(name, "0"), *cells])
+    return as_markdown(rows)
+
+
+@figure_style
+def draw(accuracies: Mapping[str, Accuracies]) -> Figure:
+    """A panel per question: accuracies by setting, one small point per seed."""
+    figure = Figure(figsize=(12, 4.6), layout="constrained")
+    panels = figure.subplots(1, len(QUESTIONS) + 1, sharey=True)
+    training = Question("Pre-training", {"untrained": Variant("untrained"), "reference": REFERENCE})
+    for axes, question in zip(panels, (training, *QUESTIONS), strict=True):
+        for number, task in enumerate(("digit", "voice")):
+            for pooling in POOLINGS:
+                values = [accuracies[v.name][task][pooling] for v in question.variants.values()]
+                draw_series(axes, values, f"{task}, {pooling}", LINE_COLOURS[number], pooling)
+        axes.set_xticks(range(len(question.variants)), question.variants)
+        axes.set(title=question.title, xmargin=0.2)
+        axes.grid(True, axis="y")
+    panels[0].set_ylabel("accuracy of a linear probe")
+    figure.legend(*panels[0].get_legend_handles_labels(), loc="outside lower center", ncols=4)
+    return figure
+
+
+def draw_series(
+    axes: Axes, values: Sequence[Sequence[float]], label: str, colour: str, pooling: str
+) -> None:
+    """Means over seeds as a line, CLS dashed, and every seed as a point."""
+    means = [np.mean(of_setting) for of_setting in values]
+    style = {"linestyle": "--", "markerfacecolor": "white"} if pooling == "cls" else {}
+    axes.plot(means, color=colour, marker="o", label=label, **style)
+    for place, of_setting in enumerate(values):
+        axes.plot([place] * len(of_setting), of_setting, ".", color=colour, alpha=0.5, zorder=3)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

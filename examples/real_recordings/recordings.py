@@ -1,0 +1,178 @@
+"""Steps that the experiments on real recordings share; what is finished is not done again."""
+
+import contextlib
+import io
+import json
+import os
+import shlex
+import time
+from pathlib import Path
+from typing import Any, Callable, Dict, Mapping, NamedTuple, Sequence, Tuple
+
+import numpy as np
+
+from eat.commands.main import main as eat
+from eat.launch import multiplies_bf16, train, training_arguments
+
+
+class Task(NamedTuple):
+    """Labelled recordings: the folder that a file is in is its label.
+
+    Attributes:
+        name: what to call it.
+        folder: where they are, below that of all recordings.
+        groups: what must not be on both sides of a fold, as `eat probe --groups-from` takes it.
+    """
+
+    name: str
+    folder: str
+    groups: str
+
+
+TASKS = (
+    Task("digit", "digits", r"regex:_([mf]\d)_"),  # espeak-ng's voice variants
+    Task("voice", "prompts", r"regex:[^/]+$"),  # what is said
+    Task("instrument", "instruments", r"regex:/(.+?)__"),  # drum kits
+)
+NUM_FOLDS = 4
+
+
+class StepError(Exception):
+    """A step that failed, for the user's eyes."""
+
+
+def parse_setting(text: str) -> Tuple[str, Any]:
+    """Key and value of KEY=VALUE; the value is JSON, or else text."""
+    key, _, value = text.partition("=")
+    try:
+        return key, json.loads(value)
+    except ValueError:
+        return key, value
+
+
+def step(file: Path, title: str, work: Callable[..., Dict[str, Any]], *inputs: Any) -> Any:
+    """The result of a step: what is in the file, else that of `work(*inputs)`, which goes there."""
+    if file.exists():
+        return json.loads(file.read_text())
+    print(f"\n== {title}", flush=True)
+    file.parent.mkdir(parents=True, exist_ok=True)
+    result = work(*inputs)
+    partial = file.with_suffix(".partial")
+    partial.write_text(json.dumps(result, indent=2) + "\n")
+    os.replace(partial, file)
+    return result
+
+
+def run_eat(*words: object) -> None:
+    """Run a command of `eat`, after showing it.
+
+    Raises:
+        StepError: it failed.
+    """
+    arguments = list(map(str, words))
+    print("$ eat", shlex.join(arguments), flush=True)
+    if eat(arguments) != 0:
+        raise StepError(f"eat {arguments[0]} failed, see above")
+
+
+def make_manifests(audio: Path, out: Path) -> Dict[str, Any]:
+    """Manifests of all recordings and of those of each task, with labels; mean and std of all."""
+    if not all((audio / task.folder).is_dir() for task in TASKS):
+        raise StepError(f"{audio}: no recordings, expected the folder that prepare.py wrote")
+    run_eat("manifest", "folder", audio, "--out", out / "all", "--force")
+    for task in TASKS:
+        folders = (audio / task.folder, "--out", out / task.name)
+        options = ("--labels-from", "parent", "--valid-fraction", 0, "--force")
+        run_eat("manifest", "folder", *folders, *options)
+    with contextlib.redirect_stdout(io.StringIO()) as printed:
+        run_eat("stats", out / "all" / "train.tsv", "--json")
+    statistics = json.loads(printed.getvalue().split("\n", 1)[1])
+    return {key: round(statistics[key], 3) for key in ("mean", "std")}
+
+
+def run_training(config_name: str, folder: Path, settings: Mapping[str, Any]) -> Dict[str, Any]:
+    """Train from a recipe of ours on one device; returns how long it took.
+
+    Args:
+        config_name: of the recipe.
+        folder: where the checkpoints go.
+        settings: what differs from the recipe, `optimization.max_update` among it.
+
+    Raises:
+        TrainingError: it failed.
+    """
+    num_updates = settings["optimization.max_update"]
+    settings = {
+        "common.bf16": multiplies_bf16(),
+        "common.log_interval": 50,
+        "checkpoint.save_dir": folder,
+        "dataset.num_workers": 0,  # reading is quick here
+        "distributed_training.distributed_world_size": 1,
+        # One more than there are: fairseq's cosine starts again at its end.
+        "+lr_scheduler.max_update": num_updates + 1,
+        **settings,
+    }
+    started = time.monotonic()
+    folder.mkdir(parents=True, exist_ok=True)
+    train(training_arguments(config_name, settings), folder / "output.log", num_updates)
+    return {"seconds": round(time.monotonic() - started, 1)}
+
+
+def pretrain(
+    folder: Path,
+    manifests: Path,
+    statistics: Mapping[str, float],
+    num_updates: int,
+    seed: int,
+    settings: Mapping[str, Any],
+) -> Dict[str, Any]:
+    """Pre-train `pretrain_tiny` on all recordings, without labels.
+
+    Args:
+        folder: where the checkpoints go.
+        manifests, statistics: from `make_manifests`.
+        num_updates: how long.
+        seed: of weights, order and masks.
+        settings: what else differs from the recipe.
+    """
+    differing = {
+        "common.seed": seed,
+        "task.data": manifests / "all",
+        "task.mean": statistics["mean"],
+        "task.std": statistics["std"],
+        "checkpoint.save_interval_updates": num_updates,
+        "dataset.validate_interval_updates": num_updates,
+        "lr_scheduler.warmup_updates": num_updates // 10,
+        "optimization.max_update": num_updates,
+    }
+    return run_training("pretrain_tiny", folder, {**differing, **settings})
+
+
+def probe(
+    checkpoint: Path, manifests: Path, task: Task, seed: int, out: Path, *options: object
+) -> Dict[str, Dict[str, float]]:
+    """Probe a checkpoint and an untrained encoder.
+
+    Returns:
+        By "pre-trained" and "untrained", the accuracy by kind of pooling.
+    """
+    where = (checkpoint, "--data", manifests / task.name, "--out", out)
+    folds = ("--groups-from", task.groups, "--folds", NUM_FOLDS, "--seed", seed)
+    run_eat("probe", *where, *folds, "--methods", "logistic", *options)
+    found: Dict[str, Dict[str, float]] = {"pre-trained": {}, "untrained": {}}
+    for result in json.loads((out / "probe.json").read_text())["results"]:
+        kind = "untrained" if result["encoder"].startswith("untrained") else "pre-trained"
+        found[kind][result["pooling"]] = result["mean"]
+    return found
+
+
+def mean_and_spread(values: Sequence[float]) -> str:
+    """Text with the mean of several seeds and their standard deviation."""
+    spread = f" ± {np.std(values, ddof=1):.3f}" if len(values) > 1 else ""
+    return f"{np.mean(values):.3f}{spread}"
+
+
+def as_markdown(rows: Sequence[Sequence[str]]) -> str:
+    """A table; the first row is its head."""
+    head, *body = (f"| {' | '.join(row)} |" for row in rows)
+    return "\n".join([head, "|---" * len(rows[0]) + "|", *body])

@@ -1,0 +1,217 @@
+import json
+import re
+
+import numpy as np
+import pytest
+import soundfile
+
+import eat
+from eat.commands import probe as command
+from eat.commands.main import main
+from eat.data.labels import Label, write_descriptors, write_labels
+from eat.data.manifest import Manifest, write_manifest
+from eat.probing import METHODS, POOLINGS, Probe, embed_clips, make_folds, score_vectors
+
+PITCHES_HZ = {"low": 300, "mid": 1000, "high": 3000}
+SPEAKERS = "abcd"
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory):
+    """Tones of three pitches by four "speakers", in train and valid; the labels are the pitches."""
+    folder = tmp_path_factory.mktemp("data")
+    generator = np.random.default_rng(0)
+    entries = {"train": [], "valid": []}
+    for pitch, hz in PITCHES_HZ.items():
+        for number in range(12):
+            num_samples = int(generator.uniform(0.3, 0.8) * 16000)
+            time = np.arange(num_samples) / 16000
+            tone = 0.3 * np.sin(2 * np.pi * hz * generator.uniform(0.9, 1.1) * time)
+            name = f"{pitch}/{SPEAKERS[number % 4]}_{number}.wav"
+            (folder / pitch).mkdir(exist_ok=True)
+            noise = 0.05 * generator.standard_normal(num_samples)
+            soundfile.write(folder / name, tone + noise, 16000)
+            entries["train" if number < 8 else "valid"].append((name, num_samples))
+    write_split(folder, entries)
+    return folder
+
+
+def write_split(folder, entries, ids=lambda name: [name.split("/")[0]]):
+    write_descriptors(
+        folder / "label_descriptors.csv",
+        [Label(index, pitch, pitch) for index, pitch in enumerate(PITCHES_HZ)],
+    )
+    for split, clips in entries.items():
+        write_manifest(folder / f"{split}.tsv", str(folder), clips)
+        write_labels(folder / f"{split}.lbl", [(name, ids(name)) for name, _ in clips])
+
+
+def probe(capsys, checkpoint, data, *arguments):
+    """Runs `eat probe --json`; returns status, report and messages."""
+    status = main(["probe", checkpoint, "--data", str(data), "--json", *map(str, arguments)])
+    out, err = capsys.readouterr()
+    return status, json.loads(out) if out else None, err
+
+
+def test_the_scores_are_those_of_the_library(capsys, official_pretrain, data):
+    options = ("--folds", 3, "--steps", 2, "--neighbours", 3, "--layers", "2,3", "--untrained", 0)
+    status, report, err = probe(capsys, official_pretrain, data, *options)
+    assert (status, err) == (0, "")
+    names = [f"{p}/{SPEAKERS[n % 4]}_{n}.wav" for p in PITCHES_HZ for n in range(8)]
+    names += [f"{p}/{SPEAKERS[n % 4]}_{n}.wav" for p in PITCHES_HZ for n in range(8, 12)]
+    targets = np.eye(3)[[list(PITCHES_HZ).index(name.split("/")[0]) for name in names]]
+    encoder = eat.load_encoder(official_pretrain)
+    paths = [str(data / name) for name in names]
+    vectors = embed_clips(encoder, paths, POOLINGS, [2, 3], num_steps=2)
+    probes = [Probe("logistic"), Probe("knn", num_neighbours=3)]
+    expected = score_vectors(vectors, targets, make_folds(targets, None, 3, 1), probes)
+    assert report["results"] == [
+        {
+            "encoder": official_pretrain,
+            "layer": score.source.layer,
+            "pooling": score.source.pooling,
+            "method": score.method,
+            "mean": pytest.approx(score.mean),
+            "std": pytest.approx(score.std),
+            "per_fold": pytest.approx(score.per_fold),
+        }
+        for score in expected
+    ]
+    assert len(report["results"]) == 2 * len(POOLINGS) * len(METHODS)
+
+
+def test_an_untrained_encoder_is_always_compared(capsys, official_pretrain, data, tmp_path):
+    options = ("--folds", 2, "--pooling", "mean", "--methods", "logistic", "--untrained", 2)
+    status, report, _ = probe(capsys, official_pretrain, data, *options, "--out", tmp_path / "out")
+    assert status == 0
+    encoders = [official_pretrain, "untrained (seed 1)", "untrained (seed 2)"]
+    assert [result["encoder"] for result in report["results"]] == encoders
+    assert json.loads((tmp_path / "out" / "probe.json").read_text()) == report
+    assert main(["probe", official_pretrain, "--data", str(data), *map(str, options)]) == 0
+    description, empty, *table = capsys.readouterr().out.splitlines()
+    assert description == (
+        f"{data}: 36 clips of 3 classes; accuracy, mean ± standard deviation of 2 folds"
+    )
+    assert empty == "" and table[0].split() == ["encoder", "layer", "pooling", "logistic"]
+    for line, result in zip(table[1:], report["results"], strict=True):
+        score = f"{result['mean']:.3f} ± {result['std']:.3f}"
+        assert line.startswith(result["encoder"]) and line.endswith(f"3      mean     {score}")
+
+
+def test_clips_can_be_drawn(capsys, official_pretrain, data):
+    options = ("--max-clips", 30, "--folds", 2, "--pooling", "cls", "--untrained", 0)
+    reports = [probe(capsys, official_pretrain, data, *options, "--seed", n)[1] for n in (1, 1, 2)]
+    assert reports[0]["num_clips"] == 30 and reports[0] == reports[1]
+    assert reports[0]["results"] != reports[2]["results"]
+
+
+def test_a_split_can_be_the_test(capsys, official_pretrain, data):
+    options = ("--test", "valid", "--pooling", "cls", "--methods", "knn")
+    status, report, _ = probe(capsys, official_pretrain, data, *options)
+    assert status == 0
+    assert (report["test"], report["num_folds"], report["splits"]) == (
+        "valid",
+        1,
+        ["train", "valid"],
+    )
+    for result in report["results"]:
+        assert result["per_fold"] == [result["mean"]]
+        assert 12 * result["mean"] == pytest.approx(round(12 * result["mean"]))  # of 12 clips
+    assert main(["probe", official_pretrain, "--data", str(data), *options]) == 0
+    out = capsys.readouterr().out
+    assert "accuracy, tested on valid\n" in out and "±" not in out
+
+
+@pytest.mark.parametrize("source", ["regex", "csv"])
+def test_groups_are_on_one_side(capsys, monkeypatch, official_pretrain, data, tmp_path, source):
+    seen = []
+
+    def make(targets, groups, num_folds, seed):
+        seen.append(groups)
+        return make_folds(targets, groups, num_folds, seed)
+
+    monkeypatch.setattr("eat.probing.make_folds", make)
+    manifest_names = list(Manifest(data / "train.tsv").relative_paths())
+    table = tmp_path / "speakers.csv"
+    rows = [f"{name},{name.split('/')[1][0]}" for name in manifest_names]
+    table.write_text("\n".join(["file,group", *rows]))
+    groups_from = f"csv:{table}" if source == "csv" else "regex:/(.)_"
+    options = ("--splits", "train", "--folds", 4, "--groups-from", groups_from, "--untrained", 0)
+    status, report, _ = probe(capsys, official_pretrain, data, *options, "--pooling", "cls")
+    assert status == 0 and report["num_folds"] == 4
+    assert seen == [[name.split("/")[1][0] for name in manifest_names]]
+
+
+def test_a_table_without_a_clips_group_is_an_error(capsys, official_pretrain, data, tmp_path):
+    table = tmp_path / "speakers.csv"
+    table.write_text("file,group\nlow/a_0.wav,a\nlow/a_0.wav,b\n")
+    options = ("--groups-from", f"csv:{table}", "--untrained", 0)
+    status, _, err = probe(capsys, official_pretrain, data, *options)
+    assert status == 1
+    assert f"{table}: found ['a', 'b'] of 'low/a_0.wav', expected one group" in err
+
+
+def test_a_class_in_one_group_cannot_be_learnt_and_this_is_said(capsys, official_pretrain, data):
+    options = ("--groups-from", "parent", "--folds", 3, "--untrained", 0, "--pooling", "cls")
+    status, report, _ = probe(capsys, official_pretrain, data, *options)
+    assert status == 0 and report["not_learnt"] == list(PITCHES_HZ)
+    assert [result["mean"] for result in report["results"]] == [0, 0]
+    assert main(["probe", official_pretrain, "--data", str(data), *map(str, options)]) == 0
+    out = capsys.readouterr().out
+    assert "3 folds that share no group of parent\n" in out
+    assert "tested without a clip to learn from, in some fold: low, mid, high\n" in out
+
+
+def test_several_labels_are_scored_by_map(capsys, official_pretrain, data, tmp_path):
+    names = [f"{pitch}/{SPEAKERS[n % 4]}_{n}.wav" for pitch in PITCHES_HZ for n in range(12)]
+    folder = tmp_path / "data"
+    folder.mkdir()
+    clips = [(str(name), 5000) for name in names]
+    write_split(
+        folder, {"eval": clips}, lambda name: [name.split("/")[0], "low"][: 1 + ("_1" in name)]
+    )
+    write_manifest(folder / "eval.tsv", str(data), clips)
+    status, report, _ = probe(capsys, official_pretrain, folder, "--folds", 2, "--pooling", "mean")
+    assert status == 0 and (report["metric"], report["splits"]) == ("mAP", ["eval"])
+    assert all(0.3 < result["mean"] <= 1 for result in report["results"])
+
+
+def test_unreadable_clips_are_left_out_and_named(capsys, official_pretrain, data, tmp_path):
+    names = ["low/broken.wav", *Manifest(data / "train.tsv").relative_paths()]
+    write_split(tmp_path, {"train": [(name, 5000) for name in names]})
+    write_manifest(tmp_path / "train.tsv", str(data), [(name, 5000) for name in names])
+    options = ("--folds", 2, "--pooling", "cls", "--untrained", 1)
+    status, report, err = probe(capsys, official_pretrain, tmp_path, *options)
+    assert status == 1 and report["num_clips"] == 24
+    path = str(data / "low/broken.wav")
+    assert report["failed"] == [{"path": path, "reason": f"no such audio file: {path}"}]
+    assert err == f"failed {path}: no such audio file: {path}\n"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--test", "eval"], "--test: found the splits train, valid, expected eval and another"),
+        (["--splits", "train", "--test", "train"], "expected train and another to learn from"),
+        (["--splits", "none"], "none.tsv"),
+        (
+            ["--folds", "37"],
+            "folds: found 37 for 12 clips of the most frequent class, expected 2 to 12",
+        ),
+        (["--layers", "9"], "expected .*numbers of blocks from 1 to 3"),
+    ],
+)
+def test_wrong_use_is_explained(capsys, official_pretrain, data, arguments, message):
+    status, _, err = probe(capsys, official_pretrain, data, *arguments, "--untrained", 0)
+    assert status == 1
+    assert re.search(message, err)
+
+
+def test_a_folder_without_labels_is_explained(capsys, official_pretrain, tmp_path):
+    status, _, err = probe(capsys, official_pretrain, tmp_path)
+    assert status == 1
+    assert "found none of train.lbl, valid.lbl, eval.lbl, test.lbl, expected labels" in err
+
+
+def test_the_spelled_out_choices_are_those_of_the_library():
+    assert command.POOLINGS == POOLINGS and command.METHODS == METHODS

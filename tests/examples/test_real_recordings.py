@@ -1,0 +1,156 @@
+"""The experiment on real recordings, in miniature: imitations of the packages, few updates."""
+
+import json
+import os
+import stat
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import soundfile
+from helpers import REPOSITORY
+
+FOLDER = REPOSITORY / "examples" / "real_recordings"
+PROMPTS = "usr/share/asterisk/sounds"
+KITS = "usr/share/hydrogen/data/drumkits"
+SAMPLES = "usr/share/sonic-pi/samples"
+
+
+def write_sound(path, seconds=0.3, rate_hz=8000, seed=0):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    noise = np.random.default_rng(seed).standard_normal(round(seconds * rate_hz)) * 0.1
+    soundfile.write(path, noise, rate_hz)
+
+
+@pytest.fixture(scope="module")
+def packages(tmp_path_factory):
+    """What the packages hold, as far as the experiment looks at it."""
+    folder = tmp_path_factory.mktemp("packages")
+    for seed, voice in enumerate(("en_US_f_Allison", "fr_CA_f_June")):
+        for name in ("digits/7.wav", "letters/a.wav", "hello.wav", "agent.wav", "silence/1.wav"):
+            write_sound(folder / PROMPTS / voice / name, seed=seed)
+    write_sound(folder / PROMPTS / "en_US_f_Allison" / "long.wav", seconds=4)
+    for kit in ("Black Pearl 1.0", "BJA_Pacific", "Kit3", "Kit4"):
+        for name in ("SnareRim-1.wav", "Kick Stomp.flac"):
+            write_sound(folder / KITS / kit / name, rate_hz=44_100)
+        (folder / KITS / kit / "drumkit.xml").write_text("<drumkit/>")
+    soundfile.write(folder / KITS / "Kit3" / "emptySample.flac", np.zeros(10), 44_100)
+    write_sound(folder / SAMPLES / "loop_amen.flac", rate_hz=44_100)
+    write_sound(folder / SAMPLES / "tabla_ke1.flac", rate_hz=44_100)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def environment(tmp_path_factory):
+    """An environment whose espeak-ng says everything as noise."""
+    folder = tmp_path_factory.mktemp("bin")
+    write_sound(folder / "spoken.wav", rate_hz=22_050)
+    program = folder / "espeak-ng"
+    # espeak-ng -v VOICE -s SPEED -w FILE WORD
+    program.write_text(f'#!/bin/sh\ncp "{folder / "spoken.wav"}" "$6"\n')
+    program.chmod(program.stat().st_mode | stat.S_IXUSR)
+    path = f"{folder}{os.pathsep}{os.environ['PATH']}"
+    return {**os.environ, "PATH": path, "OMP_NUM_THREADS": "2", "CUDA_VISIBLE_DEVICES": ""}
+
+
+def run_script(name, *arguments, env):
+    command = [sys.executable, str(FOLDER / name), *map(str, arguments)]
+    return subprocess.run(command, env=env, capture_output=True, text=True, timeout=280)
+
+
+@pytest.fixture(scope="module")
+def audio(packages, environment, tmp_path_factory):
+    out = tmp_path_factory.mktemp("real recordings") / "audio"
+    options = ("--packages", packages, "--out", out, "--voices", 2)
+    result = run_script("prepare.py", *options, env=environment)
+    assert result.returncode == 0, result.stdout + result.stderr
+    assert "19 recordings, 1 empty or shorter than 50 ms left out" in result.stdout
+    assert "240 spoken digits" in result.stdout
+    return out
+
+
+def test_the_recordings_are_laid_out_by_label(audio):
+    names = {str(path.relative_to(audio)) for path in audio.rglob("*.flac")}
+    assert len(names) == 19 + 240
+    assert {name for name in names if not name.startswith("digits/")} == {
+        *(f"prompts/{voice}/{name}.flac"
+          for voice in ("en_US_f_Allison", "fr_CA_f_June")
+          for name in ("digits_7", "letters_a", "hello", "agent")),
+        "prompts/en_US_f_Allison/long.flac",
+        *(f"instruments/{instrument}/{kit}__{name}.flac"
+          for kit in ("Black Pearl 1.0", "BJA_Pacific", "Kit3", "Kit4")
+          for instrument, name in (("snare", "SnareRim-1"), ("kick", "Kick Stomp"))),
+        "instruments/hand_drum/sonic-pi__tabla_ke1.flac",
+        "other/sonic-pi/loop_amen.flac",
+    }  # fmt: skip
+    assert "digits/seven/en-gb-scotland_m2_180.flac" in names
+    for path in audio.rglob("*.flac"):
+        info = soundfile.info(path)
+        assert (info.samplerate, info.channels) == (16_000, 1)
+        assert info.frames == pytest.approx(20_480 if path.stem == "long" else 4800, abs=1)
+
+
+def test_what_is_there_is_not_written_again(audio, packages, environment):
+    times = {path: path.stat().st_mtime_ns for path in audio.rglob("*.flac")}
+    options = ("--packages", packages, "--out", audio, "--voices", 2)
+    assert run_script("prepare.py", *options, env=environment).returncode == 0
+    assert times == {path: path.stat().st_mtime_ns for path in audio.rglob("*.flac")}
+
+
+def test_what_is_missing_is_named(packages, environment, tmp_path):
+    out = ("--out", tmp_path / "out")
+    result = run_script("prepare.py", "--packages", tmp_path, *out, env=environment)
+    assert result.returncode == 1
+    assert result.stderr.endswith(
+        f"{tmp_path / PROMPTS}: no such folder, expected the files of Debian's"
+        " asterisk-core-sounds-*-wav\n"
+    )
+    bare = {**environment, "PATH": str(tmp_path)}
+    result = run_script("prepare.py", "--packages", packages, *out, env=bare)
+    assert result.returncode == 1
+    assert "found no espeak-ng, which speaks the digits: apt-get install espeak-ng" in result.stderr
+
+
+def test_the_experiment_needs_the_recordings(environment, tmp_path):
+    options = ("--audio", tmp_path, "--out", tmp_path / "out")
+    result = run_script("run.py", *options, env=environment)
+    assert result.returncode == 1
+    assert f"{tmp_path}: no recordings, expected the folder that prepare.py wrote" in result.stderr
+
+
+@pytest.mark.slow
+def test_the_experiment_runs_and_continues(audio, environment, tmp_path):
+    pytest.importorskip("fairseq")
+    sizes = [f"model.{key}=2" for key in ("depth", "num_heads", "decoder_depth", "num_clones")]
+    sizes += ["model.embed_dim=32", "model.average_top_k_layers=2", "dataset.batch_size=4"]
+    updates = ("--updates", 2, "--finetuning-updates", 2, "--clips-per-word", 1)
+    where = ("--audio", audio, "--out", tmp_path / "out")
+    result = run_script("run.py", *where, *updates, "--set", *sizes, env=environment)
+    assert result.returncode == 0, result.stdout + result.stderr
+    seed = tmp_path / "out" / "seed1"
+    table = (tmp_path / "out" / "results.md").read_text()
+    assert result.stdout.endswith(f"\n{table}\n")
+    rows = [[cell.strip() for cell in line.split("|")[1:-1]] for line in table.splitlines()]
+    probes = {name: json.loads((seed / f"probe_{name}" / "result.json").read_text())
+              for name in ("digit", "voice", "instrument")}  # fmt: skip
+    for row, encoder in ((rows[2], "untrained"), (rows[3], "pre-trained")):
+        values = [
+            f"{v:.3f}" for by_encoder in probes.values() for v in by_encoder[encoder].values()
+        ]
+        assert row == [encoder, *values] and len(values) == 9
+    folder = seed / "finetuning_1"
+    starts = ("from scratch", "from pre-training")
+    metrics = [
+        json.loads((folder / s.replace(" ", "_") / "result.json").read_text()) for s in starts
+    ]
+    assert rows[-1] == ["1", *(f"{found['accuracy']:.3f}" for found in metrics)]
+    assert len((folder / "train.lbl").read_text().splitlines()) == 10
+
+    checkpoints = {path: path.stat().st_mtime_ns for path in seed.rglob("*.pt")}
+    (seed / "probe_voice" / "result.json").unlink()
+    again = run_script("run.py", *where, *updates, "--set", *sizes, env=environment)
+    assert again.returncode == 0, again.stdout + again.stderr
+    assert again.stdout.count("== Probe of") == 1 and "Pre-training" not in again.stdout
+    assert (tmp_path / "out" / "results.md").read_text() == table
+    assert {path: path.stat().st_mtime_ns for path in seed.rglob("*.pt")} == checkpoints
