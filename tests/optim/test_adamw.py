@@ -58,11 +58,12 @@ def test_resuming_keeps_moments_but_not_the_implementation(layer):
     optimizer = make(layer.parameters())
     step(optimizer, layer)
     state = optimizer.state_dict()
-    state["param_groups"][0]["fused"] = True  # as if it came from a GPU
+    own = {key: state["param_groups"][0][key] for key in ("fused", "foreach")}
+    state["param_groups"][0].update(fused=own["foreach"], foreach=own["fused"])  # another device's
     resumed = make(layer.parameters())
     resumed.load_state_dict(state)
-    assert resumed.param_groups[0]["fused"] is False
-    assert resumed.param_groups[0]["foreach"] is True
+    assert {key: resumed.param_groups[0][key] for key in own} == own
+    assert sorted(own.values()) == [False, True]
     moments = resumed.optimizer.state[layer.weight]["exp_avg"]
     assert torch.equal(moments, optimizer.optimizer.state[layer.weight]["exp_avg"])
 

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from .encoder import Encoder
 
 _NORM_EPS = 1e-5  # of both normalisations of the targets
+_TENSORS_AT_ONCE = 16  # in a step: few calls for a GPU, and little enough for a CPU's cache
 
 
 @dataclass
@@ -76,10 +77,14 @@ class Teacher(nn.Module):
     def step(self, student: Encoder, num_updates: int) -> None:
         """Move towards the student after its `num_updates`-th update."""
         weight = 1 - ema_decay(self.config, num_updates)
-        averages = self._masters or dict(self.encoder.named_parameters())
-        values = [p.detach().float() for p in student.parameters()]
-        torch._foreach_lerp_(list(averages.values()), values, weight)
-        self._sync_from_masters()
+        parameters = list(self.encoder.parameters())
+        averages = list(self._masters.values()) if self._masters else parameters
+        values = list(student.parameters())
+        for start in range(0, len(values), _TENSORS_AT_ONCE):
+            some = slice(start, start + _TENSORS_AT_ONCE)
+            torch._foreach_lerp_(averages[some], [p.float() for p in values[some]], weight)
+            if self._masters:
+                torch._foreach_copy_(parameters[some], averages[some])
 
     @torch.no_grad()
     def copy_from(self, student: Encoder) -> None:

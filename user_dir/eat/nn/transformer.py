@@ -43,8 +43,11 @@ class _GeluLinear(torch.autograd.Function):
     def backward(ctx: Any, grad: Tensor) -> Tuple[Tensor, Tensor, Tensor]:
         x, weight = ctx.saved_tensors
         rows = grad.flatten(0, -2)
-        # oneDNN multiplies a transposed bfloat16 matrix at half its speed: turn the narrow one.
-        grad_weight = rows.t().contiguous() @ F.gelu(x).flatten(0, -2)
+        columns = rows.t()
+        if grad.dtype == torch.bfloat16:
+            # oneDNN multiplies a transposed matrix of these at half its speed: turn the narrow one.
+            columns = columns.contiguous()
+        grad_weight = columns @ F.gelu(x).flatten(0, -2)
         grad_x = torch.ops.aten.gelu_backward(grad @ weight, x)
         return grad_x, grad_weight, rows.sum(dim=0)
 

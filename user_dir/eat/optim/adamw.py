@@ -49,17 +49,15 @@ def set_lr_scale(parameter: nn.Parameter, scale: float) -> None:
 
 @register_optimizer("eat_adamw", dataclass=AdamWConfig)
 class EatAdamW(FairseqOptimizer):
-    """torch's AdamW, fused on CUDA and over lists of tensors elsewhere."""
+    """torch's AdamW, fused where this torch can and over lists of tensors elsewhere."""
 
     def __init__(self, cfg: AdamWConfig, params: Iterable[nn.Parameter]) -> None:
         super().__init__(cfg)
         params = list(params)
         self.has_finite_gradients = True
         self._has_scaler = cfg.fp16
-        self._implementation = {
-            "fused": all(p.is_cuda for p in params),
-            "foreach": not all(p.is_cuda for p in params),
-        }
+        is_fused = _can_fuse(params)
+        self._implementation = {"fused": is_fused, "foreach": not is_fused}
         self._base_lr = self._peak_lr = float(cfg.lr[0])
         self._min_lr = min(cfg.min_lr, self._peak_lr)
         self._optimizer = torch.optim.AdamW(
@@ -115,6 +113,15 @@ class EatAdamW(FairseqOptimizer):
         super().load_state_dict(state_dict, optimizer_overrides)
         for group in self.param_groups:
             group.update(self._implementation)
+
+
+def _can_fuse(params: List[nn.Parameter]) -> bool:
+    """Whether torch has a fused AdamW for these: on CUDA always, on a CPU from 2.4 on."""
+    try:
+        torch.optim.AdamW(params, fused=True)
+    except RuntimeError:
+        return False
+    return True
 
 
 def _groups(cfg: AdamWConfig, params: Iterable[nn.Parameter]) -> List[Dict[str, Any]]:

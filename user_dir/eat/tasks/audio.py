@@ -13,6 +13,7 @@ from torch import nn
 from eat.audio import LogMel
 from eat.audio.reading import ReadingConfig
 from eat.data.manifest import Manifest
+from eat.memory import keep_freed_memory
 from eat.settings import part_of
 
 from .figures import ValidationFigures
@@ -77,11 +78,14 @@ class AudioTask(GuardedTask):
                 "task.data: not set, expected the folder of the manifests,"
                 " e.g. task.data=manifests/mine"
             )
-        if cfg.fp16 and (cfg.cpu or not torch.cuda.is_available()):
+        is_on_cpu = cfg.cpu or not torch.cuda.is_available()
+        if cfg.fp16 and is_on_cpu:
             raise ValueError(
                 "common.fp16: found true without a GPU, expected common.fp16=false"
                 " (and common.bf16=true if this CPU multiplies bf16 in hardware)"
             )
+        if is_on_cpu:
+            keep_freed_memory()
         return cls(cfg)
 
     def manifest(self, split: str) -> Manifest:

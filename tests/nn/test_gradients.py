@@ -1,0 +1,44 @@
+"""Gradients written by hand equal autograd's of the plain formula, for every layer that has one."""
+
+import pytest
+import torch
+
+from eat.nn import gradients
+from eat.nn.decoder import DecoderLayer
+from eat.nn.transformer import Block, Mlp
+
+LAYERS = {
+    "mlp": (lambda: Mlp(16, 32), (3, 5, 16)),
+    "block": (lambda: Block(16, 2, 4.0, 1e-6), (3, 5, 16)),
+    "decoder": (lambda: DecoderLayer(16, 3, 4), (2, 6, 4, 16)),
+}
+
+
+def run(layer, x, grad):
+    out = layer(x)
+    out = out[0] if isinstance(out, tuple) else out
+    return [out, *torch.autograd.grad(out, [x, *layer.parameters()], grad)]
+
+
+@pytest.mark.parametrize("dtype, tolerance", [(torch.float32, 1e-5), (torch.bfloat16, 0.03)])
+@pytest.mark.parametrize("name", LAYERS)
+def test_equals_autograd(name, dtype, tolerance, monkeypatch):
+    torch.manual_seed(0)
+    make, shape = LAYERS[name]
+    layer = make().to(dtype)
+    x = torch.randn(shape, dtype=dtype, requires_grad=True)
+    grad = torch.randn(shape, dtype=dtype)
+    found = run(layer, x, grad)
+    for room in ("attention", "decoder", "transformer"):
+        monkeypatch.setattr(f"eat.nn.{room}.writes_own_gradient", lambda x: False)
+    for ours, expected in zip(found, run(layer, x, grad), strict=True):
+        assert ours.dtype == dtype
+        assert (ours - expected).abs().max() <= tolerance * expected.abs().max().clamp(min=1)
+
+
+def test_only_where_a_gradient_is_needed():
+    x = torch.zeros(1)
+    assert not gradients.writes_own_gradient(x)
+    assert gradients.writes_own_gradient(x.requires_grad_())
+    with torch.no_grad():
+        assert not gradients.writes_own_gradient(x)
