@@ -1,6 +1,6 @@
 """The filter bank: waveform to normalised log-mel spectrogram.
 
-Kaldi's log-mel filter bank as the released code computes it (RECIPE: 25 ms Hann window, 10 ms
+Kaldi's log-mel filter bank as the released code computes it (25 ms Hann window, 10 ms
 hop, 128 bins from 20 Hz to 8 kHz, pre-emphasis 0.97, power spectrum, natural logarithm), in
 plain torch: frames are a strided view, and one real FFT and one matrix product do the rest.
 """

@@ -9,7 +9,7 @@ __all__ = ["HELP", "add_arguments", "run"]
 
 HELP = "speed and memory on this machine"
 
-ACTIONS = ("data", "train")
+ACTIONS = ("data", "extract", "train")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
