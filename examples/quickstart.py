@@ -78,10 +78,6 @@ class Run:
         self.record(finished=False)
         return False
 
-    @property
-    def checkpoint(self) -> Path:
-        return self.checkpoints / "checkpoint_last.pt"
-
     def _folders(self) -> Tuple[Path, ...]:
         """All that it makes."""
         data = (self.events, self.manifests, self.labelled)

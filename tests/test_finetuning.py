@@ -64,6 +64,7 @@ def test_from_a_released_checkpoint_to_one_that_needs_nothing_else(
     assert classifier.encoder.config.depth == 3
     assert main(["convert", last, "folder", "--to", "huggingface"]) == 0
     assert eat.load_classifier("folder").activation == "softmax"
+    capsys.readouterr()
     # The same numbers as in the log.
     found = evaluate(capsys, last, labelled)
     assert found["accuracy"] == pytest.approx(valid[-1]["valid_accuracy"], abs=1e-6)

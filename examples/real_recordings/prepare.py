@@ -43,7 +43,7 @@ MIN_SAMPLES = SAMPLE_RATE_HZ // 20  # 50 ms; two kits hold empty samples
 
 WORDS = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
 ACCENTS = ("en-us", "en-gb", "en-gb-scotland", "en-gb-x-rp", "en-gb-x-gbcwmd", "en-029")
-VARIANTS = (*(f"m{number}" for number in range(1, 9)), *(f"f{number}" for number in range(1, 6)))
+VARIANTS = (*("m8", "f5", "m7", "f4", "m6", "f3", "m5", "f2", "m4", "f1"), *("m3", "m2", "m1"))
 WORDS_PER_MINUTE = (140, 180)
 
 # What the names of drum samples say, the first that matches; kits abbreviate differently.

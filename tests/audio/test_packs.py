@@ -1,6 +1,7 @@
 import gc
 import multiprocessing
 import os
+import sys
 import zipfile
 from concurrent.futures import ThreadPoolExecutor
 
@@ -216,3 +217,10 @@ def test_bytes_as_a_larger_file():
     assert file.read(500) == b""
     assert file.seek(-128, os.SEEK_END) == 872
     assert file.read(128) == data[-128:]
+
+
+def test_hdf5_without_its_library(hdf5, monkeypatch):
+    address = hdf5(noise(10), sample_rate=16_000)
+    monkeypatch.setitem(sys.modules, "h5py", None)
+    with pytest.raises(AudioError, match=r"HDF5 needs h5py: pip install 'eat-fairseq\[hdf5\]'"):
+        read_audio(address)

@@ -161,6 +161,27 @@ def test_a_pickle_that_would_run_code_is_refused(tmp_path, writer):
     assert not (tmp_path / "executed").exists()
 
 
+def test_the_front_end_has_the_mel_bins_and_patches_of_the_encoder(saved):
+    """A fine-tuned checkpoint says the size of its encoder in cfg.model alone."""
+    config = EncoderConfig(
+        embed_dim=16, depth=1, num_heads=2, num_mel_bins=64, patch_size=8, num_position_rows=4
+    )
+    classifier = Classifier(ClassifierConfig(num_classes=2), Encoder(config))
+    path = saved(
+        {
+            "cfg": {
+                "model": {"_name": "eat_classifier", **dataclasses.asdict(config)},
+                "task": {"mean": -4.0, "std": 3.0, "target_length": 24},
+            },
+            "model": classifier.state_dict(),
+        }
+    )
+    loaded = eat.load_classifier(path)
+    assert loaded.log_mel == eat.LogMel(-4.0, 3.0, 24, num_mel_bins=64, patch_size=8)
+    assert loaded(loaded.log_mel(torch.zeros(8000))).shape == (1, 2)
+    assert (loaded.labels, loaded.activation) == (None, None)
+
+
 @pytest.mark.parametrize(
     "part, damage, message",
     [
@@ -193,24 +214,3 @@ def test_values_of_unexpected_kinds_in_our_layout_are_named(saved, part, value, 
     path = saved(state)
     with pytest.raises(CheckpointError, match=re.escape(f"{path}: {message}")):
         load_checkpoint(path)
-
-
-def test_the_front_end_has_the_mel_bins_and_patches_of_the_encoder(saved):
-    """A fine-tuned checkpoint says the size of its encoder in cfg.model alone."""
-    config = EncoderConfig(
-        embed_dim=16, depth=1, num_heads=2, num_mel_bins=64, patch_size=8, num_position_rows=4
-    )
-    classifier = Classifier(ClassifierConfig(num_classes=2), Encoder(config))
-    path = saved(
-        {
-            "cfg": {
-                "model": {"_name": "eat_classifier", **dataclasses.asdict(config)},
-                "task": {"mean": -4.0, "std": 3.0, "target_length": 24},
-            },
-            "model": classifier.state_dict(),
-        }
-    )
-    loaded = eat.load_classifier(path)
-    assert loaded.log_mel == eat.LogMel(-4.0, 3.0, 24, num_mel_bins=64, patch_size=8)
-    assert loaded(loaded.log_mel(torch.zeros(8000))).shape == (1, 2)
-    assert (loaded.labels, loaded.activation) == (None, None)

@@ -59,20 +59,25 @@ def run_script(name, *arguments, env):
     return subprocess.run(command, env=env, capture_output=True, text=True, timeout=280)
 
 
+def prepare(packages, out, num_voices, environment):
+    options = ("--packages", packages, "--out", out, "--voices", num_voices)
+    result = run_script("prepare.py", *options, env=environment)
+    assert result.returncode == 0, result.stdout + result.stderr
+    return result.stdout
+
+
 @pytest.fixture(scope="module")
 def audio(packages, environment, tmp_path_factory):
     out = tmp_path_factory.mktemp("real recordings") / "audio"
-    options = ("--packages", packages, "--out", out, "--voices", 2)
-    result = run_script("prepare.py", *options, env=environment)
-    assert result.returncode == 0, result.stdout + result.stderr
-    assert "19 recordings, 1 empty or shorter than 50 ms left out" in result.stdout
-    assert "240 spoken digits" in result.stdout
+    printed = prepare(packages, out, 1, environment)
+    assert "19 recordings, 1 empty or shorter than 50 ms left out" in printed
+    assert "120 spoken digits" in printed
     return out
 
 
 def test_the_recordings_are_laid_out_by_label(audio):
     names = {str(path.relative_to(audio)) for path in audio.rglob("*.flac")}
-    assert len(names) == 19 + 240
+    assert len(names) == 19 + 120
     assert {name for name in names if not name.startswith("digits/")} == {
         *(f"prompts/{voice}/{name}.flac"
           for voice in ("en_US_f_Allison", "fr_CA_f_June")
@@ -84,7 +89,7 @@ def test_the_recordings_are_laid_out_by_label(audio):
         "instruments/hand_drum/sonic-pi__tabla_ke1.flac",
         "other/sonic-pi/loop_amen.flac",
     }  # fmt: skip
-    assert "digits/seven/en-gb-scotland_m2_180.flac" in names
+    assert "digits/seven/en-gb-scotland_m8_180.flac" in names
     for path in audio.rglob("*.flac"):
         info = soundfile.info(path)
         assert (info.samplerate, info.channels) == (16_000, 1)
@@ -93,8 +98,7 @@ def test_the_recordings_are_laid_out_by_label(audio):
 
 def test_what_is_there_is_not_written_again(audio, packages, environment):
     times = {path: path.stat().st_mtime_ns for path in audio.rglob("*.flac")}
-    options = ("--packages", packages, "--out", audio, "--voices", 2)
-    assert run_script("prepare.py", *options, env=environment).returncode == 0
+    prepare(packages, audio, 1, environment)
     assert times == {path: path.stat().st_mtime_ns for path in audio.rglob("*.flac")}
 
 
@@ -120,8 +124,10 @@ def test_the_experiment_needs_the_recordings(environment, tmp_path):
 
 
 @pytest.mark.slow
-def test_the_experiment_runs_and_continues(audio, environment, tmp_path):
+def test_the_experiment_runs_and_continues(packages, environment, tmp_path):
     pytest.importorskip("fairseq")
+    audio = tmp_path / "audio"
+    prepare(packages, audio, 6, environment)
     sizes = [f"model.{key}=2" for key in ("depth", "num_heads", "decoder_depth", "num_clones")]
     sizes += ["model.embed_dim=32", "model.average_top_k_layers=2", "dataset.batch_size=4"]
     updates = ("--updates", 2, "--finetuning-updates", 2, "--clips-per-word", 1)

@@ -1,6 +1,6 @@
 """The filter bank: waveform to normalised log-mel spectrogram.
 
-Kaldi's log-mel filter bank as the released code computes it (RECIPE: 25 ms Hann window, 10 ms
+Kaldi's log-mel filter bank as the released code computes it (25 ms Hann window, 10 ms
 hop, 128 bins from 20 Hz to 8 kHz, pre-emphasis 0.97, power spectrum, natural logarithm), in
 plain torch: frames are a strided view, and one real FFT and one matrix product do the rest.
 """
@@ -151,6 +151,10 @@ def _window(device: torch.device) -> Tensor:
 
 @cache
 def _mel_weights(num_mel_bins: int, device: torch.device) -> Tensor:
+    return mel_weights(num_mel_bins).to(device)
+
+
+def mel_weights(num_mel_bins: int) -> Tensor:
     """(257, F) triangular filters, equally spaced on Kaldi's mel scale."""
     low, high = hz_to_mel(LOW_HZ), hz_to_mel(HIGH_HZ)
     spacing = (high - low) / (num_mel_bins + 1)
@@ -163,7 +167,7 @@ def _mel_weights(num_mel_bins: int, device: torch.device) -> Tensor:
     rising, falling = (mel - left) / (center - left), (right - mel) / (right - center)
     triangles = torch.minimum(rising, falling).clamp_min(0.0)
     # Kaldi leaves out the bin at half the sample rate.
-    return F.pad(triangles, (0, 1)).T.contiguous().to(device)
+    return F.pad(triangles, (0, 1)).T.contiguous()
 
 
 def hz_to_mel(hz: float) -> float:

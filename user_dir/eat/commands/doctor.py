@@ -18,6 +18,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Callable, Dict, List, NamedTuple, Sequence
 
 from .. import __version__, paths
+from .progress import show_progress
 
 HELP = "what is installed and what of it works"
 
@@ -87,7 +88,7 @@ def run(args: argparse.Namespace) -> int:
 def examine(parts: Sequence[Part]) -> List[Finding]:
     """Try parts, several at once."""
     with ThreadPoolExecutor(min(4, os.cpu_count() or 1)) as executor:
-        return list(executor.map(_examine, parts))
+        return list(show_progress(executor.map(_examine, parts), len(parts), "trying", "part"))
 
 
 def _examine(part: Part) -> Finding:

@@ -189,7 +189,7 @@ class PretrainingDataset(SpectrogramDataset):
         return {**sample, "mask": torch.from_numpy(masks)}
 
     def collater(self, samples: List[Dict[str, Any]]) -> Dict[str, Any]:
-        """Stack clips into `net_input = {source (B, 1, T, F), mask (B, K, L), num_visible}`."""
+        """Stack clips into `net_input = {source (B, 1, T, F), mask (B, K, L), num_visible V}`."""
         batch = super().collater(samples)
         if batch:
             mask = torch.stack([sample["mask"] for sample in samples])

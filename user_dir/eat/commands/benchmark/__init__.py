@@ -7,9 +7,9 @@ from ..actions import run_action as run
 
 __all__ = ["HELP", "add_arguments", "run"]
 
-HELP = "speed and memory of training on this machine"
+HELP = "speed and memory on this machine"
 
-ACTIONS = ("train",)
+ACTIONS = ("data", "extract", "train")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

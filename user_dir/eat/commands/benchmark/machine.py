@@ -7,7 +7,7 @@ import sys
 import time
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
-from multiprocessing import get_context
+from multiprocessing import get_context, set_start_method
 from typing import Any, Callable, Dict, Sequence, TypeVar
 
 import torch
@@ -145,11 +145,17 @@ def run_in_fresh_process(function: Callable[..., Result], *arguments: Any) -> Re
         ValueError: the process was killed, by a lack of memory most likely.
     """
     try:
-        with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
+        context = get_context("spawn")
+        with ProcessPoolExecutor(1, mp_context=context, initializer=_start_by_default) as pool:
             return pool.submit(function, *arguments).result()
     except BrokenProcessPool as error:
         described = ", ".join(map(str, arguments))
         raise ValueError(f"{described}: the process was killed, too little memory?") from error
+
+
+def _start_by_default() -> None:
+    """Let the processes of data loaders start as they do in a Python that was started by hand."""
+    set_start_method(None, force=True)
 
 
 def median_and_minimum(seconds: Sequence[float]) -> Dict[str, float]:

@@ -21,17 +21,27 @@ def report(args: argparse.Namespace, found: Mapping[str, Any], columns: Mapping[
         found: `machine`, a flat dict; `cases`, a list of flat dicts; and whatever else.
         columns: key of a case -> heading, of what the table shows.
     """
+    report_tables(args, found, {"cases": columns})
+
+
+def report_tables(
+    args: argparse.Namespace, found: Mapping[str, Any], tables: Mapping[str, Mapping[str, str]]
+) -> None:
+    """As `report`, with several lists of flat dicts; `tables` has the columns of each."""
     text = json.dumps(found, indent=2)
     if args.out:
         with replace_file(args.out) as file:
             file.write(f"{text}\n".encode())
-    print(text if args.json else as_text(found, columns))
+    print(text if args.json else as_text(found, tables))
 
 
-def as_text(found: Mapping[str, Any], columns: Mapping[str, str]) -> str:
-    """The machine in a few lines, then the table."""
-    machine = [f"{name:<10} {value}" for name, value in found["machine"].items()]
-    return "\n".join([*machine, "", *as_table(found["cases"], columns)])
+def as_text(found: Mapping[str, Any], tables: Mapping[str, Mapping[str, str]]) -> str:
+    """The machine in a few lines, then the tables that have rows."""
+    lines = [f"{name:<10} {value}" for name, value in found["machine"].items()]
+    for name, columns in tables.items():
+        if found[name]:
+            lines += ["", *as_table(found[name], columns)]
+    return "\n".join(lines)
 
 
 def as_table(cases: Sequence[Mapping[str, Any]], columns: Mapping[str, str]) -> List[str]:

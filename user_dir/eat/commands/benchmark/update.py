@@ -8,11 +8,13 @@ import numpy as np
 import torch
 
 from eat import paths
-from eat.nn.masking import inverse_block_masks
+from eat.nn.masking import count_visible, inverse_block_masks
 
 from .flops import count_flops
 from .machine import DTYPES, MatmulPeak, PeakMemory, median_and_minimum, synchronise, time_call
 from .report import flatten
+
+logger = logging.getLogger(__name__)
 
 if TYPE_CHECKING:
     from fairseq.trainer import Trainer
@@ -32,9 +34,10 @@ def measure_update(case: "Case") -> Dict[str, Any]:
     batch = random_batch(cfg, DTYPES[case.dtype], case.device)
     update = Update(trainer, batch, case.device)
     update.forward()
-    update.backward()
+    update.loss.backward()  # without the optimizer, which is made when it is first needed
     forward_memory = memory.growth
-    update.optimize()
+    trainer.zero_grad()
+    update.whole()
     update.whole()
     update_memory = memory.growth
 
@@ -111,7 +114,6 @@ def build_trainer(cfg: Any) -> "Trainer":
     torch.manual_seed(cfg.common.seed)
     task = tasks.setup_task(cfg.task)
     trainer = Trainer(cfg, task, task.build_model(cfg.model), task.build_criterion(cfg.criterion))
-    trainer.lr_step_update()
     return trainer
 
 
@@ -123,7 +125,11 @@ def random_batch(cfg: Any, dtype: torch.dtype, device: str) -> Dict[str, Any]:
     num_clips = cfg.dataset.batch_size
     masks = np.stack([inverse_block_masks(model, grid, generator) for _ in range(num_clips)])
     source = torch.randn(num_clips, 1, cfg.task.target_length, model.num_mel_bins) / 2
-    net_input = {"source": source.to(device, dtype), "mask": torch.from_numpy(masks).to(device)}
+    net_input = {
+        "source": source.to(device, dtype),
+        "mask": torch.from_numpy(masks).to(device),
+        "num_visible": count_visible(torch.from_numpy(masks).flatten(0, 1)),
+    }
     return {"id": torch.arange(num_clips), "nsentences": num_clips, "net_input": net_input}
 
 
@@ -156,8 +162,11 @@ class Update:
         """Scale and clip the gradients, change the parameters, clear the gradients."""
         optimizer = self.trainer.optimizer
         optimizer.multiply_grads(1 / self.sample_size)
-        optimizer.clip_grad_norm(self.trainer.cfg.optimization.clip_norm)
-        optimizer.step()
+        try:
+            optimizer.clip_grad_norm(self.trainer.cfg.optimization.clip_norm)
+            optimizer.step()
+        except OverflowError as error:  # fp16 looks for its scale; fairseq skips such updates too
+            logger.info("skipped an update: %s", error)
         optimizer.zero_grad()
 
     def whole(self) -> None:

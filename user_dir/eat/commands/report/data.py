@@ -8,14 +8,14 @@ import numpy as np
 
 from ...data.manifest import Manifest
 from ..evaluate import open_split
+from ..manifest.output import unreadable_file
 from ..parallel import map_in_threads
 from ..stats import draw_clips
 from .run_folder import Run
 
 MAX_CLIPS = 2000  # of a split, whose headers are read; of more, random ones
 _NUM_THREADS = 16  # which mostly wait for the disk
-# Lists of file<TAB>reason: what `eat manifest` could not use, and training with bad_audio=skip.
-UNREADABLE, REPLACED = "unreadable.tsv", "bad_audio.tsv"
+REPLACED = "bad_audio.tsv"  # what training with task.bad_audio=skip found, file<TAB>reason
 
 
 class BadFile(NamedTuple):
@@ -124,10 +124,13 @@ def _count_labels(manifest: Manifest) -> Optional[List[Tuple[str, int]]]:
 
 def read_bad_files(run: Run, splits: Sequence[Split]) -> List[BadFile]:
     """What `eat manifest` left out, as noted beside the manifests, and what training replaced."""
-    folders = dict.fromkeys(os.path.dirname(split.manifest) for split in splits)
-    lists = [os.path.join(folder, UNREADABLE) for folder in folders]
+    lists = [
+        os.path.join(os.path.dirname(split.manifest), unreadable_file(name))
+        for split in splits
+        for name in (None, split.name)
+    ]
     found = []
-    for path in [*lists, os.path.join(run.folder, REPLACED)]:
+    for path in dict.fromkeys([*lists, os.path.join(run.folder, REPLACED)]):
         if os.path.exists(path):
             with open(path, encoding="utf-8", errors="replace") as file:
                 lines = (line.rstrip("\n").partition("\t") for line in file)
