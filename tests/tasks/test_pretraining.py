@@ -87,3 +87,15 @@ def test_a_wrong_key_in_a_yaml_is_named(section):
 def test_fp16_needs_a_gpu(manifests):
     with pytest.raises(ValueError, match="common.fp16: found true without a GPU"):
         load_train(manifests, common__fp16=True)
+
+
+def test_a_run_that_made_all_its_updates_is_not_continued(manifests):
+    task = load_train(manifests, optimization__max_update=5)
+    with pytest.raises(SystemExit) as ended:
+        task.train_step({}, model=None, criterion=None, optimizer=None, update_num=5)
+    assert ended.value.code == 0
+
+
+def test_a_policy_for_bad_audio_that_does_not_exist(manifests):
+    with pytest.raises(ValueError, match="task.bad_audio: found 'ignore', expected error or skip"):
+        load_train(manifests, task__bad_audio="ignore")

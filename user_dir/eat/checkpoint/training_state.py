@@ -42,7 +42,7 @@ def read_training_state(path: CheckpointPath) -> TrainingState:
             best_metric=extra.get("best"),
             training_seconds=float(extra.get("previous_training_time", 0)),
         )
-    except (KeyError, IndexError, TypeError) as error:
+    except (AttributeError, IndexError, KeyError, TypeError, ValueError) as error:
         raise CheckpointError(
             f"{path}: found no training state ({error}), expected a checkpoint of"
             " fairseq-hydra-train"

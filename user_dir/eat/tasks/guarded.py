@@ -1,5 +1,6 @@
 """What keeps a run of days alive, or ends it with an explanation: the base of all tasks."""
 
+import logging
 import os
 from dataclasses import dataclass, field
 from typing import Any, Dict, List, Tuple
@@ -16,6 +17,8 @@ from torch import Tensor, nn
 from .bad_audio import POLICIES, BadAudio, ReplacingDataset
 from .gradients import GradientGuard, TrainingHealthError
 from .resuming import ResumableIterator
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass
@@ -41,6 +44,7 @@ class GuardConfig(FairseqDataclass):
     log_interval: int = II("common.log_interval")
     save_dir: str = II("checkpoint.save_dir")
     train_subset: str = II("dataset.train_subset")
+    max_update: int = II("optimization.max_update")
 
 
 class GuardedTask(FairseqTask):
@@ -83,7 +87,15 @@ class GuardedTask(FairseqTask):
         ignore_grad: bool = False,
         **kwargs: Any,
     ) -> Tuple[Tensor, Any, Dict[str, Any]]:
-        """Forward and backward; remembers the batch, in case its gradients are not finite."""
+        """Forward and backward; remembers the batch, in case its gradients are not finite.
+
+        Raises:
+            SystemExit: with status 0, when all updates were made before this start. fairseq looks
+                only after the next one, so that each start of a finished run would add one.
+        """
+        if 0 < self.cfg.max_update <= update_num:
+            logger.info("nothing to do: optimization.max_update=%d is reached", update_num)
+            raise SystemExit(0)
         if not self._has_workers_that_agree:
             _check_workers_agree(update_num)
             self._has_workers_that_agree = True
