@@ -42,13 +42,13 @@ class PretrainingModelConfig(
     )
     compile: bool = field(
         default=False,
-        metadata={"help": "have torch compile the layers: a minute at the start, faster on a GPU"},
+        metadata={"help": "have torch compile the layers: a slower start, faster on a GPU"},
     )
     checkpoint_activations: bool = field(
         default=False,
         metadata={
-            "help": "compute activations again for the gradient rather than keep them: less memory"
-            " for about a third more time"
+            "help": "compute activations again for the gradient rather than keep them: less memory,"
+            " at the cost of a second forward pass"
         },
     )
 
