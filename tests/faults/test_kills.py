@@ -70,7 +70,7 @@ def assert_same_end(found, expected):
 
 def test_at_22_random_moments(run, tmp_path):
     """Every other kill comes soon after a checkpoint, so that the run gets ahead."""
-    max_update = "optimization.max_update=120"
+    max_update = "optimization.max_update=600"
     whole = run("whole", max_update)
     finish(whole, tmp_path / "whole")
     generator = random.Random(1)
