@@ -34,6 +34,23 @@ def number(low: float, high: float) -> Callable[[str], float]:
     return parse
 
 
+def add_encoder_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare `--weights` and `--target-length`: which encoder takes clips, and how long ones."""
+    parser.add_argument(
+        "--weights",
+        choices=("student", "teacher"),
+        default="student",
+        help="whose, of a pre-training checkpoint (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--target-length",
+        type=whole_number(1),
+        metavar="FRAMES",
+        help="pad or crop every clip to it and attend to the padding, as in training (released"
+        " code: 1024); a multiple of 16 (default: every clip at its own length)",
+    )
+
+
 def add_hdf5_argument(parser: argparse.ArgumentParser) -> None:
     """Declare `--hdf5-rate-hz`."""
     parser.add_argument(

@@ -20,7 +20,7 @@ from typing import (
 
 from .. import __version__
 from ..data.manifest import Manifest
-from .arguments import add_hdf5_argument, number, whole_number
+from .arguments import add_encoder_arguments, add_hdf5_argument, number, whole_number
 from .devices import add_device_argument, choose_device
 from .manifest.clips import EXTENSIONS, Scan, find_audio
 from .progress import show_progress
@@ -91,19 +91,7 @@ def _add_feature_arguments(parser: argparse.ArgumentParser) -> None:
         help="last; all or numbers of blocks from 1 such as 3,6,9, stacked in front; mean of all"
         " (default: %(default)s)",
     )
-    parser.add_argument(
-        "--weights",
-        choices=("student", "teacher"),
-        default="student",
-        help="whose, of a pre-training checkpoint (default: %(default)s)",
-    )
-    parser.add_argument(
-        "--target-length",
-        type=whole_number(1),
-        metavar="FRAMES",
-        help="pad or crop every clip to it and attend to the padding, as the released code does"
-        " with 1024; a multiple of 16 (default: every clip at its own length)",
-    )
+    add_encoder_arguments(parser)
     parser.add_argument(
         "--window-seconds",
         type=number(0, float("inf")),

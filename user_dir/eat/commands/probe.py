@@ -6,7 +6,7 @@ import os
 import sys
 from typing import TYPE_CHECKING, Any, Dict, Iterator, List, NamedTuple, Sequence, Tuple
 
-from .arguments import number, whole_number
+from .arguments import add_encoder_arguments, number, whole_number
 from .devices import add_device_argument, choose_device
 from .evaluate import open_split
 from .extract import layers
@@ -139,19 +139,7 @@ def _add_feature_arguments(parser: argparse.ArgumentParser) -> None:
         help="last; all or numbers of blocks from 1 such as 3,6,9, each for itself; mean of all"
         " (default: %(default)s)",
     )
-    parser.add_argument(
-        "--weights",
-        choices=("student", "teacher"),
-        default="student",
-        help="whose, of a pre-training checkpoint (default: %(default)s)",
-    )
-    parser.add_argument(
-        "--target-length",
-        type=whole_number(1),
-        metavar="FRAMES",
-        help="pad or crop every clip to it and attend to the padding, as in training; a multiple of"
-        " 16 (default: every clip at its own length)",
-    )
+    add_encoder_arguments(parser)
 
 
 def _add_classifier_arguments(parser: argparse.ArgumentParser) -> None:
