@@ -34,14 +34,19 @@ def number(low: float, high: float) -> Callable[[str], float]:
     return parse
 
 
-def add_encoder_arguments(parser: argparse.ArgumentParser) -> None:
-    """Declare `--weights` and `--target-length`: which encoder takes clips, and how long ones."""
+def add_weights_argument(parser: argparse.ArgumentParser) -> None:
+    """Declare `--weights`."""
     parser.add_argument(
         "--weights",
         choices=("student", "teacher"),
         default="student",
         help="whose, of a pre-training checkpoint (default: %(default)s)",
     )
+
+
+def add_encoder_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare `--weights` and `--target-length`: which encoder takes clips, and how long ones."""
+    add_weights_argument(parser)
     parser.add_argument(
         "--target-length",
         type=whole_number(1),

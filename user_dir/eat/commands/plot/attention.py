@@ -2,7 +2,7 @@
 
 import argparse
 
-from ..arguments import whole_number
+from ..arguments import add_weights_argument, whole_number
 from ..devices import add_device_argument, choose_device
 from .clips import add_clip_arguments, name_clip, read_clip
 from .output import add_out_argument, write_figure
@@ -23,12 +23,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--layer", type=whole_number(1), help="number of the block, from 1 (default: the last)"
     )
-    parser.add_argument(
-        "--weights",
-        choices=("student", "teacher"),
-        default="student",
-        help="whose, of a pre-training checkpoint (default: %(default)s)",
-    )
+    add_weights_argument(parser)
     add_device_argument(parser)
     add_out_argument(parser, default="attention")
 
