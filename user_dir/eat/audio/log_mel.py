@@ -8,7 +8,7 @@ plain torch: frames are a strided view, and one real FFT and one matrix product 
 import math
 from dataclasses import dataclass
 from functools import cache
-from typing import Optional
+from typing import List, Optional, Tuple
 
 import torch
 import torch.nn.functional as F
@@ -22,7 +22,8 @@ FFT_SAMPLES = 512  # the window, rounded up to a power of two
 LOW_HZ = 20.0
 HIGH_HZ = SAMPLE_RATE_HZ / 2
 PRE_EMPHASIS = 0.97
-_FRAMES_AT_ONCE = 256  # on a CPU: all steps up to the spectrum then stay in its caches
+_FRAMES_AT_ONCE = 512  # on a CPU: all steps then stay in its caches
+_FILTERS_AT_ONCE = 16  # their triangles take up an eighth of the spectrum, not all of it
 POWER_FLOOR = torch.finfo(torch.float32).eps  # log -> -15.94
 
 
@@ -81,7 +82,7 @@ class LogMel:
         frames = mel_filter_bank(waveform, self.num_mel_bins)
         length = self.target_length or self._round_up(frames.shape[1])
         frames = F.pad(frames[:, :length], (0, 0, 0, length - min(length, frames.shape[1])))
-        return ((frames - self.mean) / (2 * self.std)).unsqueeze(1)
+        return frames.sub_(self.mean).div_(2 * self.std).unsqueeze(1)
 
     @property
     def max_samples(self) -> Optional[int]:
@@ -95,7 +96,8 @@ class LogMel:
 def mel_filter_bank(waveform: Tensor, num_mel_bins: int = 128) -> Tensor:
     """Kaldi log-mel filter bank of 16 kHz sound, neither padded nor normalised.
 
-    Agrees to the bit with torchaudio's `kaldi.fbank` in the released settings.
+    Agrees with torchaudio's `kaldi.fbank` in the released settings to 1e-6, the last digit of its
+    largest values: up to the spectrum it is the same to the bit.
 
     Args:
         waveform: (S,) or (B, S) float in [-1, 1]. Its mean is subtracted first.
@@ -112,24 +114,24 @@ def mel_filter_bank(waveform: Tensor, num_mel_bins: int = 128) -> Tensor:
     if waveform.shape[1] < WINDOW_SAMPLES:
         return waveform.new_zeros(waveform.shape[0], 0, num_mel_bins)
     frames = waveform.unfold(1, WINDOW_SAMPLES, HOP_SAMPLES)  # (B, T, 400), a view
-    parts = frames.split(_FRAMES_AT_ONCE if frames.device.type == "cpu" else frames.shape[1], dim=1)
-    power = torch.cat([_spectrum(part) for part in parts], dim=1).square()  # (B, T, 257)
-    energies = power @ _mel_weights(num_mel_bins, waveform.device)
-    return energies.clamp_min(POWER_FLOOR).log()
+    rows = frames.reshape(-1, WINDOW_SAMPLES)  # still a view if B is 1
+    step = _FRAMES_AT_ONCE if rows.device.type == "cpu" else len(rows)
+    energies = torch.cat([_mel_energies(part, num_mel_bins) for part in rows.split(step)])
+    return energies.clamp_min_(POWER_FLOOR).log_().reshape(*frames.shape[:2], num_mel_bins)
 
 
-def _spectrum(frames: Tensor) -> Tensor:
-    """Magnitudes of pre-emphasised, windowed frames, (B, T, 400) -> (B, T, 257)."""
+def _mel_energies(frames: Tensor, num_mel_bins: int) -> Tensor:
+    """(N, 400) -> (N, F): the power of pre-emphasised, windowed frames in each mel filter."""
     padded = F.pad(frames, (0, FFT_SAMPLES - WINDOW_SAMPLES))  # the only copy, changed in place
-    inner = padded[..., :WINDOW_SAMPLES]
-    inner -= frames.mean(dim=2, keepdim=True)
-    weighted = PRE_EMPHASIS * inner
-    inner[..., 1:] -= weighted[..., :-1]
-    inner[..., :1] -= weighted[..., :1]
+    inner = padded[:, :WINDOW_SAMPLES]
+    inner -= frames.mean(dim=1, keepdim=True)
+    previous = PRE_EMPHASIS * inner[:, :-1]
+    inner[:, 1:] -= previous  # the first one stays, as the window is 0 there
     inner *= _window(frames.device)
-    spectrum = torch.fft.rfft(padded)
-    # abs() to the bit, in half of its time.
-    return torch.hypot(spectrum.real.contiguous(), spectrum.imag.contiguous())
+    spectrum = torch.view_as_real(torch.fft.rfft(padded)).flatten(1)  # real, imaginary, real, ...
+    power = spectrum.square()  # their sum is left to the filters
+    bands = _mel_bands(num_mel_bins, frames.device)
+    return torch.cat([power[:, values] @ weights for values, weights in bands], dim=1)
 
 
 def _as_batch(waveform: Tensor) -> Tensor:
@@ -150,8 +152,20 @@ def _window(device: torch.device) -> Tensor:
 
 
 @cache
-def _mel_weights(num_mel_bins: int, device: torch.device) -> Tensor:
-    return mel_weights(num_mel_bins).to(device)
+def _mel_bands(num_mel_bins: int, device: torch.device) -> List[Tuple[slice, Tensor]]:
+    """The filters in groups of neighbours, without the FFT bins that are 0 in all of a group.
+
+    Returns:
+        Where each group is along the real and imaginary values of a spectrum, and its weights,
+        (values, filters).
+    """
+    bands = []
+    for weights in mel_weights(num_mel_bins).split(_FILTERS_AT_ONCE, dim=1):
+        used = weights.sum(dim=1).nonzero()
+        first, last = (int(used.min()), int(used.max())) if len(used) else (0, 0)
+        both = weights[first : last + 1].repeat_interleave(2, dim=0)  # real and imaginary
+        bands.append((slice(2 * first, 2 * last + 2), both.to(device)))
+    return bands
 
 
 def mel_weights(num_mel_bins: int) -> Tensor:
