@@ -5,10 +5,12 @@
 
 pre-trains small networks that differ in one setting each, with several seeds, and asks with
 `eat probe` what their features hold of spoken digits, voices and instruments. An interrupted run
-continues; what is finished is kept. At the end OUT holds results.md and figure.png.
+continues; what is finished is kept. At the end OUT holds results.md and figure.png. Networks with
+other numbers of clones train for as long as the reference: an update of each is timed first.
 """
 
 import argparse
+import json
 import sys
 from pathlib import Path
 from typing import Any, Dict, List, Mapping, NamedTuple, Optional, Sequence
@@ -19,24 +21,26 @@ from matplotlib.figure import Figure
 
 from eat.figures import save_figure
 from eat.figures.style import LINE_COLOURS, figure_style
-from eat.launch import TrainingError
+from eat.launch import TrainingError, multiplies_bf16
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "real_recordings"))
 from recordings import (
     TASKS,
     StepError,
     as_markdown,
+    experiment_arguments,
     make_manifests,
     mean_and_spread,
-    parse_setting,
     pretrain,
     probe,
+    run_eat,
     step,
 )
 
 POOLINGS = ("cls", "mean")
 # 2.56 s are 16 x 8 patches: on a smaller grid a block of 5 x 5 is more than the visible fifth.
 CLIP_FRAMES = 256
+TIMED_UPDATES = 10
 
 
 class Variant(NamedTuple):
@@ -47,14 +51,12 @@ class Variant(NamedTuple):
         block: side of the visible blocks, in patches.
         weight: of the utterance loss.
         clones: of each clip.
-        speed: updates in the time of one of the reference.
     """
 
     name: str
     block: int = 3
     weight: float = 1.0
     clones: int = 4
-    speed: float = 1.0
 
     def settings(self) -> Dict[str, Any]:
         """Of the recipe."""
@@ -65,9 +67,10 @@ class Variant(NamedTuple):
             "model.mask_block_size": self.block,
         }
 
-    def num_updates(self, of_reference: int) -> int:
-        """How long to train."""
-        return max(1, round(of_reference * self.speed))
+    def num_updates(self, of_reference: int, update_ms: Mapping[str, float]) -> int:
+        """How long to train, for the reference's time; `update_ms` from `time_updates`."""
+        share = update_ms[str(REFERENCE.clones)] / update_ms[str(self.clones)]
+        return max(1, round(of_reference * share))
 
 
 class Question(NamedTuple):
@@ -78,6 +81,7 @@ class Question(NamedTuple):
 
 
 REFERENCE = Variant("reference")
+UNTRAINED = Variant("untrained")
 QUESTIONS = (
     Question(
         "Side of visible blocks (patches)",
@@ -90,8 +94,8 @@ QUESTIONS = (
     ),
     Question(
         "Clones, in equal time",
-        {"1": Variant("clones 1", clones=1, speed=2.5), "4": REFERENCE}
-        | {"16": Variant("clones 16", clones=16, speed=0.3)},
+        {"1": Variant("clones 1", clones=1), "4": REFERENCE}
+        | {"16": Variant("clones 16", clones=16)},
     ),
 )
 VARIANTS = tuple(
@@ -102,59 +106,70 @@ VARIANTS = tuple(
 Accuracies = Dict[str, Dict[str, List[float]]]
 
 
+class Outcome(NamedTuple):
+    """What became of a network: how long it was trained, and what its features hold."""
+
+    updates: int
+    accuracies: Accuracies
+
+
 def main(argv: Optional[Sequence[str]] = None) -> int:
     """Run all steps; returns 0, 1 if one failed."""
-    args = parse_arguments(argv)
+    parser = experiment_arguments(__doc__.splitlines()[0], seeds=[1, 2, 3], num_updates=500)
+    args = parser.parse_args(argv)
     args.audio, args.out = args.audio.resolve(), args.out.resolve()
     try:
-        accuracies = run_all(args)
+        outcomes = run_all(args)
     except (StepError, TrainingError) as error:
         print(f"\n{error}\n\n(the same command continues)", file=sys.stderr)
         return 1
-    table = make_table(args.updates, accuracies)
+    table = make_table(outcomes)
     (args.out / "results.md").write_text(table + "\n")
-    save_figure(draw(accuracies), args.out / "figure")
+    save_figure(draw(outcomes), args.out / "figure")
     print(f"\n== {args.out / 'results.md'}, figure.png, figure.svg\n\n{table}")
     return 0
 
 
-def parse_arguments(argv: Optional[Sequence[str]]) -> argparse.Namespace:
-    """The command line."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--audio", type=Path, required=True, help="what prepare.py wrote")
-    parser.add_argument("--out", type=Path, required=True, help="folder for everything")
-    parser.add_argument("--seeds", type=int, nargs="+", default=[1, 2, 3], help="(default: 1 2 3)")
-    parser.add_argument(
-        "--updates", type=int, default=500, help="of the reference (default: %(default)s)"
-    )
-    parser.add_argument(
-        "--set",
-        type=parse_setting,
-        nargs="+",
-        default=[],
-        metavar="KEY=VALUE",
-        help="other settings of pretrain_tiny, such as model.depth=2",
-    )
-    return parser.parse_args(argv)
-
-
-def run_all(args: argparse.Namespace) -> Dict[str, Accuracies]:
-    """Pre-train and probe all networks; returns the accuracies by network, "untrained" too."""
+def run_all(args: argparse.Namespace) -> Dict[str, Outcome]:
+    """Pre-train and probe all networks; returns what became of each, "untrained" first."""
     manifests, record = args.out / "manifests", args.out / "statistics.json"
     statistics = step(record, "Manifests", make_manifests, args.audio, manifests)
-    accuracies: Dict[str, Accuracies] = {}
+    update_ms = step(args.out / "update_ms.json", "Time of an update", time_updates, args)
+    outcomes = {UNTRAINED.name: Outcome(0, {})}
+    for variant in VARIANTS:
+        outcomes[variant.name] = Outcome(variant.num_updates(args.updates, update_ms), {})
     for seed in args.seeds:
         for variant in VARIANTS:
             folder = args.out / f"seed{seed}" / variant.name.replace(" ", "_")
-            title, inputs = f"{variant.name}, seed {seed}", (args, statistics, variant, seed)
-            result = step(folder / "result.json", title, run_variant, folder, *inputs)
+            title, num_updates = f"{variant.name}, seed {seed}", outcomes[variant.name].updates
+            inputs = (folder, args, statistics, variant, num_updates, seed)
+            result = step(folder / "result.json", title, run_variant, *inputs)
             for task, by_encoder in result["probes"].items():
                 for encoder, by_pooling in by_encoder.items():
-                    name = "untrained" if encoder == "untrained" else variant.name
-                    found = accuracies.setdefault(name, {}).setdefault(task, {})
+                    name = UNTRAINED.name if encoder == "untrained" else variant.name
+                    found = outcomes[name].accuracies.setdefault(task, {})
                     for pooling, value in by_pooling.items():
                         found.setdefault(pooling, []).append(value)
-    return accuracies
+    return outcomes
+
+
+def time_updates(args: argparse.Namespace) -> Dict[str, float]:
+    """Milliseconds of an update with its reading, by number of clones; text, as in JSON."""
+    file = args.out / "benchmark.json"
+    clones = sorted({variant.clones for variant in VARIANTS})
+    settings = {"dataset.num_workers": 0, **dict(args.set)}  # as `run_training` has it
+    run_eat(
+        "benchmark", "train", "--config-size", "tiny", "--frames", CLIP_FRAMES,
+        "--dtype", "bf16" if multiplies_bf16() else "fp32", "--clones", *clones,
+        "--data", args.out / "manifests" / "all", "--repeats", TIMED_UPDATES, "--out", file,
+        "--set", *(f"{key}={json.dumps(value)}" for key, value in settings.items()),
+    )  # fmt: skip
+    cases = json.loads(file.read_text())["cases"]
+    # The least, as whatever else runs on the machine can only add to it.
+    return {
+        str(case["clones"]): round(case["update_ms_minimum"] + case["data_wait_ms_minimum"], 1)
+        for case in cases
+    }
 
 
 def run_variant(
@@ -162,12 +177,12 @@ def run_variant(
     args: argparse.Namespace,
     statistics: Mapping[str, float],
     variant: Variant,
+    num_updates: int,
     seed: int,
 ) -> Dict[str, Any]:
     """Pre-train and probe one network; its settings, its time and its accuracies."""
     manifests, checkpoints = args.out / "manifests", folder / "pretraining"
     settings = {**variant.settings(), **dict(args.set)}
-    num_updates = variant.num_updates(args.updates)
     timing = pretrain(checkpoints, manifests, statistics, num_updates, seed, settings)
     # The untrained encoder is the same for all.
     options = ("--pooling", *POOLINGS, "--untrained", int(variant is REFERENCE))
@@ -179,27 +194,27 @@ def run_variant(
     return {"settings": settings, "updates": num_updates, **timing, "probes": probes}
 
 
-def make_table(num_updates: int, accuracies: Mapping[str, Accuracies]) -> str:
+def make_table(outcomes: Mapping[str, Outcome]) -> str:
     """Markdown: mean and standard deviation over seeds, the untrained network first."""
     columns = [(task.name, pooling) for task in TASKS for pooling in POOLINGS]
     rows = [["network", "updates", *(f"{task}: {pooling}" for task, pooling in columns)]]
-    updates = {variant.name: str(variant.num_updates(num_updates)) for variant in VARIANTS}
-    for name in ("untrained", *updates):
-        cells = [mean_and_spread(accuracies[name][task][pooling]) for task, pooling in columns]
-        rows.append([name, updates.get(name, "0"), *cells])
+    for name, (updates, accuracies) in outcomes.items():
+        cells = [mean_and_spread(accuracies[task][pooling]) for task, pooling in columns]
+        rows.append([name, str(updates), *cells])
     return as_markdown(rows)
 
 
 @figure_style
-def draw(accuracies: Mapping[str, Accuracies]) -> Figure:
+def draw(outcomes: Mapping[str, Outcome]) -> Figure:
     """A panel per question: accuracies by setting, one small point per seed."""
     figure = Figure(figsize=(12, 4.6), layout="constrained")
     panels = figure.subplots(1, len(QUESTIONS) + 1, sharey=True)
-    training = Question("Pre-training", {"untrained": Variant("untrained"), "reference": REFERENCE})
+    training = Question("Pre-training", {"untrained": UNTRAINED, "reference": REFERENCE})
     for axes, question in zip(panels, (training, *QUESTIONS), strict=True):
         for number, task in enumerate(("digit", "voice")):
             for pooling in POOLINGS:
-                values = [accuracies[v.name][task][pooling] for v in question.variants.values()]
+                shown = [outcomes[variant.name] for variant in question.variants.values()]
+                values = [outcome.accuracies[task][pooling] for outcome in shown]
                 draw_series(axes, values, f"{task}, {pooling}", LINE_COLOURS[number], pooling)
         axes.set_xticks(range(len(question.variants)), question.variants)
         axes.set(title=question.title, xmargin=0.2)

@@ -1,5 +1,6 @@
 """Steps that the experiments on real recordings share; what is finished is not done again."""
 
+import argparse
 import contextlib
 import io
 import json
@@ -48,6 +49,30 @@ def parse_setting(text: str) -> Tuple[str, Any]:
         return key, json.loads(value)
     except ValueError:
         return key, value
+
+
+def experiment_arguments(
+    description: str, seeds: Sequence[int], num_updates: int
+) -> argparse.ArgumentParser:
+    """The command line that the experiments share; `seeds` and `num_updates` are its defaults."""
+    parser = argparse.ArgumentParser(description=description)
+    parser.add_argument("--audio", type=Path, required=True, help="what prepare.py wrote")
+    parser.add_argument("--out", type=Path, required=True, help="folder for everything")
+    parser.add_argument(
+        "--seeds", type=int, nargs="+", default=seeds, help="(default: %(default)s)"
+    )
+    parser.add_argument(
+        "--updates", type=int, default=num_updates, help="of pre-training (default: %(default)s)"
+    )
+    parser.add_argument(
+        "--set",
+        type=parse_setting,
+        nargs="+",
+        default=[],
+        metavar="KEY=VALUE",
+        help="other settings of pretrain_tiny, such as model.depth=2",
+    )
+    return parser
 
 
 def step(file: Path, title: str, work: Callable[..., Dict[str, Any]], *inputs: Any) -> Any:

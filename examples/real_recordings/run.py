@@ -21,9 +21,9 @@ from recordings import (
     TASKS,
     StepError,
     as_markdown,
+    experiment_arguments,
     make_manifests,
     mean_and_spread,
-    parse_setting,
     pretrain,
     probe,
     run_eat,
@@ -66,13 +66,7 @@ def main(argv: Optional[Sequence[str]] = None) -> int:
 
 def parse_arguments(argv: Optional[Sequence[str]]) -> argparse.Namespace:
     """The command line."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--audio", type=Path, required=True, help="what prepare.py wrote")
-    parser.add_argument("--out", type=Path, required=True, help="folder for everything")
-    parser.add_argument("--seeds", type=int, nargs="+", default=[1], help="(default: 1)")
-    parser.add_argument(
-        "--updates", type=int, default=2000, help="of pre-training (default: %(default)s)"
-    )
+    parser = experiment_arguments(__doc__.splitlines()[0], seeds=[1], num_updates=2000)
     parser.add_argument(
         "--finetuning-updates", type=int, default=300, help="(default: %(default)s)"
     )
@@ -82,14 +76,6 @@ def parse_arguments(argv: Optional[Sequence[str]]) -> argparse.Namespace:
         nargs="+",
         default=[1, 5, 20],
         help="budgets of labels for fine-tuning (default: 1 5 20)",
-    )
-    parser.add_argument(
-        "--set",
-        type=parse_setting,
-        nargs="+",
-        default=[],
-        metavar="KEY=VALUE",
-        help="other settings of pretrain_tiny, such as model.depth=2",
     )
     return parser.parse_args(argv)
 

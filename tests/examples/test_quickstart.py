@@ -8,10 +8,21 @@ import sys
 from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from eat.audio.synthesis import CLASSES, write_events
+from eat.figures import read_training_log
 
+# Of the recorded curve: other dtypes, processors and numbers of threads take less than half of it.
+TOLERANCES = {
+    "loss": 0.1,
+    "frame_loss": 0.1,
+    "utterance_loss": 0.2,
+    "target_var": 0.1,
+    "prediction_var": 0.2,
+    "gnorm": 0.5,
+}
 SCRIPT = Path(__file__).resolve().parents[2] / "examples" / "quickstart.py"
 
 
@@ -145,3 +156,27 @@ def test_an_unfinished_run_on_own_recordings_continues_after_a_failure(tmp_path)
     done = run_script("--audio", audio, "--out", out, "--updates", "2", cwd=tmp_path)
     assert done.returncode == 0, done.stdout + done.stderr
     assert "after 2 updates" in done.stdout
+
+
+@pytest.mark.slow
+def test_the_run_follows_the_recorded_curve(quickstart, tmp_path):
+    """The first half of the default run; the schedule is that of the whole."""
+    pytest.importorskip("fairseq")
+    run = quickstart.Run(quickstart.parse_arguments(["--out", str(tmp_path)]))
+    assert run.is_default
+    quickstart.make_events(run)
+    quickstart.make_manifests(run)
+    settings = quickstart.training_settings(run, quickstart.measure(run))
+    settings["optimization.max_update"] = num_updates = 50
+    command = quickstart.training_arguments(quickstart.CONFIG_NAME, settings)
+    quickstart.train(command, run.log, num_updates)
+
+    expected = read_training_log(quickstart.EXPECTED_CURVE)["train_inner"]
+    found = read_training_log(run.log)["train_inner"]
+    assert list(found["num_updates"]) == [10, 20, 30, 40, 50]
+    assert list(expected["num_updates"]) == list(range(10, 110, 10))
+    for name in ("lr", "ema_decay", "mask_ratio"):
+        assert found[name] == pytest.approx(expected[name][:5], rel=1e-3), name
+    for name, tolerance in TOLERANCES.items():
+        error = np.abs(found[name] / expected[name][:5] - 1)
+        assert error.max() < tolerance, (name, error)

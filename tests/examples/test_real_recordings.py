@@ -1,4 +1,4 @@
-"""The experiment on real recordings, in miniature: imitations of the packages, few updates."""
+"""The experiments on real recordings, in miniature: imitations of the packages, few updates."""
 
 import json
 import os
@@ -12,6 +12,9 @@ import soundfile
 from helpers import REPOSITORY
 
 FOLDER = REPOSITORY / "examples" / "real_recordings"
+PAPER = REPOSITORY / "examples" / "paper_in_small"
+MINIATURE = [f"model.{key}=2" for key in ("depth", "num_heads", "decoder_depth")]
+MINIATURE += ["model.embed_dim=32", "model.average_top_k_layers=2", "dataset.batch_size=4"]
 PROMPTS = "usr/share/asterisk/sounds"
 KITS = "usr/share/hydrogen/data/drumkits"
 SAMPLES = "usr/share/sonic-pi/samples"
@@ -56,11 +59,11 @@ def environment(tmp_path_factory):
 
 def run_script(name, *arguments, env):
     command = [sys.executable, str(FOLDER / name), *map(str, arguments)]
-    return subprocess.run(command, env=env, capture_output=True, text=True, timeout=280)
+    return subprocess.run(command, env=env, capture_output=True, text=True, timeout=600)
 
 
-def prepare(packages, out, num_voices, environment):
-    options = ("--packages", packages, "--out", out, "--voices", num_voices)
+def prepare(packages, out, num_voices, environment, *more):
+    options = ("--packages", packages, "--out", out, "--voices", num_voices, *more)
     result = run_script("prepare.py", *options, env=environment)
     assert result.returncode == 0, result.stdout + result.stderr
     return result.stdout
@@ -128,8 +131,7 @@ def test_the_experiment_runs_and_continues(packages, environment, tmp_path):
     pytest.importorskip("fairseq")
     audio = tmp_path / "audio"
     prepare(packages, audio, 6, environment)
-    sizes = [f"model.{key}=2" for key in ("depth", "num_heads", "decoder_depth", "num_clones")]
-    sizes += ["model.embed_dim=32", "model.average_top_k_layers=2", "dataset.batch_size=4"]
+    sizes = [*MINIATURE, "model.num_clones=2"]
     updates = ("--updates", 2, "--finetuning-updates", 2, "--clips-per-word", 1)
     where = ("--audio", audio, "--out", tmp_path / "out")
     result = run_script("run.py", *where, *updates, "--set", *sizes, env=environment)
@@ -160,3 +162,39 @@ def test_the_experiment_runs_and_continues(packages, environment, tmp_path):
     assert again.stdout.count("== Probe of") == 1 and "Pre-training" not in again.stdout
     assert (tmp_path / "out" / "results.md").read_text() == table
     assert {path: path.stat().st_mtime_ns for path in seed.rglob("*.pt")} == checkpoints
+
+
+@pytest.mark.slow
+def test_the_paper_in_small_runs_and_continues(packages, environment, tmp_path):
+    pytest.importorskip("fairseq")
+    audio, out = tmp_path / "audio", tmp_path / "out"
+    prepare(packages, audio, 6, environment, "--seconds", 2.56)
+    arguments = ("--audio", audio, "--out", out, "--seeds", 3, "--updates", 4, "--set", *MINIATURE)
+    result = run_script(PAPER / "run.py", *arguments, env=environment)
+    assert result.returncode == 0, result.stdout + result.stderr
+    table = (out / "results.md").read_text()
+    assert result.stdout.endswith(f"\n{table}\n"[:-1])
+    rows = [[cell.strip() for cell in line.split("|")[1:-1]] for line in table.splitlines()[2:]]
+    names = ["untrained", "reference", "block 1", "block 5", "weight 0", "weight 192"]
+    assert [row[0] for row in rows] == [*names, "clones 1", "clones 16"]
+    # 1, 4 and 16 clones train for as long as each other.
+    times = json.loads((out / "update_ms.json").read_text())
+    assert times["1"] < times["4"] < times["16"]
+    updates = {row[0]: int(row[1]) for row in rows}
+    assert updates["untrained"] == 0 and updates["block 5"] == updates["reference"] == 4
+    for clones in (1, 16):
+        assert updates[f"clones {clones}"] == max(1, round(4 * times["4"] / times[str(clones)]))
+    found = json.loads((out / "seed3" / "clones_16" / "result.json").read_text())
+    assert found["settings"]["model.num_clones"] == 16
+    assert found["settings"]["model.depth"] == 2
+    assert rows[-1][2] == f"{found['probes']['digit']['pre-trained']['cls']:.3f}"
+
+    (out / "seed3" / "block_5" / "result.json").unlink()
+    (out / "figure.png").unlink()
+    again = run_script(PAPER / "run.py", *arguments, env=environment)
+    assert again.returncode == 0, again.stdout + again.stderr
+    assert [line for line in again.stdout.splitlines() if line.startswith("==")][:1] == [
+        "== block 5, seed 3"
+    ]
+    assert (out / "results.md").read_text() == table
+    assert (out / "figure.png").stat().st_size > 10_000

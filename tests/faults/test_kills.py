@@ -6,18 +6,31 @@ import time
 import pytest
 import torch
 from faults.training import KillAtStep, differences, start, wait_for
-from helpers import MINIATURE, write_clips, write_tsv
+from helpers import (
+    MINIATURE,
+    MINIATURE_CLASSIFIER,
+    write_clips,
+    write_labelled_split,
+    write_tsv,
+)
 
 pytestmark = pytest.mark.slow
 
 SETTINGS = [
-    *MINIATURE,
     "checkpoint.save_dir=checkpoints",
     "checkpoint.save_interval_updates=3",
     "checkpoint.keep_interval_updates=2",
     "dataset.data_buffer_size=2",  # batches that were read ahead are read again
     "lr_scheduler.warmup_updates=10",
     "common.log_interval=10",
+]
+PRETRAINING = [*MINIATURE, *SETTINGS]
+# With everything that is random in it.
+FINETUNING = [
+    *MINIATURE_CLASSIFIER,
+    *SETTINGS,
+    *("task.roll=true", "task.noise=true", "task.mixup_alpha=0.8", "task.num_samples=40"),
+    *("task.spec_augment_ratio=0.2", "model.drop_path=0.1", "task.crop=random"),
 ]
 
 
@@ -31,13 +44,35 @@ def data(tmp_path_factory):
     return folder
 
 
+@pytest.fixture(scope="module")
+def labelled(tmp_path_factory):
+    """60 clips of which 40 are drawn for an epoch of 5 updates."""
+    folder = tmp_path_factory.mktemp("labelled")
+    classes = [[name] for name in ("low", "middle", "high")]
+    write_labelled_split(folder, "train", classes * 20)
+    write_labelled_split(folder, "valid", classes, seed=1)
+    return folder
+
+
 @pytest.fixture
 def run(data, tmp_path):
-    """`run(name, *overrides, **options)` starts a run in the folder of that name."""
+    """`run(name, *overrides, **options)` starts a pre-training in the folder of that name."""
 
     def run(name, *overrides, **options):
         (tmp_path / name).mkdir(exist_ok=True)
-        return start([f"task.data={data}", *SETTINGS, *overrides], tmp_path / name, **options)
+        return start([f"task.data={data}", *PRETRAINING, *overrides], tmp_path / name, **options)
+
+    return run
+
+
+@pytest.fixture
+def finetune(labelled, tmp_path):
+    """The same for fine-tuning."""
+
+    def run(name, *overrides, **options):
+        (tmp_path / name).mkdir(exist_ok=True)
+        overrides = [f"task.data={labelled}", *FINETUNING, *overrides]
+        return start(overrides, tmp_path / name, config="finetune_tiny", **options)
 
     return run
 
@@ -68,17 +103,23 @@ def assert_same_end(found, expected):
     assert not any(name.endswith(".tmp") for name in names)
 
 
-def test_at_22_random_moments(run, tmp_path):
+def test_pretraining_at_22_random_moments(run, tmp_path):
+    check_kills(run, tmp_path, num_kills=22)
+
+
+def test_finetuning_at_12_random_moments(finetune, tmp_path):
+    check_kills(finetune, tmp_path, num_kills=12)
+
+
+def check_kills(run, tmp_path, num_kills):
     """Every other kill comes soon after a checkpoint, so that the run gets ahead."""
     max_update = "optimization.max_update=600"
-    whole = run("whole", max_update)
-    finish(whole, tmp_path / "whole")
+    finish(run("whole", max_update), tmp_path / "whole")
     generator = random.Random(1)
     last = tmp_path / "killed" / "checkpoints" / "checkpoint_last.pt"
-    num_kills = 0
-    while num_kills < 22:
+    for kill in range(num_kills):
         process = run("killed", max_update)
-        if num_kills % 2 == 0:
+        if kill % 2 == 0:
             before = last.stat().st_ino if last.exists() else None
             wait_for(lambda: last.exists() and last.stat().st_ino != before, process)  # noqa: B023
             time.sleep(generator.uniform(0, 0.3))
@@ -87,7 +128,6 @@ def test_at_22_random_moments(run, tmp_path):
         assert process.is_alive(), "the run ended before all kills: raise max_update"
         process.kill()
         process.join()
-        num_kills += 1
         if last.exists():
             assert_complete(tmp_path / "killed")
     finish(run("killed", max_update), tmp_path / "killed")

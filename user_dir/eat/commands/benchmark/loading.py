@@ -1,6 +1,5 @@
 """How fast clips are read, and whether training waits for them; each in a process of its own."""
 
-import logging
 import statistics
 import tempfile
 import time
@@ -50,7 +49,9 @@ def measure_loading(case: LoadingCase) -> Dict[str, Any]:
     """Clips per second of one worker, with our loader and with the straightforward one."""
     from eat.data.datasets import PretrainingDataset  # needs fairseq
 
-    logging.getLogger("fairseq").setLevel(logging.WARNING)
+    from . import update
+
+    update.import_fairseq()
     log_mel, masking = LogMel(), MaskingConfig()
     with tempfile.TemporaryDirectory() as folder:
         paths = write_recordings(Path(folder), case.kind, case.num_clips, case.seconds)

@@ -2,6 +2,7 @@
 
 import logging
 import statistics
+import warnings
 from typing import TYPE_CHECKING, Any, Callable, Dict, List
 
 import numpy as np
@@ -26,7 +27,6 @@ NUM_PROFILED = 25  # operators
 
 def measure_update(case: "Case") -> Dict[str, Any]:
     """Time the updates of a case; a flat dict for the report."""
-    logging.getLogger("fairseq").setLevel(logging.WARNING)
     import_fairseq()
     cfg = compose(case)
     memory = PeakMemory(case.device)
@@ -98,8 +98,11 @@ def compose(case: "Case") -> Any:
 
 
 def import_fairseq() -> None:
-    """Register our tasks, models, criterions and optimizers; slow."""
+    """Register our tasks, models, criterions and optimizers, and keep fairseq quiet; slow."""
     import fairseq.trainer
+
+    logging.getLogger().setLevel(logging.WARNING)  # a task of fairseq set it to DEBUG
+    warnings.filterwarnings("ignore", category=FutureWarning, module="fairseq")
 
     from eat import criterions, models, optim, tasks
 
