@@ -101,6 +101,22 @@ def test_resuming_in_mid_epoch_gives_the_uninterrupted_run(train, tmp_path):
         assert torch.equal(state["exp_avg_sq"], moments[index]["exp_avg_sq"])
 
 
+def test_a_run_that_an_epoch_ends_is_saved(train, tmp_path):
+    """Also where the recipe validates and saves by updates only."""
+    settings = ("optimization.max_epoch=2", "optimization.max_update=1000")
+    run = train(*settings)
+    assert run.returncode == 0, run.stdout
+    records = logged(run.stdout)
+    assert records[-1]["epoch"] == 2
+    state = checkpoint(tmp_path)
+    assert state["optimizer_history"][-1]["num_updates"] == records[-1]["num_updates"]
+    valid = logged(run.stdout, "valid")
+    assert [record["valid_num_updates"] for record in valid] == [records[-1]["num_updates"]]
+    again = train(*settings)
+    assert again.returncode == 0, again.stdout
+    assert logged(again.stdout) == []
+
+
 def test_bf16_and_workers_from_another_folder(train, tmp_path):
     run = train("common.bf16=true", "dataset.num_workers=2", "optimization.update_freq=[2]")
     assert run.returncode == 0, run.stdout

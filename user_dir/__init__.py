@@ -1,6 +1,7 @@
 """The fairseq door: `common.user_dir=user_dir` registers all that EAT adds to fairseq.
 
-It also makes fairseq write checkpoints that are complete or absent and never execute one it reads.
+It also makes fairseq write checkpoints that are complete or absent, never execute one it reads, and
+save the end of every run.
 
 Everything lives in the package `eat` beside this file, which is imported under that one name,
 whether it was installed or this is a fresh checkout.
@@ -16,4 +17,5 @@ if os.path.isdir(os.path.join(_here, "eat")) and _here not in sys.path:
 
 for _room in ("criterions", "models", "optim", "tasks"):
     importlib.import_module(f"eat.{_room}")
-importlib.import_module("eat.tasks.checkpoint_files").install()
+for _module in ("checkpoint_files", "last_epoch"):
+    importlib.import_module(f"eat.tasks.{_module}").install()
