@@ -257,7 +257,7 @@ def draw_figures(run: Run) -> None:
     """Step 4: the curves, and a clip with its masks."""
     heading("Figures")
     expected = [EXPECTED_CURVE] if run.is_default else []
-    run_eat("plot", "curves", run.checkpoints, *expected, "--out", run.figures / "curves")
+    run_eat("plot", "curves", *expected, run.checkpoints, "--out", run.figures / "curves")
     manifest = Manifest(run.manifests / "valid.tsv")
     longest = manifest.path(int(np.argmax(manifest.num_samples)))
     run_eat("plot", "clip", longest, "--checkpoint", run.checkpoint, "--out", run.figures / "clip")
