@@ -6,6 +6,7 @@ from typing import Any, Callable, Dict, List, Tuple
 from ..arguments import number, whole_number
 from ..devices import add_device_argument, choose_device
 from ..progress import show_progress
+from .arguments import add_dtypes, add_repeats, add_sizes
 from .report import add_report_arguments, report_tables
 
 HELP = "clips per second of a loader's worker, manifests of millions of lines, waits of a training"
@@ -77,32 +78,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="N",
         help="of the manifests (default: 2000000)",
     )
-    parser.add_argument(
-        "--train",
-        nargs="*",
-        default=["tiny"],
-        choices=("tiny", "base", "large"),
-        help="config/pretrain_*.yaml to train with (default: tiny)",
-    )
-    parser.add_argument(
-        "--dtype",
-        nargs="+",
-        default=["fp32"],
-        choices=("fp32", "bf16", "fp16"),
-        help="of these trainings (default: fp32)",
-    )
+    add_sizes(parser, "--train", ["tiny"], "config/pretrain_*.yaml to train with", nargs="*")
+    add_dtypes(parser, ["fp32"], "of these trainings")
     parser.add_argument(
         "--clips",
         type=whole_number(1),
         metavar="N",
         help="per update (default: the config's dataset.batch_size)",
     )
-    parser.add_argument(
-        "--repeats",
-        type=whole_number(1),
-        default=5,
-        help="rounds of reading, and timed updates (default: %(default)s)",
-    )
+    add_repeats(parser, 5, "rounds of reading, and timed updates")
     add_device_argument(parser)
     add_report_arguments(parser)
 

@@ -7,6 +7,7 @@ from typing import Any, Dict, List, NamedTuple, Optional
 from ..arguments import number, whole_number
 from ..devices import add_device_argument, choose_device
 from ..progress import show_progress
+from .arguments import add_dtypes, add_repeats, add_sizes
 from .report import add_report_arguments, report
 
 HELP = "clips per second of feature extraction from files, and of the network alone"
@@ -55,21 +56,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments of `eat benchmark extract`."""
     parser.description = DESCRIPTION
     parser.epilog = EPILOG
-    parser.add_argument(
-        "--config-size",
-        nargs="+",
-        default=["base"],
-        choices=("tiny", "base", "large"),
-        help="an untrained encoder of config/pretrain_*.yaml (default: base)",
-    )
+    add_sizes(parser, "--config-size", ["base"], "an untrained encoder of config/pretrain_*.yaml")
     parser.add_argument("--checkpoint", help="an encoder to take instead")
-    parser.add_argument(
-        "--dtype",
-        nargs="+",
-        default=["fp32", "bf16"],
-        choices=("fp32", "bf16", "fp16"),
-        help="(default: fp32 bf16)",
-    )
+    add_dtypes(parser, ["fp32", "bf16"], "to compute in")
     parser.add_argument(
         "--seconds",
         nargs="+",
@@ -96,9 +85,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         parser.add_argument(
             f"--{name}", type=whole_number(1), metavar="N", help="as for `eat extract`"
         )
-    parser.add_argument(
-        "--repeats", type=whole_number(1), default=3, help="rounds (default: %(default)s)"
-    )
+    add_repeats(parser, 3, "rounds")
     add_device_argument(parser)
     add_report_arguments(parser)
 

@@ -7,6 +7,7 @@ from typing import Any, Dict, List, NamedTuple
 from ..arguments import whole_number
 from ..devices import add_device_argument, choose_device
 from ..progress import show_progress
+from .arguments import add_dtypes, add_repeats, add_sizes
 from .report import add_report_arguments, report
 
 HELP = "clips per second, time and memory of an update of the pre-training"
@@ -69,20 +70,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments of `eat benchmark train`."""
     parser.description = DESCRIPTION
     parser.epilog = EPILOG
-    parser.add_argument(
-        "--config-size",
-        nargs="+",
-        default=["base"],
-        choices=("tiny", "base", "large"),
-        help="of config/pretrain_*.yaml (default: base)",
-    )
-    parser.add_argument(
-        "--dtype",
-        nargs="+",
-        default=["fp32"],
-        choices=("fp32", "bf16", "fp16"),
-        help="of the network; all but fp32 keep float32 masters (default: fp32)",
-    )
+    add_sizes(parser, "--config-size", ["base"], "of config/pretrain_*.yaml")
+    add_dtypes(parser, ["fp32"], "of the network; all but fp32 keep float32 masters")
     for name, what in [
         ("clips", "clips per update (default: the config's dataset.batch_size)"),
         ("clones", "masked clones of each (default: the config's)"),
@@ -108,9 +97,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--data", metavar="FOLDER", help="train on the clips of FOLDER/train.tsv, and time the wait"
     )
-    parser.add_argument(
-        "--repeats", type=whole_number(1), default=5, help="timed updates (default: %(default)s)"
-    )
+    add_repeats(parser, 5, "timed updates")
     parser.add_argument(
         "--profile", action="store_true", help="also list the operators that take longest"
     )
