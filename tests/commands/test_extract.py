@@ -379,3 +379,16 @@ def test_mp3s_without_length_are_extracted_in_full(extract, tmp_path):
     assert extract(tmp_path / "mp3", "--granularity", "time")[0] == 0
     for found in read(tmp_path / "out").values():
         assert len(found) in (19, 20)  # 3 s and what the encoder adds
+
+
+def test_a_name_without_room_for_the_ending_fails_alone(extract, audio, tmp_path):
+    long = f"{'x' * 251}.wav"
+    (audio / "b.flac").rename(audio / long)
+    status, out, err = extract(audio)
+    assert status == 1
+    assert ": 3 clips extracted (" in out
+    assert err.endswith(
+        f"failed {audio}/{long}: found a name that is too long for its features, expected a"
+        " shorter one\n"
+    )
+    assert read(tmp_path / "out").keys() == NAMES - {"b"}

@@ -101,7 +101,8 @@ def load_weights(module: nn.Module, weights: Mapping[str, Tensor], path: str) ->
         path: of the file, for the message.
 
     Raises:
-        CheckpointError: listing missing keys, unexpected keys and differing shapes.
+        CheckpointError: listing missing keys, unexpected keys, differing shapes, and weights that
+            are no numbers.
     """
     expected = module.state_dict()
     shared = expected.keys() & weights.keys()
@@ -115,6 +116,10 @@ def load_weights(module: nn.Module, weights: Mapping[str, Tensor], path: str) ->
                 for key in shared
                 if weights[key].shape != expected[key].shape
             ),
+        ),
+        *_listed(
+            "with NaN or infinite values",
+            (key for key in shared if not weights[key].isfinite().all()),
         ),
     ]
     if problems:

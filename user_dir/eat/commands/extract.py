@@ -1,6 +1,7 @@
 """`eat extract`: the features of recordings, in files."""
 
 import argparse
+import errno
 import hashlib
 import os
 import sys
@@ -13,6 +14,7 @@ from typing import (
     Iterator,
     List,
     NamedTuple,
+    Optional,
     Sequence,
     Tuple,
     Union,
@@ -26,6 +28,8 @@ from .manifest.clips import EXTENSIONS, Scan, find_audio
 from .progress import show_progress
 
 if TYPE_CHECKING:
+    from torch import Tensor
+
     from ..features import Result
     from ..features.storage import NpyFolder, OneFile
     from ..nn import Encoder
@@ -285,7 +289,18 @@ def write_features(
     ):
         path, name = items[index]
         if error is None:
-            store.write(name, tokens.numpy())
-        else:
+            error = _write(store, name, tokens)
+        if error is not None:
             failures.append(Failure(path, str(error).removeprefix(f"{path}: ")))
     return failures
+
+
+def _write(store: "Union[NpyFolder, OneFile]", name: str, tokens: "Tensor") -> Optional[ValueError]:
+    """Write the features of a file; what is wrong if its name leaves no room for their ending."""
+    try:
+        store.write(name, tokens.numpy())
+    except OSError as error:
+        if error.errno != errno.ENAMETOOLONG:
+            raise
+        return ValueError("found a name that is too long for its features, expected a shorter one")
+    return None
