@@ -222,3 +222,11 @@ def test_values_of_unexpected_kinds_in_our_layout_are_named(saved, part, value, 
     path = saved(state)
     with pytest.raises(CheckpointError, match=re.escape(f"{path}: {message}")):
         load_checkpoint(path)
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float64, torch.float8_e4m3fn])
+def test_weights_of_any_floating_type(released, saved, dtype):
+    key = "blocks.1.norm1.weight"
+    released["model"][key] = released["model"][key].to(dtype)
+    encoder = eat.load_encoder(saved(released))
+    assert torch.equal(encoder.get_parameter(key), released["model"][key].float())

@@ -297,3 +297,9 @@ def test_sizes_that_are_absurd_together_are_refused_before_anything_is_built(our
     message = r"ours.pt: found embed_dim=1024, depth=1024, .* expected sizes that fit its weights"
     with pytest.raises(CheckpointError, match=message):
         eat.load_encoder(path)
+
+
+def test_a_number_of_classes_that_the_head_has_not(ours):
+    path = ours(lambda state: state["cfg"]["model"].update(num_classes=10**9))
+    with pytest.raises(CheckpointError, match="ours.pt: found num_classes=1000000000 .* the 3 of"):
+        eat.load_classifier(path)

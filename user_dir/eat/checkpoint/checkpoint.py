@@ -119,13 +119,17 @@ def load_weights(module: nn.Module, weights: Mapping[str, Tensor], path: str) ->
         ),
         *_listed(
             "with NaN or infinite values",
-            (key for key in shared if not weights[key].isfinite().all()),
+            (key for key in shared if not _is_finite(weights[key])),
         ),
     ]
     if problems:
         name = type(module).__name__.lower()
         raise CheckpointError(f"{path}: the {name} does not match: {'; '.join(problems)}")
     module.load_state_dict(weights)
+
+
+def _is_finite(value: Tensor) -> bool:
+    return bool(value.float().isfinite().all())  # torch cannot tell it of 8-bit numbers
 
 
 def _listed(what: str, keys: Iterable[str]) -> Iterable[str]:

@@ -158,6 +158,7 @@ def build_classifier(checkpoint: Checkpoint) -> Classifier:
             " expected a fine-tuned one"
         )
     with _naming(checkpoint.path):
+        _check_classes(checkpoint.classifier_config.num_classes, checkpoint)
         classifier = Classifier(
             checkpoint.classifier_config,
             _empty_encoder(checkpoint, checkpoint.encoder),
@@ -199,6 +200,17 @@ def _check_plausible(config: EncoderConfig, weights: Weights, path: str) -> None
                 f" that fits its weights (largest dimension: {largest})"
             )
     _check_total(config, weights, path)
+
+
+def _check_classes(num_classes: int, checkpoint: Checkpoint) -> None:
+    """Refuse far more classes than the head has, before a head of that size is built."""
+    bias = (checkpoint.classifier or {}).get("head.bias")
+    found = 0 if bias is None else bias.numel()
+    if num_classes > max(found, 1024):
+        raise CheckpointError(
+            f"{checkpoint.path}: found num_classes={num_classes!r} in its configuration, expected"
+            f" the {found} of its head"
+        )
 
 
 def _check_total(config: EncoderConfig, weights: Weights, path: str) -> None:
