@@ -217,14 +217,23 @@ def _files(inputs: Sequence[str], failures: List[Failure]) -> Iterator[Tuple[str
             )
             yield from ((os.path.join(path, below), name_features(below)) for below in scan.paths)
         elif path.lower().endswith(".tsv"):
-            from ..audio.packs import spell_out
-
-            manifest = Manifest(path)
-            for index in range(len(manifest)):
-                below = manifest.relative_path(index)
-                yield manifest.path(index), name_features(spell_out(below, manifest.root))
+            yield from _files_of(Manifest(path), failures)
         else:
             yield path, name_features(os.path.basename(path))
+
+
+def _files_of(manifest: Manifest, failures: List[Failure]) -> Iterator[Tuple[str, str]]:
+    from ..audio import AudioError
+    from ..audio.packs import spell_out
+
+    for index in range(len(manifest)):
+        path = manifest.path(index)
+        try:
+            name = spell_out(manifest.relative_path(index), manifest.root)
+        except (AudioError, OSError) as error:  # a pack that is missing or damaged, one of many
+            failures.append(Failure(path, str(error)))
+        else:
+            yield path, name_features(name)
 
 
 def name_features(path: str) -> str:
