@@ -129,7 +129,8 @@ def load_weights(module: nn.Module, weights: Mapping[str, Tensor], path: str) ->
 
 
 def _is_finite(value: Tensor) -> bool:
-    return bool(value.float().isfinite().all())  # torch cannot tell it of 8-bit numbers
+    # By the sum, which takes a tenth of the time; in float32, as 8-bit numbers have none.
+    return bool(value.float().sum().isfinite())
 
 
 def _listed(what: str, keys: Iterable[str]) -> Iterable[str]:
