@@ -42,6 +42,17 @@ def test_inference_needs_no_fairseq():
     assert shape == "(1, 65, 48)"
 
 
+@pytest.mark.parametrize("name", ["load_pretraining_model", "criterions"])
+def test_what_needs_fairseq_says_how_to_get_it(name):
+    found = run(
+        "import eat, sys\nsys.modules['fairseq'] = None\n"
+        f"try: eat.{name}\nexcept ModuleNotFoundError as error: print(error)",
+        blocked=(),
+    )
+    assert found.startswith(f"eat.{name} needs fairseq (")
+    assert found.endswith("pip install 'eat-fairseq[train]'")
+
+
 def test_only_the_training_rooms_import_fairseq():
     package = REPOSITORY / "user_dir"
     names = sorted(

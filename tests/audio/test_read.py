@@ -6,6 +6,7 @@ import soundfile
 from helpers import write_mp3_without_length
 
 from eat.audio import AudioError, audio_info, read_audio
+from eat.audio import read as reading
 
 
 def sine(seconds, sample_rate_hz, hz=440.0):
@@ -186,3 +187,30 @@ def test_a_long_mp3_is_read_without_seams(tmp_path, monkeypatch):
     whole, _ = soundfile.read(path, dtype="float32")
     monkeypatch.setattr("eat.audio.read._CHUNK_FRAMES", 5_000)
     assert np.abs(read_audio(path) - whole).max() < 1e-6
+
+
+@pytest.mark.parametrize("format, subtype", [("WAV", "GSM610"), ("AU", "G721_32")])
+@pytest.mark.parametrize("chunk_frames", [1000, 1 << 20])
+def test_parts_of_files_that_cannot_be_sought_in(
+    tmp_path, monkeypatch, format, subtype, chunk_frames
+):
+    monkeypatch.setattr(reading, "_CHUNK_FRAMES", chunk_frames)
+    samples = 0.1 * np.random.default_rng(0).standard_normal(24_000)
+    soundfile.write(tmp_path / "a", samples, 8000, format=format, subtype=subtype)
+    whole = read_audio(tmp_path / "a")
+    part = read_audio(tmp_path / "a", offset_samples=20_001, num_samples=5000)
+    assert np.abs(part - whole[20_001:25_001]).max() < 1e-6
+
+
+@pytest.mark.parametrize(
+    "request_, message",
+    [
+        ({"sample_rate_hz": 0}, "sample_rate_hz: found 0, expected 1 or more"),
+        ({"offset_samples": -5}, "offset_samples: found -5, expected 0 or more"),
+        ({"num_samples": -1}, "num_samples: found -1, expected 0 or more, or None"),
+    ],
+)
+def test_impossible_requests(tmp_path, request_, message):
+    soundfile.write(tmp_path / "a.wav", np.zeros(1000), 16_000)
+    with pytest.raises(ValueError, match=message):
+        read_audio(tmp_path / "a.wav", **request_)

@@ -104,6 +104,14 @@ def test_other_shapes_are_listed(released, saved):
         eat.load_encoder(saved(released))
 
 
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_weights_that_are_no_numbers_are_listed(released, saved, value):
+    released["model"]["blocks.1.norm1.weight"][7] = value
+    message = r"does not match: 1 with NaN or infinite values: blocks.1.norm1.weight$"
+    with pytest.raises(CheckpointError, match=message):
+        eat.load_encoder(saved(released))
+
+
 def test_a_network_that_is_not_eat_is_refused(released, saved):
     released["cfg"]["model"]["layer_norm_first"] = True
     with pytest.raises(CheckpointError, match="layer_norm_first=True, expected False"):
@@ -214,3 +222,11 @@ def test_values_of_unexpected_kinds_in_our_layout_are_named(saved, part, value, 
     path = saved(state)
     with pytest.raises(CheckpointError, match=re.escape(f"{path}: {message}")):
         load_checkpoint(path)
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float64, torch.float8_e4m3fn])
+def test_weights_of_any_floating_type(released, saved, dtype):
+    key = "blocks.1.norm1.weight"
+    released["model"][key] = released["model"][key].to(dtype)
+    encoder = eat.load_encoder(saved(released))
+    assert torch.equal(encoder.get_parameter(key), released["model"][key].float())

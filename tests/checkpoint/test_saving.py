@@ -12,6 +12,7 @@ from eat.checkpoint import CheckpointError, convert_checkpoint, load_checkpoint
 from eat.checkpoint.saving import LAYOUTS
 from eat.commands import convert
 from eat.commands.main import main
+from eat.nn import Encoder, EncoderConfig
 
 PARTS = ("encoder", "decoder", "teacher", "classifier")
 
@@ -232,3 +233,73 @@ def test_fairseq_reads_the_exported_file(name, tmp_path):
     convert_checkpoint(GOLDEN / name, tmp_path / "out.pt", to="official")
     state = checkpoint_utils.load_checkpoint_to_cpu(str(tmp_path / "out.pt"))
     assert state["cfg"].model._name in ("data2vec_multi", "mae_image_classification")
+
+
+def test_a_teacher_that_is_also_the_encoder(official_pretrain, tmp_path):
+    path = tmp_path / "out.safetensors"
+    convert_checkpoint(official_pretrain, path, "safetensors", weights="teacher", keep_teacher=True)
+    found, expected = load_checkpoint(path), load_checkpoint(official_pretrain)
+    assert_same_weights(found, dataclasses.replace(expected, encoder=expected.teacher))
+
+
+@pytest.fixture
+def ours(official_finetune, tmp_path):
+    """A fine-tuned checkpoint of ours, changed by a function that takes its content."""
+    convert_checkpoint(official_finetune, tmp_path / "ours.pt", to="eat")
+
+    def ours(change):
+        state = released(tmp_path / "ours.pt")
+        change(state)
+        torch.save(state, tmp_path / "ours.pt")
+        return tmp_path / "ours.pt"
+
+    return ours
+
+
+@pytest.mark.parametrize("activation", ["sigmoid", "softmax"])
+@pytest.mark.parametrize("mean, std", [(-1.5, 2.25), (-4.268, 4.569), (-6.846, 5.565)])
+def test_the_official_layout_keeps_what_its_configuration_cannot_tell(
+    ours, tmp_path, mean, std, activation
+):
+    def change(state):
+        state["cfg"]["task"].update(mean=mean, std=std)
+        state["task_state"]["activation"] = activation
+
+    source = ours(change)
+    convert_checkpoint(source, tmp_path / "out.pt", to="official")
+    found, expected = load_checkpoint(tmp_path / "out.pt"), load_checkpoint(source)
+    assert (found.log_mel, found.activation) == (expected.log_mel, expected.activation)
+    assert (found.log_mel.mean, found.activation) == (mean, activation)
+
+
+def test_classes_of_one_name_do_not_fit_the_official_layout(ours, tmp_path):
+    source = ours(lambda state: state["task_state"].update(labels=["dog", "cat", "dog"]))
+    with pytest.raises(CheckpointError, match="found several classes called 'dog', expected names"):
+        convert_checkpoint(source, tmp_path / "out.pt", to="official")
+    assert not (tmp_path / "out.pt").exists()
+    convert_checkpoint(source, tmp_path / "out", to="huggingface")
+    assert load_checkpoint(tmp_path / "out").labels == ["dog", "cat", "dog"]
+
+
+def test_other_mel_bins_do_not_fit_the_official_layout(tmp_path):
+    config = EncoderConfig(embed_dim=16, depth=1, num_heads=2, num_mel_bins=64)
+    weights = {f"encoder.{key}": value for key, value in Encoder(config).state_dict().items()}
+    cfg = {"model": {"_name": "eat", **dataclasses.asdict(config)}}
+    torch.save({"cfg": cfg, "model": weights}, tmp_path / "in.pt")
+    with pytest.raises(CheckpointError, match="in.pt: found 64 mel bins, expected 128"):
+        convert_checkpoint(tmp_path / "in.pt", tmp_path / "out.pt", to="official")
+    assert not (tmp_path / "out.pt").exists()
+
+
+def test_sizes_that_are_absurd_together_are_refused_before_anything_is_built(ours):
+    sizes = {"depth": 1024, "embed_dim": 1024, "num_heads": 1}
+    path = ours(lambda state: state["cfg"]["model"].update(sizes))
+    message = r"ours.pt: found embed_dim=1024, depth=1024, .* expected sizes that fit its weights"
+    with pytest.raises(CheckpointError, match=message):
+        eat.load_encoder(path)
+
+
+def test_a_number_of_classes_that_the_head_has_not(ours):
+    path = ours(lambda state: state["cfg"]["model"].update(num_classes=10**9))
+    with pytest.raises(CheckpointError, match="ours.pt: found num_classes=1000000000 .* the 3 of"):
+        eat.load_classifier(path)

@@ -349,6 +349,27 @@ def test_a_manifest_of_packs(extract, audio, tmp_path, form, ending):
         assert np.abs(found[f"train-00000{ending}/{name}"] - expected).max() < 1e-5
 
 
+@pytest.mark.parametrize("form, ending", [("zip", ".zip"), ("hdf5", ".h5")])
+@pytest.mark.parametrize("way", ["cut off", "missing"])
+def test_a_bad_pack_fails_alone(extract, audio, tmp_path, form, ending, way):
+    clips = []
+    for name, file in (("good", "a.wav"), ("bad", "b.flac")):
+        manifest = str(tmp_path / f"{name}.tsv")
+        write_manifest(manifest, str(audio), [(file, 4000)])
+        main(["manifest", "pack", manifest, "--out", f"{tmp_path}/packs", "--format", form])
+        clips += (tmp_path / "packs" / f"{name}.tsv").read_text().splitlines()[1:]
+    (tmp_path / "packs" / "both.tsv").write_text("\n".join([".", *clips]))
+    bad = tmp_path / "packs" / f"bad-00000{ending}"
+    bad.write_bytes(bad.read_bytes()[:-1000])
+    if way == "missing":
+        bad.unlink()
+    status, out, err = extract(tmp_path / "packs" / "both.tsv")
+    assert status == 1
+    assert ": 1 clips extracted (" in out and out.endswith(" 1 failed\n")
+    assert str(bad) in err.splitlines()[-1]
+    assert read(tmp_path / "out").keys() == {f"good-00000{ending}/a"}
+
+
 def test_the_rate_of_hdf5_packs(extract, tmp_path):
     samples = 0.1 * np.random.default_rng(0).standard_normal(32_000)
     soundfile.write(tmp_path / "a.wav", samples, 32_000, subtype="FLOAT")
@@ -379,3 +400,16 @@ def test_mp3s_without_length_are_extracted_in_full(extract, tmp_path):
     assert extract(tmp_path / "mp3", "--granularity", "time")[0] == 0
     for found in read(tmp_path / "out").values():
         assert len(found) in (19, 20)  # 3 s and what the encoder adds
+
+
+def test_a_name_without_room_for_the_ending_fails_alone(extract, audio, tmp_path):
+    long = f"{'x' * 251}.wav"
+    (audio / "b.flac").rename(audio / long)
+    status, out, err = extract(audio)
+    assert status == 1
+    assert ": 3 clips extracted (" in out
+    assert err.endswith(
+        f"failed {audio}/{long}: found a name that is too long for its features, expected a"
+        " shorter one\n"
+    )
+    assert read(tmp_path / "out").keys() == NAMES - {"b"}

@@ -1,3 +1,4 @@
+import os
 import subprocess
 import sys
 
@@ -95,3 +96,14 @@ def test_help_lists_the_commands_without_importing_torch():
     assert result.returncode == 0
     assert all(f"\n    {command}" in result.stdout for command in module.COMMANDS)
     assert result.stdout.endswith("slow: set()\n")
+
+
+def test_names_that_the_terminal_cannot_show():
+    code = (
+        "import sys; from eat.commands import stats; from eat.commands.main import main;"
+        "stats.run = lambda args: print('\\udcff \\u6f22 a.wav') or 0;"
+        "sys.exit(main(['stats', 'x']))"
+    )
+    environment = {**os.environ, "PYTHONIOENCODING": "latin-1:strict"}
+    done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True)
+    assert (done.returncode, done.stdout) == (0, b"\\udcff \\u6f22 a.wav\n"), done.stderr

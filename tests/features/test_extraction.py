@@ -275,9 +275,13 @@ def test_errors_name_the_clip(encoder, tmp_path):
         ({"layers": [1, 4]}, r"layers: found \[1, 4\], expected .* from 1 to 3"),
         ({"layers": [0]}, r"layers: found \[0\]"),
         ({"layers": []}, r"layers: found \[\]"),
+        ({"layers": 3}, r"layers: found 3, expected .* from 1 to 3"),
         ({"target_length": 1000}, r"target_length: found 1000, expected a positive multiple"),
         ({"window_seconds": 0.1}, r"window_seconds: found 0.1, expected 0.16 or more"),
         ({"window_seconds": float("nan")}, r"window_seconds: found nan, expected 0.16 or more"),
+        ({"window_seconds": float("inf")}, r"window_seconds: found inf, expected 0.16 or more"),
+        ({"window_seconds": None}, r"window_seconds: found None, expected 0.16 or more"),
+        ({"overlap_seconds": float("nan")}, r"overlap_seconds: found nan, expected a number"),
         (
             {"window_seconds": 3.2, "overlap_seconds": 3.2},
             r"overlap_seconds: found 3.2, expected .* from 0 to below window_seconds 3.2",
@@ -289,6 +293,12 @@ def test_errors_name_the_clip(encoder, tmp_path):
 def test_impossible_arguments(encoder, arguments, message):
     with pytest.raises(ValueError, match=message):
         eat.extract_features(noise(1.0), encoder, **arguments)
+
+
+@pytest.mark.parametrize("layers", [np.array([1, 3]), (1, 3), range(1, 4, 2)], ids=str)
+def test_layers_as_any_kind_of_numbers(encoder, layers):
+    expected = eat.extract_features(noise(1.0), encoder, layers=[1, 3])
+    assert torch.equal(eat.extract_features(noise(1.0), encoder, layers=layers), expected)
 
 
 class Failing(Embedder):

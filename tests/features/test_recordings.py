@@ -3,6 +3,7 @@ import os
 import numpy as np
 import pytest
 import soundfile
+import torch
 
 from eat.audio import AudioError, read_audio
 from eat.features.recordings import ArrayRecording, FileRecording, open_recording
@@ -135,3 +136,19 @@ def test_sounds_below_one_frame(tmp_path):
 def test_arrays_of_another_form(samples, found):
     with pytest.raises(ValueError, match=rf"audio\[3\]: {found}, expected a path or \(S,\) float"):
         ArrayRecording(samples, 16000, "audio[3]")
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32, torch.float64])
+def test_tensors_of_any_floating_type(dtype):
+    samples = torch.from_numpy(noise(1000)).to(dtype).requires_grad_()
+    found = ArrayRecording(samples, 16000, "audio").read(0, 1000)
+    assert np.array_equal(found, samples.detach().float().numpy())
+
+
+def test_samples_whose_spectrum_would_be_infinite(tmp_path):
+    samples = noise(1000)
+    samples[500] = -1e20
+    path = write(tmp_path / "a.wav", samples, subtype="FLOAT")
+    for recording in (FileRecording(path), ArrayRecording(samples, 16000, "audio")):
+        with pytest.raises(AudioError, match=r"found samples up to 1e\+20, expected \[-1, 1\]"):
+            recording.read(0, 1000)

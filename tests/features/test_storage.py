@@ -5,7 +5,13 @@ import numpy as np
 import pytest
 from safetensors.numpy import load_file
 
-from eat.features.storage import NpyFolder, OneFile, claim_folder, remove_unfinished
+from eat.features.storage import (
+    NpyFolder,
+    OneFile,
+    claim_folder,
+    open_features,
+    remove_unfinished,
+)
 
 FORMATS = ("npy", "npz", "safetensors")
 
@@ -130,3 +136,16 @@ def test_a_note_that_is_not_ours(tmp_path, content):
     (tmp_path / "settings.json").write_text(content)
     with pytest.raises(ValueError, match="settings.json: not a note of `eat extract`"):
         claim_folder(str(tmp_path), {}, {}, has_features=False)
+
+
+@pytest.mark.parametrize("name", ["features.npz", "features.safetensors"])
+@pytest.mark.parametrize("num_bytes", [0, 20])
+def test_a_damaged_file_is_named(tmp_path, name, num_bytes):
+    path = tmp_path / name
+    store = OneFile(str(path), with_times=False)
+    store.write("a", features(3, 4))
+    store.finish()
+    path.write_bytes(path.read_bytes()[:num_bytes])
+    for read_it in (lambda: OneFile(str(path), False), lambda: open_features(str(tmp_path))):
+        with pytest.raises(ValueError, match=rf"{name}: damaged .*, expected features of `eat ext"):
+            read_it()

@@ -80,10 +80,11 @@ def test_reading_names_with_commas_and_classes_without_precision(tmp_path):
             f"{HEADER}\nRain,0.5,3\nSea,40.2,3\n",
             r"classes\.csv:3: found '40\.2', expected .*\[0, 1",
         ),
+        ("\x7fELF\x00\n\udcff", r"classes\.csv:1: found the columns .*, expected label, average"),
     ],
 )
 def test_bad_tables_are_named_with_their_line(tmp_path, text, message):
     path = tmp_path / "classes.csv"
-    path.write_text(text)
+    path.write_text(text, errors="surrogateescape")
     with pytest.raises(ValueError, match=message):
         read_class_results(path)

@@ -39,3 +39,10 @@ def test_saving_again_replaces_and_a_failure_leaves_what_was_there(tmp_path):
     with pytest.raises(ValueError, match="no such"):
         save_figure(broken, tmp_path / "a")
     assert png.read_bytes() == before
+
+
+def test_names_that_are_not_utf8_are_drawn_with_escapes(tmp_path):
+    figure = make_figure()
+    figure.suptitle("bird \udcff.wav")
+    _, svg = save_figure(figure, tmp_path / "clip")
+    assert r"bird \udcff.wav" in svg.read_text()

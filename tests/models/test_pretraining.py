@@ -140,3 +140,11 @@ def test_unknown_override(official_pretrain):
 def test_a_finetuned_checkpoint_is_no_pretraining_model(official_finetune):
     with pytest.raises(CheckpointError, match="found a fine-tuned checkpoint without decoder"):
         eat.load_pretraining_model(official_finetune)
+
+
+def test_a_mask_of_numbers_is_refused(official_pretrain):
+    """Of 0 and 1 as numbers, `~` makes nothing that is false."""
+    model = eat.load_pretraining_model(official_pretrain)
+    mask = torch.rand(1, 4, 64).argsort(dim=-1) >= 12
+    with pytest.raises(ValueError, match=r"mask: found torch.int64, expected torch.bool"):
+        model(source=torch.zeros(1, 1, 128, 128), mask=mask.long())

@@ -93,6 +93,7 @@ def test_linear_layers_start_as_in_bert(encoder):
     [
         ((1, 1, 100, 128), "source: found 100 frames, expected a positive multiple of 16"),
         ((1, 128, 128), r"source: found shape \(1, 128, 128\), expected \(B, 1, T, 128\)"),
+        ((0, 1, 128, 128), "source: found no clips, expected one or more"),
         ((1, 1, 128, 64), r"expected \(B, 1, T, 128\)"),
     ],
 )

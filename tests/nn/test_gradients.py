@@ -42,3 +42,20 @@ def test_only_where_a_gradient_is_needed():
     assert gradients.writes_own_gradient(x.requires_grad_())
     with torch.no_grad():
         assert not gradients.writes_own_gradient(x)
+
+
+@pytest.mark.parametrize("name", LAYERS)
+def test_autocast_trains(name):
+    """Within the rounding of bfloat16, what float32 gives."""
+    torch.manual_seed(0)
+    make, shape = LAYERS[name]
+    layer = make()
+    x, grad = torch.randn(shape, requires_grad=True), torch.randn(shape)
+    expected = run(layer, x, grad)
+    with torch.autocast("cpu", torch.bfloat16):
+        out = layer(x)
+        out = out[0] if isinstance(out, tuple) else out
+    found = torch.autograd.grad(out, [x, *layer.parameters()], grad.to(out.dtype))
+    for ours, value in zip(found, expected[1:], strict=True):
+        assert ours.dtype == torch.float32
+        assert (ours - value).abs().max() <= 0.05 * value.abs().max().clamp(min=1)

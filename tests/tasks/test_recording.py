@@ -65,6 +65,14 @@ def test_a_damaged_record_is_only_warned_of(tmp_path, caplog):
     assert (tmp_path / "training.json").read_text() == "["
 
 
+def test_names_that_are_not_utf8_are_logged_with_escapes(tmp_path, capsys):
+    log = RunLog(str(tmp_path))
+    log.emit(logging.makeLogRecord({"msg": "bad clip: bird \udcff.wav"}))
+    log.close()
+    assert r"bad clip: bird \udcff.wav" in (tmp_path / "train.log").read_text()
+    assert capsys.readouterr().err == ""
+
+
 def test_a_second_run_of_one_process_has_its_own_log(tmp_path):
     handlers = list(logging.getLogger().handlers)
     try:

@@ -36,10 +36,18 @@ __all__ = ["__version__", *_PUBLIC]
 
 
 def __getattr__(name: str) -> Any:
-    if name in _PUBLIC:
-        return getattr(importlib.import_module(_PUBLIC[name]), name)
-    if name in _ROOMS:
-        return importlib.import_module(f"eat.{name}")
+    try:
+        if name in _PUBLIC:
+            return getattr(importlib.import_module(_PUBLIC[name]), name)
+        if name in _ROOMS:
+            return importlib.import_module(f"eat.{name}")
+    except ModuleNotFoundError as error:
+        if (error.name or "").split(".")[0] != "fairseq":
+            raise
+        raise ModuleNotFoundError(
+            f"eat.{name} needs fairseq ({error}): pip install 'eat-fairseq[train]'",
+            name=error.name,
+        ) from error
     raise AttributeError(f"module 'eat' has no attribute {name!r}")
 
 

@@ -131,7 +131,7 @@ def test_no_readable_file(list_folder, tmp_path, capsys):
 def test_no_audio_file(list_folder, tmp_path, capsys):
     assert list_folder("--extensions", "wav", "flac") == 1
     (tmp_path / "audio" / "a.m4a").write_text("")
-    assert list_folder("--extensions", "wav", "flac") == 1
+    assert list_folder("--extensions", ".wav", "flac") == 1
     start = f"eat manifest: error: {tmp_path}/audio: found no audio file"
     assert capsys.readouterr().err.splitlines() == [
         f"{start} (no file at all), expected names ending in .wav .flac",

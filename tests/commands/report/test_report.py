@@ -135,6 +135,14 @@ def test_a_run_whose_audio_is_gone_says_so(report, run_folder):
     assert "Masks" in page.text and "What the network sees" not in page.text
 
 
+def test_names_that_are_not_utf8_are_on_the_page_with_escapes(report, run_folder):
+    record = json.loads((run_folder / "training.json").read_text())
+    record["starts"][-1]["data"]["valid"]["manifest"] = "/gone/\udcff.tsv"
+    (run_folder / "training.json").write_text(json.dumps(record))
+    page, _ = report(run_folder, "--num-embedded", 0)
+    assert r"no such manifest: /gone/\udcff.tsv" in page.text
+
+
 def test_a_log_alone_is_enough(report, run_folder):
     for path in run_folder.glob("*"):
         if path.name != "train.log":

@@ -33,6 +33,11 @@ class SoundFile(soundfile.SoundFile):
     def seekable(self) -> bool:
         return False
 
+    @property
+    def can_seek(self) -> bool:
+        """Whether `seek` works; in GSM 6.10 and G.72x it does not."""
+        return super().seekable()
+
 
 Sound = Union[SoundFile, Hdf5Sound]
 

@@ -90,9 +90,20 @@ def read_audio(
     Raises:
         FileNotFoundError: there is no such file.
         AudioError: the file cannot be decoded, holds no samples, or ends before the offset.
+        ValueError: a rate, offset or number of samples that is impossible.
     """
+    _check_request(sample_rate_hz, offset_samples, num_samples)
     with open_sound(path, hdf5_rate_hz) as sound:
         return _decode(sound, path, sample_rate_hz, offset_samples, num_samples)
+
+
+def _check_request(sample_rate_hz: int, offset_samples: int, num_samples: Optional[int]) -> None:
+    if sample_rate_hz < 1:
+        raise ValueError(f"sample_rate_hz: found {sample_rate_hz}, expected 1 or more")
+    if offset_samples < 0:
+        raise ValueError(f"offset_samples: found {offset_samples}, expected 0 or more")
+    if num_samples is not None and num_samples < 0:
+        raise ValueError(f"num_samples: found {num_samples}, expected 0 or more, or None")
 
 
 def read_part(
@@ -146,7 +157,7 @@ def _decode(
         count = end - start
     try:
         if start > 0:
-            sound.seek(min(start, sound.frames))
+            _go_to(sound, min(start, sound.frames))
         samples = _read_frames(sound, count)
     except (soundfile.LibsndfileError, OSError) as error:
         raise AudioError(f"{os.fspath(path)}: cannot decode: {reason_of(error)}") from error
@@ -157,6 +168,18 @@ def _decode(
     if mono.size == 0:
         raise AudioError(f"{os.fspath(path)}: no samples after offset {offset_samples}")
     return np.ascontiguousarray(mono, dtype=np.float32)
+
+
+def _go_to(sound: Sound, frame: int) -> None:
+    """Go on from a frame, to which all is decoded where it cannot be sought."""
+    if not isinstance(sound, SoundFile) or sound.can_seek:
+        sound.seek(frame)
+        return
+    while frame > 0:
+        num_read = len(sound.read(min(frame, _CHUNK_FRAMES), dtype="int16"))
+        if num_read == 0:
+            return
+        frame -= num_read
 
 
 def _mix_channels(samples: np.ndarray) -> np.ndarray:

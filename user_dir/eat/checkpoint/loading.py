@@ -25,6 +25,9 @@ Network = TypeVar("Network", bound=nn.Module)
 # The layouts that are pickles; each recognises its own by content and translates it.
 _PICKLES = (native, official)
 
+# Numbers in a network that is built to list what the file lacks; EAT-large has 3e8.
+_ALWAYS_BUILT = 1 << 29
+
 # In the metadata of our .safetensors files: everything of our layout but the tensors, as JSON.
 METADATA_KEY = "eat"
 
@@ -155,6 +158,7 @@ def build_classifier(checkpoint: Checkpoint) -> Classifier:
             " expected a fine-tuned one"
         )
     with _naming(checkpoint.path):
+        _check_classes(checkpoint.classifier_config.num_classes, checkpoint)
         classifier = Classifier(
             checkpoint.classifier_config,
             _empty_encoder(checkpoint, checkpoint.encoder),
@@ -195,6 +199,32 @@ def _check_plausible(config: EncoderConfig, weights: Weights, path: str) -> None
                 f"{path}: found {field.name}={value!r} in its configuration, expected a number"
                 f" that fits its weights (largest dimension: {largest})"
             )
+    _check_total(config, weights, path)
+
+
+def _check_classes(num_classes: int, checkpoint: Checkpoint) -> None:
+    """Refuse far more classes than the head has, before a head of that size is built."""
+    bias = (checkpoint.classifier or {}).get("head.bias")
+    found = 0 if bias is None else bias.numel()
+    if num_classes > max(found, 1024):
+        raise CheckpointError(
+            f"{checkpoint.path}: found num_classes={num_classes!r} in its configuration, expected"
+            f" the {found} of its head"
+        )
+
+
+def _check_total(config: EncoderConfig, weights: Weights, path: str) -> None:
+    """Refuse sizes that are each possible, but together need far more than is in the file."""
+    per_block = config.embed_dim**2 * max(1, config.mlp_ratio)  # less than a block has
+    rows = config.num_position_rows * (config.num_mel_bins // config.patch_size)
+    needed = per_block * config.depth + rows * config.embed_dim
+    found = sum(value.untyped_storage().nbytes() for value in weights.values())
+    if needed > max(found, _ALWAYS_BUILT):
+        sizes = ", ".join(f"{f.name}={getattr(config, f.name)}" for f in fields(config))
+        raise CheckpointError(
+            f"{path}: found {sizes} in its configuration, expected sizes that fit its weights"
+            f" ({found} bytes)"
+        )
 
 
 def _prepare(network: Network, device: Device, dtype: Optional[torch.dtype]) -> Network:

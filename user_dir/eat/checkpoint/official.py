@@ -67,6 +67,9 @@ _UNUSED = dict.fromkeys(
     0.0,
 )
 
+# In extra_state, where the released code leaves alone what it does not know.
+_OURS = "eat"
+
 _POOLING = {"CLS_TOKEN": "cls", "MEAN_POOLING": "mean"}
 
 
@@ -102,7 +105,7 @@ def read(state: Mapping[str, Any], path: str) -> Checkpoint:
         teacher_config=_teacher_config(sections["model"]),
         teacher=teacher,
         masking_config=_masking_config(sections),
-        log_mel=_log_mel(state["cfg"]),
+        log_mel=_log_mel(state, sections),
     )
 
 
@@ -138,8 +141,8 @@ def _read_finetuned(state: Mapping[str, Any], model: Weights, path: str) -> Chec
         classifier_config=ClassifierConfig(num_classes, _POOLING[pooling]),
         classifier=head,
         labels=_labels(state.get("task_state") or {}, num_classes, path),
-        activation="softmax" if (state["cfg"].get("task") or {}).get(_SOFTMAX) else "sigmoid",
-        log_mel=_log_mel(state["cfg"]),
+        activation=_ours(state).get("activation", _activation(state["cfg"])),
+        log_mel=_log_mel(state, sections),
     )
 
 
@@ -157,11 +160,29 @@ def _labels(task_state: Mapping[str, Any], num_classes: int, path: str) -> Optio
     return [labels[index] for index in range(num_classes)]
 
 
-def _log_mel(cfg: Mapping[str, Any]) -> LogMel:
-    task = cfg.get("task") or {}
+def _log_mel(state: Mapping[str, Any], sections: Dict[str, Dict[str, Any]]) -> LogMel:
+    task, ours = state["cfg"].get("task") or {}, _ours(state)
+    mean, std = _normalisation(task)
+    return LogMel(
+        ours.get("mean", mean),
+        ours.get("std", std),
+        task.get("target_length", 1024),
+        patch_size=sections["image"].get("patch_size", 16),
+    )
+
+
+def _normalisation(task: Mapping[str, Any]) -> Tuple[float, float]:
     flag = next((flag for flag in _NORMALISATION if task.get(flag)), "")
-    mean, std = _NORMALISATION.get(flag, _AUDIOSET_NORMALISATION)
-    return LogMel(mean, std, task.get("target_length", 1024))
+    return _NORMALISATION.get(flag, _AUDIOSET_NORMALISATION)
+
+
+def _activation(cfg: Mapping[str, Any]) -> str:
+    return "softmax" if (cfg.get("task") or {}).get(_SOFTMAX) else "sigmoid"
+
+
+def _ours(state: Mapping[str, Any]) -> Mapping[str, Any]:
+    """What `write` has added because the released configuration has no place for it."""
+    return (state.get("extra_state") or {}).get(_OURS) or {}
 
 
 def _decoder_keys(names: Iterable[str]) -> Dict[str, str]:
@@ -245,8 +266,13 @@ def write(checkpoint: Checkpoint) -> Dict[str, Any]:
     """A checkpoint that the released code loads: its keys, shapes and configuration.
 
     Holds what `checkpoint` holds: decoder and `_ema` of a pre-training checkpoint, the head of a
-    fine-tuned one. No optimizer state and no path goes in.
+    fine-tuned one. No optimizer state and no path goes in. A front end or activation that none of
+    the released data sets has is kept for `read` alone.
+
+    Raises:
+        CheckpointError: other mel bins than the released code has, or two classes of one name.
     """
+    _check_writable(checkpoint)
     state: Dict[str, Any]
     if checkpoint.classifier is not None:
         state = to_their_names(checkpoint.encoder, _FINETUNED_ENCODER_KEYS)
@@ -277,9 +303,36 @@ def write(checkpoint: Checkpoint) -> Dict[str, Any]:
         "task_state": {"labels": {label: str(i) for i, label in labels}}
         if checkpoint.labels
         else {},
-        "extra_state": {"train_iterator": {"epoch": 1}},
+        "extra_state": {"train_iterator": {"epoch": 1}, **_additions(checkpoint, cfg)},
         "last_optimizer_state": None,
     }
+
+
+def _check_writable(checkpoint: Checkpoint) -> None:
+    mel_bins = checkpoint.encoder_config.num_mel_bins
+    if mel_bins != EncoderConfig.num_mel_bins:
+        raise CheckpointError(
+            f"{checkpoint.path}: found {mel_bins} mel bins, expected {EncoderConfig.num_mel_bins}"
+            " as in the released code, whose layout does not tell them"
+        )
+    labels = checkpoint.labels or []
+    twice = next((label for label in labels if labels.count(label) > 1), None)
+    if twice is not None:
+        raise CheckpointError(
+            f"{checkpoint.path}: found several classes called {twice!r}, expected names that"
+            " differ, as the released layout finds classes by name"
+        )
+
+
+def _additions(checkpoint: Checkpoint, cfg: Mapping[str, Any]) -> Dict[str, Any]:
+    """What the released configuration cannot tell: see `_ours`."""
+    ours: Dict[str, Any] = {}
+    log_mel = checkpoint.log_mel
+    if log_mel is not None and (log_mel.mean, log_mel.std) != _normalisation(cfg["task"]):
+        ours.update(mean=log_mel.mean, std=log_mel.std)
+    if checkpoint.activation not in (None, _activation(cfg)):
+        ours.update(activation=checkpoint.activation)
+    return {_OURS: ours} if ours else {}
 
 
 def _pretrained_cfg(checkpoint: Checkpoint) -> Dict[str, Any]:

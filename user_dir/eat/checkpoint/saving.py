@@ -81,9 +81,15 @@ def _write_pickle(layout: ModuleType, checkpoint: Checkpoint, path: str) -> None
 
 def _write_safetensors(checkpoint: Checkpoint, path: str) -> None:
     state = native.write(checkpoint)
-    model = {key: value.contiguous() for key, value in state.pop("model").items()}
+    # Copies, as the library refuses tensors that share memory, as an exported teacher does with
+    # the encoder that was made of it.
+    model = {key: _own_copy(value) for key, value in state.pop("model").items()}
     with replace_file(path) as file:
         file.write(save(model, metadata={"format": "pt", METADATA_KEY: json.dumps(state)}))
+
+
+def _own_copy(value: torch.Tensor) -> torch.Tensor:
+    return value.clone(memory_format=torch.contiguous_format)
 
 
 def _write_onnx(checkpoint: Checkpoint, path: str) -> None:

@@ -1,6 +1,7 @@
 """`eat extract`: the features of recordings, in files."""
 
 import argparse
+import errno
 import hashlib
 import os
 import sys
@@ -13,6 +14,7 @@ from typing import (
     Iterator,
     List,
     NamedTuple,
+    Optional,
     Sequence,
     Tuple,
     Union,
@@ -26,6 +28,8 @@ from .manifest.clips import EXTENSIONS, Scan, find_audio
 from .progress import show_progress
 
 if TYPE_CHECKING:
+    from torch import Tensor
+
     from ..features import Result
     from ..features.storage import NpyFolder, OneFile
     from ..nn import Encoder
@@ -213,14 +217,23 @@ def _files(inputs: Sequence[str], failures: List[Failure]) -> Iterator[Tuple[str
             )
             yield from ((os.path.join(path, below), name_features(below)) for below in scan.paths)
         elif path.lower().endswith(".tsv"):
-            from ..audio.packs import spell_out
-
-            manifest = Manifest(path)
-            for index in range(len(manifest)):
-                below = manifest.relative_path(index)
-                yield manifest.path(index), name_features(spell_out(below, manifest.root))
+            yield from _files_of(Manifest(path), failures)
         else:
             yield path, name_features(os.path.basename(path))
+
+
+def _files_of(manifest: Manifest, failures: List[Failure]) -> Iterator[Tuple[str, str]]:
+    from ..audio import AudioError
+    from ..audio.packs import spell_out
+
+    for index in range(len(manifest)):
+        path = manifest.path(index)
+        try:
+            name = spell_out(manifest.relative_path(index), manifest.root)
+        except (AudioError, OSError) as error:  # a pack that is missing or damaged, one of many
+            failures.append(Failure(path, str(error)))
+        else:
+            yield path, name_features(name)
 
 
 def name_features(path: str) -> str:
@@ -285,7 +298,18 @@ def write_features(
     ):
         path, name = items[index]
         if error is None:
-            store.write(name, tokens.numpy())
-        else:
+            error = _write(store, name, tokens)
+        if error is not None:
             failures.append(Failure(path, str(error).removeprefix(f"{path}: ")))
     return failures
+
+
+def _write(store: "Union[NpyFolder, OneFile]", name: str, tokens: "Tensor") -> Optional[ValueError]:
+    """Write the features of a file; what is wrong if its name leaves no room for their ending."""
+    try:
+        store.write(name, tokens.numpy())
+    except OSError as error:
+        if error.errno != errno.ENAMETOOLONG:
+            raise
+        return ValueError("found a name that is too long for its features, expected a shorter one")
+    return None

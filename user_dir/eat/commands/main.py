@@ -11,6 +11,7 @@ Modules import what is slow to import (torch) inside `run`, so that `eat --help`
 
 import argparse
 import importlib
+import io
 import sys
 from typing import Optional, Sequence
 
@@ -53,6 +54,7 @@ def main(argv: Optional[Sequence[str]] = None) -> int:
     modules = {name: importlib.import_module(f".{name}", __package__) for name in COMMANDS}
     parser = _build_parser(modules)
     args = parser.parse_args(argv)
+    _accept_any_name()
     try:
         return modules[args.command].run(args)
     except KeyboardInterrupt:
@@ -61,6 +63,15 @@ def main(argv: Optional[Sequence[str]] = None) -> int:
     except (ValueError, OSError, ModuleNotFoundError) as error:
         print(f"eat {args.command}: error: {error}", file=sys.stderr)
         return 1
+
+
+def _accept_any_name() -> None:
+    """Print names that the terminal cannot show with escapes, as on the error stream.
+
+    Else the first such name would end a command whose work is done.
+    """
+    if isinstance(sys.stdout, io.TextIOWrapper) and sys.stdout.errors == "strict":
+        sys.stdout.reconfigure(errors="backslashreplace")
 
 
 def _build_parser(modules: dict) -> argparse.ArgumentParser:

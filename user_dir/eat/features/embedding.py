@@ -1,6 +1,7 @@
 """Which features of a clip: granularity and layers."""
 
-from typing import List, Optional, Sequence, Union
+from numbers import Integral
+from typing import Iterable, List, Optional, Sequence, Union
 
 import torch
 from torch import Tensor
@@ -36,7 +37,9 @@ class Embedder:
         }[granularity]
         self._encoder = encoder
         self._granularity = granularity
-        self._layers = layers
+        name = layers if isinstance(layers, str) else None  # arrays do not compare as wholes
+        self._is_single = layers is None or name == "last"
+        self._is_mean = name == "mean"
         self._blocks = _block_numbers(layers, encoder.config.depth)
 
     @torch.no_grad()
@@ -57,9 +60,9 @@ class Embedder:
             if number in self._blocks:
                 outputs[number] = self._select(x.float()).cpu()
         chosen = torch.stack([outputs[number] for number in self._blocks], dim=1)
-        if self._layers in (None, "last"):
+        if self._is_single:
             return chosen.squeeze(1)
-        return chosen.mean(dim=1) if self._layers == "mean" else chosen
+        return chosen.mean(dim=1) if self._is_mean else chosen
 
     def _select(self, x: Tensor) -> Tensor:
         """(B, 1+L, D) -> (B, N, D)."""
@@ -75,14 +78,15 @@ class Embedder:
 
 def _block_numbers(layers: Layers, depth: int) -> List[int]:
     """Blocks whose outputs are needed, counted from 1."""
-    if layers is None or layers == "last":
-        return [depth]
-    if layers in ("all", "mean"):
-        return list(range(1, depth + 1))
-    numbers = [] if isinstance(layers, str) else list(layers)
-    if not numbers or not all(isinstance(n, int) and 1 <= n <= depth for n in numbers):
+    every = list(range(1, depth + 1))
+    if layers is None or isinstance(layers, str):
+        named = {None: [depth], "last": [depth], "all": every, "mean": every}
+        numbers = named.get(layers, [])
+    else:
+        numbers = list(layers) if isinstance(layers, Iterable) else []
+    if not numbers or not all(isinstance(n, Integral) and 1 <= n <= depth for n in numbers):
         raise ValueError(
             f'layers: found {layers!r}, expected "last", "all", "mean" or numbers of blocks from 1'
             f" to {depth}"
         )
-    return numbers
+    return [int(number) for number in numbers]

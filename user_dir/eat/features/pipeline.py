@@ -1,5 +1,6 @@
 """From recordings through a network: windows, reading ahead, batches, merging."""
 
+import math
 import os
 from concurrent.futures import Executor, ThreadPoolExecutor
 from dataclasses import dataclass
@@ -94,13 +95,16 @@ class Pipeline:
     def __post_init__(self) -> None:
         if self.batch_size < 1:
             raise ValueError(f"batch_size: found {self.batch_size}, expected 1 or more")
-        if self.window_seconds is None:
+        if self.window_seconds is None and self.log_mel.target_length is not None:
             return
-        if not self.window_seconds >= STEP_SECONDS:
+        if self.window_seconds is None or not STEP_SECONDS <= self.window_seconds < math.inf:
             raise ValueError(
                 f"window_seconds: found {self.window_seconds}, expected {STEP_SECONDS} or more"
+                " seconds, as many as the longest clip has to take all clips whole"
             )
-        if not 0 <= self._overlap_rows < self._window_rows:
+        if not math.isfinite(self.overlap_seconds) or not (
+            0 <= self._overlap_rows < self._window_rows
+        ):
             raise ValueError(
                 f"overlap_seconds: found {self.overlap_seconds}, expected a number from 0 to below"
                 f" window_seconds {self.window_seconds}"

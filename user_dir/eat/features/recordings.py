@@ -5,6 +5,7 @@ from typing import Any, Optional, Union
 
 import numpy as np
 import soxr
+import torch
 
 from eat.audio import SAMPLE_RATE_HZ, AudioError, read_audio
 from eat.audio.checks import check_finite, check_length
@@ -72,7 +73,7 @@ class ArrayRecording:
     """
 
     def __init__(self, samples: Any, sample_rate_hz: int, name: str) -> None:
-        samples = np.asarray(samples)
+        samples = _as_array(samples)
         if samples.ndim != 1 or not np.issubdtype(samples.dtype, np.floating):
             raise ValueError(
                 f"{name}: found {samples.dtype} of shape {samples.shape}, expected a path or"
@@ -92,6 +93,14 @@ class ArrayRecording:
         samples = np.array(self._samples[offset_samples : offset_samples + num_samples])
         check_finite(samples, self.name)
         return samples
+
+
+def _as_array(samples: Any) -> np.ndarray:
+    """Samples as numpy has them; a tensor may be on any device, have a gradient, or be bfloat16."""
+    if isinstance(samples, torch.Tensor):
+        samples = samples.detach().cpu()
+        samples = samples.float() if samples.dtype == torch.bfloat16 else samples
+    return np.asarray(samples)
 
 
 Recording = Union[FileRecording, ArrayRecording]

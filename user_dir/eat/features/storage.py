@@ -13,7 +13,7 @@ from functools import partial
 from typing import Any, BinaryIO, Callable, Dict, Iterable, List, Mapping, Union
 
 import numpy as np
-from safetensors import safe_open
+from safetensors import SafetensorError, safe_open
 
 from eat.files import find_unfinished, replace_file
 
@@ -109,7 +109,7 @@ def open_features(path: str) -> Arrays:
 
     Raises:
         FileNotFoundError: there is no such folder or file.
-        ValueError: it is a file of another kind.
+        ValueError: it is a file of another kind, or damaged.
     """
     for kind in _WRITERS:
         file = os.path.join(path, f"features{kind}")
@@ -180,12 +180,19 @@ def _compare(path: str, settings: Mapping[str, Any]) -> None:
 
 
 def _open_arrays(path: str) -> Arrays:
+    """All arrays in a file; a ValueError if it is damaged."""
     file: Union[Mapping[str, np.ndarray], Any]
-    if path.endswith(".npz"):
-        file = np.load(path)
-        return {name: partial(file.__getitem__, name) for name in file}
-    file = safe_open(path, framework="numpy")
-    return {name: partial(file.get_tensor, name) for name in file.keys()}  # noqa: SIM118
+    try:
+        if path.endswith(".npz"):
+            file = np.load(path)
+            return {name: partial(file.__getitem__, name) for name in file}
+        file = safe_open(path, framework="numpy")
+        return {name: partial(file.get_tensor, name) for name in file.keys()}  # noqa: SIM118
+    except (zipfile.BadZipFile, SafetensorError, ValueError, EOFError) as error:
+        raise ValueError(
+            f"{path}: damaged ({error}), expected features of `eat extract`; remove it to extract"
+            " them anew"
+        ) from error
 
 
 def _write_npz(file: BinaryIO, arrays: Arrays) -> None:

@@ -33,7 +33,7 @@ def read_class_results(path: Union[str, "os.PathLike[str]"]) -> List[ClassResult
         ValueError: it lacks one of the columns, holds no class, or a bad number; with its line.
     """
     path = os.fspath(path)
-    with open(path, encoding="utf-8", newline="") as file:
+    with open(path, encoding="utf-8", errors="backslashreplace", newline="") as file:
         reader = csv.DictReader(file)
         missing = [name for name in COLUMNS if name not in (reader.fieldnames or ())]
         if missing:

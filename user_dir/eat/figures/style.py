@@ -7,6 +7,7 @@ from typing import Tuple, Union
 
 import matplotlib
 from matplotlib.figure import Figure
+from matplotlib.text import Text
 
 from ..files import replace_file
 
@@ -39,11 +40,18 @@ figure_style = matplotlib.rc_context(
 )
 
 
+def make_drawable(figure: Figure) -> None:
+    """Write bytes of names that are not UTF-8 as escapes: matplotlib cannot draw them."""
+    for text in figure.findobj(Text):
+        text.set_text(text.get_text().encode(errors="backslashreplace").decode())
+
+
 @figure_style
 def render_figure(figure: Figure, kind: str) -> bytes:
     """A figure as the content of a file, of kind "png" or "svg"; the same data give the same."""
     # An SVG holds the time of writing unless told otherwise; a PNG never does.
     metadata = {"Date": None} if kind == "svg" else {}
+    make_drawable(figure)
     buffer = io.BytesIO()
     figure.savefig(buffer, format=kind, metadata=metadata)
     return buffer.getvalue()

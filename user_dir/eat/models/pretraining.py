@@ -4,6 +4,7 @@ import logging
 from dataclasses import dataclass, field, fields
 from typing import Any, Dict, Optional
 
+import torch
 from fairseq.dataclass import FairseqDataclass
 from fairseq.models import BaseFairseqModel, register_model
 from torch import Tensor
@@ -179,3 +180,5 @@ def _check_mask(mask: Tensor, batch_size: int, num_patches: int) -> None:
         raise ValueError(
             f"mask: found shape {tuple(mask.shape)}, expected ({batch_size}, K, {num_patches})"
         )
+    if mask.dtype != torch.bool:
+        raise ValueError(f"mask: found {mask.dtype}, expected torch.bool, True = hidden")

@@ -3,6 +3,7 @@
 from dataclasses import dataclass, field
 from typing import List, Optional
 
+import torch
 from torch import Tensor, nn
 
 from eat.audio import LogMel
@@ -77,6 +78,7 @@ class Classifier(nn.Module):
         patches = tokens[:, 1:]
         if lengths is None:
             return patches.mean(dim=1)
+        lengths = torch.as_tensor(lengths, device=tokens.device)
         valid = self.encoder.valid_patches(lengths, patches.shape[1]).unsqueeze(-1)
         return patches.masked_fill(~valid, 0.0).sum(dim=1) / valid.sum(dim=1)
 

@@ -195,6 +195,8 @@ class Encoder(nn.Module):
                 f"source: found shape {tuple(source.shape)},"
                 f" expected (B, 1, T, {config.num_mel_bins})"
             )
+        if source.shape[0] == 0:
+            raise ValueError("source: found no clips, expected one or more")
         if source.shape[2] == 0 or source.shape[2] % config.patch_size:
             raise ValueError(
                 f"source: found {source.shape[2]} frames,"

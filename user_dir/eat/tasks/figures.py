@@ -12,6 +12,7 @@ from eat.data.datasets import SpectrogramDataset
 from eat.features import Embedder
 from eat.figures.embeddings import draw_embeddings, map_embeddings
 from eat.figures.network import draw_input, draw_layer
+from eat.figures.style import make_drawable
 from eat.nn import Encoder
 
 logger = logging.getLogger(__name__)
@@ -85,6 +86,7 @@ class ValidationFigures:
         self._writer.flush()
 
     def _add(self, tag: str, figure: Figure, num_updates: int) -> None:
+        make_drawable(figure)
         self._writer.add_figure(tag, figure, num_updates, close=False)
 
 

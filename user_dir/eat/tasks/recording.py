@@ -22,7 +22,9 @@ class RunLog(logging.FileHandler):
     """
 
     def __init__(self, folder: str) -> None:
-        super().__init__(os.path.join(folder, LOG_NAME), encoding="utf-8")
+        # Names of clips need not be UTF-8.
+        path = os.path.join(folder, LOG_NAME)
+        super().__init__(path, encoding="utf-8", errors="backslashreplace")
         self.setFormatter(logging.Formatter(_FORMAT))
 
     def attach(self) -> None:

@@ -99,9 +99,10 @@ def nothing_found(folder: str, extensions: Sequence[str], scan: Scan) -> str:
     found = [f"{left_out.path}: {left_out.reason}" for left_out in scan.left_out]
     if scan.other_extensions:
         found.append(count_extensions(scan.other_extensions))
+    endings = " ".join(f".{extension.lstrip('.')}" for extension in extensions)
     return (
         f"{folder}: found no audio file ({'; '.join(found) or 'no file at all'}), expected names"
-        f" ending in {' '.join(f'.{extension}' for extension in extensions)}"
+        f" ending in {endings}"
     )
 
 

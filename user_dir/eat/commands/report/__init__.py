@@ -45,6 +45,6 @@ def run(args: argparse.Namespace) -> int:
     page = render(read_run(args.run, args.log), args.results, args.num_embedded)
     os.makedirs(os.path.dirname(os.path.abspath(args.out)), exist_ok=True)
     with replace_file(args.out) as file:
-        file.write(page.encode())
+        file.write(page.encode(errors="backslashreplace"))  # names need not be UTF-8
     print(args.out)
     return 0
