@@ -1,3 +1,5 @@
+import re
+
 import numpy as np
 import pytest
 import torch
@@ -118,7 +120,10 @@ def test_max_samples_is_all_that_matters():
     [
         ({"target_length": 1000}, r"target_length: found 1000, .*multiple.*16 \(nearest: 992\)"),
         ({"target_length": 0}, "target_length: found 0"),
-        ({"std": 0.0}, "std: found 0.0, expected a number above 0"),
+        ({"target_length": 512.0}, "target_length: found 512.0, expected a whole number"),
+        ({"std": 0.0}, "std: found 0.0, expected a finite number above 0"),
+        ({"std": float("inf")}, "std: found inf, expected a finite number above 0"),
+        ({"mean": float("nan")}, "mean: found nan, expected a finite number"),
     ],
 )
 def test_impossible_settings(arguments, message):
@@ -131,6 +136,32 @@ def test_integer_samples_are_refused():
         mel_filter_bank(torch.zeros(16_000, dtype=torch.int16))
 
 
-def test_wrong_shape_is_refused():
-    with pytest.raises(ValueError, match=r"found shape \(1, 2, 400\), expected \(S,\) or \(B, S\)"):
-        mel_filter_bank(torch.zeros(1, 2, 400))
+@pytest.mark.parametrize("shape", [(1, 2, 400), (0, 400), ()])
+def test_wrong_shape_is_refused(shape):
+    message = f"found shape {shape}, expected (S,) or (B, S)"
+    with pytest.raises(ValueError, match=re.escape(message)):
+        mel_filter_bank(torch.zeros(shape))
+
+
+def test_no_samples_are_all_padding():
+    assert mel_filter_bank(torch.zeros(0)).shape == (1, 0, 128)
+    assert mel_filter_bank(torch.zeros(2, 399)).shape == (2, 0, 128)
+    assert eat.LogMel(mean=-4.0, std=2.0, target_length=32)(torch.zeros(0)).unique() == 1.0
+
+
+def test_a_batch_is_its_clips_one_by_one():
+    waves = torch.randn(3, 9000, generator=torch.Generator().manual_seed(1))
+    together = mel_filter_bank(waves)
+    for number, wave in enumerate(waves):
+        assert torch.equal(together[number], mel_filter_bank(wave)[0])
+
+
+def test_the_waveform_gets_its_gradient():
+    wave = torch.randn(1200, generator=torch.Generator().manual_seed(1)).requires_grad_()
+    weights = torch.randn(1, 6, 128, generator=torch.Generator().manual_seed(2))
+    (mel_filter_bank(wave) * weights).sum().backward()
+    step = 1e-3 * torch.randn(1200, generator=torch.Generator().manual_seed(3))
+    with torch.no_grad():
+        ahead, behind = (mel_filter_bank(wave + sign * step) for sign in (1, -1))
+    expected = ((ahead - behind) * weights).sum() / 2
+    assert (wave.grad * step).sum() == pytest.approx(expected.item(), rel=1e-2)

@@ -60,9 +60,13 @@ class LogMel:
     patch_size: int = 16
 
     def __post_init__(self) -> None:
-        if not self.std > 0:
-            raise ValueError(f"std: found {self.std}, expected a number above 0")
+        if not math.isfinite(self.mean):
+            raise ValueError(f"mean: found {self.mean}, expected a finite number")
+        if not 0 < self.std < math.inf:
+            raise ValueError(f"std: found {self.std}, expected a finite number above 0")
         length = self.target_length
+        if length is not None and not isinstance(length, int):
+            raise ValueError(f"target_length: found {length!r}, expected a whole number")
         if length is not None and (length <= 0 or length % self.patch_size):
             nearest = max(1, round(length / self.patch_size)) * self.patch_size
             raise ValueError(
@@ -141,9 +145,9 @@ def _as_batch(waveform: Tensor) -> Tensor:
             f"waveform: found {waveform.dtype}, expected float32 samples in [-1, 1]"
             " (divide 16-bit integers by 32768)"
         )
-    if waveform.ndim not in (1, 2):
+    if waveform.ndim not in (1, 2) or (waveform.ndim == 2 and len(waveform) == 0):
         raise ValueError(f"waveform: found shape {tuple(waveform.shape)}, expected (S,) or (B, S)")
-    return waveform.float().reshape(-1, waveform.shape[-1])
+    return torch.atleast_2d(waveform.float())
 
 
 @cache
