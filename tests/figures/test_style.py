@@ -4,6 +4,7 @@ import pytest
 from matplotlib.figure import Figure
 
 from eat.figures import save_figure
+from eat.figures.style import shorten
 
 
 def make_figure():
@@ -46,3 +47,8 @@ def test_names_that_are_not_utf8_are_drawn_with_escapes(tmp_path):
     figure.suptitle("bird \udcff.wav")
     _, svg = save_figure(figure, tmp_path / "clip")
     assert r"bird \udcff.wav" in svg.read_text()
+
+
+def test_long_names_keep_both_ends():
+    assert shorten("wren", 4) == "wren"
+    assert shorten("usr/share/sounds/en/digits", 13) == "usr/…n/digits"

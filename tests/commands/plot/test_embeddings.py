@@ -6,7 +6,7 @@ from helpers import write_clips, write_tsv
 
 import eat
 from eat.commands.main import main
-from eat.commands.plot.embeddings import METHODS
+from eat.commands.plot.embeddings import METHODS, name_folders
 from eat.data.labels import Label, write_descriptors, write_labels
 from eat.figures.embeddings import METHODS as DRAWN_METHODS
 from eat.figures.embeddings import map_embeddings
@@ -103,3 +103,17 @@ def test_features_of_others_and_of_several_layers_are_refused(
 
 def test_the_methods_are_those_that_can_be_drawn():
     assert METHODS == DRAWN_METHODS
+
+
+@pytest.mark.parametrize(
+    "paths, expected",
+    [
+        (["a.wav", "b.wav"], [".", "."]),
+        (["birds/wren/1.wav", "birds/wren/2.wav"], ["birds/wren", "birds/wren"]),
+        (["x/birds/wren/1.wav", "x/birds/owl/2.wav"], ["wren", "owl"]),
+        (["x/birds/1.wav", "x/birds/owl/2.wav"], [".", "owl"]),
+        (["1.wav", "birds/owl/2.wav"], [".", "birds/owl"]),
+    ],
+)
+def test_folders_are_named_without_what_all_have_in_common(paths, expected):
+    assert name_folders(paths) == expected

@@ -9,7 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import NullFormatter
 
-from .style import LINE_COLOURS, figure_style
+from .style import LINE_COLOURS, figure_style, shorten
 
 COLUMNS = ("label", "average_precision", "num_positives")
 MAX_NAMED = 60  # classes; of more, only the best and the worst are named
@@ -107,17 +107,13 @@ def _draw_bars(axes: Axes, named: Sequence[ClassResult], mean: float, is_cut: bo
     axes.barh(
         places, [result.average_precision for result in named], color=LINE_COLOURS[0], height=0.75
     )
-    names = [_shorten(result.label) for result in named]
+    names = [shorten(result.label, _MAX_CHARACTERS) for result in named]
     axes.set_yticks(places, names, fontsize="small", parse_math=False)
     axes.axvline(mean, color=LINE_COLOURS[1], linewidth=1.2)
     axes.set(xlim=(0, 1), ylim=(places[-1] + 0.6, -0.6), xlabel="average precision")
     heading = f"The best and the worst {_NUM_EXTREMES}" if is_cut else "All classes"
     axes.set_title(heading, fontsize="medium")
     axes.grid(True, axis="x")
-
-
-def _shorten(label: str) -> str:
-    return label if len(label) <= _MAX_CHARACTERS else label[: _MAX_CHARACTERS - 1] + "…"
 
 
 def _draw_points(axes: Axes, ranked: Sequence[ClassResult], mean: float) -> None:

@@ -6,12 +6,13 @@ from typing import Any, Dict, Iterator, NamedTuple, Optional, Sequence, Tuple
 import numpy as np
 from matplotlib.figure import Figure
 
-from .style import HIDDEN_COLOUR, LINE_COLOURS, figure_style
+from .style import HIDDEN_COLOUR, LINE_COLOURS, figure_style, shorten
 
 METHODS = ("pca", "tsne")
 _MARKERS = ("o", "s", "^")
 # Every colour in every shape; rarer labels share the colour of what is not looked at.
 MAX_LABELS = len(LINE_COLOURS) * len(_MARKERS)
+_MAX_CHARACTERS = 40  # of a name; leaves room for the map
 _MAX_PERPLEXITY = 30.0  # of t-SNE; about the number of neighbours that matter to a point
 
 
@@ -81,8 +82,8 @@ def draw_embeddings(
     axes = figure.subplots()
     size = float(np.clip(8000 / len(points), 6, 40))
     for name, clips, style in _groups(labels):
-        # The list of names is cut at a length that leaves room for the map.
-        axes.scatter(*points[clips].T, s=size, label=name[:40], linewidths=0, alpha=0.8, **style)
+        shown = shorten(name, _MAX_CHARACTERS)
+        axes.scatter(*points[clips].T, s=size, label=shown, linewidths=0, alpha=0.8, **style)
     axes.set_title(title, parse_math=False)
     axes.set(xlabel=embedding_map.axis_names[0], ylabel=embedding_map.axis_names[1])
     axes.set_xticks([])

@@ -40,6 +40,14 @@ figure_style = matplotlib.rc_context(
 )
 
 
+def shorten(label: str, max_characters: int) -> str:
+    """A label of at most so many characters, with both of its ends: paths often begin alike."""
+    if len(label) <= max_characters:
+        return label
+    start = (max_characters - 1) // 3
+    return f"{label[:start]}…{label[start + 1 - max_characters :]}"
+
+
 def make_drawable(figure: Figure) -> None:
     """Write bytes of names that are not UTF-8 as escapes: matplotlib cannot draw them."""
     for text in figure.findobj(Text):

@@ -97,7 +97,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def name_kinds(manifest: Manifest, by: Optional[str] = None) -> List[str]:
-    """What each clip is: by "label", its first one, or by "folder", that below the root.
+    """What each clip is: by "label", its first one, or by "folder", see `name_folders`.
 
     None takes labels if the manifest has a .lbl file.
 
@@ -108,9 +108,18 @@ def name_kinds(manifest: Manifest, by: Optional[str] = None) -> List[str]:
     name = os.path.splitext(file)[0]
     has_labels = os.path.exists(os.path.join(folder, f"{name}.lbl"))
     if by == "folder" or (by is None and not has_labels):
-        return [os.path.dirname(path) or "." for path in manifest.relative_paths()]
+        return name_folders(list(manifest.relative_paths()))
     _, descriptors, labels = open_split(folder, name)
     return [descriptors[labels.classes(clip)[0]].name for clip in range(len(labels))]
+
+
+def name_folders(paths: Sequence[str]) -> List[str]:
+    """The folder of each path, below the one that all are in."""
+    folders = [os.path.dirname(path) or "." for path in paths]
+    if len(set(folders)) == 1:
+        return folders
+    common = os.path.commonpath(folders)
+    return [os.path.relpath(folder, common or ".") for folder in folders]
 
 
 def embed(
