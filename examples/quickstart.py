@@ -248,8 +248,6 @@ def training_settings(run: Run, statistics: Dict[str, Any]) -> Dict[str, Any]:
         "distributed_training.distributed_world_size": 1,
         "optimization.max_update": run.updates,
         "lr_scheduler.warmup_updates": run.updates // 5,
-        # One more than there are: fairseq's cosine starts again at its end, and logs that.
-        "+lr_scheduler.max_update": run.updates + 1,
     }
 
 

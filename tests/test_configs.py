@@ -3,7 +3,7 @@
 import dataclasses
 
 import pytest
-from helpers import REPOSITORY
+from helpers import REPOSITORY, compose
 from omegaconf import OmegaConf
 
 from eat.criterions.classification import ClassificationConfig
@@ -237,3 +237,18 @@ def _keys(node, prefix=""):
     if not isinstance(node, dict):
         return {prefix}
     return {key for name, child in node.items() for key in _keys(child, f"{prefix}.{name}")}
+
+
+@pytest.mark.parametrize("name", CONFIGS)
+def test_the_learning_rate_ends_at_its_minimum_and_stays_low(name):
+    """fairseq's cosine has periods; what it logs last is the rate of an update that is not made."""
+    from fairseq.optim import FairseqOptimizer
+    from fairseq.optim.lr_scheduler import build_lr_scheduler
+
+    cfg = compose(name).lr_scheduler
+    optimizer = FairseqOptimizer(None)
+    optimizer.set_lr = lambda lr: None
+    step = build_lr_scheduler(cfg, optimizer).step_update
+    assert step(cfg.warmup_updates) == pytest.approx(cfg.lr[0])
+    assert step(cfg.max_update - 1) == pytest.approx(cfg.min_lr, abs=1e-3 * cfg.lr[0])
+    assert step(cfg.max_update) == step(cfg.max_update + 10) == 0

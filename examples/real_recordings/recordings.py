@@ -133,8 +133,6 @@ def run_training(config_name: str, folder: Path, settings: Mapping[str, Any]) ->
         "checkpoint.save_dir": folder,
         "dataset.num_workers": 0,  # reading is quick here
         "distributed_training.distributed_world_size": 1,
-        # One more than there are: fairseq's cosine starts again at its end.
-        "+lr_scheduler.max_update": num_updates + 1,
         **settings,
     }
     started = time.monotonic()
