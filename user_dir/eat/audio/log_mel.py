@@ -133,7 +133,7 @@ def _mel_energies(frames: Tensor, num_mel_bins: int) -> Tensor:
     inner[:, 1:] -= previous  # the first one stays, as the window is 0 there
     inner *= _window(frames.device)
     spectrum = torch.view_as_real(torch.fft.rfft(padded)).flatten(1)  # real, imaginary, real, ...
-    power = spectrum.square()  # their sum is left to the filters
+    power = spectrum.square_()  # their sum is left to the filters
     bands = _mel_bands(num_mel_bins, frames.device)
     return torch.cat([power[:, values] @ weights for values, weights in bands], dim=1)
 
