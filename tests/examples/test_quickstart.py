@@ -167,6 +167,7 @@ def test_the_run_follows_the_recorded_curve(quickstart, tmp_path):
     quickstart.make_events(run)
     quickstart.make_manifests(run)
     settings = quickstart.training_settings(run, quickstart.measure(run))
+    settings["+lr_scheduler.max_update"] = settings["optimization.max_update"]
     settings["optimization.max_update"] = num_updates = 50
     command = quickstart.training_arguments(quickstart.CONFIG_NAME, settings)
     quickstart.train(command, run.log, num_updates)
