@@ -1,3 +1,7 @@
+import gc
+import multiprocessing
+import time
+
 import numpy as np
 import pytest
 import torch
@@ -16,16 +20,17 @@ class Numbers(torch.utils.data.Dataset):
         return int(index)
 
 
-def iterators(num_workers, batch_size=2):
+def iterators(num_shards, batch_size=2, **kwargs):
     """One for each worker."""
     batches = np.split(np.random.default_rng(1).permutation(24), range(batch_size, 24, batch_size))
     return [
         ResumableIterator(
             EpochBatchIterator(
-                *(Numbers(), list, batches), seed=1, num_shards=num_workers, shard_id=worker
+                *(Numbers(), list, batches),
+                **{"seed": 1, "num_shards": num_shards, "shard_id": worker, **kwargs},
             )
         )
-        for worker in range(num_workers)
+        for worker in range(num_shards)
     ]
 
 
@@ -90,3 +95,22 @@ def test_checkpoints_of_earlier_versions_are_read():
     state = workers[0].state_dict()
     del state["clips_per_iteration"]
     assert len(take(resume(iterators(2), state))) == 24 - 8
+
+
+@pytest.mark.parametrize("buffer_size, num_iterations", [(0, None), (2, None), (0, 3)])
+def test_processes_that_load_end_with_their_epoch(buffer_size, num_iterations):
+    """At once, and not when Python next looks for circles of references."""
+    gc.collect()
+    gc.disable()
+    try:
+        for _ in range(2):
+            workers = iterators(1, num_workers=2, buffer_size=buffer_size)
+            take(workers, num_iterations)
+            assert num_iterations is None or len(multiprocessing.active_children()) == 2
+            del workers
+            deadline = time.monotonic() + 20
+            while multiprocessing.active_children() and time.monotonic() < deadline:
+                time.sleep(0.05)
+            assert multiprocessing.active_children() == []
+    finally:
+        gc.enable()

@@ -14,12 +14,24 @@ class ResumableIterator(EpochBatchIterator):
     fairseq stores how many batches a worker has had. With other numbers of workers or other batches
     that is another part of the epoch, or beyond its end.
 
+    It also ends the processes that load an epoch with the epoch. fairseq has them wait for the next
+    one, which gets an iterator and processes of its own, and they pile up until memory is short.
+
     Args:
         iterator: a fresh one, which this one takes the place of.
     """
 
     def __init__(self, iterator: EpochBatchIterator) -> None:
         self.__dict__.update(vars(iterator))
+        self.reuse_dataloader = self.persistent_workers = False
+
+    def _get_iterator_for_epoch(self, *args: Any, **kwargs: Any) -> Any:
+        iterator = super()._get_iterator_for_epoch(*args, **kwargs)
+        # A method of this object, which the iterator holds: a circle that would keep both, with the
+        # epoch's batches and processes, until Python looks for circles, which it rarely does.
+        if hasattr(self, "epoch_batch_sampler"):  # newer than fairseq 0.12.2 of PyPI
+            self.epoch_batch_sampler.ordered_batches = None
+        return iterator
 
     @property
     def clips_per_iteration(self) -> int:
