@@ -1,5 +1,8 @@
 import gc
 import multiprocessing
+import subprocess
+import sys
+import threading
 import time
 
 import numpy as np
@@ -97,11 +100,18 @@ def test_checkpoints_of_earlier_versions_are_read():
     assert len(take(resume(iterators(2), state))) == 24 - 8
 
 
-@pytest.mark.parametrize("buffer_size, num_iterations", [(0, None), (2, None), (0, 3)])
+def count_helpers():
+    """Processes and threads beside the one that runs the test."""
+    return len(multiprocessing.active_children()), threading.active_count()
+
+
+@pytest.mark.parametrize("buffer_size", [0, 2])
+@pytest.mark.parametrize("num_iterations", [None, 3])
 def test_processes_that_load_end_with_their_epoch(buffer_size, num_iterations):
     """At once, and not when Python next looks for circles of references."""
     gc.collect()
     gc.disable()
+    _, num_threads = count_helpers()
     try:
         for _ in range(2):
             workers = iterators(1, num_workers=2, buffer_size=buffer_size)
@@ -109,8 +119,43 @@ def test_processes_that_load_end_with_their_epoch(buffer_size, num_iterations):
             assert num_iterations is None or len(multiprocessing.active_children()) == 2
             del workers
             deadline = time.monotonic() + 20
-            while multiprocessing.active_children() and time.monotonic() < deadline:
+            while count_helpers() > (0, num_threads) and time.monotonic() < deadline:
                 time.sleep(0.05)
-            assert multiprocessing.active_children() == []
+            assert count_helpers() == (0, num_threads)
     finally:
         gc.enable()
+
+
+def test_a_thread_that_reads_ahead_ends_before_python_does(tmp_path):
+    """Else it is killed in the middle of an operation, which may abort the process."""
+    script = tmp_path / "script.py"
+    script.write_text(ENDS_EARLY)
+    done = subprocess.run([sys.executable, str(script)], capture_output=True, text=True)
+    assert (done.returncode, done.stdout) == (0, "stopped\n"), done.stderr
+
+
+ENDS_EARLY = """
+import time
+import torch
+from fairseq.data.iterators import EpochBatchIterator
+from eat.tasks.resuming import ResumableIterator
+
+class Slow(torch.utils.data.Dataset):
+    is_first = True
+
+    def __len__(self):
+        return 1000
+
+    def __getitem__(self, index):
+        if not self.is_first:
+            time.sleep(0.5)
+            print("stopped", flush=True)
+        self.is_first = False
+        return index
+
+batches = [[index] for index in range(1000)]
+iterator = ResumableIterator(EpochBatchIterator(Slow(), list, batches, buffer_size=4))
+epoch = iterator.next_epoch_itr()
+next(epoch)
+raise SystemExit(0)
+"""

@@ -5,6 +5,8 @@ from typing import Any, Dict
 
 from fairseq.data.iterators import EpochBatchIterator
 
+from .prefetching import end_with
+
 logger = logging.getLogger(__name__)
 
 
@@ -31,6 +33,7 @@ class ResumableIterator(EpochBatchIterator):
         # epoch's batches and processes, until Python looks for circles, which it rarely does.
         if hasattr(self, "epoch_batch_sampler"):  # newer than fairseq 0.12.2 of PyPI
             self.epoch_batch_sampler.ordered_batches = None
+        end_with(iterator)
         return iterator
 
     @property
