@@ -214,7 +214,7 @@ def test_values_of_unexpected_kinds_are_named(official_finetune, saved, part, da
         ("model", {"encoder.cls_token": [1]}, "found a list under 'cls_token', expected a tensor"),
         ("model", {None: torch.zeros(1)}, "damaged: AttributeError: 'NoneType' object has no"),
         ("cfg", {"model": {"_name": "eat"}, "task": {"mean": 0, "std": [], "target_length": 16}},
-         "damaged: TypeError: '>' not supported between instances of 'list' and 'int'"),
+         "damaged: TypeError: '<' not supported between instances of 'int' and 'list'"),
     ],
 )  # fmt: skip
 def test_values_of_unexpected_kinds_in_our_layout_are_named(saved, part, value, message):
