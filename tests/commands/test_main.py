@@ -3,6 +3,7 @@ import subprocess
 import sys
 
 import pytest
+from helpers import write_clips, write_tsv
 
 import eat
 from eat.commands import main as module
@@ -46,6 +47,23 @@ def test_interrupted(failing_command, capsys):
     failing_command(KeyboardInterrupt())
     assert main(["stats", "x"]) == 130
     assert capsys.readouterr() == ("", "eat stats: interrupted\n")
+
+
+def test_a_reader_that_has_read_enough(tmp_path):
+    """As in `eat stats ... | head`."""
+    write_tsv(tmp_path / "train.tsv", tmp_path / "audio", write_clips(tmp_path / "audio", 2))
+    command = [sys.executable, "-m", "eat.commands.main", "stats", str(tmp_path / "train.tsv")]
+    reads, writes = os.pipe()
+    os.close(reads)
+    ended = subprocess.run(command, stdout=writes, stderr=subprocess.PIPE, text=True)
+    os.close(writes)
+    assert (ended.returncode, ended.stderr) == (141, "")
+
+
+def test_other_broken_pipes_are_errors(failing_command, capsys):
+    failing_command(BrokenPipeError("a worker has ended"))
+    assert main(["stats", "x"]) == 1
+    assert capsys.readouterr().err == "eat stats: error: a worker has ended\n"
 
 
 @pytest.mark.parametrize(

@@ -12,6 +12,8 @@ Modules import what is slow to import (torch) inside `run`, so that `eat --help`
 import argparse
 import importlib
 import io
+import os
+import select
 import sys
 from typing import Optional, Sequence
 
@@ -31,6 +33,8 @@ COMMANDS = (
     "tag",
 )
 
+_STDOUT = 1  # its file descriptor
+
 EXIT_STATUS = """\
 exit status:
   0  everything was done
@@ -46,7 +50,8 @@ def main(argv: Optional[Sequence[str]] = None) -> int:
         argv: the arguments; None takes the process's.
 
     Returns:
-        The exit status: 0, or 1 when the work or some of its inputs failed; 130 after Ctrl-C.
+        The exit status: 0, or 1 when the work or some of its inputs failed; 130 after Ctrl-C, 141
+        when nobody reads what is printed any more.
 
     Raises:
         SystemExit: with status 2 on wrong usage, 0 after `--help` and `--version`.
@@ -56,13 +61,30 @@ def main(argv: Optional[Sequence[str]] = None) -> int:
     args = parser.parse_args(argv)
     _accept_any_name()
     try:
-        return modules[args.command].run(args)
+        status = modules[args.command].run(args)
+        sys.stdout.flush()
+        return status
     except KeyboardInterrupt:
         print(f"eat {args.command}: interrupted", file=sys.stderr)
         return 130  # 128 + SIGINT, as shells report it
     except (ValueError, OSError, ModuleNotFoundError) as error:
+        if isinstance(error, BrokenPipeError) and _nobody_reads():
+            return 141  # 128 + SIGPIPE, likewise
         print(f"eat {args.command}: error: {error}", file=sys.stderr)
         return 1
+
+
+def _nobody_reads() -> bool:
+    """Whether what is printed goes to a program that has ended, as in `eat ... | head`."""
+    if not hasattr(select, "poll"):  # Windows
+        return False
+    poll = select.poll()
+    poll.register(_STDOUT, 0)  # errors are always told
+    is_broken = bool(poll.poll(0))
+    if is_broken:
+        # What is left to print would fail once more when Python ends.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), _STDOUT)
+    return is_broken
 
 
 def _accept_any_name() -> None:
