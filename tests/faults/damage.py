@@ -1,6 +1,7 @@
 """Audio files damaged in twelve ways, as collections of recordings have them."""
 
 import os
+import re
 from pathlib import Path
 from typing import Callable, Dict, List, NamedTuple
 
@@ -8,6 +9,11 @@ import numpy as np
 import soundfile
 
 SAMPLE_RATE_HZ = 16_000
+
+# The path of a bad clip in the log of a training that goes on without it.
+NAMED = re.compile(
+    r"replaced a clip that cannot be read: \S+train\.tsv:\d+: (?:no such.*?: )?([^:\n]+)"
+)
 
 
 class Collection(NamedTuple):

@@ -5,7 +5,7 @@ import re
 import pytest
 import torch
 from faults import training
-from faults.damage import WAYS, write_collection
+from faults.damage import NAMED, WAYS, write_collection
 from helpers import MINIATURE, logged, write_clips, write_tsv
 
 pytestmark = pytest.mark.slow
@@ -34,9 +34,6 @@ def run(collection, tmp_path):
 
 
 SKIP = ["task.bad_audio=skip", "task.max_bad_ratio=0.25", "optimization.max_update=24"]
-NAMED = re.compile(
-    r"replaced a clip that cannot be read: \S+train\.tsv:\d+: (?:no such.*?: )?([^:\n]+)"
-)
 
 
 def test_every_bad_file_is_named_once_in_two_epochs(run, collection, tmp_path):

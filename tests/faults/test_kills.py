@@ -57,22 +57,19 @@ def labelled(tmp_path_factory):
 @pytest.fixture
 def run(data, tmp_path):
     """`run(name, *overrides, **options)` starts a pre-training in the folder of that name."""
-
-    def run(name, *overrides, **options):
-        (tmp_path / name).mkdir(exist_ok=True)
-        return start([f"task.data={data}", *PRETRAINING, *overrides], tmp_path / name, **options)
-
-    return run
+    return starter(tmp_path, [f"task.data={data}", *PRETRAINING])
 
 
 @pytest.fixture
 def finetune(labelled, tmp_path):
     """The same for fine-tuning."""
+    return starter(tmp_path, [f"task.data={labelled}", *FINETUNING], config="finetune_tiny")
 
+
+def starter(parent, settings, **common):
     def run(name, *overrides, **options):
-        (tmp_path / name).mkdir(exist_ok=True)
-        overrides = [f"task.data={labelled}", *FINETUNING, *overrides]
-        return start(overrides, tmp_path / name, config="finetune_tiny", **options)
+        (parent / name).mkdir(exist_ok=True)
+        return start([*settings, *overrides], parent / name, **common, **options)
 
     return run
 

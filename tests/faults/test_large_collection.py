@@ -5,8 +5,7 @@ import re
 import numpy as np
 import pytest
 from faults import training
-from faults.damage import WAYS, write_collection
-from faults.test_bad_audio import NAMED
+from faults.damage import NAMED, WAYS, write_collection
 from helpers import MINIATURE, MINIATURE_CLASSIFIER, logged, write_tsv
 
 from eat.commands.main import main

@@ -12,7 +12,7 @@ from .packs import OPEN_PACKS, Hdf5Address, version_of
 RATE_ATTRIBUTE = "sample_rate"
 
 # What one sample may be, and the value that stands for 1.0.
-_FULL_SCALE = {"int16": 1 << 15, "int32": 1 << 31, "float32": 1, "float64": 1}
+FULL_SCALE = {"int16": 1 << 15, "int32": 1 << 31, "float32": 1, "float64": 1}
 _MAX_CHANNELS = 1024  # libsndfile's; more is an array of (channels, samples)
 
 
@@ -37,7 +37,7 @@ class Hdf5Sound:
         data = file.get(address.key)
         if not hasattr(data, "shape"):
             raise AudioError(f"{self._name}: found no data under this key")
-        if data.dtype.name not in _FULL_SCALE or not _is_sound(data.shape):
+        if data.dtype.name not in FULL_SCALE or not _is_sound(data.shape):
             raise AudioError(
                 f"{self._name}: found {data.dtype} of shape {data.shape}, expected int16, int32 or"
                 " floating point samples of shape (samples,) or (samples, channels)"
@@ -61,7 +61,7 @@ class Hdf5Sound:
         """(n, channels) float32, at most `frames` of them."""
         samples = self._data[self._position : self._position + frames]
         self._position += len(samples)
-        full_scale = np.float32(_FULL_SCALE[samples.dtype.name])
+        full_scale = np.float32(FULL_SCALE[samples.dtype.name])
         return samples.reshape(-1, self.channels).astype(np.float32) / full_scale
 
     @property

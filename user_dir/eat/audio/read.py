@@ -10,6 +10,7 @@ import soundfile
 import soxr
 
 from .errors import AudioError
+from .hdf5 import FULL_SCALE
 from .opening import AudioPath, Sound, SoundFile, open_sound, reason_of
 
 SAMPLE_RATE_HZ = 16_000
@@ -23,7 +24,6 @@ _MARGIN_MS = 50
 _MP3_LEAD_FRAMES = 16 * 1152
 
 _CHUNK_FRAMES = 1 << 20
-_FULL_SCALE = 1 << 15  # of 16-bit samples
 
 
 class AudioInfo(NamedTuple):
@@ -187,9 +187,10 @@ def _mix_channels(samples: np.ndarray) -> np.ndarray:
 
     As a sum of columns: along so short an axis numpy's own mean takes 20 times as long.
     """
-    full_scale = _FULL_SCALE if samples.dtype == np.int16 else 1
     first, *others = samples.T
-    return sum(others, start=first.astype(np.float32)) / np.float32(full_scale * samples.shape[1])
+    total = sum(others, start=first.astype(np.float32, copy=False))
+    divisor = FULL_SCALE[samples.dtype.name] * samples.shape[1]
+    return total if divisor == 1 else total / np.float32(divisor)
 
 
 def _read_frames(sound: Sound, count: Optional[int]) -> np.ndarray:
