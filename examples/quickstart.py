@@ -26,8 +26,8 @@ import numpy as np
 from eat.audio.synthesis import CLASSES, write_events
 from eat.commands.main import main as eat
 from eat.data.manifest import Manifest
-from eat.figures import read_training_log
 from eat.launch import TrainingError, multiplies_bf16, train, training_arguments
+from eat.training.log import read_training_log
 
 CONFIG_NAME = "pretrain_tiny"
 SEED = 1

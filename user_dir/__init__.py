@@ -18,4 +18,4 @@ if os.path.isdir(os.path.join(_here, "eat")) and _here not in sys.path:
 for _room in ("criterions", "models", "optim", "tasks"):
     importlib.import_module(f"eat.{_room}")
 for _module in ("checkpoint_files", "last_epoch"):
-    importlib.import_module(f"eat.tasks.{_module}").install()
+    importlib.import_module(f"eat.training.{_module}").install()

@@ -26,7 +26,7 @@ import numpy as np
 import soundfile
 
 from eat.audio import SAMPLE_RATE_HZ, AudioError, read_audio
-from eat.commands.parallel import map_in_threads
+from eat.work import map_in_threads
 
 PACKAGES = (
     *(f"asterisk-core-sounds-{language}-wav" for language in ("en", "es", "fr", "it", "ru")),

@@ -2,13 +2,7 @@ import numpy as np
 import pytest
 import torch
 
-from eat.audio.augment import (
-    AugmentationConfig,
-    add_noise,
-    mask_spectrogram,
-    mix_up,
-    roll_waveform,
-)
+from eat.audio.augment import AugmentationConfig, add_noise, mask_spectrogram, mix_up, roll_waveform
 
 
 def draws(function, *arguments, count=400):

@@ -8,9 +8,7 @@ import torch
 from helpers import GOLDEN
 
 import eat
-from eat.checkpoint import CheckpointError, convert_checkpoint, load_checkpoint
-from eat.checkpoint.saving import LAYOUTS
-from eat.commands import convert
+from eat.checkpoint import LAYOUTS, CheckpointError, convert_checkpoint, load_checkpoint, saving
 from eat.commands.main import main
 from eat.nn import Encoder, EncoderConfig
 
@@ -196,7 +194,7 @@ def test_command(official_pretrain, tmp_path, capsys):
     assert capsys.readouterr().out == f"{out}: eat layout, from {official_pretrain}\n"
     assert main(["convert", official_pretrain, out, "--to", "eat"]) == 1
     assert "exists already" in capsys.readouterr().err
-    assert convert.LAYOUTS == LAYOUTS
+    assert tuple(saving._WRITERS) == LAYOUTS
 
 
 @pytest.mark.parametrize("key, value", [("depth", 10**9), ("mlp_ratio", 1e9), ("num_heads", "4")])

@@ -9,7 +9,7 @@ import torch
 import eat
 from eat.commands.main import main
 from eat.data.labels import Label, write_descriptors
-from eat.metrics import accuracy, average_precisions
+from eat.evaluation.metrics import accuracy, average_precisions
 
 
 @pytest.fixture

@@ -10,7 +10,7 @@ from eat.commands import probe as command
 from eat.commands.main import main
 from eat.data.labels import Label, write_descriptors, write_labels
 from eat.data.manifest import Manifest, write_manifest
-from eat.probing import METHODS, POOLINGS, Probe, embed_clips, make_folds, score_vectors
+from eat.evaluation import METHODS, POOLINGS, Probe, embed_clips, make_folds, score_vectors
 
 PITCHES_HZ = {"low": 300, "mid": 1000, "high": 3000}
 SPEAKERS = "abcd"
@@ -130,7 +130,7 @@ def test_groups_are_on_one_side(capsys, monkeypatch, official_pretrain, data, tm
         seen.append(groups)
         return make_folds(targets, groups, num_folds, seed)
 
-    monkeypatch.setattr("eat.probing.make_folds", make)
+    monkeypatch.setattr("eat.evaluation.make_folds", make)
     manifest_names = list(Manifest(data / "train.tsv").relative_paths())
     table = tmp_path / "speakers.csv"
     rows = [f"{name},{name.split('/')[1][0]}" for name in manifest_names]

@@ -11,8 +11,9 @@ import yaml
 
 from eat.audio import LogMel, mel_filter_bank, num_frames, read_audio
 from eat.commands.main import main
-from eat.commands.stats import Moments, Statistics, draw_clips
+from eat.commands.stats import Moments, Statistics
 from eat.data.manifest import Manifest, write_manifest
+from eat.data.sampling import draw_clips
 
 
 @pytest.fixture(autouse=True)

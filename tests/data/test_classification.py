@@ -9,6 +9,7 @@ from eat.audio.augment import AugmentationConfig, mask_spectrogram, mix_up
 from eat.data.classification import ClassificationDataset
 from eat.data.labels import read_descriptors, read_labels
 from eat.data.manifest import Manifest
+from eat.randomness import Purpose, generator_for
 
 LOG_MEL = LogMel(target_length=128)
 NOTHING = dict(roll=False, noise=False, mixup_alpha=0.0, spec_augment_ratio=0.0)
@@ -94,7 +95,7 @@ def test_a_batch_is_mixed_first_and_masked_then(labelled):
 def test_mixing_and_masking_are_the_functions_of_the_audio_room(labelled):
     data, plain = make(labelled, augmentation={"mixup_alpha": 0.8}), batch(make(labelled))
     data.augmentation.mixup_prob = 1.0
-    generator = np.random.default_rng((1, 1, 3, 0, 1, 2, 3))
+    generator = generator_for(1, Purpose.MIXUP, 1, 0, 1, 2, 3)
     generator.random()  # decides whether to mix
     expected = mix_up(plain["net_input"]["source"], plain["target"], 0.8, generator)
     found = batch(data)
@@ -102,7 +103,7 @@ def test_mixing_and_masking_are_the_functions_of_the_audio_room(labelled):
     assert torch.equal(found["target"], expected[1])
     data = make(labelled, augmentation={"spec_augment_ratio": 0.3})
     expected = mask_spectrogram(
-        plain["net_input"]["source"][3], 0.3, np.random.default_rng((1, 1, 4, 3))
+        plain["net_input"]["source"][3], 0.3, generator_for(1, Purpose.SPEC_AUGMENT, 1, 3)
     )
     assert torch.equal(source(data)[3], expected)
 

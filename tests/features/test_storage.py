@@ -5,13 +5,7 @@ import numpy as np
 import pytest
 from safetensors.numpy import load_file
 
-from eat.features.storage import (
-    NpyFolder,
-    OneFile,
-    claim_folder,
-    open_features,
-    remove_unfinished,
-)
+from eat.features.storage import NpyFolder, OneFile, claim_folder, open_features, remove_unfinished
 
 FORMATS = ("npy", "npz", "safetensors")
 

@@ -22,12 +22,12 @@ from eat.audio.scanning import scan_audio
 from eat.checkpoint import CheckpointError, load_checkpoint
 from eat.checkpoint.loading import build_classifier, build_encoder
 from eat.checkpoint.training_state import read_training_state
-from eat.commands.manifest.annotations import Columns, read_table
+from eat.data.annotations.table import Columns, read_table
 from eat.data.labels import LabelError, read_descriptors, read_labels
 from eat.data.manifest import Manifest, ManifestError
-from eat.figures.training_log import read_training_log
 from eat.nn import Classifier, ClassifierConfig, Encoder, EncoderConfig
-from eat.runs import read_starts
+from eat.training.log import read_training_log
+from eat.training.record import read_starts
 
 from .mutation import mutate_bytes, mutate_value
 

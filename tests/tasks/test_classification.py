@@ -9,7 +9,7 @@ from helpers import compose
 
 import eat
 from eat.data.labels import LabelError
-from eat.metrics import average_precisions, mean_over_classes
+from eat.evaluation.metrics import average_precisions, mean_over_classes
 
 ROOMS = (eat.tasks, eat.models, eat.criterions, eat.optim)  # imported, so that they register
 MULTI_LABEL = {"criterion__loss": "bce", "criterion__metric": "mAP"}

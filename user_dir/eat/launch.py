@@ -10,8 +10,8 @@ from typing import Any, Iterable, List, Mapping, TextIO, Union
 import torch
 from tqdm import tqdm
 
-from .figures.training_log import parse_log_line
-from .paths import config_dir, user_dir
+from eat.paths import config_dir, user_dir
+from eat.training.log import parse_log_line
 
 _TAIL_LINES = 25
 

@@ -2,11 +2,11 @@ import pytest
 import torch
 
 from eat.audio import LogMel, mel_filter_bank
-from eat.commands.benchmark.baseline import StraightforwardDataset, filter_bank
-from eat.commands.benchmark.clips import KINDS, write_recordings
+from eat.benchmark.baseline import StraightforwardDataset, filter_bank
+from eat.benchmark.listing import measure_listing, write_listing
+from eat.benchmark.loading import list_recordings
+from eat.benchmark.recordings import KINDS, write_recordings
 from eat.commands.benchmark.data import TABLES
-from eat.commands.benchmark.listing import measure_listing, write_listing
-from eat.commands.benchmark.loading import list_recordings
 from eat.commands.benchmark.report import as_text
 from eat.data.datasets import PretrainingDataset
 from eat.data.manifest import Manifest

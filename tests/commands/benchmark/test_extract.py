@@ -1,7 +1,7 @@
 import pytest
 
+from eat.benchmark.extraction import make_encoder, measure_extraction
 from eat.commands.benchmark.extract import Case
-from eat.commands.benchmark.extraction import make_encoder, measure_extraction
 
 
 def case(**settings):

@@ -2,7 +2,7 @@ import json
 
 import pytest
 
-from eat.commands.benchmark.update import summarise
+from eat.benchmark.update import summarise
 from eat.commands.main import main
 
 MINIATURE = ["--config-size", "tiny", "--set", "model.depth=2", "model.average_top_k_layers=2"]

@@ -9,7 +9,7 @@ from helpers import write_tsv
 from eat.commands.main import main
 from eat.commands.manifest import check as module
 from eat.commands.manifest.check import check_clip
-from eat.commands.manifest.journal import Finding, Journal
+from eat.data.journal import Finding, Journal
 from eat.data.labels import read_descriptors, read_labels
 from eat.data.manifest import Manifest
 

@@ -6,8 +6,8 @@ from collections import Counter
 import pytest
 from helpers import REPOSITORY
 
+from eat.audio.finding import find_audio
 from eat.commands.main import main
-from eat.commands.manifest.clips import find_audio
 from eat.data.manifest import Manifest
 
 

@@ -4,7 +4,7 @@ import numpy as np
 import torch
 
 import eat
-from eat.nn.attention_maps import cls_attention
+from eat.figures.attention_maps import cls_attention
 
 
 def test_heads_of_the_chosen_block(plot, recording, official_pretrain):

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from eat.nn.mask_statistics import measure_masks
+from eat.figures.mask_statistics import measure_masks
 from eat.nn.masking import MaskingConfig
 
 

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 import torch
 
-from eat.figures import read_training_log
-from eat.runs import read_starts
+from eat.training.log import read_training_log
+from eat.training.record import read_starts
 
 EVALUATION = {
     "checkpoint": "best.pt", "data": "manifests/mine", "split": "eval", "num_clips": 12,

@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from eat.commands.report.run_folder import Run
-from eat.commands.report.summary import as_duration, list_facts, list_warnings, measure_speed
+from eat.figures.report.summary import as_duration, list_facts, list_warnings, measure_speed
+from eat.training.run_folder import Run
 
 
 def make_run(**columns):

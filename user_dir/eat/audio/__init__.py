@@ -1,16 +1,17 @@
-"""Sound to network input: decoding, the filter bank."""
+"""Sound to network input: decoding, resampling, the filter bank."""
 
-from .errors import AudioError
-from .log_mel import LogMel, mel_filter_bank, num_frames
-from .read import SAMPLE_RATE_HZ, AudioInfo, audio_info, read_audio
+from eat.lazy import export
 
-__all__ = [
-    "SAMPLE_RATE_HZ",
-    "AudioError",
-    "AudioInfo",
-    "LogMel",
-    "audio_info",
-    "mel_filter_bank",
-    "num_frames",
-    "read_audio",
-]
+__getattr__, __dir__, __all__ = export(
+    __name__,
+    {
+        "SAMPLE_RATE_HZ": "read",
+        "AudioError": "errors",
+        "AudioInfo": "read",
+        "LogMel": "log_mel",
+        "audio_info": "read",
+        "mel_filter_bank": "log_mel",
+        "num_frames": "log_mel",
+        "read_audio": "read",
+    },
+)

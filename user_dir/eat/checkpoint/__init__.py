@@ -1,23 +1,21 @@
 """Checkpoints: every known layout in, one representation, every known layout out."""
 
-from .checkpoint import Checkpoint, CheckpointError, load_weights
-from .loading import (
-    build_classifier,
-    build_encoder,
-    load_checkpoint,
-    load_classifier,
-    load_encoder,
-)
-from .saving import convert_checkpoint
+from eat.lazy import export
 
-__all__ = [
-    "Checkpoint",
-    "CheckpointError",
-    "build_classifier",
-    "build_encoder",
-    "convert_checkpoint",
-    "load_checkpoint",
-    "load_classifier",
-    "load_encoder",
-    "load_weights",
-]
+# What `convert_checkpoint` writes. Here, as importing the writers takes seconds.
+LAYOUTS = ("eat", "official", "huggingface", "safetensors", "onnx")
+
+__getattr__, __dir__, __all__ = export(
+    __name__,
+    {
+        "Checkpoint": "checkpoint",
+        "CheckpointError": "checkpoint",
+        "build_classifier": "loading",
+        "build_encoder": "loading",
+        "convert_checkpoint": "saving",
+        "load_checkpoint": "loading",
+        "load_classifier": "loading",
+        "load_encoder": "loading",
+        "load_weights": "checkpoint",
+    },
+)

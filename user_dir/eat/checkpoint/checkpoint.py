@@ -6,13 +6,7 @@ from typing import Any, Dict, Iterable, List, Mapping, Optional
 from torch import Tensor, nn
 
 from eat.audio import LogMel
-from eat.nn import (
-    ClassifierConfig,
-    DecoderConfig,
-    EncoderConfig,
-    MaskingConfig,
-    TeacherConfig,
-)
+from eat.nn import ClassifierConfig, DecoderConfig, EncoderConfig, MaskingConfig, TeacherConfig
 
 Weights = Dict[str, Tensor]
 

@@ -12,13 +12,7 @@ from typing import Any, Dict, Mapping, Optional, Type, TypeVar
 from torch import Tensor
 
 from eat.audio import LogMel
-from eat.nn import (
-    ClassifierConfig,
-    DecoderConfig,
-    EncoderConfig,
-    MaskingConfig,
-    TeacherConfig,
-)
+from eat.nn import ClassifierConfig, DecoderConfig, EncoderConfig, MaskingConfig, TeacherConfig
 
 from .checkpoint import Checkpoint, CheckpointError, Weights, fairseq_model_name
 

@@ -5,13 +5,7 @@ import re
 from typing import Any, Dict, Iterable, List, Mapping, Optional, Tuple
 
 from eat.audio import LogMel
-from eat.nn import (
-    ClassifierConfig,
-    DecoderConfig,
-    EncoderConfig,
-    MaskingConfig,
-    TeacherConfig,
-)
+from eat.nn import ClassifierConfig, DecoderConfig, EncoderConfig, MaskingConfig, TeacherConfig
 
 from .checkpoint import Checkpoint, CheckpointError, Weights, fairseq_model_name
 from .renaming import to_our_names, to_their_names

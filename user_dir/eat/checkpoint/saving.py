@@ -14,13 +14,7 @@ from eat.files import replace_file
 
 from . import huggingface, native, official
 from .checkpoint import Checkpoint
-from .loading import (
-    METADATA_KEY,
-    CheckpointPath,
-    build_classifier,
-    build_encoder,
-    load_checkpoint,
-)
+from .loading import METADATA_KEY, CheckpointPath, build_classifier, build_encoder, load_checkpoint
 
 
 def convert_checkpoint(
@@ -106,4 +100,3 @@ _WRITERS: Dict[str, Callable[[Checkpoint, str], None]] = {
     "onnx": _write_onnx,
 }
 _KEEP_TEACHER = ("eat", "official")
-LAYOUTS = tuple(_WRITERS)

@@ -1,45 +1,41 @@
 """`eat convert`: write a checkpoint in another layout."""
 
-import argparse
+from dataclasses import dataclass
+from typing import ClassVar
 
-HELP = "convert a checkpoint to another layout"
+from eat.checkpoint import LAYOUTS
 
-# Spelled out, as importing the writers takes seconds; a test compares.
-LAYOUTS = ("eat", "official", "huggingface", "safetensors", "onnx")
+from .options import argument, option
+from .shared import WeightsOption
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Declare the arguments of `eat convert`."""
-    parser.add_argument(
-        "source", metavar="IN", help="checkpoint: ours, released .pt, Hugging Face folder or file"
+@dataclass(kw_only=True)
+class Options(WeightsOption):
+    """Convert a checkpoint to another layout.
+
+    Weights are copied to the bit; optimizer state and paths are left behind.
+    """
+
+    EXAMPLE: ClassVar[str] = "eat convert EAT-base_epoch30_ft.pt classifier --to huggingface"
+
+    source: str = argument(
+        "checkpoint: ours, a released .pt, or a Hugging Face folder or file", metavar="IN"
     )
-    parser.add_argument("destination", metavar="OUT", help="file, or folder for huggingface")
-    parser.add_argument(
-        "--to",
-        required=True,
-        choices=LAYOUTS,
-        help="eat: for this package, with decoder and teacher; official: for the released code,"
+    destination: str = argument("the file to write; for huggingface the folder", metavar="OUT")
+    to: str = option(
+        "eat: for this package, with decoder and teacher; official: for the released code,"
         " likewise; huggingface: a folder for transformers; safetensors, onnx: the encoder or"
         " classifier alone",
+        choices=LAYOUTS,
     )
-    parser.add_argument(
-        "--weights",
-        choices=("student", "teacher"),
-        default="student",
-        help="whose weights become the encoder (default: %(default)s)",
-    )
-    parser.add_argument(
-        "--keep-teacher", action="store_true", help="keep decoder and teacher in safetensors too"
-    )
-    parser.add_argument("--force", action="store_true", help="replace OUT")
+    keep_teacher: bool = option("keep decoder and teacher in safetensors too", False)
+    force: bool = option("replace OUT", False)
 
 
-def run(args: argparse.Namespace) -> int:
+def run(options: Options) -> int:
     """Convert the checkpoint."""
-    from ..checkpoint import convert_checkpoint
+    from eat.checkpoint import convert_checkpoint
 
-    convert_checkpoint(
-        args.source, args.destination, args.to, args.weights, args.keep_teacher, args.force
-    )
-    print(f"{args.destination}: {args.to} layout, from {args.source}")
+    convert_checkpoint(**vars(options))
+    print(f"{options.destination}: {options.to} layout, from {options.source}")
     return 0

@@ -17,8 +17,8 @@ import tempfile
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Callable, Dict, List, NamedTuple, Sequence
 
-from .. import __version__, paths
-from .progress import show_progress
+from eat import __version__, paths
+from eat.work import show_progress
 
 HELP = "what is installed and what of it works"
 
@@ -211,8 +211,8 @@ def _try_inference() -> List[str]:
     import soundfile
     import torch
 
-    from .. import extract_features
-    from ..nn import Encoder, EncoderConfig
+    from eat import extract_features
+    from eat.nn import Encoder, EncoderConfig
 
     encoder = Encoder(EncoderConfig(embed_dim=48, depth=1, num_heads=4, num_position_rows=8)).eval()
     with tempfile.TemporaryDirectory() as folder:

@@ -6,19 +6,21 @@ import io
 import json
 import os
 import sys
-from typing import TYPE_CHECKING, Any, Dict, List, NamedTuple, Tuple
+from typing import TYPE_CHECKING, Any, Dict, List, Tuple
+
+from eat.machine import choose_device
+from eat.work import show_progress
 
 from .arguments import whole_number
-from .devices import add_device_argument, choose_device
-from .progress import show_progress
+from .devices import add_device_argument
 
 if TYPE_CHECKING:
     import numpy as np
 
-    from ..data.labels import Label, LabelTable
-    from ..data.manifest import Manifest
-    from ..evaluation import Evaluation
-    from ..nn import Classifier
+    from eat.data.labels import Label
+    from eat.data.split import Split
+    from eat.evaluation.classifier import Evaluation
+    from eat.nn import Classifier
 
 HELP = "metrics of a fine-tuned checkpoint on labelled clips"
 
@@ -28,14 +30,6 @@ and DATA/label_descriptors.csv. If every clip has one label, the metrics are acc
 confusion matrix; else mAP, AUC and d-prime. They are those that the training logs of the same
 checkpoint and clips.
 """
-
-
-class Split(NamedTuple):
-    """Labelled clips."""
-
-    manifest: "Manifest"
-    descriptors: "List[Label]"
-    labels: "LabelTable"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -63,9 +57,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Print the metrics; 1 if some clips could not be read and were left out."""
-    from ..checkpoint import load_classifier
-    from ..evaluation import evaluate_scores
-    from ..metrics import require_scikit_learn
+    from eat.checkpoint import load_classifier
+    from eat.data.split import open_split
+    from eat.evaluation.classifier import evaluate_scores
+    from eat.evaluation.metrics import require_scikit_learn
 
     require_scikit_learn()
     device = choose_device(args.device)
@@ -83,28 +78,11 @@ def run(args: argparse.Namespace) -> int:
     return 1 if failures else 0
 
 
-def open_split(folder: str, name: str) -> Split:
-    """Read a manifest and its labels.
-
-    Raises:
-        FileNotFoundError: a file is missing.
-        ValueError: a bad line.
-    """
-    from ..data.labels import DESCRIPTORS_FILE, read_descriptors, read_labels
-    from ..data.manifest import Manifest
-
-    manifest = Manifest(os.path.join(folder, f"{name}.tsv"))
-    descriptors_file = os.path.join(folder, DESCRIPTORS_FILE)
-    descriptors = read_descriptors(descriptors_file)
-    path = os.path.join(folder, f"{name}.lbl")
-    return Split(manifest, descriptors, read_labels(path, manifest, descriptors, descriptors_file))
-
-
 def check_classes(
     classifier: "Classifier", descriptors: "List[Label]", checkpoint: str, folder: str
 ) -> None:
     """Raise a ValueError unless the checkpoint's classes are those of the data, in their order."""
-    from ..data.labels import DESCRIPTORS_FILE, describe_difference
+    from eat.data.labels import DESCRIPTORS_FILE, describe_difference
 
     num_classes = classifier.config.num_classes
     problem = describe_difference(num_classes, classifier.labels, descriptors)
@@ -113,7 +91,7 @@ def check_classes(
 
 
 def score_split(
-    classifier: "Classifier", split: Split, batch_size: int, device: str
+    classifier: "Classifier", split: "Split", batch_size: int, device: str
 ) -> "Tuple[np.ndarray, np.ndarray, List[Tuple[str, str]]]":
     """Scores (N, C) and targets (N, C) of the clips that can be read, and (path, reason) of others.
 
@@ -122,7 +100,7 @@ def score_split(
     """
     import numpy as np
 
-    from ..evaluation import score_clips
+    from eat.evaluation.classifier import score_clips
 
     paths = [split.manifest.path(index) for index in range(len(split.manifest))]
     scores: Dict[int, Any] = {}
@@ -131,7 +109,7 @@ def score_split(
         score_clips(classifier, paths, batch_size, device),
         len(paths),
         "evaluating",
-        is_problem=lambda result: result.error is not None,
+        failed=lambda result: result.error is not None,
     ):
         if error is None:
             scores[index] = tokens.numpy()
@@ -186,9 +164,9 @@ def as_text(report: Dict[str, Any]) -> str:
 
 def write_files(folder: str, evaluation: "Evaluation", report: Dict[str, Any]) -> None:
     """Write the report, the tables and the figures; files of these names are replaced."""
-    from ..figures import save_figure
-    from ..figures.classes import ClassResult, draw_classes
-    from ..figures.confusion import draw_confusion
+    from eat.figures import save_figure
+    from eat.figures.classes import ClassResult, draw_classes
+    from eat.figures.confusion import draw_confusion
 
     os.makedirs(folder, exist_ok=True)
     _write(folder, "metrics.json", json.dumps(report, indent=2) + "\n")
@@ -213,7 +191,7 @@ def _as_csv(rows: List[List[Any]]) -> str:
 
 
 def _write(folder: str, name: str, text: str) -> None:
-    from ..files import replace_file
+    from eat.files import replace_file
 
     with replace_file(os.path.join(folder, name)) as file:
         file.write(text.encode())

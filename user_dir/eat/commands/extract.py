@@ -20,19 +20,22 @@ from typing import (
     Union,
 )
 
-from .. import __version__
-from ..data.manifest import Manifest
+from eat import __version__
+from eat.audio.finding import EXTENSIONS, Scan, find_audio
+from eat.data.manifest import Manifest
+from eat.features.storage import name_features
+from eat.machine import choose_device
+from eat.work import show_progress
+
 from .arguments import add_encoder_arguments, add_hdf5_argument, number, whole_number
-from .devices import add_device_argument, choose_device
-from .manifest.clips import EXTENSIONS, Scan, find_audio
-from .progress import show_progress
+from .devices import add_device_argument
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from ..features import Result
-    from ..features.storage import NpyFolder, OneFile
-    from ..nn import Encoder
+    from eat.features import Result
+    from eat.features.storage import NpyFolder, OneFile
+    from eat.nn import Encoder
 
 HELP = "features of audio files, folders and manifests, as .npy, .npz or .safetensors"
 
@@ -152,8 +155,8 @@ def run(args: argparse.Namespace) -> int:
     """Extract features; 1 if inputs had to be left out."""
     import torch
 
-    from ..checkpoint import load_encoder
-    from ..features import Embedder, make_pipeline, storage
+    from eat.checkpoint import load_encoder
+    from eat.features import Embedder, make_pipeline, storage
 
     items, failures = list_items(args.inputs)
     names = [item.name for item in items]
@@ -223,8 +226,8 @@ def _files(inputs: Sequence[str], failures: List[Failure]) -> Iterator[Tuple[str
 
 
 def _files_of(manifest: Manifest, failures: List[Failure]) -> Iterator[Tuple[str, str]]:
-    from ..audio import AudioError
-    from ..audio.packs import spell_out
+    from eat.audio import AudioError
+    from eat.audio.packs import spell_out
 
     for index in range(len(manifest)):
         path = manifest.path(index)
@@ -234,11 +237,6 @@ def _files_of(manifest: Manifest, failures: List[Failure]) -> Iterator[Tuple[str
             failures.append(Failure(path, str(error)))
         else:
             yield path, name_features(name)
-
-
-def name_features(path: str) -> str:
-    """What the features of the file at a path below an input are called."""
-    return os.path.splitext(os.path.normpath(path))[0]
 
 
 def _tell_others(folder: str, scan: Scan) -> None:
@@ -258,7 +256,7 @@ def open_store(args: argparse.Namespace, names: Sequence[str]) -> "Union[NpyFold
     Raises:
         ValueError: a name that the one file cannot hold.
     """
-    from ..features.storage import TIMES_NAME, NpyFolder, OneFile
+    from eat.features.storage import TIMES_NAME, NpyFolder, OneFile
 
     if args.format == "npy":
         return NpyFolder(args.out)
@@ -294,7 +292,7 @@ def write_features(
     """Write the features of files as they come; returns the files without any, and why."""
     failures = []
     for index, tokens, error in show_progress(
-        results, len(items), "extracting", is_problem=lambda result: result.error is not None
+        results, len(items), "extracting", failed=lambda result: result.error is not None
     ):
         path, name = items[index]
         if error is None:

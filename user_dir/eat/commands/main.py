@@ -1,12 +1,14 @@
 """The entry point of `eat`: reads the arguments and hands them to a subcommand.
 
-Each subcommand is the module of its name in this package, with
+Each subcommand is the module of its name in this package; only the one that is called is imported.
+It has
 
-    HELP                    one line for the list of commands
-    add_arguments(parser)   declares its arguments
-    run(args) -> int        does the work and returns the exit status
+    Options                 its options, see `commands.options`
+    run(options) -> int     does the work and returns the exit status
 
-Modules import what is slow to import (torch) inside `run`, so that `eat --help` is immediate.
+or, if it is made of actions such as `eat manifest folder`,
+
+    ACTIONS                 {name of the action: (its options, its function)}
 """
 
 import argparse
@@ -15,23 +17,26 @@ import io
 import os
 import select
 import sys
-from typing import Optional, Sequence
+from types import ModuleType
+from typing import Any, Optional, Sequence
 
-from .. import __version__
+from eat import __version__
 
-COMMANDS = (
-    "benchmark",
-    "convert",
-    "doctor",
-    "evaluate",
-    "extract",
-    "manifest",
-    "plot",
-    "probe",
-    "report",
-    "stats",
-    "tag",
-)
+from .options import add_options, collect, summary
+
+COMMANDS = {
+    "benchmark": "speed and memory of this machine",
+    "convert": "convert a checkpoint to another layout",
+    "doctor": "what is installed, and what of it works",
+    "evaluate": "metrics of a fine-tuned checkpoint on labelled clips",
+    "extract": "features of audio files, folders and manifests",
+    "manifest": "list the audio files of a data set in manifests",
+    "plot": "figures of training runs, clips, masks and checkpoints",
+    "probe": "what frozen features of labelled clips hold, against an untrained encoder",
+    "report": "everything about a training run on one page",
+    "stats": "mean and standard deviation of a manifest's log-mel values",
+    "tag": "the most probable classes of audio files, by a fine-tuned checkpoint",
+}
 
 _STDOUT = 1  # its file descriptor
 
@@ -56,12 +61,11 @@ def main(argv: Optional[Sequence[str]] = None) -> int:
     Raises:
         SystemExit: with status 2 on wrong usage, 0 after `--help` and `--version`.
     """
-    modules = {name: importlib.import_module(f".{name}", __package__) for name in COMMANDS}
-    parser = _build_parser(modules)
-    args = parser.parse_args(argv)
+    argv = sys.argv[1:] if argv is None else list(argv)
+    args = _build_parser(argv).parse_args(argv)
     _accept_any_name()
     try:
-        status = modules[args.command].run(args)
+        status = args.function(args)
         sys.stdout.flush()
         return status
     except KeyboardInterrupt:
@@ -72,6 +76,43 @@ def main(argv: Optional[Sequence[str]] = None) -> int:
             return 141  # 128 + SIGPIPE, likewise
         print(f"eat {args.command}: error: {error}", file=sys.stderr)
         return 1
+
+
+def _build_parser(argv: Sequence[str]) -> argparse.ArgumentParser:
+    """The parser of the command that is called; of the others it knows the names."""
+    parser = argparse.ArgumentParser(
+        prog="eat",
+        description="EAT (Efficient Audio Transformer): data, features and checkpoints.",
+        epilog=EXIT_STATUS,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--version", action="version", version=f"eat {__version__}")
+    subparsers = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
+    called = next((word for word in argv if not word.startswith("-")), None)
+    for name, text in COMMANDS.items():
+        command = subparsers.add_parser(name, help=text, description=text)
+        if name == called:
+            _declare(command, importlib.import_module(f".{name}", __package__))
+    return parser
+
+
+def _declare(parser: argparse.ArgumentParser, module: ModuleType) -> None:
+    """Declare the options of a subcommand, or its actions with theirs."""
+    if hasattr(module, "add_arguments"):
+        module.add_arguments(parser)
+        parser.set_defaults(function=module.run)
+        return
+    if hasattr(module, "Options"):
+        _declare_one(parser, module.Options, module.run)
+        return
+    actions = parser.add_subparsers(dest="action", metavar="ACTION", required=True)
+    for name, (options, function) in module.ACTIONS.items():
+        _declare_one(actions.add_parser(name, help=summary(options)), options, function)
+
+
+def _declare_one(parser: argparse.ArgumentParser, options: Any, function: Any) -> None:
+    add_options(parser, options)
+    parser.set_defaults(function=lambda args: function(collect(options, args)))
 
 
 def _nobody_reads() -> bool:
@@ -94,20 +135,6 @@ def _accept_any_name() -> None:
     """
     if isinstance(sys.stdout, io.TextIOWrapper) and sys.stdout.errors == "strict":
         sys.stdout.reconfigure(errors="backslashreplace")
-
-
-def _build_parser(modules: dict) -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="eat",
-        description="EAT (Efficient Audio Transformer): data, features and checkpoints.",
-        epilog=EXIT_STATUS,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    parser.add_argument("--version", action="version", version=f"eat {__version__}")
-    subparsers = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
-    for name, module in modules.items():
-        module.add_arguments(subparsers.add_parser(name, help=module.HELP, description=module.HELP))
-    return parser
 
 
 if __name__ == "__main__":

@@ -10,9 +10,11 @@ from typing import List, NamedTuple, Optional, Union
 
 import numpy as np
 
-from ..data.manifest import Manifest
+from eat.data.manifest import Manifest
+from eat.data.sampling import draw_clips
+from eat.work import map_in_threads
+
 from .arguments import add_hdf5_argument, number, whole_number
-from .parallel import map_in_threads
 
 HELP = "mean and standard deviation of a manifest's log-mel values, for the config"
 
@@ -123,13 +125,6 @@ def run(args: argparse.Namespace) -> int:
     return 1 if statistics.failures else 0
 
 
-def draw_clips(num_clips: int, max_clips: int, seed: int) -> np.ndarray:
-    """Indices of at most `max_clips` clips (0: all), in order."""
-    if max_clips == 0 or max_clips >= num_clips:
-        return np.arange(num_clips)
-    return np.sort(np.random.default_rng(seed).choice(num_clips, max_clips, replace=False))
-
-
 def measure(
     manifest: Manifest,
     clips: np.ndarray,
@@ -186,7 +181,7 @@ def _measure_file(
 ) -> ClipStatistics:
     import torch
 
-    from ..audio import (
+    from eat.audio import (
         SAMPLE_RATE_HZ,
         AudioError,
         audio_info,
@@ -194,7 +189,7 @@ def _measure_file(
         num_frames,
         read_audio,
     )
-    from ..audio.checks import check_finite
+    from eat.audio.checks import check_finite
 
     rate_hz = audio_info(path, hdf5_rate_hz).sample_rate_hz
     max_samples = round(max_seconds * SAMPLE_RATE_HZ)

@@ -5,15 +5,17 @@ import json
 import sys
 from typing import TYPE_CHECKING, Dict, List, NamedTuple, Optional, Sequence, Tuple
 
+from eat.machine import choose_device
+from eat.work import show_progress
+
 from .arguments import whole_number
-from .devices import add_device_argument, choose_device
-from .progress import show_progress
+from .devices import add_device_argument
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from ..features import Pipeline
-    from ..nn import Classifier
+    from eat.features import Pipeline
+    from eat.nn import Classifier
 
 HELP = "labels of audio files and their probabilities, by a fine-tuned checkpoint"
 
@@ -56,7 +58,7 @@ class Tagger:
     """A classifier that returns probabilities, as one token that stands for the window."""
 
     def __init__(self, classifier: "Classifier", activation: str) -> None:
-        from ..features import TokenLayout
+        from eat.features import TokenLayout
 
         self.layout = TokenLayout(num_summary=1, tokens_per_row=0)
         self._classifier = classifier
@@ -75,7 +77,7 @@ class Tagger:
 
 def run(args: argparse.Namespace) -> int:
     """Print the labels of files; 1 if some could not be read."""
-    from ..checkpoint import load_classifier
+    from eat.checkpoint import load_classifier
 
     device = choose_device(args.device)
     classifier = load_classifier(args.checkpoint, device)
@@ -85,7 +87,7 @@ def run(args: argparse.Namespace) -> int:
     tags: Dict[int, List[Tag]] = {}
     failures: Dict[int, str] = {}
     for index, probabilities, error in show_progress(
-        results, len(args.files), "tagging", is_problem=lambda result: result.error is not None
+        results, len(args.files), "tagging", failed=lambda result: result.error is not None
     ):
         if error is None:
             tags[index] = top_tags(probabilities, labels, args.top)
@@ -102,7 +104,7 @@ def make_pipeline(classifier: "Classifier", device: str) -> "Pipeline":
     """Windows of the length that the classifier was trained on."""
     import torch
 
-    from ..features import STEP_SECONDS, Pipeline
+    from eat.features import STEP_SECONDS, Pipeline
 
     log_mel = classifier.log_mel
     num_rows = (log_mel.target_length or DEFAULT_FRAMES) // log_mel.patch_size

@@ -9,7 +9,7 @@ from fairseq.dataclass import FairseqDataclass
 from fairseq.logging import metrics
 from torch import Tensor, nn
 
-from eat.metrics import METRICS
+from eat.evaluation.metrics import METRICS
 from eat.nn.classifier import ranking_scores
 
 # What makes probabilities of the logits that a loss trains.

@@ -7,22 +7,14 @@ import torch
 from torch import Tensor
 
 from eat.audio import LogMel
-from eat.audio.augment import (
-    AugmentationConfig,
-    add_noise,
-    mask_spectrogram,
-    mix_up,
-    roll_waveform,
-)
+from eat.audio.augment import AugmentationConfig, add_noise, mask_spectrogram, mix_up, roll_waveform
 from eat.audio.reading import ReadingConfig
+from eat.randomness import Purpose
 
 from .datasets import SpectrogramDataset
 from .labels import LabelTable
 from .manifest import Manifest
 from .sampling import balancing_weights, draw_weighted
-
-# What a generator is for; with the seed, the epoch and what it is used on they make its seed.
-_ROLL, _NOISE, _MIX, _MASK, _DRAW = range(1, 6)
 
 
 class ClassificationDataset(SpectrogramDataset):
@@ -74,13 +66,13 @@ class ClassificationDataset(SpectrogramDataset):
     def _waveform(self, clip: int) -> Tensor:
         waveform = super()._waveform(clip)
         if self.augmentation is not None and self.augmentation.roll:
-            return roll_waveform(waveform, self._generator(_ROLL, clip))
+            return roll_waveform(waveform, self._generator(Purpose.ROLL, clip))
         return waveform
 
     def _spectrogram(self, clip: int) -> Tensor:
         source = super()._spectrogram(clip)
         if self.augmentation is not None and self.augmentation.noise:
-            return add_noise(source, self._generator(_NOISE, clip))
+            return add_noise(source, self._generator(Purpose.NOISE, clip))
         return source
 
     def ordered_indices(self) -> np.ndarray:
@@ -88,7 +80,7 @@ class ClassificationDataset(SpectrogramDataset):
         if self.num_samples is None:
             return super().ordered_indices()
         weights = balancing_weights(self.labels)[self.clips]
-        return draw_weighted(weights, self.num_samples, self._generator(_DRAW))
+        return draw_weighted(weights, self.num_samples, self._generator(Purpose.BALANCED_DRAW))
 
     def collater(self, samples: List[Dict[str, Any]]) -> Dict[str, Any]:
         """Stack clips into `net_input = {source (B, 1, T, F)}` and `target` (B, C) float64.
@@ -110,12 +102,14 @@ class ClassificationDataset(SpectrogramDataset):
     ) -> Tuple[Tensor, Tensor]:
         config = self.augmentation
         assert config is not None
-        generator = self._generator(_MIX, *clips)
+        generator = self._generator(Purpose.MIXUP, *clips)
         if config.mixup_alpha > 0 and generator.random() < config.mixup_prob:
             source, target = mix_up(source, target, config.mixup_alpha, generator)
         if config.spec_augment_ratio > 0:
             masked = [
-                mask_spectrogram(x, config.spec_augment_ratio, self._generator(_MASK, clip))
+                mask_spectrogram(
+                    x, config.spec_augment_ratio, self._generator(Purpose.SPEC_AUGMENT, clip)
+                )
                 for x, clip in zip(source, clips, strict=True)
             ]
             source = torch.stack(masked)

@@ -13,13 +13,11 @@ from eat.audio.checks import check_finite, check_length
 from eat.audio.read import read_part
 from eat.audio.reading import ReadingConfig
 from eat.nn.masking import MaskingConfig, check_masking, inverse_block_masks, num_visible_patches
+from eat.randomness import Purpose, generator_for
 
 from .manifest import Manifest
 
 logger = logging.getLogger(__name__)
-
-# What a generator is for; with the seed, the epoch and what it is used on they make its seed.
-_CROP = 6  # the first ones are the augmentation's
 
 
 class SpectrogramDataset(FairseqDataset):
@@ -99,11 +97,11 @@ class SpectrogramDataset(FairseqDataset):
         rate = self.reading.hdf5_rate_hz
         if self.reading.crop == "start":
             return read_audio(path, num_samples=count, hdf5_rate_hz=rate)
-        place = self._generator(_CROP, clip).random()
+        place = self._generator(Purpose.CROP, clip).random()
         return read_part(path, count, place, self.manifest.clip_samples(clip), rate)
 
-    def _generator(self, purpose: int, *clips: int) -> np.random.Generator:
-        return np.random.default_rng((self.seed, self.epoch, purpose, *clips))
+    def _generator(self, purpose: Purpose, *clips: int) -> np.random.Generator:
+        return generator_for(self.seed, purpose, self.epoch, *clips)
 
     def __len__(self) -> int:
         return len(self._clips)
@@ -184,7 +182,7 @@ class PretrainingDataset(SpectrogramDataset):
     def __getitem__(self, index: int) -> Dict[str, Any]:
         """The `index`-th kept clip with `mask` (K, L) bool, True = hidden."""
         sample = super().__getitem__(index)
-        generator = np.random.default_rng((self.seed, self.epoch, sample["id"]))
+        generator = self._generator(Purpose.MASK, sample["id"])
         masks = inverse_block_masks(self.masking, self.grid, generator)
         return {**sample, "mask": torch.from_numpy(masks)}
 

@@ -12,7 +12,7 @@ import re
 from collections import Counter
 from typing import Dict, Iterable, Iterator, List, NamedTuple, Optional, Sequence, Set, Tuple, Union
 
-from ..files import replace_file
+from eat.files import replace_file
 
 LabelPath = Union[str, "os.PathLike[str]"]
 

@@ -19,7 +19,8 @@ from typing import Dict, Iterable, List, Optional, Sequence, Tuple
 
 import numpy as np
 
-from ..files import replace_file
+from eat.files import replace_file
+
 from .descriptors import (
     DESCRIPTORS_FILE,
     Label,

@@ -21,7 +21,7 @@ from typing import Iterable, Iterator, NamedTuple, Optional, Set, Tuple, Union
 
 import numpy as np
 
-from ..files import replace_file
+from eat.files import replace_file
 
 ManifestPath = Union[str, "os.PathLike[str]"]
 

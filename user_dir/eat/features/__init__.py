@@ -1,19 +1,18 @@
 """Features of recordings: any length, in batches, in bounded memory."""
 
-from .embedding import GRANULARITIES, Embedder
-from .extraction import extract_features, make_pipeline
-from .merging import TokenLayout
-from .pipeline import Pipeline, Result
-from .windows import STEP_SECONDS, frame_times
+from eat.lazy import export
 
-__all__ = [
-    "GRANULARITIES",
-    "STEP_SECONDS",
-    "Embedder",
-    "Pipeline",
-    "Result",
-    "TokenLayout",
-    "extract_features",
-    "frame_times",
-    "make_pipeline",
-]
+__getattr__, __dir__, __all__ = export(
+    __name__,
+    {
+        "GRANULARITIES": "embedding",
+        "STEP_SECONDS": "windows",
+        "Embedder": "embedding",
+        "Pipeline": "pipeline",
+        "Result": "pipeline",
+        "TokenLayout": "merging",
+        "extract_features": "extraction",
+        "frame_times": "windows",
+        "make_pipeline": "extraction",
+    },
+)

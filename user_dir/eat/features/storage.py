@@ -104,6 +104,11 @@ class OneFile:
         shutil.rmtree(self._waiting.folder, ignore_errors=True)
 
 
+def name_features(path: str) -> str:
+    """What the features of the file at a path below an input are called."""
+    return os.path.splitext(os.path.normpath(path))[0]
+
+
 def open_features(path: str) -> Arrays:
     """All features in a folder that `eat extract` wrote, or in one of its files.
 

@@ -1,20 +1,17 @@
-"""Figures of training runs and of what the network sees.
+"""Every picture, and the report page: made here once, used by commands, report and TensorBoard.
 
-Every function takes data and returns a matplotlib `Figure`, without pyplot's global state;
-`save_figure` is the one way to write it to disk.
+Functions take data and return a matplotlib `Figure`, without pyplot's global state; `save_figure`
+is the one way to write it to disk.
 """
 
-from .clip import draw_clip
-from .curves import draw_curves, logged_panels
-from .style import save_figure
-from .training_log import TrainingLog, parse_log_line, read_training_log
+from eat.lazy import export
 
-__all__ = [
-    "TrainingLog",
-    "draw_clip",
-    "draw_curves",
-    "logged_panels",
-    "parse_log_line",
-    "read_training_log",
-    "save_figure",
-]
+__getattr__, __dir__, __all__ = export(
+    __name__,
+    {
+        "draw_clip": "clip",
+        "draw_curves": "curves",
+        "logged_panels": "curves",
+        "save_figure": "style",
+    },
+)

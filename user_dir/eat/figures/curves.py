@@ -7,8 +7,9 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
+from eat.training.log import TrainingLog
+
 from .style import LINE_COLOURS, figure_style
-from .training_log import TrainingLog
 
 
 class Panel(NamedTuple):

@@ -8,8 +8,9 @@ from matplotlib.colors import ListedColormap
 from matplotlib.figure import Figure, SubFigure
 from matplotlib.patches import Patch
 
-from ..nn.mask_statistics import MaskStatistics, measure_masks
-from ..nn.masking import MaskingConfig, draw_blocks, inverse_block_masks
+from eat.nn.masking import MaskingConfig, draw_blocks, inverse_block_masks
+
+from .mask_statistics import MaskStatistics, measure_masks
 from .style import HIDDEN_COLOUR, LINE_COLOURS, figure_style
 
 COVERAGE_COLOURS = "cividis"  # made for colour-blind eyes

@@ -4,10 +4,11 @@ import numpy as np
 from matplotlib.figure import Figure
 from torch import Tensor
 
-from ..audio import LogMel
-from ..nn import Encoder
-from ..nn.attention_maps import cls_attention
+from eat.audio import LogMel
+from eat.nn import Encoder
+
 from .attention import draw_attention
+from .attention_maps import cls_attention
 from .clip import draw_clip
 
 

@@ -9,7 +9,7 @@ import matplotlib
 from matplotlib.figure import Figure
 from matplotlib.text import Text
 
-from ..files import replace_file
+from eat.files import replace_file
 
 # Okabe and Ito's palette, which people with any of the common colour-blindnesses can tell apart;
 # ordered so that the first ones also differ in lightness. Its yellow is too pale for thin lines.

@@ -1,19 +1,18 @@
 """The networks, in plain torch; nothing here knows fairseq."""
 
-from .classifier import Classifier, ClassifierConfig
-from .decoder import Decoder, DecoderConfig
-from .encoder import Encoder, EncoderConfig
-from .masking import MaskingConfig
-from .teacher import Teacher, TeacherConfig
+from eat.lazy import export
 
-__all__ = [
-    "Classifier",
-    "ClassifierConfig",
-    "Decoder",
-    "DecoderConfig",
-    "Encoder",
-    "EncoderConfig",
-    "MaskingConfig",
-    "Teacher",
-    "TeacherConfig",
-]
+__getattr__, __dir__, __all__ = export(
+    __name__,
+    {
+        "Classifier": "classifier",
+        "ClassifierConfig": "classifier",
+        "Decoder": "decoder",
+        "DecoderConfig": "decoder",
+        "Encoder": "encoder",
+        "EncoderConfig": "encoder",
+        "MaskingConfig": "masking",
+        "Teacher": "teacher",
+        "TeacherConfig": "teacher",
+    },
+)

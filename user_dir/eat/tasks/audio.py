@@ -13,12 +13,11 @@ from torch import nn
 from eat.audio import LogMel
 from eat.audio.reading import ReadingConfig
 from eat.data.manifest import Manifest
-from eat.memory import keep_freed_memory
+from eat.figures.tensorboard import ValidationFigures
 from eat.settings import part_of
-
-from .figures import ValidationFigures
-from .guarded import GuardConfig, GuardedTask
-from .recording import record_start
+from eat.training.guarded import GuardConfig, GuardedTask
+from eat.training.memory import keep_freed_memory
+from eat.training.recording import record_start
 
 
 @dataclass

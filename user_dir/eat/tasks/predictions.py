@@ -6,7 +6,7 @@ import numpy as np
 import torch.distributed as dist
 from fairseq.logging.meters import Meter
 
-from eat.metrics import accuracy, average_precisions, mean_over_classes
+from eat.evaluation.metrics import accuracy, average_precisions, mean_over_classes
 
 Batch = Tuple[np.ndarray, np.ndarray, np.ndarray]
 

@@ -10,9 +10,9 @@ from torch import nn
 
 from eat.data.datasets import PretrainingDataset
 from eat.nn import MaskingConfig
+from eat.training.gradients import TrainingHealthError
 
 from .audio import AudioTask, AudioTaskConfig
-from .gradients import TrainingHealthError
 
 _COLLAPSE = (
     "task.min_{key}: found {key} {found:.4f}, expected at least {low:g}: the run has collapsed, to"

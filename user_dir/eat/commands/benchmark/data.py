@@ -3,9 +3,11 @@
 import argparse
 from typing import Any, Callable, Dict, List, Tuple
 
+from eat.machine import choose_device
+from eat.work import show_progress
+
 from ..arguments import number, whole_number
-from ..devices import add_device_argument, choose_device
-from ..progress import show_progress
+from ..devices import add_device_argument
 from .arguments import add_dtypes, add_repeats, add_sizes
 from .report import add_report_arguments, report_tables
 
@@ -93,7 +95,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Measure every case and report them together."""
-    from .machine import describe_machine, run_in_fresh_process
+    from eat.benchmark.machine import describe_machine, run_in_fresh_process
 
     device = choose_device(args.device)
     cases = list_cases(args, device)
@@ -110,9 +112,9 @@ def list_cases(
     args: argparse.Namespace, device: str
 ) -> List[Tuple[str, Callable[[Any], Dict[str, Any]], Any]]:
     """The table that each case belongs to, what measures it, and the case."""
-    from .clips import KINDS
-    from .listing import measure_listing
-    from .loading import LoadingCase, WaitingCase, measure_loading, measure_waiting
+    from eat.benchmark.listing import measure_listing
+    from eat.benchmark.loading import LoadingCase, WaitingCase, measure_loading, measure_waiting
+    from eat.benchmark.recordings import KINDS
 
     return [
         *(

@@ -4,9 +4,11 @@ import argparse
 import itertools
 from typing import Any, Dict, List, NamedTuple, Optional
 
+from eat.machine import choose_device
+from eat.work import show_progress
+
 from ..arguments import number, whole_number
-from ..devices import add_device_argument, choose_device
-from ..progress import show_progress
+from ..devices import add_device_argument
 from .arguments import add_dtypes, add_repeats, add_sizes
 from .report import add_report_arguments, report
 
@@ -92,8 +94,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Measure every case and report them together."""
-    from .extraction import measure_extraction
-    from .machine import describe_machine, run_in_fresh_process
+    from eat.benchmark.extraction import measure_extraction
+    from eat.benchmark.machine import describe_machine, run_in_fresh_process
 
     device = choose_device(args.device)
     num_clips = args.recordings or (512 if device == "cuda" else 32)

@@ -4,9 +4,11 @@ import argparse
 import itertools
 from typing import Any, Dict, List, NamedTuple
 
+from eat.machine import choose_device
+from eat.work import show_progress
+
 from ..arguments import whole_number
-from ..devices import add_device_argument, choose_device
-from ..progress import show_progress
+from ..devices import add_device_argument
 from .arguments import add_dtypes, add_repeats, add_sizes
 from .report import add_report_arguments, report
 
@@ -107,8 +109,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Measure every case and report them together."""
-    from .machine import describe_machine, run_in_fresh_process
-    from .update import measure_update
+    from eat.benchmark.machine import describe_machine, run_in_fresh_process
+    from eat.benchmark.update import measure_update
 
     device = choose_device(args.device)
     cases = [

@@ -6,8 +6,11 @@ import os
 import re
 from typing import Dict, Iterator, List, Mapping, NamedTuple, Optional, Sequence, Tuple
 
-from ...data.labels import Label, read_descriptors
-from .clips import EXTENSIONS, LeftOut, find_audio, nothing_found, read_headers
+from eat.audio.finding import EXTENSIONS, find_audio, nothing_found
+from eat.data.headers import read_headers
+from eat.data.labels import Label, read_descriptors
+from eat.work import Failure
+
 from .output import (
     ClipLabels,
     add_output_arguments,
@@ -74,7 +77,7 @@ def run(args: argparse.Namespace) -> int:
 
     paths = match_files(segments, scan.paths)
     missing = [
-        LeftOut(name, f"no audio file ({args.segments}:{segment.line})")
+        Failure(name, f"no audio file ({args.segments}:{segment.line})")
         for name, segment in segments.items()
         if name not in paths
     ]

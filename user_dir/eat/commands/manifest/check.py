@@ -10,13 +10,14 @@ from typing import Dict, Iterator, Optional, Sequence
 
 import numpy as np
 
-from ...data.labels import DESCRIPTORS_FILE, read_descriptors, read_labels
-from ...data.manifest import Manifest
-from ...files import replace_file
+from eat.data.headers import Clip
+from eat.data.journal import UNKNOWN, Finding, Journal
+from eat.data.labels import DESCRIPTORS_FILE, read_descriptors, read_labels
+from eat.data.manifest import Manifest
+from eat.files import replace_file
+from eat.work import map_in_threads
+
 from ..arguments import whole_number
-from ..parallel import map_in_threads
-from .clips import Clip
-from .journal import UNKNOWN, Finding, Journal
 from .output import ClipLabels, check_output, split_files, write_splits
 
 HELP = "decode every clip of a manifest once, and list those that can be used"
@@ -86,7 +87,7 @@ def run(args: argparse.Namespace) -> int:
 
 def check_clip(manifest: Manifest, clip: int, hdf5_rate_hz: Optional[int] = None) -> Finding:
     """Decode a clip and compare it with the manifest."""
-    from ...audio.scanning import scan_audio
+    from eat.audio.scanning import scan_audio
 
     path, listed = manifest.path(clip), manifest.clip_samples(clip)
     try:
@@ -121,7 +122,7 @@ def _check_clips(
             journal.add(finding)
     check = partial(check_clip, manifest, hdf5_rate_hz=hdf5_rate_hz)
     todo = np.flatnonzero(journal.num_samples == UNKNOWN).tolist()
-    for finding in map_in_threads(check, todo, num_workers, "checking", is_problem=_is_left_out):
+    for finding in map_in_threads(check, todo, num_workers, "checking", failed=_is_left_out):
         journal.add(finding)
 
 

@@ -4,9 +4,10 @@ import argparse
 import os
 from typing import Dict, List
 
-from ...data.labels import Label
-from .annotations import Columns, read_table
-from .clips import Clip, read_headers
+from eat.data.annotations.table import Columns, read_table
+from eat.data.headers import Clip, read_headers
+from eat.data.labels import Label
+
 from .output import (
     ClipLabels,
     add_output_arguments,

@@ -6,14 +6,8 @@ import sys
 from collections import defaultdict
 from typing import Dict, List, Optional, Sequence
 
-from ...data.labels import (
-    DESCRIPTORS_FILE,
-    index_labels,
-    make_descriptors,
-    read_descriptors,
-)
-from ...data.splitting import draw_parts, draw_stratified_parts
-from .annotations import (
+from eat.audio.finding import count_extensions, find_audio, nothing_found
+from eat.data.annotations.table import (
     Annotations,
     Columns,
     annotate,
@@ -21,7 +15,10 @@ from .annotations import (
     read_table,
     split_by_top,
 )
-from .clips import Clip, count_extensions, find_audio, nothing_found, read_headers
+from eat.data.headers import Clip, read_headers
+from eat.data.labels import DESCRIPTORS_FILE, index_labels, make_descriptors, read_descriptors
+from eat.data.sampling import draw_parts, draw_stratified_parts
+
 from .folder_arguments import (
     COLUMN,
     DRAWN,

@@ -3,9 +3,10 @@
 import argparse
 from typing import Callable, List, NamedTuple, Optional
 
+from eat.audio.finding import EXTENSIONS
+from eat.data.annotations.table import CLIP_COLUMNS, LABEL_COLUMNS, LABELS_COLUMNS
+
 from ..arguments import number, whole_number
-from .annotations import CLIP_COLUMNS, LABEL_COLUMNS, LABELS_COLUMNS
-from .clips import EXTENSIONS
 from .output import add_output_arguments
 
 DESCRIPTION = """\

@@ -8,17 +8,19 @@ from collections import Counter
 from contextlib import suppress
 from typing import Dict, Iterable, List, Mapping, NamedTuple, Optional, Sequence
 
-from ...data.labels import (
+from eat.data.headers import Clip
+from eat.data.labels import (
     DESCRIPTORS_FILE,
     Label,
     read_descriptors,
     write_descriptors,
     write_labels,
 )
-from ...data.manifest import write_manifest
-from ...files import replace_file
+from eat.data.manifest import write_manifest
+from eat.files import replace_file
+from eat.work import Failure
+
 from ..arguments import whole_number
-from .clips import Clip, LeftOut
 
 _SPLIT_NAME = re.compile(r"[\w-][\w.-]*")  # a file name, and no list for fairseq's valid_subset
 
@@ -107,7 +109,7 @@ def write_splits(
             write_labels(label_file, ((clip.path, labels.ids[clip.path]) for clip in clips))
 
 
-def write_left_out(out: str, left_out: Sequence[LeftOut], name: str) -> None:
+def write_left_out(out: str, left_out: Sequence[Failure], name: str) -> None:
     """Write one line per file that cannot be used: its name and why; no file if there are none."""
     path = os.path.join(out, name)
     if not left_out:
@@ -123,7 +125,7 @@ def write_left_out(out: str, left_out: Sequence[LeftOut], name: str) -> None:
 def report(
     out: str,
     splits: Mapping[str, Sequence[Clip]],
-    left_out: Sequence[LeftOut],
+    left_out: Sequence[Failure],
     unreadable: str,
     labels: Optional[ClipLabels] = None,
 ) -> int:

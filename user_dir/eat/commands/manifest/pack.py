@@ -9,12 +9,12 @@ from typing import Any, Dict, Iterator, Tuple
 
 import numpy as np
 
-from ...data.labels import DESCRIPTORS_FILE, read_descriptors, read_labels, write_labels
-from ...data.manifest import Manifest, write_manifest
-from ...files import find_unfinished, replace_file
+from eat.data.labels import DESCRIPTORS_FILE, read_descriptors, read_labels, write_labels
+from eat.data.manifest import Manifest, write_manifest
+from eat.files import find_unfinished, replace_file
+from eat.work import Failure, show_progress
+
 from ..arguments import add_hdf5_argument, number
-from ..progress import show_progress
-from .clips import LeftOut
 from .output import (
     add_output_arguments,
     check_output,
@@ -66,9 +66,9 @@ def run(args: argparse.Namespace) -> int:
     packer = Packer(args, manifest)
     check_output(args.out, split_files([packer.split]), args.force)
     packer.clean_up()
-    for _ in show_progress(packer.run(), len(manifest), "packing", is_problem=lambda ok: not ok):
+    for _ in show_progress(packer.run(), len(manifest), "packing", failed=lambda ok: not ok):
         pass
-    left_out = [LeftOut(manifest.relative_path(i), why) for i, why in packer.failures.items()]
+    left_out = [Failure(manifest.relative_path(i), why) for i, why in packer.failures.items()]
     write_left_out(args.out, left_out, unreadable_file(packer.split))
     if packer.num_packs == 0:
         raise ValueError(f"{args.manifest}: found no clip that can be packed: {left_out[0].reason}")
@@ -93,7 +93,7 @@ class Packer:
     """
 
     def __init__(self, args: argparse.Namespace, manifest: Manifest) -> None:
-        from ...audio.packing import PACKS, member_name
+        from eat.audio.packing import PACKS, member_name
 
         self._args = args
         self._manifest = manifest
@@ -217,7 +217,7 @@ class Packer:
             return error
 
     def _load_ahead(self, start: int, executor: ThreadPoolExecutor) -> Iterator[Tuple[int, Any]]:
-        from ...features.batching import map_ahead
+        from eat.features.batching import map_ahead
 
         clips = range(start, len(self._manifest))
         return map_ahead(clips, self._load, executor, self._args.workers)

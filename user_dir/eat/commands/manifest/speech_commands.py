@@ -5,8 +5,11 @@ import hashlib
 import os
 from typing import Collection, Dict, List, Tuple
 
-from ...data.labels import make_descriptors
-from .clips import Clip, LeftOut, find_audio, read_headers
+from eat.audio.finding import find_audio
+from eat.data.headers import Clip, read_headers
+from eat.data.labels import make_descriptors
+from eat.work import Failure
+
 from .output import (
     ClipLabels,
     add_output_arguments,
@@ -77,7 +80,7 @@ def run(args: argparse.Namespace) -> int:
     return report(args.out, splits, left_out, unreadable_file(), labels)
 
 
-def find_words(folder: str, root: str) -> Tuple[Dict[str, str], List[LeftOut]]:
+def find_words(folder: str, root: str) -> Tuple[Dict[str, str], List[Failure]]:
     """Find the audio files in folders of words.
 
     Returns:
@@ -98,7 +101,7 @@ def find_words(folder: str, root: str) -> Tuple[Dict[str, str], List[LeftOut]]:
     return paths, scan.left_out
 
 
-def assign_splits(names: Collection[str], folder: str) -> Tuple[Dict[str, str], List[LeftOut]]:
+def assign_splits(names: Collection[str], folder: str) -> Tuple[Dict[str, str], List[Failure]]:
     """Assign clips to splits, by the published lists or by the published rule.
 
     Args:
@@ -121,7 +124,7 @@ def assign_splits(names: Collection[str], folder: str) -> Tuple[Dict[str, str], 
                 if line.strip():
                     listed[line.strip()] = split
                     if line.strip() not in names:
-                        missing.append(LeftOut(line.strip(), f"no such file ({path}:{number})"))
+                        missing.append(Failure(line.strip(), f"no such file ({path}:{number})"))
     return {name: listed.get(name, "train") for name in names}, missing
 
 

@@ -2,8 +2,10 @@
 
 import argparse
 
+from eat.machine import choose_device
+
 from ..arguments import add_weights_argument, whole_number
-from ..devices import add_device_argument, choose_device
+from ..devices import add_device_argument
 from .clips import add_clip_arguments, name_clip, read_clip
 from .output import add_out_argument, write_figure
 
@@ -30,8 +32,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Draw the attention of one block."""
-    from ...checkpoint import load_encoder
-    from ...figures.network import draw_layer
+    from eat.checkpoint import load_encoder
+    from eat.figures.network import draw_layer
 
     encoder = load_encoder(args.checkpoint, args.weights, choose_device(args.device))
     front_end, layer = encoder.log_mel, args.layer or encoder.config.depth

@@ -25,7 +25,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Draw the classes of a table."""
-    from ...figures.classes import draw_classes, read_class_results
+    from eat.figures.classes import draw_classes, read_class_results
 
     write_figure(draw_classes(read_class_results(args.table), title=args.table), args)
     return 0

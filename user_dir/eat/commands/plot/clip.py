@@ -35,8 +35,8 @@ def run(args: argparse.Namespace) -> int:
     """Draw one recording."""
     import numpy as np
 
-    from ...figures.network import draw_input
-    from ...nn.masking import check_masking, inverse_block_masks
+    from eat.figures.network import draw_input
+    from eat.nn.masking import check_masking, inverse_block_masks
 
     masking, front_end = read_training_settings(args)
     masking = replace(masking, num_clones=args.num_clones)

@@ -9,7 +9,7 @@ from ..arguments import number, whole_number
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from ...audio import LogMel
+    from eat.audio import LogMel
 
 MAX_FRAMES = 1024  # 10.24 s, unless another length is asked for
 
@@ -57,9 +57,9 @@ def read_clip(
     """
     import torch
 
-    from ...audio import SAMPLE_RATE_HZ
-    from ...audio.log_mel import WINDOW_SAMPLES, num_samples_for
-    from ...features.recordings import FileRecording
+    from eat.audio import SAMPLE_RATE_HZ
+    from eat.audio.log_mel import WINDOW_SAMPLES, num_samples_for
+    from eat.features.recordings import FileRecording
 
     if target_length is not None:
         log_mel = replace(log_mel, target_length=target_length)

@@ -29,8 +29,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Draw the curves of all runs."""
-    from ...figures import draw_curves, read_training_log
-    from ...runs import find_log
+    from eat.figures import draw_curves
+    from eat.training.log import read_training_log
+    from eat.training.record import find_log
 
     logs = {name: read_training_log(find_log(path)) for name, path in name_runs(args.runs).items()}
     write_figure(draw_curves(logs), args)

@@ -7,18 +7,20 @@ from typing import TYPE_CHECKING, Dict, List, Optional, Sequence
 
 import numpy as np
 
-from ...data.manifest import Manifest
+from eat.data.manifest import Manifest
+from eat.data.sampling import draw_clips
+from eat.data.split import open_split
+from eat.features.storage import name_features
+from eat.machine import choose_device
+from eat.work import show_progress
+
 from ..arguments import whole_number
-from ..devices import add_device_argument, choose_device
-from ..evaluate import open_split
-from ..extract import name_features
-from ..progress import show_progress
-from ..stats import draw_clips
+from ..devices import add_device_argument
 from .clips import add_target_length_argument
 from .output import add_out_argument, write_figure
 
 if TYPE_CHECKING:
-    from ...nn import Encoder
+    from eat.nn import Encoder
 
 HELP = "map of a manifest's clips by their embeddings, coloured by label or folder"
 
@@ -74,9 +76,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Draw the map; 1 if clips had to be left out."""
-    from ...checkpoint import load_encoder
-    from ...figures.embeddings import draw_embeddings, map_embeddings
-    from ...metrics import require_scikit_learn
+    from eat.checkpoint import load_encoder
+    from eat.evaluation.metrics import require_scikit_learn
+    from eat.figures.embeddings import draw_embeddings, map_embeddings
 
     require_scikit_learn()
     manifest = Manifest(args.manifest)
@@ -138,14 +140,14 @@ def embed(
         pooling: "cls", or "mean" of the patches.
         target_length: frames to pad or crop clips to; None: each at its own length.
     """
-    from ...features import Embedder, make_pipeline
+    from eat.features import Embedder, make_pipeline
 
     embedder = Embedder(encoder, "utterance" if pooling == "cls" else "frame")
     paths = [manifest.path(clip) for clip in clips]
     results = make_pipeline(encoder, target_length).run(paths, embedder)
     vectors = {}
     for index, tokens, error in show_progress(
-        results, len(clips), "embedding", is_problem=lambda result: result.error is not None
+        results, len(clips), "embedding", failed=lambda result: result.error is not None
     ):
         if error is None:
             vectors[clips[index]] = pool(tokens.numpy(), paths[index])
@@ -156,7 +158,7 @@ def embed(
 
 def read_vectors(path: str, manifest: Manifest, clips: Sequence[int]) -> Dict[int, np.ndarray]:
     """Vectors (D,) of the clips that have features; the number of others goes to stderr."""
-    from ...features.storage import open_features
+    from eat.features.storage import open_features
 
     arrays = open_features(path)
     names = {clip: name_features(manifest.relative_path(clip)) for clip in clips}

@@ -10,7 +10,7 @@ from .output import add_out_argument, write_figure
 from .training import BLOCK_SIZE, add_training_arguments, read_training_settings
 
 if TYPE_CHECKING:
-    from ...figures.masks import MaskSetting
+    from eat.figures.masks import MaskSetting
 
 HELP = "how much the visible blocks hold, and where they lie"
 
@@ -38,7 +38,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Measure and draw all settings."""
-    from ...figures.masks import draw_masks, examine_masks
+    from eat.figures.masks import draw_masks, examine_masks
 
     masking, front_end = read_training_settings(args)
     length = args.target_length or front_end.target_length or MAX_FRAMES

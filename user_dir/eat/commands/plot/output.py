@@ -20,7 +20,7 @@ def add_out_argument(parser: argparse.ArgumentParser, default: str) -> None:
 
 def write_figure(figure: "Figure", args: argparse.Namespace) -> None:
     """Save a figure where `--out` says, and say where that is."""
-    from ...figures import save_figure
+    from eat.figures import save_figure
 
     for path in save_figure(figure, args.out):
         print(path)

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Tuple
 from ..arguments import number, whole_number
 
 if TYPE_CHECKING:
-    from ...audio import LogMel
-    from ...nn import MaskingConfig
+    from eat.audio import LogMel
+    from eat.nn import MaskingConfig
 
 
 def add_training_arguments(parser: argparse.ArgumentParser) -> None:
@@ -39,9 +39,9 @@ def read_training_settings(args: argparse.Namespace) -> "Tuple[MaskingConfig, Lo
         FileNotFoundError, CheckpointError: as for `load_checkpoint`.
         ValueError: the checkpoint does not say how its clips were masked.
     """
-    from ...audio import LogMel
-    from ...checkpoint import load_checkpoint
-    from ...nn import MaskingConfig
+    from eat.audio import LogMel
+    from eat.checkpoint import load_checkpoint
+    from eat.nn import MaskingConfig
 
     masking, log_mel = MaskingConfig(), LogMel(mean=0.0, std=0.5, target_length=None)
     if args.checkpoint is not None:

@@ -6,23 +6,24 @@ import os
 import sys
 from typing import TYPE_CHECKING, Dict, Iterator, List, Sequence, Tuple
 
-from ..devices import choose_device
-from ..progress import show_progress
-from ..stats import draw_clips
+from eat.data.sampling import draw_clips
+from eat.machine import choose_device
+from eat.work import show_progress
+
 from .arguments import HELP, METHODS, POOLINGS, add_arguments
 from .clips import Clips, find_groups, find_splits, read_clips
 from .report import Result, as_text, make_report, write_report
 
 if TYPE_CHECKING:
-    from ...nn import Encoder
-    from ...probing import ClipVectors, Fold, Score
+    from eat.evaluation import ClipVectors, Fold, Score
+    from eat.nn import Encoder
 
 __all__ = ["HELP", "METHODS", "POOLINGS", "add_arguments", "run"]
 
 
 def run(args: argparse.Namespace) -> int:
     """Print the metrics; 1 if some clips could not be read and were left out."""
-    from ...metrics import require_scikit_learn
+    from eat.evaluation.metrics import require_scikit_learn
 
     require_scikit_learn()
     clips = read_clips(args.data, args.splits or find_splits(args.data))
@@ -47,8 +48,8 @@ def run(args: argparse.Namespace) -> int:
 
 def open_encoders(args: argparse.Namespace) -> "Iterator[Tuple[str, Encoder]]":
     """The trained encoder, then the untrained ones, and what to call them."""
-    from ...checkpoint import load_encoder
-    from ...probing import untrained_like
+    from eat.checkpoint import load_encoder
+    from eat.evaluation import untrained_like
 
     encoder = load_encoder(args.checkpoint, args.weights, choose_device(args.device))
     yield args.checkpoint, encoder
@@ -60,7 +61,7 @@ def embed(
     args: argparse.Namespace, encoder: "Encoder", paths: Sequence[str], name: str
 ) -> "ClipVectors":
     """Vectors of the clips that can be read."""
-    from ...probing import embed_clips
+    from eat.evaluation import embed_clips
 
     return embed_clips(
         encoder,
@@ -73,7 +74,7 @@ def embed(
             results,
             len(paths),
             f"embedding, {os.path.basename(name)}",
-            is_problem=lambda result: result.error is not None,
+            failed=lambda result: result.error is not None,
         ),
     )
 
@@ -86,7 +87,7 @@ def choose_folds(args: argparse.Namespace, clips: Clips) -> "List[Fold]":
     """
     import numpy as np
 
-    from ...probing import Fold, make_folds
+    from eat.evaluation import Fold, make_folds
 
     if args.test is None:
         groups = None if args.groups_from is None else find_groups(args.groups_from, clips)
@@ -108,7 +109,7 @@ def score_all(
     name: str,
 ) -> "Iterator[Score]":
     """Fit and test every method on every kind of vector."""
-    from ...probing import Probe, score_vectors
+    from eat.evaluation import Probe, score_vectors
 
     probes = [Probe(method, args.regularisation, args.neighbours) for method in args.methods]
     scores = score_vectors(vectors, clips.targets, folds, probes)

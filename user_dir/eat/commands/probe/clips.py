@@ -3,8 +3,8 @@
 import os
 from typing import TYPE_CHECKING, List, NamedTuple, Sequence
 
-from ..evaluate import open_split
-from ..manifest.annotations import Columns, annotate, read_table
+from eat.data.annotations.table import Columns, annotate, read_table
+from eat.data.split import open_split
 
 if TYPE_CHECKING:
     import numpy as np
@@ -79,7 +79,7 @@ def find_groups(source: str, clips: Clips) -> List[str]:
         FileNotFoundError: there is no such table.
         ValueError: a bad source or table, or a clip without exactly one group.
     """
-    from ...probing import groups_from
+    from eat.evaluation import groups_from
 
     kind, _, file = source.partition(":")
     if kind != "csv":

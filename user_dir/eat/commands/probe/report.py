@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Dict, List, Sequence, Tuple
 from .clips import Clips
 
 if TYPE_CHECKING:
-    from ...probing import Fold, Score
+    from eat.evaluation import Fold, Score
 
 REPORT_NAME = "probe.json"
 
@@ -23,7 +23,7 @@ def make_report(
     failures: Dict[str, str],
 ) -> Dict[str, Any]:
     """Everything that was found, for JSON."""
-    from ...probing import metric_for
+    from eat.evaluation import metric_for
 
     options = ("test", "groups_from", "steps", "target_length", "weights", "seed")
     classifiers = ("regularisation", "neighbours")
@@ -93,7 +93,7 @@ def _describe(report: Dict[str, Any]) -> List[str]:
 
 def write_report(folder: str, report: Dict[str, Any]) -> None:
     """Write probe.json; an existing one is replaced."""
-    from ...files import replace_file
+    from eat.files import replace_file
 
     os.makedirs(folder, exist_ok=True)
     with replace_file(os.path.join(folder, REPORT_NAME)) as file:

@@ -38,9 +38,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Write the page."""
-    from ...files import replace_file
-    from .page import render
-    from .run_folder import read_run
+    from eat.figures.report.page import render
+    from eat.files import replace_file
+    from eat.training.run_folder import read_run
 
     page = render(read_run(args.run, args.log), args.results, args.num_embedded)
     os.makedirs(os.path.dirname(os.path.abspath(args.out)), exist_ok=True)

@@ -1,0 +1,66 @@
+import numpy as np
+import pytest
+import torch
+from helpers import write_clips
+
+import eat
+from eat.data.labels import Label
+from eat.evaluation.classifier import evaluate_scores, score_clips
+from eat.evaluation.metrics import accuracy, average_precisions, d_prime, roc_aucs
+
+CLASSES = [Label(index, f"/{index}", f"class {index}") for index in range(4)]
+
+
+@pytest.fixture
+def scores():
+    return np.random.default_rng(0).standard_normal((20, 4))
+
+
+def test_clips_with_one_label(scores):
+    targets = np.eye(4)[np.random.default_rng(1).integers(0, 3, 20)]  # none of class 3
+    evaluation = evaluate_scores(scores, targets, CLASSES)
+    precisions = average_precisions(scores, targets)
+    assert evaluation.metrics == {
+        "accuracy": accuracy(scores, targets),
+        "mAP": pytest.approx(precisions[:3].mean()),
+    }
+    assert evaluation.confusion.sum(axis=1).tolist() == targets.sum(axis=0).tolist()
+    assert evaluation.left_out == ["class 3"]
+    assert evaluation.rows()[3] == {
+        "label": "class 3",
+        "id": "/3",
+        "num_positives": 0,
+        "average_precision": None,
+        "auc": None,
+    }
+    assert evaluation.rows()[0]["average_precision"] == precisions[0]
+
+
+def test_clips_with_any_number_of_labels(scores):
+    targets = (np.random.default_rng(1).random((20, 4)) < 0.4).astype(np.float32)
+    evaluation = evaluate_scores(scores, targets, CLASSES)
+    auc = roc_aucs(scores, targets).mean()
+    assert evaluation.metrics == {
+        "mAP": pytest.approx(average_precisions(scores, targets).mean()),
+        "auc": pytest.approx(auc),
+        "d_prime": pytest.approx(d_prime(auc)),
+    }
+    assert evaluation.confusion is None
+    assert evaluation.num_positives.tolist() == targets.sum(axis=0).tolist()
+
+
+@pytest.mark.parametrize("activation", ["sigmoid", "softmax"])
+def test_scores_are_the_classifier_s_at_the_length_of_its_training(
+    official_finetune, tmp_path, activation
+):
+    names = [name for name, _ in write_clips(tmp_path, 5)]  # some shorter, some longer
+    classifier = eat.load_classifier(official_finetune)
+    classifier.activation = activation
+    paths = [str(tmp_path / name) for name in names]
+    found = {r.index: r.tokens for r in score_clips(classifier, paths, batch_size=2)}
+    for index, path in enumerate(paths):
+        with torch.no_grad():
+            waveform = torch.from_numpy(eat.read_audio(path))
+            logits = classifier(classifier.log_mel(waveform))[0]
+        expected = logits.log_softmax(dim=0) if activation == "softmax" else logits
+        assert torch.allclose(found[index], expected, atol=1e-5)

@@ -1,0 +1,91 @@
+from collections import Counter
+
+import numpy as np
+import pytest
+
+from eat.evaluation import groups_from, make_folds
+
+PATHS = ["seven/anna_1.wav", "seven/ben_1.wav", "eight/anna_2.wav"]
+
+
+def one_hot(classes):
+    return np.eye(max(classes) + 1, dtype=np.uint8)[classes]
+
+
+@pytest.mark.parametrize(
+    ("source", "groups"),
+    [
+        ("parent", ["seven", "seven", "eight"]),
+        (r"regex:/(\w+)_", ["anna", "ben", "anna"]),
+        (r"regex:\d", ["1", "1", "2"]),
+        (r"regex:(\w)\w*/(\w)", ["s\ta", "s\tb", "e\ta"]),
+    ],
+)
+def test_groups_come_from_paths(source, groups):
+    assert groups_from(source, PATHS) == groups
+
+
+@pytest.mark.parametrize(
+    ("source", "message"),
+    [
+        ("folder", "found 'folder', expected parent or regex:PATTERN"),
+        ("regex:", "found 'regex:', expected parent"),
+        ("regex:(", "found '\\(', no regular expression"),
+        ("regex:ben", "found no match of 'ben' in 'seven/anna_1.wav', expected one"),
+    ],
+)
+def test_bad_groups_are_errors(source, message):
+    with pytest.raises(ValueError, match=message):
+        groups_from(source, PATHS)
+
+
+def test_every_clip_is_tested_once_and_never_learnt_from():
+    classes = np.random.default_rng(0).integers(0, 3, 100)
+    folds = make_folds(one_hot(classes), None, 4, seed=1)
+    tested = np.concatenate([test for _, test in folds])
+    assert sorted(tested) == list(range(100))
+    for train, test in folds:
+        assert sorted([*train, *test]) == list(range(100))
+
+
+def test_folds_hold_their_share_of_every_class():
+    classes = np.repeat([0, 1], [80, 20])
+    for _, test in make_folds(one_hot(classes), None, 4, seed=1):
+        assert Counter(classes[test].tolist()) == {0: 20, 1: 5}
+
+
+@pytest.mark.parametrize("multi_label", [False, True])
+def test_groups_stay_together(multi_label):
+    generator = np.random.default_rng(0)
+    groups = generator.choice(list("abcdefgh"), 200)
+    targets = one_hot(generator.integers(0, 3, 200))
+    if multi_label:
+        targets[::3] = 1
+    folds = make_folds(targets, groups, 4, seed=1)
+    assert len(folds) == 4 and sum(len(test) for _, test in folds) == 200
+    for train, test in folds:
+        assert not set(groups[train]) & set(groups[test])
+
+
+def test_the_seed_decides():
+    targets = one_hot(np.arange(60) % 3)
+    tests = [make_folds(targets, None, 3, seed)[0].test.tolist() for seed in (1, 1, 2)]
+    assert tests[0] == tests[1] != tests[2]
+
+
+@pytest.mark.parametrize(
+    ("groups", "message"),
+    [
+        (None, "found 7 for 4 clips of the most frequent class, expected 2 to 4"),
+        (list("aabbcc"), "found 7 for 3 groups, expected 2 to 3"),
+    ],
+)
+def test_more_folds_than_there_can_be_are_an_error(groups, message):
+    with pytest.raises(ValueError, match=message):
+        make_folds(one_hot([0, 0, 0, 0, 1, 1]), groups, 7, seed=1)
+
+
+@pytest.mark.filterwarnings("error")
+def test_a_class_may_have_fewer_clips_than_there_are_folds():
+    folds = make_folds(one_hot([0] * 10 + [1]), None, 4, seed=1)
+    assert sorted(len(test) for _, test in folds) == [2, 3, 3, 3]

@@ -1,0 +1,92 @@
+import numpy as np
+import pytest
+import torch
+from helpers import write_clips
+
+import eat
+from eat.evaluation import POOLINGS, Source, embed_clips, untrained_like
+from eat.evaluation.vectors import pool_tokens
+
+
+@pytest.fixture(scope="module")
+def clips(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("clips")
+    return [str(folder / name) for name, _ in write_clips(folder, 4)]
+
+
+@pytest.fixture(scope="module")
+def encoder():
+    torch.manual_seed(0)
+    return eat.Encoder(eat.EncoderConfig(embed_dim=16, depth=3, num_heads=2)).eval()
+
+
+def test_tokens_are_pooled():
+    cls_token = torch.tensor([[7.0, 8.0]])
+    patches = torch.arange(12.0).reshape(6, 2)  # 3 rows of 2 patches, D = 2
+    tokens = torch.cat([cls_token, patches])
+    assert pool_tokens(tokens, "cls", 2, 3).tolist() == [7, 8]
+    assert pool_tokens(tokens, "mean", 2, 3).tolist() == [5, 6]
+    assert pool_tokens(tokens, "time", 2, 3).tolist() == [1, 2, 5, 6, 9, 10]
+    assert pool_tokens(tokens, "time", 2, 1).tolist() == [5, 6]
+
+
+def test_short_clips_are_stretched_to_the_number_of_steps():
+    tokens = torch.tensor([[0.0], [1.0], [2.0]])  # CLS and two rows of one patch
+    assert pool_tokens(tokens, "time", 1, 4).tolist() == [1, 1, 2, 2]
+
+
+@pytest.mark.parametrize("target_length", [None, 64])
+def test_vectors_are_those_of_extract_features(encoder, clips, target_length):
+    options = {"layers": [1, 3], "target_length": target_length}
+    vectors = embed_clips(encoder, clips, ("cls", "mean"), num_steps=2, **options)
+    expected = eat.extract_features(clips, encoder, "all", **options)
+    assert vectors.clips.tolist() == [0, 1, 2, 3] and vectors.errors == {}
+    assert list(vectors.values) == [Source(n, p) for n in (1, 3) for p in ("cls", "mean")]
+    for row, number in enumerate((1, 3)):
+        for index, tokens in enumerate(expected):
+            cls_token = vectors.values[number, "cls"][index]
+            mean = vectors.values[number, "mean"][index]
+            np.testing.assert_allclose(cls_token, tokens[row, 0], atol=1e-6)
+            np.testing.assert_allclose(mean, tokens[row, 1:].mean(dim=0), atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("layers", "names"), [(None, [3]), ("all", [1, 2, 3]), ("mean", ["mean"]), ([2], [2])]
+)
+def test_layers_are_named(encoder, clips, layers, names):
+    vectors = embed_clips(encoder, clips[:1], ("time",), layers, num_steps=5)
+    assert [source.layer for source in vectors.values] == names
+    assert {values.shape for values in vectors.values.values()} == {(1, 5 * 16)}
+
+
+def test_a_clip_that_cannot_be_read_is_left_out(encoder, clips, tmp_path):
+    broken = tmp_path / "broken.wav"
+    broken.write_bytes(b"RIFF")
+    vectors = embed_clips(encoder, [clips[0], str(broken), clips[1]])
+    assert vectors.clips.tolist() == [0, 2]
+    assert list(vectors.errors) == [1] and "broken.wav" in str(vectors.errors[1])
+    alone = embed_clips(encoder, clips[:2])
+    for source, values in alone.values.items():
+        np.testing.assert_allclose(vectors.values[source], values, atol=1e-6)
+
+
+def test_nothing_readable_is_an_error(encoder, tmp_path):
+    with pytest.raises(ValueError, match="none of 1 clips can be read: .*none.wav"):
+        embed_clips(encoder, [str(tmp_path / "none.wav")])
+
+
+def test_an_unknown_pooling_is_an_error(encoder, clips):
+    with pytest.raises(ValueError, match="poolings: found 'max', expected some of"):
+        embed_clips(encoder, clips, (*POOLINGS, "max"))
+
+
+def test_an_untrained_encoder_has_the_size_and_front_end_but_not_the_weights(encoder):
+    encoder.log_mel = eat.LogMel(mean=-1.0, std=2.0, target_length=None)
+    state = torch.get_rng_state()
+    first, again, other = (untrained_like(encoder, seed) for seed in (1, 1, 2))
+    assert torch.equal(torch.get_rng_state(), state)
+    assert first.config == encoder.config and first.log_mel == encoder.log_mel
+    assert not first.training
+    weights = [e.blocks[0].attn.qkv.weight for e in (encoder, first, again, other)]
+    assert torch.equal(weights[1], weights[2])
+    assert not torch.equal(weights[1], weights[0]) and not torch.equal(weights[1], weights[3])

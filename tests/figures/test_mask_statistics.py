@@ -1,0 +1,81 @@
+"""Statistics of the masks, against figures that were simulated independently of this code."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from eat.figures.mask_statistics import measure_masks
+from eat.nn.masking import MaskingConfig, inverse_block_masks
+
+GRID = (64, 8)
+BASE = MaskingConfig()
+# 20,000 draws by a re-statement of the released algorithm, written without this code.
+# side of a block: blocks, mean and deviation of the count, % below, mean added and removed
+SIMULATED = {
+    2: (34, 112.0, 5.7, 3.8, 3, 11),
+    3: (15, 109.4, 7.4, 14.5, 5, 10),
+    4: (8, 100.0, 10.0, 54, 9, 7),
+    5: (5, 95.7, 11.6, 69, 12, 7),
+    6: (3, 80.7, 12.9, 93, 23, 6),
+    7: (2, 72.0, 13.2, 100, 30, 0),
+    8: (2, 88.5, 17.1, 74, 21, 8),
+}
+
+
+def measure(config, num_draws=20_000):
+    return measure_masks(config, GRID, num_draws, np.random.default_rng(1))
+
+
+def check(statistics, blocks, mean, deviation, percent_below, added, removed):
+    assert statistics.num_blocks == blocks
+    assert statistics.counts.mean() == pytest.approx(mean, abs=0.4)
+    assert statistics.counts.std() == pytest.approx(deviation, abs=0.3)
+    # Four standard errors of a share of 20,000 draws are 1.4 %, and both sides are drawn.
+    assert 100 * statistics.share_below == pytest.approx(percent_below, abs=1.5)
+    assert statistics.mean_added == pytest.approx(added, abs=0.8)
+    assert statistics.mean_removed == pytest.approx(removed, abs=0.8)
+
+
+@pytest.mark.parametrize("side", SIMULATED)
+def test_base_with_every_size_of_block(side):
+    check(measure(replace(BASE, mask_block_size=side)), *SIMULATED[side])
+
+
+def test_large():
+    large = replace(BASE, mask_ratio=0.75, mask_ratio_adjust=0.10)
+    check(measure(large), 7, 128.5, 14.1, 46, 12, 11)
+
+
+def test_the_extremes_of_the_base_setting():
+    counts = measure(BASE).counts
+    assert 40 <= counts.min() <= 50 and counts.max() == 125  # five whole blocks
+
+
+def test_coverage_is_per_patch_of_the_grid_and_adds_up_to_the_counts():
+    statistics = measure(BASE, num_draws=500)
+    assert statistics.coverage.shape == GRID
+    assert statistics.coverage.sum() == pytest.approx(statistics.counts.mean())
+
+
+def test_blocks_at_the_border_are_pushed_against_it():
+    """Clamped and not dropped: the outermost patches lose neighbours, but none to redrawing."""
+    coverage = measure(BASE).coverage
+    inner = coverage[8:-8, 2:-2].mean()
+    assert coverage[8:-8, 0].mean() < 0.75 * inner  # three of five columns reach it
+    assert coverage[0].mean() < 0.75 * inner
+
+
+def test_what_is_added_and_removed_is_what_the_masks_do():
+    config = replace(BASE, num_clones=200)
+    blocks = measure_masks(config, GRID, 200, np.random.default_rng(2))
+    masks = inverse_block_masks(config, GRID, np.random.default_rng(2))  # the same blocks
+    shown = (~masks).sum(axis=1) - blocks.counts
+    assert blocks.mean_added == shown[shown > 0].mean()
+    assert blocks.mean_removed == -shown[shown < 0].mean()
+    assert blocks.share_below == (shown > 0).mean()
+
+
+def test_impossible_settings_are_refused():
+    with pytest.raises(ValueError, match="mask_block_size: found 9, expected 1 to 8"):
+        measure(replace(BASE, mask_block_size=9))

@@ -1,0 +1,109 @@
+"""What a training run leaves behind for people: its log, how it was started, figures."""
+
+import json
+import logging
+import os
+
+import pytest
+
+from eat.training.log import read_training_log
+from eat.training.record import add_start, find_log, read_starts
+from eat.training.recording import RunLog, record_start
+
+
+def test_the_log_in_the_runs_folder_has_each_update_once(resumed_run):
+    log = read_training_log(find_log(resumed_run[0] / "run"))
+    assert log["train_inner"]["num_updates"].tolist() == [1, 2, 3, 4]
+    assert log["valid"]["num_updates"].tolist() == [2, 4]
+    lines = (resumed_run[0] / "run" / "train.log").read_text().splitlines()
+    assert sum('"num_updates": "3"' in line for line in lines) == 1
+
+
+def test_every_start_is_noted_with_all_that_is_needed_to_repeat_it(resumed_run, manifests):
+    folder, command = resumed_run
+    first, second = read_starts(folder / "run")
+    assert second["command"] == ["fairseq-hydra-train", *command[3:]]
+    assert first["command"][-1] == "optimization.max_update=2"
+    assert second["folder"] == str(folder)
+    assert (first["epoch"], second["epoch"]) == (1, 1)
+    assert {"eat", "python", "torch", "numpy"} <= set(second["versions"])
+    assert second["machine"]["cores"] == os.cpu_count() and second["machine"]["gpus"] == []
+    assert second["num_workers"] == 1
+    assert second["data"]["train"] == {
+        "manifest": str(manifests / "train.tsv"), "clips": 12, "used": 12,
+    }  # fmt: skip
+    assert set(second["data"]) == {"train", "valid"}
+    assert second["parameters"]["trained"] < second["parameters"]["all"]  # the teacher's are not
+
+
+def test_figures_are_in_tensorboard_beside_fairseqs_curves(resumed_run):
+    accumulators = pytest.importorskip("tensorboard.backend.event_processing.event_accumulator")
+    folder = resumed_run[0] / "tensorboard"
+    scalars = accumulators.EventAccumulator(str(folder / "train_inner")).Reload()
+    assert [event.step for event in scalars.Scalars("frame_loss")] == [1, 2, 3, 4]
+    figures = accumulators.EventAccumulator(str(folder / "figures")).Reload()
+    steps = {tag: [e.step for e in figures.Images(tag)] for tag in figures.Tags()["images"]}
+    # The clip once per start, the others at every validation.
+    assert steps == {"clip": [2, 4], "attention": [2, 4], "embeddings": [2, 4]}
+    assert figures.Images("embeddings")[0].encoded_image_string.startswith(b"\x89PNG")
+
+
+def test_other_workers_write_nothing(tmp_path, monkeypatch):
+    monkeypatch.setattr("eat.training.recording.distributed.get_global_rank", lambda: 1)
+    record_start(str(tmp_path), 1, model=None, datasets={})
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_damaged_record_is_only_warned_of(tmp_path, caplog):
+    (tmp_path / "training.json").write_text("[")
+    handlers = list(logging.getLogger().handlers)
+    try:
+        record_start(str(tmp_path), 1, model=_NoModel(), datasets={})
+    finally:
+        _detach(handlers)
+    assert "the start of the training could not be noted" in caplog.text
+    assert (tmp_path / "training.json").read_text() == "["
+
+
+def test_names_that_are_not_utf8_are_logged_with_escapes(tmp_path, capsys):
+    log = RunLog(str(tmp_path))
+    log.emit(logging.makeLogRecord({"msg": "bad clip: bird \udcff.wav"}))
+    log.close()
+    assert r"bad clip: bird \udcff.wav" in (tmp_path / "train.log").read_text()
+    assert capsys.readouterr().err == ""
+
+
+def test_a_second_run_of_one_process_has_its_own_log(tmp_path):
+    handlers = list(logging.getLogger().handlers)
+    try:
+        for name in ("first", "second"):
+            (tmp_path / name).mkdir()
+            RunLog(str(tmp_path / name)).attach()
+            logging.getLogger("eat").warning("from the %s", name)
+    finally:
+        _detach(handlers)
+    assert (tmp_path / "first" / "train.log").read_text().endswith("| eat | from the first\n")
+    assert (tmp_path / "second" / "train.log").read_text().count("\n") == 1
+
+
+def test_records_are_read_back_as_they_were_added(tmp_path):
+    assert read_starts(tmp_path) == []
+    add_start(tmp_path, {"command": ["a", "b c"]})
+    add_start(tmp_path, {"command": []})
+    assert read_starts(tmp_path) == [{"command": ["a", "b c"]}, {"command": []}]
+    assert json.loads((tmp_path / "training.json").read_text()).keys() == {"starts"}
+    (tmp_path / "training.json").write_text('{"starts": 1}')
+    with pytest.raises(ValueError, match=r"training\.json: not a record of how a run was started"):
+        read_starts(tmp_path)
+
+
+class _NoModel:
+    def parameters(self):
+        return iter(())
+
+
+def _detach(handlers):
+    root = logging.getLogger()
+    for handler in [one for one in root.handlers if one not in handlers]:
+        root.removeHandler(handler)
+        handler.close()

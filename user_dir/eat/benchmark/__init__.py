@@ -1,0 +1,1 @@
+"""How fast this machine runs EAT, and what limits it."""

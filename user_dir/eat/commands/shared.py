@@ -1,0 +1,61 @@
+"""Options that several subcommands have, to be inherited, and what all print in the same way."""
+
+import sys
+from dataclasses import dataclass
+from typing import Iterable, Optional
+
+from eat.work import Failure
+
+from .options import option
+
+
+@dataclass(kw_only=True)
+class DeviceOption:
+    """Where to compute."""
+
+    device: str = option(
+        "where to compute; auto: cuda if there is one", "auto", choices=("auto", "cpu", "cuda")
+    )
+
+
+@dataclass(kw_only=True)
+class WeightsOption:
+    """Whose weights to take."""
+
+    weights: str = option(
+        "whose weights of a pre-training checkpoint", "student", choices=("student", "teacher")
+    )
+
+
+@dataclass(kw_only=True)
+class TargetLengthOption:
+    """How long clips are made."""
+
+    target_length: Optional[int] = option(
+        "frames of 10 ms, a multiple of 16, that every clip is padded or cut to; the network"
+        " attends to the padding as in training (released code: 1024). Not given: each clip at its"
+        " own length",
+        None,
+        at_least=1,
+        metavar="FRAMES",
+    )
+
+
+@dataclass(kw_only=True)
+class Hdf5Option:
+    """What HDF5 packs need not tell."""
+
+    hdf5_rate_hz: Optional[int] = option(
+        "sample rate of clips in HDF5 packs that have no attribute sample_rate",
+        None,
+        at_least=1,
+        metavar="HZ",
+    )
+
+
+def print_failures(failures: Iterable[Failure]) -> int:
+    """Name the inputs that were left out on stderr; returns the exit status, 1 if there are any."""
+    failures = sorted(failures)
+    for path, reason in failures:
+        print(f"failed {path}: {reason}", file=sys.stderr)
+    return 1 if failures else 0

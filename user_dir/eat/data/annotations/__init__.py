@@ -1,0 +1,1 @@
+"""Labels and splits as people have them: folders, tables, published data sets."""

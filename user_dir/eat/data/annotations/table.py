@@ -1,0 +1,191 @@
+"""Labels and splits of clips: from the folders they are in, or from a table.
+
+A table is CSV (separated by commas, semicolons or tabs) with a header line. A row names a clip and
+one or several labels; the rows of a clip add up.
+"""
+
+import csv
+import os
+from collections import defaultdict
+from typing import Dict, Iterable, Iterator, List, NamedTuple, Optional, Sequence, Tuple
+
+from eat.work import Failure
+
+from ..labels import clip_spellings
+
+# How columns may be called, in any case, where no name is given.
+CLIP_COLUMNS = (
+    *("path", "filepath", "file_path", "file", "filename", "file_name", "fname"),
+    *("clip", "audio", "audio_file", "wav"),
+)
+LABEL_COLUMNS = ("label", "class", "category", "tag")  # a cell is one label
+LABELS_COLUMNS = ("labels", "classes", "categories", "tags")  # separated by commas
+
+_DELIMITERS = ",;\t"
+
+
+class Columns(NamedTuple):
+    """Which columns of a table to read; None: find it by its name, or do without splits."""
+
+    clip: Optional[str] = None
+    label: Optional[str] = None
+    separator: Optional[str] = None  # of labels in a cell; "": a cell is one; None: by the name
+    split: Optional[str] = None
+
+
+class Row(NamedTuple):
+    """What a line of a table says of a clip."""
+
+    clip: str
+    labels: List[str]
+    split: Optional[str]
+    location: str  # file:line, for messages
+
+
+class Annotations(NamedTuple):
+    """Labels and splits of clips by their paths, and what has to be left out."""
+
+    labels: Dict[str, List[str]]
+    splits: Dict[str, str]
+    left_out: List[Failure]
+
+
+def label_by_parent(paths: Iterable[str]) -> Annotations:
+    """Take the folder that a file is in as its label."""
+    labels = {path: [os.path.basename(os.path.dirname(path))] for path in paths}
+    left_out = [
+        Failure(path, "in no folder that would be its label")
+        for path, names in labels.items()
+        if not names[0]
+    ]
+    return Annotations({path: names for path, names in labels.items() if names[0]}, {}, left_out)
+
+
+def split_by_top(paths: Iterable[str]) -> Dict[str, str]:
+    """Take the topmost folder that a file is in as its split.
+
+    Raises:
+        ValueError: a file in no folder.
+    """
+    splits = {}
+    for path in paths:
+        splits[path], slash, _ = path.partition("/")
+        if not slash:
+            raise ValueError(f"found {path!r}, expected all files in folders named after splits")
+    return splits
+
+
+def annotate(rows: Iterable[Row], root: str, paths: Sequence[str]) -> Annotations:
+    """Assign the rows of a table to clips; those without a label are left out.
+
+    Args:
+        rows: their clips are written as paths below the root, as absolute ones, or as the name of
+            the file alone, with or without extension.
+        root: the folder of the clips.
+        paths: the clips, below the root.
+
+    Raises:
+        ValueError: a name that several files have, or two splits of one clip.
+    """
+    labels: Dict[str, List[str]] = {path: [] for path in paths}
+    splits: Dict[str, str] = {}
+    left_out = []
+    paths_of = _paths_by_name(paths)
+    for row in rows:
+        path = _find_clip(row, root, paths_of)
+        if path is None:
+            left_out.append(Failure(row.clip, f"no such audio file ({row.location})"))
+            continue
+        labels[path].extend(row.labels)
+        if row.split is not None and splits.setdefault(path, row.split) != row.split:
+            raise ValueError(
+                f"{row.location}: found the split {row.split!r} of {row.clip!r}, expected"
+                f" {splits[path]!r} as in a line before"
+            )
+    left_out += [Failure(path, "no label") for path, names in labels.items() if not names]
+    return Annotations({path: names for path, names in labels.items() if names}, splits, left_out)
+
+
+def read_table(path: str, columns: Columns) -> Iterator[Row]:
+    """Read the rows of a table.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        ValueError: it is no table or lacks a column or a cell; naming the line, what was found and
+            what was expected.
+    """
+    # Names of files may hold bytes that are not UTF-8.
+    with open(path, encoding="utf-8-sig", errors="surrogateescape", newline="") as file:
+        delimiter = max(_DELIMITERS, key=file.readline().count)
+        file.seek(0)
+        reader = csv.DictReader(file, delimiter=delimiter)
+        try:
+            names = reader.fieldnames or []
+            chosen = _choose_columns(path, names, columns)
+            for cells in reader:
+                yield _read_row(f"{path}:{reader.line_num}", cells, chosen)
+        except csv.Error as error:
+            line = reader.reader.line_num
+            raise ValueError(f"{path}:{line}: {error}, expected CSV") from error
+
+
+def _paths_by_name(paths: Sequence[str]) -> Dict[str, List[str]]:
+    """The files that each name may mean; a whole path means that file alone."""
+    paths_of = defaultdict(list)
+    for path in paths:
+        for name in {*clip_spellings(path)}:
+            paths_of[name].append(path)
+    paths_of.update((path, [path]) for path in paths)
+    return paths_of
+
+
+def _find_clip(row: Row, root: str, paths_of: Dict[str, List[str]]) -> Optional[str]:
+    name = os.path.relpath(row.clip, root) if os.path.isabs(row.clip) else row.clip
+    paths = paths_of.get(os.path.normpath(name), [])
+    if len(paths) > 1:
+        raise ValueError(
+            f"{row.location}: found {row.clip!r}, which {len(paths)} files are called"
+            f" ({paths[0]}, {paths[1]}), expected a path below {root}"
+        )
+    return paths[0] if paths else None
+
+
+def _choose_columns(path: str, names: Sequence[str], columns: Columns) -> Columns:
+    """The columns to read by the names that they have in the table."""
+    clip = _find_column(path, names, columns.clip, CLIP_COLUMNS, "--clip-column")
+    label = _find_column(
+        path, names, columns.label, LABEL_COLUMNS + LABELS_COLUMNS, "--label-column"
+    )
+    split = columns.split
+    if split is not None:
+        split = _find_column(path, names, split, (), "--splits-from")
+    separator = columns.separator
+    if separator is None:
+        separator = "," if label.strip().lower() in LABELS_COLUMNS else ""
+    return Columns(clip, label, separator, split)
+
+
+def _find_column(
+    path: str, names: Sequence[str], wanted: Optional[str], known: Tuple[str, ...], option: str
+) -> str:
+    expected = known if wanted is None else (wanted.strip().lower(),)
+    found = [name for name in names if name.strip().lower() in expected]
+    if len(found) == 1:
+        return found[0]
+    raise ValueError(
+        f"{path}:1: found the columns {', '.join(map(repr, names)) or 'none'}, expected"
+        f" {'one' if wanted is None else 'exactly one'} called"
+        f" {' or '.join(map(repr, expected))} ({option} names it)"
+    )
+
+
+def _read_row(location: str, cells: Dict[str, Optional[str]], columns: Columns) -> Row:
+    needed = (columns.clip, columns.split) if columns.split is not None else (columns.clip,)
+    for column in needed:
+        if not (cells[column] or "").strip():
+            raise ValueError(f"{location}: found an empty {column!r}, expected one")
+    cell = cells[columns.label] or ""
+    labels = cell.split(columns.separator) if columns.separator else [cell]
+    labels = [label.strip() for label in labels if label.strip()]
+    split = cells[columns.split].strip() if columns.split is not None else None
+    return Row(cells[columns.clip].strip(), labels, split, location)

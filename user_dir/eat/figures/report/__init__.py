@@ -1,0 +1,1 @@
+"""The report: a training run as one page."""

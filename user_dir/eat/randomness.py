@@ -1,0 +1,27 @@
+"""Random numbers that depend on what they are for and on nothing else.
+
+Every draw of the data pipeline comes from a generator seeded by (seed, purpose, epoch, clips): the
+number of workers, the order of the clips and where a run was resumed have no influence.
+"""
+
+from enum import IntEnum
+
+import numpy as np
+
+
+class Purpose(IntEnum):
+    """What is drawn. A run that is resumed needs the same numbers: append, never renumber."""
+
+    MASK = 0
+    ROLL = 1
+    NOISE = 2
+    MIXUP = 3
+    SPEC_AUGMENT = 4
+    BALANCED_DRAW = 5
+    CROP = 6
+    REPLACEMENT = 7
+
+
+def generator_for(seed: int, purpose: Purpose, epoch: int, *clips: int) -> np.random.Generator:
+    """The generator for one purpose in one epoch, of the given clips' numbers in the manifest."""
+    return np.random.default_rng((seed, int(purpose), epoch, *clips))

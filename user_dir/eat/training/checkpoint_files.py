@@ -1,0 +1,134 @@
+"""The files of fairseq's trainer: complete or absent when written, never executed when read.
+
+By itself fairseq renames the first name of a checkpoint without waiting for the disk, copies its
+further names (`checkpoint_best.pt`, `checkpoint_last.pt`) in place, which a kill leaves torn, and
+unpickles with or without running code, depending on the versions of torch and fairseq.
+"""
+
+import logging
+import os
+import time
+from typing import Any, Dict, Optional
+
+import torch
+from fairseq import checkpoint_utils
+from fairseq.dataclass.utils import overwrite_args_by_name
+from fairseq.file_io import PathManager
+from omegaconf import OmegaConf
+
+from eat.checkpoint import CheckpointError
+from eat.checkpoint.loading import read_pickle
+from eat.files import find_unfinished, link_file, replace_file, sync_folder
+
+from .record import RECORD_NAME
+
+logger = logging.getLogger(__name__)
+
+RETRY_SECONDS = (1.0, 5.0)  # pauses before a file that could not be written is tried again
+
+# What a file must hold for a run to be resumed.
+_TRAINING_STATE = {"cfg": dict, "model": dict, "optimizer_history": list, "extra_state": dict}
+
+_fairseq_save = checkpoint_utils.torch_persistent_save
+_fairseq_verify = checkpoint_utils.verify_checkpoint_directory
+
+
+def install() -> None:
+    """Replace what fairseq's `checkpoint_utils` writes and reads files with; the door calls it."""
+    checkpoint_utils.torch_persistent_save = save_checkpoint
+    checkpoint_utils.load_checkpoint_to_cpu = load_checkpoint_to_cpu
+    checkpoint_utils.verify_checkpoint_directory = prepare_folder
+    checkpoint_utils.PathManager = CheckpointPaths
+
+
+class CheckpointPaths(PathManager):
+    """fairseq's file operations, with copies of checkpoints that are complete or absent."""
+
+    @staticmethod
+    def copy(src_path: str, dst_path: str, overwrite: bool = False) -> bool:
+        """Give a checkpoint a further name."""
+        if not PathManager.supports_rename(dst_path):
+            return PathManager.copy(src_path, dst_path, overwrite)
+        try:
+            link_file(src_path, dst_path)
+            sync_folder(os.path.dirname(os.path.abspath(dst_path)))
+        except OSError as error:
+            raise _not_written(dst_path, error) from error
+        return True
+
+
+def save_checkpoint(state: Dict[str, Any], filename: str, async_write: bool = False) -> None:
+    """Write a checkpoint; the one of that name stays until this one is on the disk.
+
+    Raises:
+        OSError: it could not be written, in several attempts; what was there is untouched.
+    """
+    if async_write or not PathManager.supports_rename(filename):  # not to a disk
+        return _fairseq_save(state, filename, async_write)
+    for pause_seconds in (*RETRY_SECONDS, None):
+        try:
+            with replace_file(filename) as file:
+                torch.save(state, file)
+            return sync_folder(os.path.dirname(os.path.abspath(filename)))
+        except (OSError, RuntimeError) as error:
+            reason = _disk_error(error)
+            if reason is None:
+                raise
+            if pause_seconds is None:
+                raise _not_written(filename, reason) from error
+            logger.warning("%s: %s; trying again", filename, reason.strerror)
+            time.sleep(pause_seconds)
+
+
+def load_checkpoint_to_cpu(
+    path: str, arg_overrides: Optional[Dict[str, Any]] = None, load_on_all_ranks: bool = False
+) -> Dict[str, Any]:
+    """Read a training checkpoint: `checkpoint.restore_file`, `finetune_from_model` and the like.
+
+    Raises:
+        CheckpointError: the file is damaged, would run code, or is no checkpoint of fairseq.
+    """
+    # Not mapped: the file may be replaced while it is in use.
+    state = read_pickle(PathManager.get_local_path(path), mapped=False)
+    if any(not isinstance(state.get(key), kind) for key, kind in _TRAINING_STATE.items()):
+        raise CheckpointError(
+            f"{path}: found no training state (top-level keys: {', '.join(map(str, state))}),"
+            " expected a checkpoint of fairseq's trainer (model.init_from takes others)"
+        )
+    state["cfg"] = OmegaConf.create(state["cfg"])
+    if arg_overrides is not None:
+        overwrite_args_by_name(state["cfg"], arg_overrides)
+    return state
+
+
+def prepare_folder(folder: str) -> None:
+    """See that a run's folder can be written to, and remove what killed runs left unfinished.
+
+    Raises:
+        OSError: the folder cannot be written to.
+    """
+    try:
+        _fairseq_verify(folder)
+    except OSError as error:
+        raise type(error)(
+            error.errno, f"checkpoint.save_dir: cannot write to {folder} ({error.strerror})"
+        ) from error
+    for path, place in find_unfinished(folder):
+        if place.endswith((".pt", RECORD_NAME)):
+            logger.info("removing %s, which a killed run left", path)
+            os.remove(path)
+
+
+def _disk_error(error: Optional[BaseException]) -> Optional[OSError]:
+    """The error of the operating system behind one of torch's."""
+    while error is not None and not isinstance(error, OSError):
+        error = error.__context__
+    return error
+
+
+def _not_written(filename: str, error: OSError) -> OSError:
+    return OSError(
+        error.errno,
+        f"{filename}: could not be written: {error.strerror}. Earlier checkpoints are untouched:"
+        " repair the cause, then start the same command again",
+    )

@@ -1,0 +1,82 @@
+"""Long work on many inputs: in threads, with a progress bar, and what became of each input."""
+
+from multiprocessing.pool import ThreadPool
+from typing import Any, Callable, Iterable, Iterator, NamedTuple, Optional, Sequence, TypeVar
+
+from tqdm import tqdm
+
+Item = TypeVar("Item")
+Result = TypeVar("Result")
+
+
+class Failure(NamedTuple):
+    """An input that could not be used, and why."""
+
+    path: str  # the file, folder or clip, as messages call it
+    reason: str  # in one line, without the path
+
+    @classmethod
+    def of(cls, path: str, error: Exception) -> "Failure":
+        """The failure that an error about a path tells of."""
+        return cls(path, " ".join(str(error).removeprefix(f"{path}: ").split()))
+
+
+def is_failure(result: Any) -> bool:
+    """Whether work gave no result."""
+    return isinstance(result, Failure)
+
+
+def show_progress(
+    results: Iterable[Result],
+    total: int,
+    description: str,
+    unit: str = "clip",
+    failed: Callable[[Result], bool] = is_failure,
+) -> Iterator[Result]:
+    """Yield results as they come, with a bar on stderr: share, rate, time left, failures so far.
+
+    Args:
+        results: what the work yields.
+        total: how many there will be.
+        description: what the bar says in front; there is no bar when stderr is no terminal.
+        unit: what a result is.
+        failed: whether a result is a failure; the bar counts them.
+    """
+    num_failures = 0
+    with tqdm(results, total=total, desc=description, unit=unit, disable=None) as bar:
+        for result in bar:
+            if failed(result):
+                num_failures += 1
+                bar.set_postfix_str(f"{num_failures} failed")
+            yield result
+
+
+def map_in_threads(
+    function: Callable[[Item], Result],
+    items: Sequence[Item],
+    num_workers: int,
+    description: str,
+    initializer: Optional[Callable[[], None]] = None,
+    failed: Callable[[Result], bool] = is_failure,
+) -> Iterator[Result]:
+    """Yield `function(item)` of all items, in their order, with a progress bar.
+
+    Threads and not processes: decoding, resampling and torch run without Python's lock, and
+    threads neither import torch again nor copy anything.
+
+    Args:
+        function: the work on one item.
+        items: what to work on.
+        num_workers: number of threads.
+        description, failed: see `show_progress`.
+        initializer: called once in each thread.
+    """
+    # Chunks keep the queue of millions of items small; eight per worker keep all of them busy.
+    chunk_size = min(16, max(1, len(items) // (8 * num_workers)))
+    pool = ThreadPool(num_workers, initializer)
+    try:
+        results = pool.imap(function, items, chunk_size)
+        yield from show_progress(results, len(items), description, failed=failed)
+    finally:
+        pool.terminate()
+        pool.join()  # Python aborts when it exits while a thread is still decoding
