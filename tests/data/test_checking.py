@@ -7,11 +7,10 @@ from faults.damage import WAYS, write_collection
 from helpers import write_tsv
 
 from eat.commands.main import main
-from eat.commands.manifest import check as module
-from eat.commands.manifest.check import check_clip
-from eat.data.journal import Finding, Journal
-from eat.data.labels import read_descriptors, read_labels
+from eat.data import checking as module
+from eat.data.checking import Finding, Journal, check_clip
 from eat.data.manifest import Manifest
+from eat.data.split import open_split
 
 
 @pytest.fixture(scope="module")
@@ -49,10 +48,9 @@ def test_damaged_clips_are_named_once_and_nothing_else_is_lost(collection, tmp_p
     assert clean.root == str(folder / "audio")
     kept = [entry for entry in entries if entry[0] not in damaged]
     assert [(clean.relative_path(i), clean.clip_samples(i)) for i in range(len(clean))] == kept
-    descriptors = read_descriptors(tmp_path / "label_descriptors.csv")
-    labels = read_labels(tmp_path / "train.lbl", clean, descriptors)
+    split = open_split(str(tmp_path), "train")
     numbers = [n for n, (name, _) in enumerate(entries) if name not in damaged]
-    assert [len(labels.classes(i)) for i in range(len(clean))] == [1 + n % 2 for n in numbers]
+    assert [len(split.class_ids(i)) for i in range(len(clean))] == [1 + n % 2 for n in numbers]
     assert sorted(os.listdir(tmp_path)) == [
         *("label_descriptors.csv", "train.check.tsv", "train.lbl", "train.tsv")
     ]
@@ -124,7 +122,7 @@ def test_an_interrupted_check_continues(collection, tmp_path, monkeypatch, capsy
         module, "check_clip", lambda m, clip, **k: again.append(clip) or check_clip(m, clip, **k)
     )
     assert run(folder / "train.tsv", tmp_path) == 1
-    assert "continuing after 15 of 40 clips" in capsys.readouterr().out
+    assert "15 of 40 clips were checked by an earlier run" in capsys.readouterr().out
     assert sorted([*checked, *again]) == list(range(40))
     assert [path for _, _, path, _ in report_of(tmp_path)] == [
         name for name, _ in entries if name in damaged

@@ -1,6 +1,5 @@
 import json
 import re
-import shutil
 
 import h5py
 import numpy as np
@@ -11,9 +10,9 @@ import yaml
 
 from eat.audio import LogMel, mel_filter_bank, num_frames, read_audio
 from eat.commands.main import main
-from eat.commands.stats import Moments, Statistics
 from eat.data.manifest import Manifest, write_manifest
 from eat.data.sampling import draw_clips
+from eat.data.statistics import Moments, Statistics
 
 
 @pytest.fixture(autouse=True)
@@ -178,11 +177,14 @@ def test_unusable_clips_are_left_out_and_named(make_manifest, tmp_path, capsys):
     values = log_mel_values(Manifest(path), [0, 5])
     assert result["mean"] == pytest.approx(values.mean().item(), rel=1e-12)
     lines = err.splitlines()
-    assert lines[0].startswith(f"left out {path}:3: {tmp_path}/1.wav: not readable as audio")
+    assert lines[0] == (
+        f"failed {tmp_path}/1.wav: not readable as audio: Format not recognised. ({path}:3)"
+    )
     assert lines[1:] == [
-        f"left out {path}:4: {tmp_path}/2.wav: found 399 samples at 16 kHz, expected at least 400",
-        f"left out {path}:5: {tmp_path}/3.wav: found NaN or infinite samples",
-        f"left out {path}:6: no such audio file: {tmp_path}/4.wav",
+        f"failed {tmp_path}/2.wav: found 399 samples at 16 kHz, expected at least 400 (25 ms)"
+        f" ({path}:4)",
+        f"failed {tmp_path}/3.wav: found NaN or infinite samples ({path}:5)",
+        f"failed {tmp_path}/4.wav: no such audio file: {tmp_path}/4.wav ({path}:6)",
     ]
     assert [failure["path"] for failure in result["failures"]] == [
         f"{tmp_path}/{index}.wav" for index in (1, 2, 3, 4)
@@ -194,8 +196,8 @@ def test_no_usable_clip(make_manifest, tmp_path, capsys):
     status, result, err = stats(capsys, path)
     assert (status, result) == (1, None)
     assert err == (
-        f"eat stats: error: {path}: none of 2 clips is usable; the first is {path}:2:"
-        f" {tmp_path}/0.wav: found 100 samples at 16 kHz, expected at least 400\n"
+        f"eat stats: error: {path}: none of 2 clips is usable; the first is {tmp_path}/0.wav:"
+        f" found 100 samples at 16 kHz, expected at least 400 (25 ms) ({path}:2)\n"
     )
 
 
@@ -215,19 +217,20 @@ def test_a_bad_manifest(tmp_path, capsys):
 
 
 def test_packs(make_manifest, tmp_path, capsys):
-    """The same as of the files; of HDF5 data without a rate, that of the option counts."""
+    """The same as of the files; for HDF5 data without a rate, the option's counts."""
     files = make_manifest(noise(16_000), noise(20_000, level=0.01), rate_hz=22_050)
     expected = stats(capsys, files)[1]
-    for form in ("zip", "hdf5"):
-        out = str(tmp_path / form)
-        assert main(["manifest", "pack", str(files), "--out", out, "--format", form]) == 0
-        capsys.readouterr()
-        assert stats(capsys, f"{out}/train.tsv") == (0, expected, "")
-    shutil.copytree(tmp_path / "hdf5", tmp_path / "copy")
-    with h5py.File(tmp_path / "copy" / "train-00000.h5", "a") as pack:
-        for name in ("0.wav", "1.wav"):
-            del pack[name].attrs["sample_rate"]
-    assert stats(capsys, tmp_path / "copy" / "train.tsv", "--hdf5-rate-hz", 22_050)[1] == expected
-    status, _, err = stats(capsys, tmp_path / "copy" / "train.tsv")
+    assert main(["manifest", "pack", str(files), "--out", f"{tmp_path}/zip"]) == 0
+    capsys.readouterr()
+    assert stats(capsys, f"{tmp_path}/zip/train.tsv") == (0, expected, "")
+
+    manifest = Manifest(files)
+    with h5py.File(tmp_path / "pack.h5", "w") as pack:
+        for name in manifest.relative_paths():
+            pack[name] = soundfile.read(tmp_path / name, dtype="float32")[0]
+    clips = zip(manifest.relative_paths(), manifest.num_samples, strict=True)
+    write_manifest(tmp_path / "hdf5.tsv", ".", [(f"pack.h5/{name}", n) for name, n in clips])
+    assert stats(capsys, tmp_path / "hdf5.tsv", "--hdf5-rate-hz", 22_050)[1] == expected
+    status, _, err = stats(capsys, tmp_path / "hdf5.tsv")
     assert status == 1
     assert "found no attribute 'sample_rate'" in err
