@@ -8,8 +8,16 @@ from functools import partial
 from typing import Any, ClassVar, List, Optional, Sequence
 
 from eat.audio.finding import EXTENSIONS
-from eat.data.annotations.folder import LABEL_SOURCES, SPLIT_SOURCES, VALID_FRACTION, check_source
+from eat.data.annotations.folder import (
+    LABEL_SOURCES,
+    SPLIT_SOURCES,
+    VALID_FRACTION,
+    FolderConfig,
+    check_source,
+    list_folder,
+)
 from eat.data.annotations.table import CLIP_COLUMNS, LABEL_COLUMNS, LABELS_COLUMNS
+from eat.settings import part_of
 
 from .options import argument, option
 from .shared import Hdf5Option
@@ -213,13 +221,10 @@ def _list(name: str, options: Any) -> int:
 
 
 def _list_folder(options: FolderOptions) -> int:
-    from eat.data.annotations import list_folder
-    from eat.data.annotations.table import Columns
-
-    given = _arguments(options)
-    names = ("clip_column", "label_column", "label_separator")
-    columns = Columns(*[given.pop(name) for name in names])
-    return _print_listing(list_folder(**given, columns=columns))
+    config = part_of(FolderConfig, options)
+    return _print_listing(
+        list_folder(options.folder, options.out, config, options.force, options.workers)
+    )
 
 
 def _check(options: CheckOptions) -> int:

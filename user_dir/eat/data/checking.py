@@ -15,7 +15,7 @@ from eat.work import Failure, map_in_threads
 from .headers import Clip
 from .manifest import Manifest
 from .split import open_split, split_of
-from .writing import refuse_to_replace, split_files, write_data_set
+from .writing import refuse_to_replace, write_data_set
 
 LEFT_OUT, CORRECTED, KEPT = "left out", "corrected", "kept"  # what was done with a clip
 UNKNOWN = -1
@@ -123,7 +123,7 @@ def check_manifest(
     report = os.path.join(out, f"{name}.check.tsv")
     unfinished = f"{report}.partial"
     force = force or os.path.exists(unfinished)
-    refuse_to_replace(out, [*split_files([name]), f"{name}.check.tsv"], force)
+    refuse_to_replace(out, [name], os.path.basename(report), force)
     split = open_split(folder, name, labelled=False)  # bad labels are an error before the work
     os.makedirs(out, exist_ok=True)
     with closing(Journal(unfinished, split.manifest)) as journal:

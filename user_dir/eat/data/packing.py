@@ -4,15 +4,15 @@ import os
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from itertools import chain, count, takewhile
-from typing import Dict, Iterator, List, NamedTuple, Tuple, Union
+from typing import Any, Dict, Iterator, List, NamedTuple, Tuple
 
-from eat.audio.packing import File, ZipPack, member_name
+from eat.audio.packing import ZipPack, member_name
 from eat.files import find_unfinished, replace_file
 from eat.work import Failure, is_failure, show_progress
 
 from .headers import Clip
 from .split import Split, open_split, split_of
-from .writing import refuse_to_replace, split_files, unreadable_file, write_data_set
+from .writing import refuse_to_replace, unreadable_file, write_data_set
 
 _CLIPS_AHEAD = 256  # are read at once by the threads
 
@@ -54,7 +54,7 @@ def pack_manifest(
     folder, name = split_of(manifest)
     if os.path.realpath(out) == os.path.realpath(folder):
         raise ValueError(f"--out: found the folder of {manifest}, expected another one")
-    refuse_to_replace(out, split_files([name]), force)
+    refuse_to_replace(out, [name], None, force)
     split = open_split(folder, name, labelled=False)
     os.makedirs(out, exist_ok=True)
     packer = _Packer(split, os.path.join(out, name))
@@ -127,7 +127,7 @@ class _Packer:
             )
         return clip
 
-    def read_clips(self, start: int, executor: ThreadPoolExecutor) -> Iterator[Tuple[int, File]]:
+    def read_clips(self, start: int, executor: ThreadPoolExecutor) -> Iterator[Tuple[int, Any]]:
         """Yield the clips from `start` on that can be read, with a progress bar."""
         clips = range(start, len(self._manifest))
         blocks = (clips[i : i + _CLIPS_AHEAD] for i in range(0, len(clips), _CLIPS_AHEAD))
@@ -139,7 +139,7 @@ class _Packer:
             else:
                 yield clip, content
 
-    def pack(self, clips: Iterator[Tuple[int, File]], max_bytes: float) -> None:
+    def pack(self, clips: Iterator[Tuple[int, Any]], max_bytes: float) -> None:
         """Fill packs with clips, as long as there are any, and check each of them."""
         for first in clips:
             path = self._pack(len(self.packs))
@@ -163,7 +163,7 @@ class _Packer:
             if self._path_of.get(self._name(clip)) == path
         ]
 
-    def _add(self, pack: ZipPack, clip: int, content: File) -> None:
+    def _add(self, pack: ZipPack, clip: int, content: Any) -> None:
         name = self._name(clip)
         if not self._check_name(name, clip) or name in self._path_of:
             return
@@ -184,7 +184,8 @@ class _Packer:
         self.failures.append(Failure(path, reason))
         return False
 
-    def _read(self, clip: int) -> Union[File, Failure]:
+    def _read(self, clip: int) -> Any:
+        """What a pack holds of a clip, or a Failure."""
         path = self._manifest.path(clip)
         try:
             return ZipPack.load(path)

@@ -4,7 +4,7 @@ import math
 import os
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, Dict, List, NamedTuple, Optional, Union
+from typing import Any, Dict, List, Optional, Tuple, Union
 
 import numpy as np
 
@@ -17,32 +17,6 @@ TARGET_LENGTH_STEP = 16  # frames: the side of a patch
 MAX_TARGET_LENGTH = 1024  # frames: 10.24 s, as in the released models
 MIN_STD = 1e-6  # rounding errors of a constant stay below
 PERCENTILES = (0, 5, 25, 50, 75, 95, 100)
-
-
-class Moments(NamedTuple):
-    """Number, mean and sum of squared deviations from the mean of some values."""
-
-    count: int = 0
-    mean: float = 0.0
-    squares: float = 0.0
-
-    def merge(self, other: "Moments") -> "Moments":
-        """Moments of both sets of values together (Chan et al. 1983), without cancellation."""
-        count = self.count + other.count
-        delta = other.mean - self.mean
-        mean = self.mean + delta * other.count / count
-        squares = self.squares + other.squares + delta**2 * self.count * other.count / count
-        return Moments(count, mean, squares)
-
-    @property
-    def std(self) -> float:
-        return math.sqrt(self.squares / self.count)
-
-
-class _ClipStatistics(NamedTuple):
-    moments: Moments
-    num_frames: int  # of the whole clip, by the manifest
-    seconds_read: float
 
 
 @dataclass
@@ -98,7 +72,6 @@ def measure_statistics(
         hdf5_rate_hz: rate of HDF5 data that has no attribute `sample_rate`.
 
     Raises:
-        FileNotFoundError, ManifestError: no manifest, or a bad one.
         ValueError: no clip can be used, or all values are the same.
     """
     import torch
@@ -108,53 +81,54 @@ def measure_statistics(
     measure = partial(_measure_clip, listed, max_seconds=max_seconds, hdf5_rate_hz=hdf5_rate_hz)
     one_thread_each = partial(torch.set_num_threads, 1)  # the workers fill the cores
     num_workers = num_workers or os.cpu_count() or 1
-    moments, hours_read, frames, failures = Moments(), 0.0, [], []
-    for result in map_in_threads(measure, clips, num_workers, "measuring", one_thread_each):
-        if is_failure(result):
-            failures.append(result)
-            continue
-        moments = moments.merge(result.moments)
-        hours_read += result.seconds_read / 3600
-        frames.append(result.num_frames)
-    if not frames:
+    results = list(map_in_threads(measure, clips, num_workers, "measuring", one_thread_each))
+    failures = list(filter(is_failure, results))
+    if len(failures) == len(results):
         path, reason = failures[0]
         raise ValueError(
             f"{listed.file}: none of {len(failures)} clips is usable; the first is {path}: {reason}"
         )
-    if moments.std < MIN_STD:
+    measured = np.array([result for result in results if not is_failure(result)])
+    mean, std = pool_moments(*measured[:, :3].T)
+    if std < MIN_STD:
         raise ValueError(f"{listed.file}: found only silence, expected sound")
-    return Statistics(moments.mean, moments.std, np.array(frames), hours_read, failures)
+    num_frames, seconds_read = measured[:, 3].astype(np.int64), measured[:, 4].sum()
+    return Statistics(mean, std, num_frames, seconds_read / 3600, failures)
+
+
+def pool_moments(counts: np.ndarray, means: np.ndarray, squares: np.ndarray) -> Tuple[float, float]:
+    """Mean and standard deviation of several sets of values together, without cancellation.
+
+    Args:
+        counts, means, squares: (n,) for each set its size, its mean and its sum of squared
+            deviations from that mean.
+    """
+    mean = np.average(means, weights=counts)
+    variance = (squares.sum() + (counts * (means - mean) ** 2).sum()) / counts.sum()
+    return float(mean), float(np.sqrt(variance))
 
 
 def _measure_clip(
     manifest: Manifest, clip: int, max_seconds: float, hdf5_rate_hz: Optional[int]
-) -> Union[_ClipStatistics, Failure]:
-    path = manifest.path(clip)
-    try:
-        return _measure_file(path, manifest.clip_samples(clip), max_seconds, hdf5_rate_hz)
-    except (ValueError, OSError) as error:
-        reason = Failure.of(path, error).reason
-        return Failure(path, f"{reason} ({manifest.location(clip)})")
-
-
-def _measure_file(
-    path: str, num_samples: int, max_seconds: float, hdf5_rate_hz: Optional[int]
-) -> _ClipStatistics:
+) -> Union[Tuple[float, ...], Failure]:
+    """Number of log-mel values, their mean and squares; frames of the clip; seconds read."""
     import torch
 
     from eat.audio import SAMPLE_RATE_HZ, audio_info, mel_filter_bank, num_frames, read_audio
     from eat.audio.checks import check_finite, check_length
 
-    rate_hz = audio_info(path, hdf5_rate_hz).sample_rate_hz
+    path = manifest.path(clip)
     max_samples = round(max_seconds * SAMPLE_RATE_HZ)
-    waveform = read_audio(path, num_samples=max_samples, hdf5_rate_hz=hdf5_rate_hz)
-    check_finite(waveform, path)
-    check_length(len(waveform), path)
+    try:
+        rate_hz = audio_info(path, hdf5_rate_hz).sample_rate_hz
+        waveform = read_audio(path, num_samples=max_samples, hdf5_rate_hz=hdf5_rate_hz)
+        check_finite(waveform, path)
+        check_length(len(waveform), path)
+    except (ValueError, OSError) as error:
+        reason = Failure.of(path, error).reason
+        return Failure(path, f"{reason} ({manifest.location(clip)})")
     values = mel_filter_bank(torch.from_numpy(waveform)).double()  # (1, T, F)
     mean = values.mean()
-    moments = Moments(values.numel(), mean.item(), (values - mean).square().sum().item())
-    return _ClipStatistics(
-        moments,
-        num_frames=num_frames(num_samples * SAMPLE_RATE_HZ // rate_hz),
-        seconds_read=len(waveform) / SAMPLE_RATE_HZ,
-    )
+    squares = (values - mean).square().sum()
+    frames = num_frames(manifest.clip_samples(clip) * SAMPLE_RATE_HZ // rate_hz)
+    return values.numel(), mean.item(), squares.item(), frames, len(waveform) / SAMPLE_RATE_HZ

@@ -62,12 +62,14 @@ def split_files(splits: Iterable[str]) -> List[str]:
     return [f"{split}.{ending}" for split in splits for ending in ("tsv", "lbl")]
 
 
-def refuse_to_replace(folder: str, files: Iterable[str], force: bool) -> None:
+def refuse_to_replace(
+    folder: str, splits: Iterable[str], other_file: Optional[str], force: bool
+) -> None:
     """Raise a FileExistsError if a file of an earlier run is there, unless `force` is set."""
-    existing = [os.path.join(folder, file) for file in files]
-    existing = [path for path in existing if os.path.exists(path)]
-    if existing and not force:
-        raise FileExistsError(f"{existing[0]}: exists already (--force replaces it)")
+    for file in [*split_files(splits), other_file]:
+        path = os.path.join(folder, file or "")
+        if file is not None and os.path.exists(path) and not force:
+            raise FileExistsError(f"{path}: exists already (--force replaces it)")
 
 
 def write_data_set(
@@ -81,8 +83,8 @@ def write_data_set(
 ) -> Listing:
     """Write the manifests, label files and classes of a data set, all of them or none.
 
-    Files of an earlier run that this one has no clips or labels for are removed, because their
-    clips may be in another split now. Call `refuse_to_replace` before the work.
+    Files of an earlier run without clips or labels in this one are removed, because their clips
+    may be in another split now. Call `refuse_to_replace` before the work.
 
     Args:
         folder: where to write.

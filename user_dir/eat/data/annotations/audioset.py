@@ -10,7 +10,7 @@ from eat.work import Failure
 
 from ..headers import read_headers
 from ..labels import Label, read_descriptors
-from ..writing import Listing, refuse_to_replace, split_files, unreadable_file, write_data_set
+from ..writing import Listing, refuse_to_replace, unreadable_file, write_data_set
 
 _EXPECTED = 'expected YTID, start_seconds, end_seconds, "label,label"'
 _NUMBER = re.compile(r"[0-9]+(?:\.[0-9]+)?")
@@ -41,17 +41,11 @@ def list_audioset(
         segments: a published list, such as balanced_train_segments.csv.
         labels: the published class_labels_indices.csv.
         audio: the folder of the files, which are found by the YouTube id in their names.
-        out: the folder to write to; lists of one data set share it.
-        split: the name of the manifest.
-        force: replace files of an earlier run.
-        num_workers: threads that read headers.
-
-    Raises:
-        FileNotFoundError, FileExistsError: an input is missing; `out` has such a split.
-        ValueError: a bad list, or no usable clip.
+        split: the name of the manifest; all lists of a data set have the same `out`.
+        out, force, num_workers: see `eat.data.annotations`.
     """
     left_out_file = unreadable_file(split)
-    refuse_to_replace(out, [*split_files([split]), left_out_file], force)
+    refuse_to_replace(out, [split], left_out_file, force)
     descriptors = read_descriptors(labels)
     listed = read_segments(segments, descriptors, labels)
     scan = find_audio(audio, required=True)
@@ -78,16 +72,10 @@ def list_audioset(
 def read_segments(
     path: str, descriptors: Sequence[Label], descriptors_file: str
 ) -> Dict[str, Segment]:
-    """Read a published segment list, by the YouTube ids.
+    """Read a published segment list; returns its segments by their YouTube ids.
 
-    Args:
-        path: lines `YTID, start_seconds, end_seconds, "label,label"`, after comments with a #.
-        descriptors: the classes.
-        descriptors_file: where the classes were read from, for messages.
-
-    Raises:
-        ValueError: a bad line, a label that is no class, or an id that comes twice; the message
-            names the line, what was found and what was expected.
+    Lines are `YTID, start_seconds, end_seconds, "label,label"`, after comments with a #. A
+    ValueError names a bad line, a label that is no class or an id that comes twice.
     """
     known = {label.id for label in descriptors}
     labels_of: Dict[str, Tuple[str, ...]] = {}  # millions of lines share few different fields

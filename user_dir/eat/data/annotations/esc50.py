@@ -8,7 +8,6 @@ from ..labels import Label
 from ..writing import (
     Listing,
     refuse_to_replace,
-    split_files,
     unreadable_file,
     write_data_set,
     write_left_out,
@@ -25,13 +24,7 @@ def list_esc50(folder: str, out: str, force: bool = False, num_workers: int = 16
 
     Args:
         folder: the unpacked ESC-50, with `meta/esc50.csv` and `audio`.
-        out: the folder to write to; it gets `fold1` to `fold5` and the list of what was left out.
-        force: replace files of an earlier run.
-        num_workers: threads that read headers.
-
-    Raises:
-        FileNotFoundError, FileExistsError: `folder` is not ESC-50; `out` has such data sets.
-        ValueError: a bad table, or no usable clip.
+        out, force, num_workers: see `eat.data.annotations`.
     """
     meta_file = os.path.join(folder, META_FILE)
     if not os.path.exists(meta_file):
@@ -41,7 +34,7 @@ def list_esc50(folder: str, out: str, force: bool = False, num_workers: int = 16
     fold_of = {row.clip: row.split for row in rows}
     folds = {fold: os.path.join(out, f"fold{fold}") for fold in sorted({*fold_of.values()})}
     for fold_folder in folds.values():
-        refuse_to_replace(fold_folder, split_files(("train", "valid")), force)
+        refuse_to_replace(fold_folder, ("train", "valid"), None, force)
 
     audio = os.path.join(os.path.abspath(folder), "audio")
     clips, left_out = read_headers(audio, list(fold_of), num_workers)
@@ -62,11 +55,7 @@ def list_esc50(folder: str, out: str, force: bool = False, num_workers: int = 16
 
 
 def read_classes(meta_file: str) -> List[Label]:
-    """Read the classes of the published table, in the order of its targets.
-
-    Raises:
-        ValueError: a target that is no number or has two names.
-    """
+    """Read the classes of the published table; a ValueError for a target without one name."""
     names = read_table(meta_file, Columns(CLIP, LABEL, separator=""))
     indices = read_table(meta_file, Columns(CLIP, INDEX, separator=""))
     name_of: Dict[int, str] = {}

@@ -9,7 +9,7 @@ from eat.work import Failure
 
 from ..headers import Clip, read_headers
 from ..labels import make_descriptors
-from ..writing import Listing, refuse_to_replace, split_files, unreadable_file, write_data_set
+from ..writing import Listing, refuse_to_replace, unreadable_file, write_data_set
 
 LISTS = {"valid": "validation_list.txt", "eval": "testing_list.txt"}
 PUBLISHED = (84_843, 9_981, 11_005, 35)  # clips of train, valid and eval, words
@@ -30,17 +30,11 @@ def list_speech_commands(
     Args:
         folder: the unpacked data set, with a folder for each word; those whose names start with an
             underscore (`_background_noise_`) are no words.
-        out: the folder to write to.
-        test: another folder of words, whose files are eval, where a copy keeps them apart.
-        force: replace files of an earlier run.
-        num_workers: threads that read headers.
-
-    Raises:
-        FileNotFoundError, FileExistsError: a folder is missing; `out` has a data set.
-        ValueError: there is no folder of words, or no usable clip.
+        test: another folder of words, whose files are eval, if a copy keeps them apart.
+        out, force, num_workers: see `eat.data.annotations`.
     """
     splits: Dict[str, List[Clip]] = {"train": [], "valid": [], "eval": []}
-    refuse_to_replace(out, [*split_files(splits), unreadable_file()], force)
+    refuse_to_replace(out, splits, unreadable_file(), force)
     folders = [os.path.abspath(one) for one in (folder, test) if one]
     root = os.path.commonpath(folders)
     paths, left_out = _find_words(folders[0], root)
