@@ -231,20 +231,20 @@ def _check(options: CheckOptions) -> int:
     from eat.data.checking import CORRECTED, KEPT, LEFT_OUT, check_manifest
 
     check = check_manifest(**_arguments(options))
-    num_left_out = check.count(LEFT_OUT)
+    counts = Counter(finding.action for finding in check.problems)
     if check.num_resumed:
         print(f"{check.num_resumed} of {check.num_clips} clips were checked by an earlier run")
-    print(f"{check.manifest}: {check.num_clips - num_left_out} clips")
+    print(f"{check.manifest}: {check.num_clips - counts[LEFT_OUT]} clips")
     for action, what in (
         (LEFT_OUT, "left out"),
         (CORRECTED, "with another number of samples than the manifest said"),
         (KEPT, "silent, kept"),
     ):
-        if check.count(action):
-            print(f"{check.count(action)} {what}", file=sys.stderr)
+        if counts[action]:
+            print(f"{counts[action]} {what}", file=sys.stderr)
     if check.problems:
         print(f"listed in {check.report}", file=sys.stderr)
-    return 1 if num_left_out else 0
+    return 1 if counts[LEFT_OUT] else 0
 
 
 def _pack(options: PackOptions) -> int:

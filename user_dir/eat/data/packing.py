@@ -1,10 +1,10 @@
 """Put the clips of a manifest into packs: a few large files instead of millions of small ones."""
 
 import os
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Executor, ThreadPoolExecutor
 from contextlib import closing
 from itertools import chain, count, takewhile
-from typing import Any, Dict, Iterator, List, NamedTuple, Tuple
+from typing import Any, Dict, Iterator, List, NamedTuple, Sequence, Tuple
 
 from eat.audio.packing import ZipPack, member_name
 from eat.files import find_unfinished, replace_file
@@ -14,7 +14,7 @@ from .headers import Clip
 from .split import Split, open_split, split_of
 from .writing import refuse_to_replace, unreadable_file, write_data_set
 
-_CLIPS_AHEAD = 256  # are read at once by the threads
+_READ_AHEAD = 256  # clips
 
 
 class Packs(NamedTuple):
@@ -35,9 +35,9 @@ def pack_manifest(
 ) -> Packs:
     """Put the clips of a manifest into uncompressed zips, and list them there, with their labels.
 
-    Every clip is read back from its pack and compared before the pack counts. An interrupted run
-    goes on after the last complete pack when it is called again. Packs and manifest can be moved
-    together. Clips that cannot be read are left out and listed in `NAME.unreadable.tsv`.
+    Every clip is read back from its pack and compared before the pack counts. A run that was
+    interrupted goes on after the last complete pack when it is called again. Packs and manifest can
+    be moved together. Clips that cannot be packed are listed in `NAME.unreadable.tsv`.
 
     Args:
         manifest: the file.
@@ -47,7 +47,7 @@ def pack_manifest(
         num_workers: threads that read clips.
 
     Raises:
-        FileNotFoundError, FileExistsError: no manifest; `out` has one of this name.
+        FileExistsError: `out` has a manifest of this name, without `force`.
         ValueError: a bad manifest, `out` is its own folder or has packs of another manifest, a
             pack differs from its clips, or no clip can be packed.
     """
@@ -55,148 +55,111 @@ def pack_manifest(
     if os.path.realpath(out) == os.path.realpath(folder):
         raise ValueError(f"--out: found the folder of {manifest}, expected another one")
     refuse_to_replace(out, [name], None, force)
-    split = open_split(folder, name, labelled=False)
+    packer = _Packer(open_split(folder, name, labelled=False), os.path.join(out, name))
     os.makedirs(out, exist_ok=True)
-    packer = _Packer(split, os.path.join(out, name))
     packer.clean_up(force)
-    start = packer.resume()
+    todo = packer.resume()
     with ThreadPoolExecutor(num_workers) as executor:
-        packer.pack(packer.read_clips(start, executor), pack_gb * 1e9)
-    clips, left_out = packer.list_clips(), packer.failures
+        packer.pack(packer.read(todo, executor), pack_gb * 1e9)
+    clips, left_out = packer.list_clips()
     write_data_set(
-        out, ".", {name: clips}, split.descriptors, left_out, unreadable_file(name), force
+        *(out, ".", {name: clips}, packer.split.descriptors),
+        *(left_out, unreadable_file(name), force),
     )
     return Packs(os.path.join(out, f"{name}.tsv"), packer.packs, len(clips), left_out)
 
 
 class _Packer:
-    """Fills one pack after the other.
-
-    Args:
-        split: the clips.
-        prefix: the start of the packs' paths, `{prefix}-00000.zip`.
-
-    Attributes:
-        packs: the complete packs.
-        failures: clips that cannot be packed.
-    """
+    """Fills one pack after the other, called `{prefix}-00000.zip` and so on."""
 
     def __init__(self, split: Split, prefix: str) -> None:
-        self.packs: List[str] = []
-        self.failures: List[Failure] = []
-        self._split = split
+        self.split = split
         self._manifest = split.manifest
         self._prefix = prefix
-        self._path_of: Dict[str, str] = {}  # of each member of a pack, below the manifest's root
-        self._address_of: Dict[str, str] = {}  # of each member of a complete pack
+        self._addresses: Dict[str, str] = {}  # of the members of complete packs, by their names
+        self._reasons: Dict[str, str] = {}  # why clips cannot be packed, by their names
+        self._clip_of: Dict[str, int] = {}  # a clip that is listed several times is packed once
+        for clip in range(len(self._manifest)):
+            self._clip_of.setdefault(self._name(clip), clip)
+
+    @property
+    def packs(self) -> List[str]:
+        """The complete packs."""
+        return list(takewhile(os.path.exists, map(self._pack, count())))
 
     def clean_up(self, force: bool) -> None:
         """Remove the pack that a killed run was writing; with `force` the complete ones too."""
-        existing = self._existing()
-        next_one = os.path.abspath(self._pack(len(existing)))
+        next_one = os.path.abspath(self._pack(len(self.packs)))
         for unfinished in find_unfinished(os.path.dirname(self._prefix)):
             if unfinished.place == next_one:
                 os.remove(unfinished.path)
-        for pack in existing if force else ():
+        for pack in self.packs if force else ():
             os.remove(pack)
 
-    def resume(self) -> int:
-        """Take over the packs of an interrupted run; returns the clip to go on with."""
-        for pack in self._existing():
+    def resume(self) -> Sequence[int]:
+        """Take over the packs of an interrupted run; returns the clips that are left to pack."""
+        for pack in self.packs:
             self._complete(pack)
-        missing = set(self._address_of)
-        clip = 0
-        while missing and clip < len(self._manifest):
-            name = self._name(clip)
-            if name not in self._address_of:
-                content = self._read(clip)
-                if not is_failure(content):
-                    break  # it was readable, so packs of this manifest would hold it
-                self.failures.append(content)
-            elif self._check_name(name, clip):
-                missing.discard(name)
-                self._path_of[name] = self._manifest.relative_path(clip)
-            clip += 1
-        if missing:
-            name = min(missing)
-            pack = self._address_of[name].rpartition(".zip:")[0]
-            raise ValueError(
-                f"{os.path.join(os.path.dirname(self._prefix), pack)}.zip: found {name!r} where"
-                f" {self._manifest.file} has other clips, expected packs of the same manifest"
-                " (--force starts anew)"
-            )
-        return clip
+            unknown = self._addresses.keys() - self._clip_of.keys()
+            if unknown:
+                raise ValueError(
+                    f"{pack}: found {min(unknown)!r} where {self._manifest.file} has other clips,"
+                    " expected packs of the same manifest (--force starts anew)"
+                )
+        return [clip for name, clip in self._clip_of.items() if name not in self._addresses]
 
-    def read_clips(self, start: int, executor: ThreadPoolExecutor) -> Iterator[Tuple[int, Any]]:
-        """Yield the clips from `start` on that can be read, with a progress bar."""
-        clips = range(start, len(self._manifest))
-        blocks = (clips[i : i + _CLIPS_AHEAD] for i in range(0, len(clips), _CLIPS_AHEAD))
-        contents = chain.from_iterable(executor.map(self._read, block) for block in blocks)
-        progress = show_progress(contents, len(clips), "packing")
-        for clip, content in zip(clips, progress, strict=True):
+    def read(self, clips: Sequence[int], executor: Executor) -> Iterator[Tuple[str, Any]]:
+        """Yield name and content of the clips that can be read, with a progress bar."""
+        blocks = (clips[i : i + _READ_AHEAD] for i in range(0, len(clips), _READ_AHEAD))
+        contents = chain.from_iterable(executor.map(self._load, block) for block in blocks)
+        for clip, content in zip(
+            clips, show_progress(contents, len(clips), "packing"), strict=True
+        ):
             if is_failure(content):
-                self.failures.append(content)
+                self._reasons[self._name(clip)] = content.reason
             else:
-                yield clip, content
+                yield self._name(clip), content
 
-    def pack(self, clips: Iterator[Tuple[int, Any]], max_bytes: float) -> None:
-        """Fill packs with clips, as long as there are any, and check each of them."""
+    def pack(self, clips: Iterator[Tuple[str, Any]], max_bytes: float) -> None:
+        """Fill packs with clips, as long as there are any, and compare each pack with them."""
         for first in clips:
             path = self._pack(len(self.packs))
             with replace_file(path) as file, closing(ZipPack(file)) as pack:
-                for clip, content in chain([first], clips):
-                    self._add(pack, clip, content)
+                for name, content in chain([first], clips):
+                    try:
+                        pack.add(name, content)
+                    except ValueError as error:
+                        self._reasons[name] = Failure.of(name, error).reason
                     if pack.num_bytes >= max_bytes:
                         break
                 pack.finish()
             self._complete(path)
 
-    def list_clips(self) -> List[Clip]:
-        """The clips that are packed, by their addresses below the folder of the packs."""
-        return [
-            Clip(
-                self._address_of[self._name(clip)],
-                self._manifest.clip_samples(clip),
-                labels=self._split.class_ids(clip),
-            )
-            for clip, path in enumerate(self._manifest.relative_paths())
-            if self._path_of.get(self._name(clip)) == path
-        ]
+    def list_clips(self) -> Tuple[List[Clip], List[Failure]]:
+        """The clips in the packs, by their addresses there, and those that were left out."""
+        clips, left_out = [], []
+        for clip, path in enumerate(self._manifest.relative_paths()):
+            name = self._name(clip)
+            if self._manifest.relative_path(self._clip_of[name]) != path:
+                reason = f"another clip is called {name!r} too, as packs have it: rename it"
+                left_out.append(Failure(path, reason))
+            elif name in self._addresses:
+                num_samples, labels = self._manifest.clip_samples(clip), self.split.class_ids(clip)
+                clips.append(Clip(self._addresses[name], num_samples, labels=labels))
+            else:
+                left_out.append(Failure(path, self._reasons[name]))
+        return clips, left_out
 
-    def _add(self, pack: ZipPack, clip: int, content: Any) -> None:
-        name = self._name(clip)
-        if not self._check_name(name, clip) or name in self._path_of:
-            return
-        try:
-            pack.add(name, content)
-            self._path_of[name] = self._manifest.relative_path(clip)
-        except ValueError as error:
-            self.failures.append(
-                Failure(self._manifest.relative_path(clip), Failure.of(name, error).reason)
-            )
-
-    def _check_name(self, name: str, clip: int) -> bool:
-        """Whether no other clip has the name; else the clip is left out."""
-        path = self._manifest.relative_path(clip)
-        if self._path_of.get(name, path) == path:
-            return True
-        reason = f"another clip is called {name!r} too, as packs have it: rename it"
-        self.failures.append(Failure(path, reason))
-        return False
-
-    def _read(self, clip: int) -> Any:
-        """What a pack holds of a clip, or a Failure."""
+    def _load(self, clip: int) -> Any:
         path = self._manifest.path(clip)
         try:
             return ZipPack.load(path)
         except (ValueError, OSError) as error:
-            return Failure(self._manifest.relative_path(clip), Failure.of(path, error).reason)
+            return Failure.of(path, error)
 
     def _complete(self, pack: str) -> None:
-        """Take note of the members of a complete pack."""
-        self.packs.append(pack)
         for name, place in ZipPack.members(pack).items():
-            self._address_of[name] = os.path.basename(pack) + place
+            self._addresses[name] = os.path.basename(pack) + place
 
     def _name(self, clip: int) -> str:
         """The name of a clip in its pack."""
@@ -204,7 +167,3 @@ class _Packer:
 
     def _pack(self, number: int) -> str:
         return f"{self._prefix}-{number:05}{ZipPack.ending}"
-
-    def _existing(self) -> List[str]:
-        """The packs that are there, without a gap."""
-        return list(takewhile(os.path.exists, map(self._pack, count())))
