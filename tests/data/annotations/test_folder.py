@@ -360,6 +360,7 @@ def test_labels_of_an_earlier_run_do_not_stay(write_sound, list_folder, tmp_path
         (("--descriptors", "x"), "--descriptors: found no labels, expected --labels-from"),
         (("--valid-fraction", "0.5", "--eval-fraction", "0.5"), "found 1 together, expected less"),
         (("--split", "eval", "--valid-fraction", "0.5"), "--split: found a share for another"),
+        (("--split", "eval", "--splits-from", "top"), "--split: found --splits-from too, expected"),
         (("--split", "a,b"), "found the split 'a,b', expected letters, digits"),
         (("--split", "../x"), "found the split '../x', expected letters, digits"),
     ],

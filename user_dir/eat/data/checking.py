@@ -72,9 +72,7 @@ def check_manifest(
 
     in_order = [findings[clip] for clip in range(len(split.manifest))]
     problems = [finding for finding in in_order if finding.action]
-    with replace_file(report) as file:
-        for clip, _, action, problem in problems:
-            file.write(_join(clip + 2, action, split.manifest.relative_path(clip), problem))
+    _write_report(report, split.manifest, problems)
     clips = [
         Clip(split.manifest.relative_path(clip), num_samples, labels=split.class_ids(clip))
         for clip, num_samples, action, _ in in_order
@@ -86,9 +84,8 @@ def check_manifest(
         )
     write_data_set(out, split.manifest.root, {name: clips}, split.descriptors, force=force)
     os.remove(journal)
-    return Check(
-        os.path.join(out, f"{name}.tsv"), report, len(split.manifest), num_resumed, problems
-    )
+    written = os.path.join(out, f"{name}.tsv")
+    return Check(written, report, len(split.manifest), num_resumed, problems)
 
 
 def read_journal(path: str, manifest: Manifest) -> Dict[int, Finding]:
@@ -147,6 +144,12 @@ def _check_clips(
     yield from map_in_threads(
         check, to_decode, num_workers, "checking", failed=lambda found: found.action == LEFT_OUT
     )
+
+
+def _write_report(path: str, manifest: Manifest, problems: List[Finding]) -> None:
+    with replace_file(path) as file:
+        for clip, _, action, problem in problems:
+            file.write(_join(clip + 2, action, manifest.relative_path(clip), problem))
 
 
 def _join(*fields: object) -> bytes:

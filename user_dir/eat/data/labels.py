@@ -23,7 +23,7 @@ import sys
 from array import array
 from collections import Counter
 from contextlib import contextmanager
-from functools import cache
+from functools import cache, partial
 from typing import Dict, Iterable, Iterator, List, NamedTuple, Optional, Sequence, Tuple
 
 import numpy as np
@@ -103,8 +103,7 @@ def read_descriptors(path: FilePath) -> List[Label]:
 
     Raises:
         FileNotFoundError: there is no such file.
-        LabelError: a bad line, an index out of order, an id that comes twice, or no class at all;
-            the message names the line, what was found and what was expected.
+        LabelError: a bad line, an index out of order, an id that comes twice, or no class at all.
     """
     path = os.fspath(path)
     labels: Dict[str, Label] = {}
@@ -205,18 +204,11 @@ def read_labels(
     Raises:
         FileNotFoundError: there is no such file.
         LabelError: a bad line, a line of another clip, a label that is no class, too few or too
-            many lines; the message names the line, what was found and what was expected.
+            many lines.
     """
     path = os.fspath(path)
-    index_of = index_labels(descriptors)
-
-    @cache  # millions of lines share few different fields
-    def classes_of(field: str) -> Tuple[int, ...]:
-        labels = [label.strip() for label in field.split(",")]
-        for label in labels:
-            _check_is_class(label, field, index_of, descriptors_file)
-        return tuple(dict.fromkeys(index_of[label] for label in labels))
-
+    # Millions of lines share few different fields.
+    classes_of = cache(partial(_find_classes, index_labels(descriptors), descriptors_file))
     offsets, indices = array("q", [0]), array("i")
     lines = _read_lines(path, "labels", sys.getfilesystemencoding())
     try:
@@ -353,18 +345,22 @@ def _quote_field(text: str) -> str:
     return '"{}"'.format(text.replace('"', '""'))
 
 
-def _check_is_class(
-    label: str, field: str, index_of: Dict[str, int], descriptors_file: FilePath
-) -> None:
-    if not label:
-        raise LabelError(
-            f"found an empty label in {quote(field)}, expected clip<TAB>label[,label...]"
-        )
-    if label not in index_of:
-        raise LabelError(
-            f"found the label {quote(label)}, expected an id of {os.fspath(descriptors_file)} (or a"
-            " name that only one class has)"
-        )
+def _find_classes(
+    index_of: Dict[str, int], descriptors_file: FilePath, field: str
+) -> Tuple[int, ...]:
+    """The classes of the field `label[,label...]`, each once."""
+    labels = [label.strip() for label in field.split(",")]
+    for label in labels:
+        if not label:
+            raise LabelError(
+                f"found an empty label in {quote(field)}, expected clip<TAB>label[,label...]"
+            )
+        if label not in index_of:
+            raise LabelError(
+                f"found the label {quote(label)}, expected an id of {os.fspath(descriptors_file)}"
+                " (or a name that only one class has)"
+            )
+    return tuple(dict.fromkeys(index_of[label] for label in labels))
 
 
 def _split_line(line: str) -> Tuple[str, str]:

@@ -101,8 +101,10 @@ def write_data_set(
     """
     if left_out_file is not None:
         write_left_out(folder, left_out, left_out_file, sum(map(len, splits.values())))
-    if descriptors is not None and not force:
-        _refuse_other_classes(os.path.join(folder, DESCRIPTORS_FILE), descriptors)
+    classes_file = os.path.join(folder, DESCRIPTORS_FILE)
+    is_kept = descriptors is not None and not force and os.path.exists(classes_file)
+    if is_kept and read_descriptors(classes_file) != descriptors:
+        raise FileExistsError(f"{classes_file}: lists other classes (--force replaces it)")
     os.makedirs(folder, exist_ok=True)
     with TemporaryDirectory(prefix=".", dir=folder) as unfinished:
         try:
@@ -136,11 +138,6 @@ def write_left_out(folder: str, left_out: Sequence[Failure], file: str, num_clip
         _remove(path)
     if num_clips == 0:
         raise ValueError(f"none of {len(left_out)} clips is usable; the reasons are in {path}")
-
-
-def _refuse_other_classes(path: str, descriptors: Sequence[Label]) -> None:
-    if os.path.exists(path) and read_descriptors(path) != list(descriptors):
-        raise FileExistsError(f"{path}: lists other classes (--force replaces it)")
 
 
 def _write_splits(

@@ -104,11 +104,7 @@ def read_segments(
 
 
 def match_files(segments: Mapping[str, Segment], paths: Sequence[str]) -> Dict[str, str]:
-    """Find the file of each segment by its name; of several files the first counts.
-
-    Returns:
-        The path of each segment that has a file, in the order of the segments.
-    """
+    """The file of each segment that has one, by its name; of several files the first counts."""
     found: Dict[str, str] = {}
     for path in paths:
         name = _find_segment(os.path.splitext(os.path.basename(path))[0], segments)
