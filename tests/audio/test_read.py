@@ -5,8 +5,7 @@ import pytest
 import soundfile
 from helpers import write_mp3_without_length
 
-from eat.audio import AudioError, audio_info, read_audio
-from eat.audio import read as reading
+from eat.audio import AudioError, audio_info, opening, read_audio
 
 
 def sine(seconds, sample_rate_hz, hz=440.0):
@@ -185,7 +184,7 @@ def test_a_long_mp3_is_read_without_seams(tmp_path, monkeypatch):
         compression_level=0.5,
     )
     whole, _ = soundfile.read(path, dtype="float32")
-    monkeypatch.setattr("eat.audio.read._CHUNK_FRAMES", 5_000)
+    monkeypatch.setattr("eat.audio.opening.CHUNK_FRAMES", 5_000)
     assert np.abs(read_audio(path) - whole).max() < 1e-6
 
 
@@ -194,7 +193,7 @@ def test_a_long_mp3_is_read_without_seams(tmp_path, monkeypatch):
 def test_parts_of_files_that_cannot_be_sought_in(
     tmp_path, monkeypatch, format, subtype, chunk_frames
 ):
-    monkeypatch.setattr(reading, "_CHUNK_FRAMES", chunk_frames)
+    monkeypatch.setattr(opening, "CHUNK_FRAMES", chunk_frames)
     samples = 0.1 * np.random.default_rng(0).standard_normal(24_000)
     soundfile.write(tmp_path / "a", samples, 8000, format=format, subtype=subtype)
     whole = read_audio(tmp_path / "a")

@@ -8,6 +8,7 @@ import pytest
 import soundfile
 import torch
 import yaml
+from helpers import pack_clips
 
 from eat.audio import LogMel, mel_filter_bank, num_frames, read_audio
 from eat.commands.main import main
@@ -218,11 +219,10 @@ def test_packs(make_manifest, tmp_path, capsys):
     """The same as of the files; of HDF5 data without a rate, that of the option counts."""
     files = make_manifest(noise(16_000), noise(20_000, level=0.01), rate_hz=22_050)
     expected = stats(capsys, files)[1]
-    for form in ("zip", "hdf5"):
-        out = str(tmp_path / form)
-        assert main(["manifest", "pack", str(files), "--out", out, "--format", form]) == 0
+    for kind in ("zip", "hdf5"):
+        pack_clips(files, tmp_path / kind, kind)
         capsys.readouterr()
-        assert stats(capsys, f"{out}/train.tsv") == (0, expected, "")
+        assert stats(capsys, f"{tmp_path / kind}/train.tsv") == (0, expected, "")
     shutil.copytree(tmp_path / "hdf5", tmp_path / "copy")
     with h5py.File(tmp_path / "copy" / "train-00000.h5", "a") as pack:
         for name in ("0.wav", "1.wav"):

@@ -1,6 +1,7 @@
 import os
 import shutil
 import zipfile
+from itertools import count
 
 import h5py
 import numpy as np
@@ -9,9 +10,8 @@ import soundfile
 from helpers import write_clips, write_tsv
 
 from eat.audio import audio_info, read_audio
-from eat.audio.packing import PACKS
+from eat.audio.packing import ZipPack
 from eat.commands.main import main
-from eat.commands.manifest.pack import FORMATS
 from eat.data.labels import read_descriptors, read_labels
 from eat.data.manifest import Manifest, write_manifest
 
@@ -38,13 +38,8 @@ def clips(tmp_path):
     return tmp_path
 
 
-def test_the_formats_are_those_there_are():
-    assert set(FORMATS) == set(PACKS)
-
-
-@pytest.mark.parametrize("form", FORMATS)
-def test_packed_clips_are_the_clips(clips, form, capsys):
-    assert pack(clips, "--format", form, "--pack-gb", "0.00005") == 0
+def test_packed_clips_are_the_clips(clips, capsys):
+    assert pack(clips, "--pack-gb", "0.00005") == 0
     assert "train.tsv: 8 clips in" in capsys.readouterr().out
     shutil.move(clips / "packs", clips / "elsewhere")
     before, after = Manifest(clips / "train.tsv"), Manifest(clips / "elsewhere" / "train.tsv")
@@ -58,8 +53,7 @@ def test_packed_clips_are_the_clips(clips, form, capsys):
     assert [labels.classes(i).tolist() for i in range(8)] == [[0], [1]] * 4
 
 
-@pytest.mark.parametrize("form", FORMATS)
-def test_any_file_is_packed_without_loss(tmp_path, form):
+def test_any_file_is_packed_without_loss(tmp_path):
     names = []
     for suffix, subtype in [
         *(("wav", "PCM_16"), ("wav", "PCM_24"), ("wav", "PCM_32"), ("wav", "PCM_U8")),
@@ -72,7 +66,7 @@ def test_any_file_is_packed_without_loss(tmp_path, form):
     os.mkdir(os.path.join(tmp_path, os.path.dirname(names[-1])))
     soundfile.write(os.fsencode(os.path.join(tmp_path, names[-1])), NOISE, 16_000)
     write_manifest(tmp_path / "train.tsv", str(tmp_path), [(name, 8_000) for name in names])
-    assert pack(tmp_path, "--format", form) == 0
+    assert pack(tmp_path) == 0
     for index, name in enumerate(names):
         file, clip = os.path.join(tmp_path, name), packed(tmp_path).path(index)
         assert audio_info(clip) == audio_info(file)
@@ -84,14 +78,6 @@ def test_a_zip_holds_the_files_as_they_are(clips):
     with zipfile.ZipFile(clips / "packs" / "train-00000.zip") as archive:
         for file in (clips / "audio").iterdir():
             assert archive.read(file.name) == file.read_bytes()
-
-
-def test_hdf5_holds_samples_as_others_read_them(clips):
-    assert pack(clips, "--format", "hdf5") == 0
-    with h5py.File(clips / "packs" / "train-00000.h5") as file:
-        for clip in (clips / "audio").iterdir():
-            assert np.array_equal(file[clip.name], soundfile.read(clip, dtype="int16")[0])
-            assert file[clip.name].attrs["sample_rate"] == 16_000
 
 
 def test_what_cannot_be_read_is_left_out(clips, capsys):
@@ -115,28 +101,27 @@ def test_a_clip_that_is_listed_twice_is_packed_once(clips):
     assert len(zipfile.ZipFile(clips / "packs" / "train-00000.zip").namelist()) == 1
 
 
-@pytest.mark.parametrize("form", FORMATS)
-def test_an_interrupted_run_goes_on_with_the_next_pack(clips, form, monkeypatch, capsys):
-    options = ["--format", form, "--pack-gb", "0.00005", "--workers", "1"]
+def test_an_interrupted_run_goes_on_with_the_next_pack(clips, monkeypatch, capsys):
+    options = ["--pack-gb", "0.00005", "--workers", "1"]
     (clips / "audio" / "clip 1.wav").write_text("hello")
-    packs, load = PACKS[form], PACKS[form].load
+    load = ZipPack.load
 
     def interrupt(path, rate):
         if path.endswith("clip 6.wav"):
             raise KeyboardInterrupt
         return load(path, rate)
 
-    monkeypatch.setattr(packs, "load", staticmethod(interrupt))
+    monkeypatch.setattr(ZipPack, "load", staticmethod(interrupt))
     assert pack(clips, *options) == 130
     complete = sorted((clips / "packs").iterdir())
     assert 0 < len(complete) < 5
-    assert all(path.suffix == packs.ending for path in complete)
+    assert all(path.suffix == ZipPack.ending for path in complete)
     times = [path.stat().st_mtime_ns for path in complete]
 
-    killed = clips / "packs" / f".train-{len(complete):05}{packs.ending}.123.tmp"
+    killed = clips / "packs" / f".train-{len(complete):05}{ZipPack.ending}.123.tmp"
     killed.write_text("half a pack")
     loaded = []
-    monkeypatch.setattr(packs, "load", staticmethod(lambda *a: loaded.append(a[0]) or load(*a)))
+    monkeypatch.setattr(ZipPack, "load", staticmethod(lambda *a: loaded.append(a[0]) or load(*a)))
     assert pack(clips, *options) == 1
     assert [path.stat().st_mtime_ns for path in complete] == times
     assert 0 < len(loaded) < 8
@@ -168,8 +153,9 @@ def test_existing_manifests_are_kept(clips, capsys):
 
 
 def test_a_pack_that_differs_from_the_files_does_not_count(clips, monkeypatch, capsys):
-    monkeypatch.setattr("eat.audio.packing._checksum", lambda samples: id(samples))
-    assert pack(clips, "--format", "hdf5") == 1
+    checksums = count()
+    monkeypatch.setattr("eat.audio.packing.zlib.crc32", lambda content: next(checksums))
+    assert pack(clips) == 1
     assert "found other bytes in the pack than in the file" in capsys.readouterr().err
     assert not list((clips / "packs").iterdir())
 
@@ -180,13 +166,15 @@ def test_nothing_to_pack(clips, capsys):
     assert "found no clip that can be packed: no such audio file" in capsys.readouterr().err
 
 
-def test_packs_are_packed_again(clips, capsys):
-    """zip to HDF5 keeps the samples; the other way there are no files to put into a zip."""
+def test_zips_are_packed_again_and_hdf5_data_is_refused(clips, capsys):
     assert pack(clips) == 0
-    assert pack(clips / "packs", "--format", "hdf5", out="again") == 0
+    assert pack(clips / "packs", out="again") == 0
     after = Manifest(clips / "packs" / "again" / "train.tsv")
-    assert after.relative_path(0) == "train-00000.h5/train-00000.zip/clip 0.wav"
     for index, clip in enumerate(sorted((clips / "audio").iterdir())):
         assert np.array_equal(read_audio(after.path(index)), read_audio(clip))
-    assert pack(clips / "packs" / "again") == 1
-    assert "found samples, which are no file, expected --format hdf5" in capsys.readouterr().err
+    with h5py.File(clips / "clips.h5", "w") as file:
+        file["a"] = NOISE
+    write_tsv(clips / "train.tsv", clips, [("clips.h5/a", 8_000)])
+    (clips / "train.lbl").unlink()
+    assert pack(clips, out="refused") == 1
+    assert "found HDF5 data, expected an audio file: a zip holds files" in capsys.readouterr().err

@@ -87,7 +87,7 @@ def run(args: argparse.Namespace) -> int:
 
 def check_clip(manifest: Manifest, clip: int, hdf5_rate_hz: Optional[int] = None) -> Finding:
     """Decode a clip and compare it with the manifest."""
-    from eat.audio.scanning import scan_audio
+    from eat.audio import scan_audio
 
     path, listed = manifest.path(clip), manifest.clip_samples(clip)
     try:

@@ -35,21 +35,12 @@ again. Clips that cannot be read are left out and listed with the reason in OUT/
 the exit status is then 1.
 """
 
-FORMATS = ("zip", "hdf5")  # spelled out, as importing them is slow; a test compares
-
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments of `eat manifest pack`."""
     parser.description = DESCRIPTION
     parser.add_argument("manifest", metavar="MANIFEST", help="e.g. manifests/mine/train.tsv")
     add_output_arguments(parser, "manifests/packed")
-    parser.add_argument(
-        "--format",
-        choices=FORMATS,
-        default="zip",
-        help="zip: the files as they are, uncompressed; hdf5: their samples, which needs more space"
-        " unless they are wav, and no time to decode (default: %(default)s)",
-    )
     parser.add_argument(
         "--pack-gb",
         type=number(0, float("inf")),
@@ -93,11 +84,11 @@ class Packer:
     """
 
     def __init__(self, args: argparse.Namespace, manifest: Manifest) -> None:
-        from eat.audio.packing import PACKS, member_name
+        from eat.audio.packing import ZipPack, member_name
 
         self._args = args
         self._manifest = manifest
-        self._format = PACKS[args.format]
+        self._format = ZipPack
         self._member_name = member_name
         self._pack_of = np.full(len(manifest), -1, dtype=np.int32)
         self.split = os.path.splitext(os.path.basename(args.manifest))[0]

@@ -4,8 +4,8 @@ import soundfile
 from faults.damage import WAYS
 from helpers import write_mp3_without_length
 
-from eat.audio import AudioError, read
-from eat.audio.scanning import AudioScan, scan_audio
+from eat.audio import AudioError, opening
+from eat.audio.checks import AudioScan, scan_audio
 
 
 @pytest.fixture
@@ -16,7 +16,7 @@ def noise():
 @pytest.mark.parametrize("chunk_frames", [1000, 1 << 20])
 @pytest.mark.parametrize("format", ["WAV", "FLAC", "OGG", "MP3"])
 def test_what_a_file_holds(tmp_path, noise, monkeypatch, format, chunk_frames):
-    monkeypatch.setattr(read, "_CHUNK_FRAMES", chunk_frames)
+    monkeypatch.setattr(opening, "CHUNK_FRAMES", chunk_frames)
     soundfile.write(tmp_path / "noise", noise, 48_000, format=format)
     assert scan_audio(tmp_path / "noise") == AudioScan(48_000, 48_000, is_silent=False)
 
