@@ -1,3 +1,4 @@
+import io
 import os
 
 import numpy as np
@@ -5,7 +6,7 @@ import pytest
 import soundfile
 from helpers import write_mp3_without_length
 
-from eat.audio import AudioError, audio_info, opening, read_audio
+from eat.audio import AudioError, audio_info, opening, read_audio, scan_audio
 
 
 def sine(seconds, sample_rate_hz, hz=440.0):
@@ -77,6 +78,54 @@ def test_not_audio(tmp_path):
     (tmp_path / "a.wav").write_text("hello")
     with pytest.raises(AudioError, match=r"a\.wav: not readable as audio"):
         read_audio(tmp_path / "a.wav")
+
+
+def mp3_after(junk):
+    """The bytes of an mp3 of one second behind others."""
+    file = io.BytesIO()
+    soundfile.write(file, sine(1, 16_000), 16_000, format="MP3")
+    return junk + file.getvalue()
+
+
+@pytest.mark.parametrize("num_zeros", [1, 100, 4096])
+def test_zeros_before_the_first_frame_of_an_mp3_are_skipped(tmp_path, num_zeros):
+    (tmp_path / "a.mp3").write_bytes(mp3_after(bytes(num_zeros)))
+    (tmp_path / "pack.zip").write_bytes(content := mp3_after(bytes(num_zeros)))
+    (tmp_path / "good.mp3").write_bytes(mp3_after(b""))
+    expected = read_audio(tmp_path / "good.mp3")
+    for path in ("a.mp3", f"pack.zip:0:{len(content)}"):
+        assert audio_info(tmp_path / path) == (16_000, 16_000, 1)
+        assert np.array_equal(read_audio(tmp_path / path), expected)
+
+
+def test_other_bytes_before_an_mp3(tmp_path):
+    """libsndfile gives up after 64 KB."""
+    for name, junk in {"a": b"HTTP/1.1 200 OK\r\n\r\n", "b": b"\xff" * 99}.items():
+        (tmp_path / f"{name}.mp3").write_bytes(mp3_after(junk))
+        assert len(read_audio(tmp_path / f"{name}.mp3")) == 16_000
+    (tmp_path / "c.mp3").write_bytes(mp3_after(bytes(70_000)))
+    with pytest.raises(AudioError, match=r"c\.mp3: not readable as audio"):
+        read_audio(tmp_path / "c.mp3")
+
+
+def test_a_file_without_header_is_not_audio(tmp_path):
+    """soundfile answers a file called .raw with a TypeError."""
+    (tmp_path / "a.raw").write_bytes(bytes(32_000))
+    for read in (audio_info, read_audio, scan_audio):
+        with pytest.raises(AudioError, match=r"a\.raw: not readable as audio: samplerate must be"):
+            read(tmp_path / "a.raw")
+
+
+@pytest.mark.parametrize("error", [TypeError("odd"), RuntimeError("odd"), KeyError("odd")])
+@pytest.mark.parametrize("method", ["__init__", "read", "seek"])
+def test_any_exception_of_a_decoder_names_the_file(tmp_path, monkeypatch, error, method):
+    def fail(*args, **kwargs):
+        raise error
+
+    soundfile.write(tmp_path / "a.wav", sine(1, 16_000), 16_000)
+    monkeypatch.setattr(soundfile.SoundFile, method, fail)
+    with pytest.raises(AudioError, match=r"a\.wav: not readable as audio: .*odd"):
+        read_audio(tmp_path / "a.wav", offset_samples=10)
 
 
 def test_no_samples(tmp_path):

@@ -22,6 +22,7 @@ CHUNK_FRAMES = 1 << 20  # a header may promise any number of samples: memory gro
 _CUT_OFF = re.compile(r"^ *(?:data|SSND) : (\d+) \(should be (\d+)\)", re.MULTILINE)
 _UNKNOWN_BYTES = 0x7FFF_0000
 _TOLERATED_BYTES = 1024  # sloppy headers of good files
+_MP3_START = re.compile(rb"\0*(?=ID3|\xff[\xe2-\xe7\xf2-\xf7\xfa-\xfd])")  # tag or frame
 _UNKNOWN_FRAMES = (1 << 63) - 1  # libsndfile's "unknown"; it cannot read such a stream to its end
 
 # HDF5 data: the types a sample may have, and the value that stands for 1.0.
@@ -147,9 +148,9 @@ def open_sound(
     try:
         with _open(name, hdf5_rate_hz, content) as sound:
             yield sound
-    except FileNotFoundError:
+    except (AudioError, FileNotFoundError, MemoryError):
         raise
-    except (soundfile.LibsndfileError, OSError) as error:
+    except Exception as error:  # whatever a decoder raises: callers catch one type
         # libsndfile's words, without the name of the file that soundfile puts before them.
         reason = getattr(error, "error_string", error)
         raise AudioError(f"{name}: not readable as audio: {reason}") from error
@@ -181,13 +182,16 @@ def _open(name: str, hdf5_rate_hz: Optional[int], content: Optional[memoryview])
         # As bytes, because a file name need not be UTF-8.
         sound = SoundFile(os.fsencode(name) if os.name == "posix" else name)
     else:
+        # libsndfile recognises an mp3 by its first bytes, else by its name, which is missing here.
+        start = _MP3_START.match(content)
+        content = content[start.end() :] if start else content
         sound = SoundFile(BytesAsFile(content))
     try:
         _check_complete(sound, name)
-    except AudioError:
+        return _with_all_frames(sound, name, content)
+    except Exception:
         sound.close()
         raise
-    return _with_all_frames(sound, content or map_file(name)) if sound.format == "MP3" else sound
 
 
 def _check_complete(sound: SoundFile, name: str) -> None:
@@ -205,20 +209,25 @@ def _check_complete(sound: SoundFile, name: str) -> None:
             )
 
 
-def _with_all_frames(mp3: SoundFile, content: memoryview) -> SoundFile:
-    """The same mp3, or one that can be read to its end although its length is only a guess.
+def _with_all_frames(sound: SoundFile, name: str, content: Optional[memoryview]) -> SoundFile:
+    """The same file, or for an mp3 whose length is only a guess, one that is read to its end.
 
     Without a LAME or Xing header libsndfile guesses the length from the file's size and the bit
     rate of the first frame, and reads no further, which with a variable rate may be a tenth. It
     has guessed if another length results when the file claims another size. A file that claims a
     very large size is read to its end.
     """
+    if sound.format != "MP3":
+        return sound
+    content = map_file(name) if content is None else content
+    start = _MP3_START.search(content)
+    content = content[start.end() :] if start else content
     size = len(content)
     # Less than 1 % larger: else libsndfile would print that the size does not fit the header.
     with SoundFile(BytesAsFile(content, size + size // 128)) as longer:
-        if longer.frames == mp3.frames:
-            return mp3
-    mp3.close()
+        if longer.frames == sound.frames:
+            return sound
+    sound.close()
     # 40 times would do: 320 kbit/s in the first frame and 8 in all others.
     sound = SoundFile(BytesAsFile(content, 64 * size))
     sound.has_length = False

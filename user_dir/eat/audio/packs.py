@@ -76,16 +76,15 @@ def list_zip(pack: str) -> Iterator[Tuple[str, int, int]]:
     """
     version_of(pack)
     try:
-        members = zipfile.ZipFile(pack).infolist()
-    except zipfile.BadZipFile as error:
+        content, members = map_file(pack), zipfile.ZipFile(pack).infolist()
+        # The member's own header says how long its name and extra field are.
+        sizes = [struct.unpack_from("<2H", content, m.header_offset + 26) for m in members]
+    except Exception as error:  # zipfile raises many types on damaged files
         raise AudioError(f"{pack}: not readable as zip: {error}") from error
-    content = map_file(pack)
-    for member in members:
+    for member, own_sizes in zip(members, sizes, strict=True):
         if member.compress_type != zipfile.ZIP_STORED:
             raise AudioError(f"{pack}: found {member.filename} compressed, expected it stored")
-        # The member's own header says how long its name and extra field are.
-        sizes = struct.unpack_from("<2H", content, member.header_offset + 26)
-        yield member.filename, member.header_offset + 30 + sum(sizes), member.file_size
+        yield member.filename, member.header_offset + 30 + sum(own_sizes), member.file_size
 
 
 def spell_out(path: str, folder: str) -> str:
