@@ -13,8 +13,9 @@ from . import SAMPLE_RATE_HZ, AudioError
 from .opening import FULL_SCALE, AudioPath, Sound, SoundFile, open_sound, read_chunks
 
 # Decoded beyond each end of a part and cut off again after resampling, so that the resampling
-# filter sees the same neighbourhood as in the whole file.
-_MARGIN_MS = 50
+# filter sees the same neighbourhood as in the whole file. Half the filter is shorter than 100
+# samples of the lower of the two rates.
+_MARGIN_SAMPLES = 160
 
 # Decoded before a part of an mp3: its frames borrow bytes of up to 511 from those before them.
 # 4 frames were enough in all files tried; the smallest that a voice needs would take 14.
@@ -155,7 +156,8 @@ def _decode(
     num_samples: Optional[int],
 ) -> np.ndarray:
     native_hz = sound.samplerate
-    margin = 0 if native_hz == sample_rate_hz else native_hz * _MARGIN_MS // 1000
+    margin = math.ceil(_MARGIN_SAMPLES * max(1, native_hz / sample_rate_hz))
+    margin = 0 if native_hz == sample_rate_hz else margin
     # Start on a native sample that coincides with a sample of the target rate; the wanted part
     # then begins a whole number of target samples later.
     step = native_hz // math.gcd(native_hz, sample_rate_hz)
