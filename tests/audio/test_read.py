@@ -140,16 +140,64 @@ def test_no_samples(tmp_path):
         read_audio(tmp_path / "b.wav", offset_samples=100)
 
 
-def test_a_stream_of_unknown_length_is_refused(tmp_path):
+def test_a_flac_of_unknown_length_is_read_to_its_end(tmp_path):
     """A FLAC encoder that writes to a pipe leaves the number of samples at 0, "unknown"."""
-    soundfile.write(tmp_path / "a.flac", sine(0.5, 16_000), 16_000)
-    data = bytearray((tmp_path / "a.flac").read_bytes())
+    path = tmp_path / "a.flac"
+    soundfile.write(path, sine(0.5, 16_000), 16_000)
+    whole = read_audio(path)
+    data = bytearray(path.read_bytes())
     data[21] &= 0xF0  # the number of samples: 36 bits that end the first 18 bytes of STREAMINFO
     data[22:26] = bytes(4)
-    (tmp_path / "a.flac").write_bytes(data)
-    for read in (audio_info, read_audio):
-        with pytest.raises(AudioError, match=r"a\.flac: found a stream of unknown length"):
-            read(tmp_path / "a.flac")
+    path.write_bytes(data)
+    assert audio_info(path) == (8_000, 16_000, 1)
+    assert scan_audio(path).num_samples == 8_000
+    assert np.array_equal(read_audio(path), whole)
+    part = read_audio(path, offset_samples=5_000, num_samples=1_000)
+    assert np.array_equal(part, whole[5_000:6_000])
+    with pytest.raises(AudioError, match=r"a\.flac"):
+        read_audio(path, offset_samples=9_000)
+    path.write_bytes(data[: len(data) // 2])
+    with pytest.raises(AudioError, match=r"a\.flac"):
+        read_audio(path)
+
+
+@pytest.mark.parametrize("subtype", ["PCM_U8", "PCM_16", "PCM_24", "FLOAT", "ULAW"])
+@pytest.mark.parametrize("riff_size", [0, 36, None])
+def test_a_wav_of_size_0_is_read_to_its_end(tmp_path, subtype, riff_size):
+    """A recorder fills in the sizes when it stops, which one without power does not."""
+    path = tmp_path / "a.wav"
+    stereo = np.stack([sine(1, 44_100), sine(1, 44_100, hz=1000)], axis=1)
+    soundfile.write(path, stereo, 44_100, subtype=subtype)
+    whole = read_audio(path)
+    data = bytearray(path.read_bytes())
+    place = data.index(b"data") + 4
+    data[place : place + 4] = bytes(4)
+    if riff_size is not None:
+        data[4:8] = riff_size.to_bytes(4, "little")
+    path.write_bytes(data)
+    assert audio_info(path) == (44_100, 44_100, 2)
+    assert np.abs(read_audio(path) - whole).max() < 1e-6
+    part = read_audio(path, 44_100, offset_samples=20_000, num_samples=1_000)
+    assert np.abs(part - stereo[20_000:21_000].mean(1)).max() < 0.02  # 8 bits
+
+
+def test_a_wav_of_size_0_with_other_chunks_behind_holds_no_samples(tmp_path):
+    soundfile.write(tmp_path / "a.wav", np.zeros(0), 16_000)
+    header = (tmp_path / "a.wav").read_bytes()
+    (tmp_path / "a.wav").write_bytes(header + b"LIST" + (20).to_bytes(4, "little") + bytes(20))
+    assert audio_info(tmp_path / "a.wav").num_samples == 0
+    with pytest.raises(AudioError, match=r"a\.wav: no samples after offset 0"):
+        read_audio(tmp_path / "a.wav")
+
+
+def test_other_headers_of_size_0_are_told(tmp_path):
+    soundfile.write(tmp_path / "a.au", sine(1, 16_000), 16_000)
+    data = bytearray((tmp_path / "a.au").read_bytes())
+    data[8:12] = bytes(4)
+    (tmp_path / "a.au").write_bytes(data)
+    message = r"a\.au: no samples: the header says 0, but the file has 32024 bytes"
+    with pytest.raises(AudioError, match=message):
+        audio_info(tmp_path / "a.au")
 
 
 def test_a_header_that_promises_too_much_costs_no_memory(tmp_path):

@@ -23,7 +23,9 @@ _CUT_OFF = re.compile(r"^ *(?:data|SSND) : (\d+) \(should be (\d+)\)", re.MULTIL
 _UNKNOWN_BYTES = 0x7FFF_0000
 _TOLERATED_BYTES = 1024  # sloppy headers of good files
 _MP3_START = re.compile(rb"\0*(?=ID3|\xff[\xe2-\xe7\xf2-\xf7\xfa-\xfd])")  # tag or frame
-_UNKNOWN_FRAMES = (1 << 63) - 1  # libsndfile's "unknown"; it cannot read such a stream to its end
+_UNKNOWN_FRAMES = (1 << 63) - 1  # libsndfile's "unknown"
+# Interrupted recorders leave 0 as the size of the sound. What follows it here is no other chunk.
+_WITHOUT_SIZE = re.compile(rb"RIFF.{4}WAVE.{,4096}?data\0{4}(?![ -~]{4})(?=.)", re.DOTALL)
 
 # HDF5 data: the types a sample may have, and the value that stands for 1.0.
 FULL_SCALE = {"int16": 1 << 15, "int32": 1 << 31, "float32": 1, "float64": 1}
@@ -196,10 +198,6 @@ def _open(name: str, hdf5_rate_hz: Optional[int], content: Optional[memoryview])
 
 def _check_complete(sound: SoundFile, name: str) -> None:
     """Refuse a file whose header promises more sound than there is; libsndfile only logs it."""
-    if sound.frames == _UNKNOWN_FRAMES:
-        raise AudioError(
-            f"{name}: found a stream of unknown length, expected a finished file (re-encode it)"
-        )
     cut_off = _CUT_OFF.search(sound.extra_info)
     if cut_off:
         promised, found = map(int, cut_off.groups())
@@ -210,16 +208,38 @@ def _check_complete(sound: SoundFile, name: str) -> None:
 
 
 def _with_all_frames(sound: SoundFile, name: str, content: Optional[memoryview]) -> SoundFile:
-    """The same file, or for an mp3 whose length is only a guess, one that is read to its end.
+    """The same file, or one that is read to its end where the header does not tell the length."""
+    if sound.format == "MP3":
+        return _all_of_mp3(sound, map_file(name) if content is None else content)
+    if sound.frames == 0:
+        return _all_of_unsized(sound, name, map_file(name) if content is None else content)
+    sound.has_length = sound.frames != _UNKNOWN_FRAMES
+    return sound
+
+
+def _all_of_unsized(sound: SoundFile, name: str, content: memoryview) -> SoundFile:
+    """A file without samples by its header, or for a WAV of size 0 all samples behind that."""
+    found = _WITHOUT_SIZE.match(content)
+    if found:
+        sound.close()
+        file = BytesAsFile(content[found.end() :])
+        form = {"samplerate": sound.samplerate, "channels": sound.channels, "format": "RAW"}
+        return SoundFile(file, subtype=sound.subtype, endian="LITTLE", **form)
+    if len(content) > sound.channels * _TOLERATED_BYTES:
+        raise AudioError(
+            f"{name}: no samples: the header says 0, but the file has {len(content)} bytes"
+        )
+    return sound
+
+
+def _all_of_mp3(sound: SoundFile, content: memoryview) -> SoundFile:
+    """The same mp3, or if libsndfile only guesses its length, one that is read to its end.
 
     Without a LAME or Xing header libsndfile guesses the length from the file's size and the bit
     rate of the first frame, and reads no further, which with a variable rate may be a tenth. It
     has guessed if another length results when the file claims another size. A file that claims a
     very large size is read to its end.
     """
-    if sound.format != "MP3":
-        return sound
-    content = map_file(name) if content is None else content
     start = _MP3_START.search(content)
     content = content[start.end() :] if start else content
     size = len(content)
