@@ -1,14 +1,19 @@
 """Check that samples can be used: those of one array, or all of a file."""
 
 import os
-from typing import NamedTuple, Optional
+import re
+import sys
+from typing import List, NamedTuple, Optional, Tuple
 
 import numpy as np
 
 from . import SAMPLE_RATE_HZ, AudioError
 from .log_mel import WINDOW_SAMPLES
-from .opening import AudioPath, open_sound, read_chunks
+from .opening import AudioPath, Sound, open_sound, read_chunks
 
+_MIN_REST = 1024  # bytes; sloppy headers of good files
+# Text that begins a chunk or tag behind the sound, and does not begin another audio file.
+_OTHER_CHUNK = re.compile(rb"(?!RIFF|RF64|FORM|caff|OggS|fLaC|\.snd)[ -~]{4}")
 _MAX_AMPLITUDE = 1e15  # from about 1e16 on, the power of a spectrum is infinite in float32
 
 
@@ -38,6 +43,7 @@ class AudioScan(NamedTuple):
     num_samples: int
     sample_rate_hz: int
     is_silent: bool  # every sample has the same value
+    notes: Tuple[str, ...] = ()  # what else is odd; the file can be used nevertheless
 
 
 def scan_audio(path: AudioPath, hdf5_rate_hz: Optional[int] = None) -> AudioScan:
@@ -54,15 +60,27 @@ def scan_audio(path: AudioPath, hdf5_rate_hz: Optional[int] = None) -> AudioScan
     name = os.fspath(path)
     num_samples, low, high = 0, float("inf"), float("-inf")
     with open_sound(path, hdf5_rate_hz) as sound:
-        for chunk in read_chunks(sound):
+        for chunk in read_chunks(sound, sound.frames if sound.has_length else sys.maxsize):
             check_finite(chunk, name)
             num_samples += len(chunk)
             low, high = min(low, chunk.min()), max(high, chunk.max())
         promised = sound.frames if sound.has_length else num_samples
         rate_hz = sound.samplerate
+        notes = _notes_on_rest(sound, num_samples)
     if num_samples < promised:
         raise AudioError(
             f"{name}: cut off: found {num_samples} samples, expected {promised} by its header"
         )
     check_length(num_samples * SAMPLE_RATE_HZ // rate_hz, name)
-    return AudioScan(num_samples, rate_hz, bool(low == high))
+    return AudioScan(num_samples, rate_hz, bool(low == high), tuple(notes))
+
+
+def _notes_on_rest(sound: Sound, num_samples: int) -> List[str]:
+    """Say when a file goes on after the samples that its header tells of."""
+    rest = sound.next_bytes().strip(b"\0")
+    if len(rest) < _MIN_REST or _OTHER_CHUNK.match(rest):
+        return []
+    return [
+        f"the file holds more than its header says: what follows sample {num_samples} is not read"
+        " (files joined into one?)"
+    ]

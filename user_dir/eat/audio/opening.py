@@ -15,6 +15,7 @@ from .packs import OPEN_PACKS, BytesAsFile, Hdf5Address, find_pack, map_file, ve
 
 AudioPath = Union[str, "os.PathLike[str]"]
 
+_NEXT_BYTES = 1 << 16
 CHUNK_FRAMES = 1 << 20  # a header may promise any number of samples: memory grows by what is read
 
 # libsndfile logs when a header promises more bytes of sound than the file has. Recorders that
@@ -45,6 +46,12 @@ class SoundFile(soundfile.SoundFile):
     def seekable(self) -> bool:
         return False
 
+    def next_bytes(self) -> bytes:
+        """The first bytes of the file that were not decoded yet; none if that is unknown."""
+        if isinstance(self.name, int):
+            return os.read(self.name, _NEXT_BYTES)
+        return self.name.read(_NEXT_BYTES) if isinstance(self.name, BytesAsFile) else b""
+
     def go_to(self, frame: int) -> None:
         """Continue at a frame; GSM 6.10 and G.72x cannot seek and are decoded up to there."""
         if super().seekable():
@@ -68,6 +75,7 @@ class Hdf5Sound:
 
     format, subtype = "HDF5", ""
     has_length = True
+    next_bytes = bytes  # none
 
     def __init__(self, address: Hdf5Address, rate_hz: Optional[int]) -> None:
         self._name = "/".join(address)
@@ -181,8 +189,7 @@ def _open(name: str, hdf5_rate_hz: Optional[int], content: Optional[memoryview])
             raise FileNotFoundError(f"no such audio file: {name}")
         if not os.path.isfile(name):  # opening a pipe would wait for its writer
             raise AudioError(f"{name}: found no regular file, expected an audio file")
-        # As bytes, because a file name need not be UTF-8.
-        sound = SoundFile(os.fsencode(name) if os.name == "posix" else name)
+        sound = _open_file(name)
     else:
         # libsndfile recognises an mp3 by its first bytes, else by its name, which is missing here.
         start = _MP3_START.match(content)
@@ -194,6 +201,14 @@ def _open(name: str, hdf5_rate_hz: Optional[int], content: Optional[memoryview])
     except Exception:
         sound.close()
         raise
+
+
+def _open_file(name: str) -> SoundFile:
+    try:
+        return SoundFile(os.open(name, os.O_RDONLY))  # which tells how far it was read
+    except soundfile.LibsndfileError:
+        # libsndfile recognises some files only by their extension. The name need not be UTF-8.
+        return SoundFile(os.fsencode(name))
 
 
 def _check_complete(sound: SoundFile, name: str) -> None:

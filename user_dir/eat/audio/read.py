@@ -165,10 +165,12 @@ def _decode(
     start -= max(margin, _MP3_LEAD_FRAMES if sound.format == "MP3" else 0)
     start = max(0, start // step * step)
     lead = offset_samples - start * sample_rate_hz // native_hz
-    count, stop = sys.maxsize, None
+    count = sound.frames - start if sound.has_length else sys.maxsize
+    stop = None
     if num_samples is not None:
         stop = lead + num_samples
-        count = -(-(offset_samples + num_samples) * native_hz // sample_rate_hz) + margin - start
+        end = -(-(offset_samples + num_samples) * native_hz // sample_rate_hz) + margin
+        count = min(count, end - start)
     if start > 0:
         sound.go_to(start)
     mono = _read_mono(sound, count)
