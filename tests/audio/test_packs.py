@@ -12,7 +12,7 @@ import soundfile
 from helpers import write_clips, write_mp3_without_length
 
 from eat.audio import AudioError, audio_info, read_audio
-from eat.audio.packs import BytesAsFile, Hdf5Address, ZipAddress, find_pack
+from eat.audio.packs import BytesAsFile, Hdf5Address, ZipAddress, find_pack, list_zip
 
 
 def write_zip(path, files):
@@ -88,6 +88,16 @@ def test_errors_of_a_zip(tmp_path, clips):
     (tmp_path / "empty.zip").touch()
     with pytest.raises(AudioError, match=r"empty\.zip: found an empty file"):
         read_audio(tmp_path / "empty.zip:0:10")
+
+
+def test_a_damaged_directory_of_a_zip(tmp_path, clips):
+    write_zip(tmp_path / "pack.zip", clips)
+    content = bytearray((tmp_path / "pack.zip").read_bytes())
+    last = content.rindex(b"PK\1\2")
+    content[last + 42 : last + 46] = b"\xff\xff\xff\x7f"  # where the last file would be
+    (tmp_path / "pack.zip").write_bytes(content)
+    with pytest.raises(AudioError, match=r"pack\.zip: not readable as zip"):
+        list(list_zip(str(tmp_path / "pack.zip")))
 
 
 def test_a_pack_that_was_written_anew(tmp_path, clips):

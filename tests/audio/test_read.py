@@ -1,3 +1,4 @@
+import io
 import os
 
 import numpy as np
@@ -5,8 +6,7 @@ import pytest
 import soundfile
 from helpers import write_mp3_without_length
 
-from eat.audio import AudioError, audio_info, read_audio
-from eat.audio import read as reading
+from eat.audio import AudioError, audio_info, opening, read_audio, scan_audio
 
 
 def sine(seconds, sample_rate_hz, hz=440.0):
@@ -34,7 +34,10 @@ def test_channels_are_averaged(tmp_path):
     assert np.allclose(read_audio(tmp_path / "a.wav"), (left + right) / 2, atol=1e-6)
 
 
-@pytest.mark.parametrize("sample_rate_hz", [8_000, 11_025, 16_000, 44_100, 48_000])
+RATES_HZ = [250, 500, 8_000, 11_025, 12_345, 16_000, 44_100, 48_000, 192_000]
+
+
+@pytest.mark.parametrize("sample_rate_hz", RATES_HZ)
 @pytest.mark.parametrize("offset, count", [(0, 5_000), (3_333, 5_000), (30_001, 20_000), (7, None)])
 def test_a_part_equals_that_part_of_the_whole(tmp_path, sample_rate_hz, offset, count):
     generator = np.random.default_rng(0)
@@ -44,7 +47,7 @@ def test_a_part_equals_that_part_of_the_whole(tmp_path, sample_rate_hz, offset, 
     part = read_audio(tmp_path / "a.wav", offset_samples=offset, num_samples=count)
     end = None if count is None else offset + count
     assert part.shape == whole[offset:end].shape
-    assert np.abs(part - whole[offset:end]).max() < 1e-4
+    assert np.abs(part - whole[offset:end]).max() < 1e-6
 
 
 def test_only_the_needed_part_is_decoded(tmp_path, monkeypatch):
@@ -80,6 +83,54 @@ def test_not_audio(tmp_path):
         read_audio(tmp_path / "a.wav")
 
 
+def mp3_after(junk):
+    """The bytes of an mp3 of one second behind others."""
+    file = io.BytesIO()
+    soundfile.write(file, sine(1, 16_000), 16_000, format="MP3")
+    return junk + file.getvalue()
+
+
+@pytest.mark.parametrize("num_zeros", [1, 100, 4096])
+def test_zeros_before_the_first_frame_of_an_mp3_are_skipped(tmp_path, num_zeros):
+    (tmp_path / "a.mp3").write_bytes(mp3_after(bytes(num_zeros)))
+    (tmp_path / "pack.zip").write_bytes(content := mp3_after(bytes(num_zeros)))
+    (tmp_path / "good.mp3").write_bytes(mp3_after(b""))
+    expected = read_audio(tmp_path / "good.mp3")
+    for path in ("a.mp3", f"pack.zip:0:{len(content)}"):
+        assert audio_info(tmp_path / path) == (16_000, 16_000, 1)
+        assert np.array_equal(read_audio(tmp_path / path), expected)
+
+
+def test_other_bytes_before_an_mp3(tmp_path):
+    """libsndfile gives up after 64 KB."""
+    for name, junk in {"a": b"HTTP/1.1 200 OK\r\n\r\n", "b": b"\xff" * 99}.items():
+        (tmp_path / f"{name}.mp3").write_bytes(mp3_after(junk))
+        assert len(read_audio(tmp_path / f"{name}.mp3")) == 16_000
+    (tmp_path / "c.mp3").write_bytes(mp3_after(bytes(70_000)))
+    with pytest.raises(AudioError, match=r"c\.mp3: not readable as audio"):
+        read_audio(tmp_path / "c.mp3")
+
+
+def test_a_file_without_header_is_not_audio(tmp_path):
+    """soundfile answers a file called .raw with a TypeError."""
+    (tmp_path / "a.raw").write_bytes(bytes(32_000))
+    for read in (audio_info, read_audio, scan_audio):
+        with pytest.raises(AudioError, match=r"a\.raw: not readable as audio: samplerate must be"):
+            read(tmp_path / "a.raw")
+
+
+@pytest.mark.parametrize("error", [TypeError("odd"), RuntimeError("odd"), KeyError("odd")])
+@pytest.mark.parametrize("method", ["__init__", "read", "seek"])
+def test_any_exception_of_a_decoder_names_the_file(tmp_path, monkeypatch, error, method):
+    def fail(*args, **kwargs):
+        raise error
+
+    soundfile.write(tmp_path / "a.wav", sine(1, 16_000), 16_000)
+    monkeypatch.setattr(soundfile.SoundFile, method, fail)
+    with pytest.raises(AudioError, match=r"a\.wav: not readable as audio: .*odd"):
+        read_audio(tmp_path / "a.wav", offset_samples=10)
+
+
 def test_no_samples(tmp_path):
     soundfile.write(tmp_path / "a.wav", np.zeros(0), 16_000)
     with pytest.raises(AudioError, match=r"a\.wav: no samples"):
@@ -89,16 +140,64 @@ def test_no_samples(tmp_path):
         read_audio(tmp_path / "b.wav", offset_samples=100)
 
 
-def test_a_stream_of_unknown_length_is_refused(tmp_path):
+def test_a_flac_of_unknown_length_is_read_to_its_end(tmp_path):
     """A FLAC encoder that writes to a pipe leaves the number of samples at 0, "unknown"."""
-    soundfile.write(tmp_path / "a.flac", sine(0.5, 16_000), 16_000)
-    data = bytearray((tmp_path / "a.flac").read_bytes())
+    path = tmp_path / "a.flac"
+    soundfile.write(path, sine(0.5, 16_000), 16_000)
+    whole = read_audio(path)
+    data = bytearray(path.read_bytes())
     data[21] &= 0xF0  # the number of samples: 36 bits that end the first 18 bytes of STREAMINFO
     data[22:26] = bytes(4)
-    (tmp_path / "a.flac").write_bytes(data)
-    for read in (audio_info, read_audio):
-        with pytest.raises(AudioError, match=r"a\.flac: found a stream of unknown length"):
-            read(tmp_path / "a.flac")
+    path.write_bytes(data)
+    assert audio_info(path) == (8_000, 16_000, 1)
+    assert scan_audio(path).num_samples == 8_000
+    assert np.array_equal(read_audio(path), whole)
+    part = read_audio(path, offset_samples=5_000, num_samples=1_000)
+    assert np.array_equal(part, whole[5_000:6_000])
+    with pytest.raises(AudioError, match=r"a\.flac"):
+        read_audio(path, offset_samples=9_000)
+    path.write_bytes(data[: len(data) // 2])
+    with pytest.raises(AudioError, match=r"a\.flac"):
+        read_audio(path)
+
+
+@pytest.mark.parametrize("subtype", ["PCM_U8", "PCM_16", "PCM_24", "FLOAT", "ULAW"])
+@pytest.mark.parametrize("riff_size", [0, 36, None])
+def test_a_wav_of_size_0_is_read_to_its_end(tmp_path, subtype, riff_size):
+    """A recorder fills in the sizes when it stops, which one without power does not."""
+    path = tmp_path / "a.wav"
+    stereo = np.stack([sine(1, 44_100), sine(1, 44_100, hz=1000)], axis=1)
+    soundfile.write(path, stereo, 44_100, subtype=subtype)
+    whole = read_audio(path)
+    data = bytearray(path.read_bytes())
+    place = data.index(b"data") + 4
+    data[place : place + 4] = bytes(4)
+    if riff_size is not None:
+        data[4:8] = riff_size.to_bytes(4, "little")
+    path.write_bytes(data)
+    assert audio_info(path) == (44_100, 44_100, 2)
+    assert np.abs(read_audio(path) - whole).max() < 1e-6
+    part = read_audio(path, 44_100, offset_samples=20_000, num_samples=1_000)
+    assert np.abs(part - stereo[20_000:21_000].mean(1)).max() < 0.02  # 8 bits
+
+
+def test_a_wav_of_size_0_with_other_chunks_behind_holds_no_samples(tmp_path):
+    soundfile.write(tmp_path / "a.wav", np.zeros(0), 16_000)
+    header = (tmp_path / "a.wav").read_bytes()
+    (tmp_path / "a.wav").write_bytes(header + b"LIST" + (20).to_bytes(4, "little") + bytes(20))
+    assert audio_info(tmp_path / "a.wav").num_samples == 0
+    with pytest.raises(AudioError, match=r"a\.wav: no samples after offset 0"):
+        read_audio(tmp_path / "a.wav")
+
+
+def test_other_headers_of_size_0_are_told(tmp_path):
+    soundfile.write(tmp_path / "a.au", sine(1, 16_000), 16_000)
+    data = bytearray((tmp_path / "a.au").read_bytes())
+    data[8:12] = bytes(4)
+    (tmp_path / "a.au").write_bytes(data)
+    message = r"a\.au: no samples: the header says 0, but the file has 32024 bytes"
+    with pytest.raises(AudioError, match=message):
+        audio_info(tmp_path / "a.au")
 
 
 def test_a_header_that_promises_too_much_costs_no_memory(tmp_path):
@@ -185,7 +284,7 @@ def test_a_long_mp3_is_read_without_seams(tmp_path, monkeypatch):
         compression_level=0.5,
     )
     whole, _ = soundfile.read(path, dtype="float32")
-    monkeypatch.setattr("eat.audio.read._CHUNK_FRAMES", 5_000)
+    monkeypatch.setattr("eat.audio.opening.CHUNK_FRAMES", 5_000)
     assert np.abs(read_audio(path) - whole).max() < 1e-6
 
 
@@ -194,7 +293,7 @@ def test_a_long_mp3_is_read_without_seams(tmp_path, monkeypatch):
 def test_parts_of_files_that_cannot_be_sought_in(
     tmp_path, monkeypatch, format, subtype, chunk_frames
 ):
-    monkeypatch.setattr(reading, "_CHUNK_FRAMES", chunk_frames)
+    monkeypatch.setattr(opening, "CHUNK_FRAMES", chunk_frames)
     samples = 0.1 * np.random.default_rng(0).standard_normal(24_000)
     soundfile.write(tmp_path / "a", samples, 8000, format=format, subtype=subtype)
     whole = read_audio(tmp_path / "a")

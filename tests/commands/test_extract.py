@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import soundfile
 import torch
-from helpers import write_mp3_without_length
+from helpers import pack_clips, write_mp3_without_length
 from safetensors.numpy import load_file
 
 import eat
@@ -338,7 +338,7 @@ def test_a_killed_run_leaves_nothing_half_written(audio, tmp_path, official_pret
 def test_a_manifest_of_packs(extract, audio, tmp_path, form, ending):
     main(["manifest", "folder", str(audio), "--out", f"{tmp_path}/files", "--valid-fraction", "0"])
     manifest = f"{tmp_path}/files/train.tsv"
-    main(["manifest", "pack", manifest, "--out", f"{tmp_path}/packs", "--format", form])
+    pack_clips(manifest, tmp_path / "packs", form)
     assert extract(audio)[0] == 0
     status, out, err = extract(f"{tmp_path}/packs/train.tsv", out="packed")
     assert (status, err) == (0, "")
@@ -356,7 +356,7 @@ def test_a_bad_pack_fails_alone(extract, audio, tmp_path, form, ending, way):
     for name, file in (("good", "a.wav"), ("bad", "b.flac")):
         manifest = str(tmp_path / f"{name}.tsv")
         write_manifest(manifest, str(audio), [(file, 4000)])
-        main(["manifest", "pack", manifest, "--out", f"{tmp_path}/packs", "--format", form])
+        pack_clips(manifest, tmp_path / "packs", form)
         clips += (tmp_path / "packs" / f"{name}.tsv").read_text().splitlines()[1:]
     (tmp_path / "packs" / "both.tsv").write_text("\n".join([".", *clips]))
     bad = tmp_path / "packs" / f"bad-00000{ending}"

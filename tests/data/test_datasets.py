@@ -10,8 +10,7 @@ import torch
 from fairseq.data.iterators import EpochBatchIterator
 from helpers import private_bytes, write_clips, write_tsv
 
-from eat.audio import AudioError, LogMel, read_audio
-from eat.audio.reading import ReadingConfig
+from eat.audio import AudioError, LogMel, ReadingConfig, read_audio
 from eat.data.datasets import PretrainingDataset, SpectrogramDataset
 from eat.data.manifest import Manifest, write_manifest
 from eat.nn import MaskingConfig

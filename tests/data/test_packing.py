@@ -3,11 +3,10 @@ import shutil
 import zipfile
 from itertools import count
 
-import h5py
 import numpy as np
 import pytest
 import soundfile
-from helpers import write_clips, write_tsv
+from helpers import pack_clips, write_clips, write_tsv
 
 from eat.audio import audio_info, read_audio
 from eat.audio.packing import ZipPack
@@ -173,14 +172,11 @@ def test_packs_are_packed_again(clips):
         assert np.array_equal(read_audio(after.path(index)), read_audio(clip))
 
 
-def test_samples_in_hdf5_are_not_packed(tmp_path):
+def test_samples_in_hdf5_are_not_packed(clips, capsys):
     """They are no files, which is what a zip holds."""
-    with h5py.File(tmp_path / "a.h5", "w") as file:
-        file["clip"] = NOISE.astype(np.float32)
-        file["clip"].attrs["sample_rate"] = 16_000
-    soundfile.write(tmp_path / "b.wav", NOISE, 16_000)
-    write_tsv(tmp_path / "train.tsv", tmp_path, [("a.h5/clip", 8_000), ("b.wav", 8_000)])
-    assert pack(tmp_path) == 1
-    assert len(packed(tmp_path)) == 1
-    left_out = (tmp_path / "packs" / "train.unreadable.tsv").read_text()
-    assert left_out.startswith("a.h5/clip\tfound ")
+    pack_clips(clips / "train.tsv", clips / "hdf5", "hdf5")
+    assert pack(clips / "hdf5") == 1
+    left_out = (clips / "hdf5" / "packs" / "train.unreadable.tsv").read_text().splitlines()
+    expected = "found HDF5 data, expected an audio file: a zip holds files"
+    assert left_out[0] == f"train-00000.h5/clip 0.wav\t{expected}"
+    assert len(left_out) == 8

@@ -1,5 +1,6 @@
 import json
 import re
+import shutil
 
 import h5py
 import numpy as np
@@ -7,6 +8,7 @@ import pytest
 import soundfile
 import torch
 import yaml
+from helpers import pack_clips
 
 from eat.audio import LogMel, mel_filter_bank, num_frames, read_audio
 from eat.commands.main import main
@@ -208,20 +210,19 @@ def test_a_bad_manifest(tmp_path, capsys):
 
 
 def test_packs(make_manifest, tmp_path, capsys):
-    """The same as of the files; for HDF5 data without a rate, the option's counts."""
+    """The same as of the files; of HDF5 data without a rate, that of the option counts."""
     files = make_manifest(noise(16_000), noise(20_000, level=0.01), rate_hz=22_050)
     expected = stats(capsys, files)[1]
-    assert main(["manifest", "pack", str(files), "--out", f"{tmp_path}/zip"]) == 0
-    capsys.readouterr()
-    assert stats(capsys, f"{tmp_path}/zip/train.tsv") == (0, expected, "")
-
-    manifest = Manifest(files)
-    with h5py.File(tmp_path / "pack.h5", "w") as pack:
-        for name in manifest.relative_paths():
-            pack[name] = soundfile.read(tmp_path / name, dtype="float32")[0]
-    clips = zip(manifest.relative_paths(), manifest.num_samples, strict=True)
-    write_manifest(tmp_path / "hdf5.tsv", ".", [(f"pack.h5/{name}", n) for name, n in clips])
-    assert stats(capsys, tmp_path / "hdf5.tsv", "--hdf5-rate-hz", 22_050)[1] == expected
-    status, _, err = stats(capsys, tmp_path / "hdf5.tsv")
+    for kind in ("zip", "hdf5"):
+        pack_clips(files, tmp_path / kind, kind)
+        capsys.readouterr()
+        assert stats(capsys, f"{tmp_path / kind}/train.tsv") == (0, expected, "")
+    shutil.copytree(tmp_path / "hdf5", tmp_path / "copy")  # the other one is open
+    with h5py.File(tmp_path / "copy" / "train-00000.h5", "a") as pack:
+        for name in ("0.wav", "1.wav"):
+            del pack[name].attrs["sample_rate"]
+    path = tmp_path / "copy" / "train.tsv"
+    assert stats(capsys, path, "--hdf5-rate-hz", 22_050)[1] == expected
+    status, _, err = stats(capsys, path)
     assert status == 1
     assert "found no attribute 'sample_rate'" in err

@@ -16,9 +16,8 @@ import numpy as np
 import soundfile
 import torch
 
-from eat.audio import AudioError, audio_info, read_audio
+from eat.audio import AudioError, audio_info, read_audio, scan_audio
 from eat.audio.read import read_part
-from eat.audio.scanning import scan_audio
 from eat.checkpoint import CheckpointError, load_checkpoint
 from eat.checkpoint.loading import build_classifier, build_encoder
 from eat.checkpoint.training_state import read_training_state

@@ -1,4 +1,4 @@
-"""Augmentation for fine-tuning: pure functions, all randomness from a generator that is given.
+"""Augmentation for fine-tuning: pure functions, each with its random generator as an argument.
 
 What is random, and in which order it is drawn, follows the released code.
 """
@@ -16,7 +16,7 @@ _MAX_ROLL_FRAMES = 10
 
 @dataclass
 class AugmentationConfig:
-    """What is done to the clips of a training set."""
+    """Which augmentations a training set gets."""
 
     roll: bool = field(
         default=True,
@@ -37,7 +37,8 @@ class AugmentationConfig:
         },
     )
     mixup_prob: float = field(
-        default=0.9, metadata={"help": "share of the batches that are mixed (released: 0.9)"}
+        default=0.9,
+        metadata={"help": "share of the batches that get mixup (released: 0.9)"},
     )
     spec_augment_ratio: float = field(
         default=0.2,
@@ -57,15 +58,7 @@ class AugmentationConfig:
 
 
 def roll_waveform(waveform: Tensor, generator: np.random.Generator) -> Tensor:
-    """Rotate a waveform by a random offset and scale it by a gain from 0.5 + Beta(10, 10).
-
-    Args:
-        waveform: (S,).
-        generator: source of all randomness.
-
-    Returns:
-        (S,).
-    """
+    """(S,) -> (S,): rotate by a random offset and scale by a gain of 0.5 + Beta(10, 10)."""
     offset = int(generator.integers(len(waveform)))
     gain = float(generator.beta(10, 10) + 0.5)
     return torch.roll(waveform, offset) * gain
@@ -74,12 +67,7 @@ def roll_waveform(waveform: Tensor, generator: np.random.Generator) -> Tensor:
 def add_noise(source: Tensor, generator: np.random.Generator) -> Tensor:
     """Add uniform noise of a random level up to 0.1, then rotate by -10 to +9 frames.
 
-    Args:
-        source: (..., T, F) normalised log-mel.
-        generator: source of all randomness.
-
-    Returns:
-        The shape of `source`.
+    `source` is normalised log-mel, (..., T, F), and so is the result.
     """
     noise = generator.random(source.shape, dtype=np.float32)
     level = generator.random() * _NOISE_PEAK
@@ -92,13 +80,12 @@ def mix_up(
 ) -> Tuple[Tensor, Tensor]:
     """Mix a batch with itself, reversed, by one random coefficient (arXiv 1710.09412).
 
-    The middle clip of an odd batch meets itself and stays as it is.
+    The middle clip of an odd batch is mixed with itself and does not change.
 
     Args:
         source: (B, 1, T, F) normalised log-mel.
         targets: (B, C).
         alpha: the coefficient is drawn from Beta(alpha, alpha).
-        generator: source of all randomness.
 
     Returns:
         Mixed `source` and `targets`.
@@ -116,10 +103,9 @@ def mask_spectrogram(source: Tensor, ratio: float, generator: np.random.Generato
     Args:
         source: (..., T, F) normalised log-mel.
         ratio: widths are uniform in [0, ratio * F) and [0, ratio * T).
-        generator: source of all randomness.
 
     Returns:
-        A masked copy.
+        A masked copy, (..., T, F).
     """
     source = source.clone()
     num_frames, num_bins = source.shape[-2:]

@@ -1,8 +1,8 @@
 """The filter bank: waveform to normalised log-mel spectrogram.
 
-Kaldi's log-mel filter bank as the released code computes it (25 ms Hann window, 10 ms
-hop, 128 bins from 20 Hz to 8 kHz, pre-emphasis 0.97, power spectrum, natural logarithm), in
-plain torch: frames are a strided view, and one real FFT and one matrix product do the rest.
+Kaldi's log-mel filter bank with the settings of the released code (25 ms Hann window, 10 ms hop,
+128 bins from 20 Hz to 8 kHz, pre-emphasis 0.97, power spectrum, natural logarithm) in plain torch:
+frames are a strided view, then come one real FFT and one matrix product.
 """
 
 import math
@@ -14,7 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from .read import SAMPLE_RATE_HZ
+from . import SAMPLE_RATE_HZ
 
 WINDOW_SAMPLES = 400  # 25 ms at 16 kHz
 HOP_SAMPLES = 160  # 10 ms
@@ -22,8 +22,8 @@ FFT_SAMPLES = 512  # the window, rounded up to a power of two
 LOW_HZ = 20.0
 HIGH_HZ = SAMPLE_RATE_HZ / 2
 PRE_EMPHASIS = 0.97
-_FRAMES_AT_ONCE = 512  # on a CPU: all steps then stay in its caches
-_FILTERS_AT_ONCE = 16  # their triangles take up an eighth of the spectrum, not all of it
+_FRAMES_AT_ONCE = 512  # on a CPU, so that all steps stay in its caches
+_FILTERS_AT_ONCE = 16  # 16 neighbouring triangles cover an eighth of the spectrum
 POWER_FLOOR = torch.finfo(torch.float32).eps  # log -> -15.94
 
 
@@ -39,16 +39,16 @@ def num_samples_for(frames: int) -> int:
 
 @dataclass(frozen=True)
 class LogMel:
-    """Normalised log-mel spectrogram, padded or cropped to one length, as the network wants it.
+    """Network input: normalised log-mel spectrogram, padded or cropped to one length.
 
     Attributes:
         mean: mean of the log-mel values of the data set (default: AudioSet's).
-        std: their standard deviation. Values become (x - mean) / (2 std), so that they have a
-            standard deviation of 0.5.
+        std: their standard deviation. Values become (x - mean) / (2 std), whose standard
+            deviation is 0.5.
         target_length: frames to return, a multiple of `patch_size`. Longer clips are cut at the
-            end; shorter ones are padded with 0 *before* normalisation, as in the released code,
-            so that padding is the constant -mean / (2 std). None keeps the clip's length,
-            rounded up to a multiple of `patch_size`.
+            end. Shorter ones are padded with 0 *before* normalisation, as in the released code:
+            padding becomes -mean / (2 std). None keeps the clip's length, rounded up to a
+            multiple of `patch_size`.
         num_mel_bins: F, the number of mel bins.
         patch_size: P, the side of a patch of the network.
     """
@@ -75,7 +75,7 @@ class LogMel:
             )
 
     def __call__(self, waveform: Tensor) -> Tensor:
-        """Turn sound into network input, on the waveform's device.
+        """Compute network input on the waveform's device.
 
         Args:
             waveform: (S,) or (B, S) float at 16 kHz, in [-1, 1].
@@ -98,10 +98,10 @@ class LogMel:
 
 
 def mel_filter_bank(waveform: Tensor, num_mel_bins: int = 128) -> Tensor:
-    """Kaldi log-mel filter bank of 16 kHz sound, neither padded nor normalised.
+    """Kaldi log-mel filter bank of 16 kHz sound, not padded and not normalised.
 
-    Agrees with torchaudio's `kaldi.fbank` in the released settings to 1e-6, the last digit of its
-    largest values: up to the spectrum it is the same to the bit.
+    It equals torchaudio's `kaldi.fbank` in the released settings to 1e-6, the last digit of the
+    largest values; the spectrum is the same to the bit.
 
     Args:
         waveform: (S,) or (B, S) float in [-1, 1]. Its mean is subtracted first.
@@ -111,7 +111,7 @@ def mel_filter_bank(waveform: Tensor, num_mel_bins: int = 128) -> Tensor:
         (B, T, F) float32, T = 1 + (S - 400) // 160; T is 0 below 400 samples.
 
     Raises:
-        ValueError: the waveform has another shape or is not floating point.
+        ValueError: the waveform has another shape, or holds integers.
     """
     waveform = _as_batch(waveform)
     waveform = waveform - waveform.mean(dim=1, keepdim=True)
@@ -126,14 +126,14 @@ def mel_filter_bank(waveform: Tensor, num_mel_bins: int = 128) -> Tensor:
 
 def _mel_energies(frames: Tensor, num_mel_bins: int) -> Tensor:
     """(N, 400) -> (N, F): the power of pre-emphasised, windowed frames in each mel filter."""
-    padded = F.pad(frames, (0, FFT_SAMPLES - WINDOW_SAMPLES))  # the only copy, changed in place
+    padded = F.pad(frames, (0, FFT_SAMPLES - WINDOW_SAMPLES))  # a copy; the rest is in place
     inner = padded[:, :WINDOW_SAMPLES]
     inner -= frames.mean(dim=1, keepdim=True)
     previous = PRE_EMPHASIS * inner[:, :-1]
-    inner[:, 1:] -= previous  # the first one stays, as the window is 0 there
+    inner[:, 1:] -= previous  # the first sample stays: the window is 0 there
     inner *= _window(frames.device)
     spectrum = torch.view_as_real(torch.fft.rfft(padded)).flatten(1)  # real, imaginary, real, ...
-    power = spectrum.square_()  # their sum is left to the filters
+    power = spectrum.square_()  # the filters add real and imaginary part
     bands = _mel_bands(num_mel_bins, frames.device)
     return torch.cat([power[:, values] @ weights for values, weights in bands], dim=1)
 
@@ -157,10 +157,10 @@ def _window(device: torch.device) -> Tensor:
 
 @cache
 def _mel_bands(num_mel_bins: int, device: torch.device) -> List[Tuple[slice, Tensor]]:
-    """The filters in groups of neighbours, without the FFT bins that are 0 in all of a group.
+    """The filters in groups of neighbours, without the FFT bins that are 0 in the whole group.
 
     Returns:
-        Where each group is along the real and imaginary values of a spectrum, and its weights,
+        For each group, its slice of the real and imaginary values of a spectrum, and its weights
         (values, filters).
     """
     bands = []
@@ -177,15 +177,14 @@ def mel_weights(num_mel_bins: int) -> Tensor:
     low, high = hz_to_mel(LOW_HZ), hz_to_mel(HIGH_HZ)
     spacing = (high - low) / (num_mel_bins + 1)
     index = torch.arange(num_mel_bins).unsqueeze(1)
-    # Each edge is rounded to float32 by itself: the lowest filters hold so little of an FFT bin
-    # that another order of additions shows in the third digit of their logarithm.
+    # Each edge is rounded to float32 separately: the lowest filters hold so little of an FFT bin
+    # that another order of additions changes the third digit of their logarithm.
     left, center, right = (low + (index + edge) * spacing for edge in (0.0, 1.0, 2.0))
     fft_hz = SAMPLE_RATE_HZ / FFT_SAMPLES * torch.arange(FFT_SAMPLES // 2)
     mel = (1127.0 * (1.0 + fft_hz / 700.0).log()).unsqueeze(0)  # (1, 256)
     rising, falling = (mel - left) / (center - left), (right - mel) / (right - center)
     triangles = torch.minimum(rising, falling).clamp_min(0.0)
-    # Kaldi leaves out the bin at half the sample rate.
-    return F.pad(triangles, (0, 1)).T.contiguous()
+    return F.pad(triangles, (0, 1)).T.contiguous()  # Kaldi omits the bin at half the sample rate
 
 
 def hz_to_mel(hz: float) -> float:

@@ -1,130 +1,269 @@
-"""Open audio files, and clips in packs, with libsndfile."""
+"""Open what holds samples: audio files and clips in zips with libsndfile, HDF5 data with h5py."""
 
 import os
 import re
-from typing import Optional, Union
+import sys
+from contextlib import contextmanager
+from functools import lru_cache
+from typing import Any, Iterator, Optional, Tuple, Union
 
+import numpy as np
 import soundfile
 
-from .errors import AudioError
-from .hdf5 import Hdf5Sound
-from .packs import BytesAsFile, Hdf5Address, find_pack, map_file, zip_bytes
-
-# In libsndfile's log of a header whose chunk of sound is longer than the file. A size near the
-# largest number is what recorders write that cannot go back to fill in the real one.
-_CUT_OFF = re.compile(r"^ *(?:data|SSND) : (\d+) \(should be (\d+)\)", re.MULTILINE)
-_UNKNOWN_BYTES = 0x7FFF_0000
-_TOLERATED_BYTES = 1024  # sloppy headers of good files
-
-_UNKNOWN_FRAMES = (1 << 63) - 1  # libsndfile's; it cannot read such a stream to its end
+from . import AudioError
+from .packs import OPEN_PACKS, BytesAsFile, Hdf5Address, find_pack, map_file, version_of, zip_bytes
 
 AudioPath = Union[str, "os.PathLike[str]"]
 
+_NEXT_BYTES = 1 << 16
+CHUNK_FRAMES = 1 << 20  # a header may promise any number of samples: memory grows by what is read
+
+# libsndfile logs when a header promises more bytes of sound than the file has. Recorders that
+# cannot go back to fill in the real size write one near the largest number.
+_CUT_OFF = re.compile(r"^ *(?:data|SSND) : (\d+) \(should be (\d+)\)", re.MULTILINE)
+_UNKNOWN_BYTES = 0x7FFF_0000
+_TOLERATED_BYTES = 1024  # sloppy headers of good files
+_MP3_START = re.compile(rb"\0*(?=ID3|\xff[\xe2-\xe7\xf2-\xf7\xfa-\xfd])")  # tag or frame
+_UNKNOWN_FRAMES = (1 << 63) - 1  # libsndfile's "unknown"
+# Interrupted recorders leave 0 as the size of the sound. What follows it here is no other chunk.
+_WITHOUT_SIZE = re.compile(rb"RIFF.{4}WAVE.{,4096}?data\0{4}(?![ -~]{4})(?=.)", re.DOTALL)
+
+# HDF5 data: the types a sample may have, and the value that stands for 1.0.
+FULL_SCALE = {"int16": 1 << 15, "int32": 1 << 31, "float32": 1, "float64": 1}
+_RATE_ATTRIBUTE = "sample_rate"
+_MAX_CHANNELS = 1024  # libsndfile's limit; a second axis longer than this is not channels
+
 
 class SoundFile(soundfile.SoundFile):
-    """A file that is read on from where it is.
+    """A file that is decoded without a seek between two reads.
 
-    soundfile seeks after each read, to where the file is already. An mp3 decoder forgets then what
-    the next frame borrows from the last ones, and that frame is noise.
+    soundfile seeks after each read, to where the file already is. An mp3 decoder then forgets the
+    bytes that the next frame borrows from earlier ones, and that frame becomes noise.
     """
 
-    has_length = True  # False: `frames` is but a guess, too large
+    has_length = True  # False: `frames` is only a guess, and too large
 
     def seekable(self) -> bool:
         return False
 
-    @property
-    def can_seek(self) -> bool:
-        """Whether `seek` works; in GSM 6.10 and G.72x it does not."""
-        return super().seekable()
+    def next_bytes(self) -> bytes:
+        """The first bytes of the file that were not decoded yet; none if that is unknown."""
+        if isinstance(self.name, int):
+            return os.read(self.name, _NEXT_BYTES)
+        return self.name.read(_NEXT_BYTES) if isinstance(self.name, BytesAsFile) else b""
+
+    def go_to(self, frame: int) -> None:
+        """Continue at a frame; GSM 6.10 and G.72x cannot seek and are decoded up to there."""
+        if super().seekable():
+            self.seek(min(frame, self.frames))
+        else:
+            for _ in read_chunks(self, frame, "int16"):
+                pass
+
+
+class Hdf5Sound:
+    """The samples at an HDF5 address, with the members of `SoundFile` that are used.
+
+    Args:
+        address: data of shape (samples,) or (samples, channels), 16- or 32-bit integers or
+            floating point.
+        rate_hz: used if neither the data nor the file has an attribute `sample_rate`.
+
+    Raises:
+        AudioError: there is no such data, its type or shape is another, or it has no rate.
+    """
+
+    format, subtype = "HDF5", ""
+    has_length = True
+    next_bytes = bytes  # none
+
+    def __init__(self, address: Hdf5Address, rate_hz: Optional[int]) -> None:
+        self._name = "/".join(address)
+        file = _open_hdf5(address.pack, (*version_of(address.pack), os.getpid()))
+        data = file.get(address.key)
+        if not hasattr(data, "shape"):
+            raise AudioError(f"{self._name}: found no data under this key")
+        is_sound = data.ndim == 1 or (data.ndim == 2 and 1 <= data.shape[1] <= _MAX_CHANNELS)
+        if data.dtype.name not in FULL_SCALE or not is_sound:
+            raise AudioError(
+                f"{self._name}: found {data.dtype} of shape {data.shape}, expected int16, int32 or"
+                " floating point samples of shape (samples,) or (samples, channels)"
+            )
+        self._data = data
+        self._position = 0
+        self.frames = data.shape[0]
+        self.channels = data.shape[1] if data.ndim == 2 else 1
+        rates = (data.attrs.get(_RATE_ATTRIBUTE), file.attrs.get(_RATE_ATTRIBUTE), rate_hz)
+        self.samplerate = self._check_rate(next((r for r in rates if r is not None), None))
+
+    def __enter__(self) -> "Hdf5Sound":
+        return self
+
+    def __exit__(self, *error: Any) -> None:
+        """The pack stays open."""
+
+    def go_to(self, frame: int) -> None:
+        self._position = frame
+
+    def read(self, frames: int, dtype: str = "float32", always_2d: bool = True) -> np.ndarray:
+        """(n, channels) float32, n at most `frames`."""
+        samples = self._data[self._position : self._position + frames]
+        self._position += len(samples)
+        full_scale = np.float32(FULL_SCALE[samples.dtype.name])
+        return samples.reshape(-1, self.channels).astype(np.float32) / full_scale
+
+    def _check_rate(self, found: Any) -> int:
+        if found is None:
+            raise AudioError(
+                f"{self._name}: found no attribute {_RATE_ATTRIBUTE!r} of the data or the file,"
+                " expected one, or the rate in hdf5_rate_hz (the released code took 32000)"
+            )
+        if np.ndim(found) or not float(found).is_integer() or found < 1:
+            raise AudioError(
+                f"{self._name}: found the sample rate {found!r}, expected a positive whole number"
+            )
+        return int(found)
 
 
 Sound = Union[SoundFile, Hdf5Sound]
 
 
-def open_sound(path: AudioPath, hdf5_rate_hz: Optional[int] = None) -> Sound:
-    """Open a file, or a clip in a pack.
+@lru_cache(OPEN_PACKS)
+def _open_hdf5(pack: str, version: Tuple[int, ...]) -> Any:
+    try:
+        import h5py
+    except ImportError as error:
+        raise AudioError(f"{pack}: HDF5 needs h5py: pip install 'eat-fairseq[hdf5]'") from error
+    try:
+        return h5py.File(pack, "r", locking=False)  # some network file systems have no locks
+    except OSError as error:
+        raise AudioError(f"{pack}: not readable as HDF5: {error}") from error
+
+
+@contextmanager
+def open_sound(
+    path: AudioPath, hdf5_rate_hz: Optional[int] = None, content: Optional[memoryview] = None
+) -> Iterator[Sound]:
+    """Open a file, or a clip in a pack, for the length of a `with` block.
+
+    Args:
+        path, hdf5_rate_hz: as in `read_audio`.
+        content: the bytes of the file; None reads them from the path.
 
     Raises:
         FileNotFoundError: there is no such file.
-        AudioError: it is not readable as audio.
+        AudioError: it is not readable as audio, or fails to decode inside the block.
     """
-    path = os.fspath(path)
-    address = find_pack(path)
+    name = os.fspath(path)
+    try:
+        with _open(name, hdf5_rate_hz, content) as sound:
+            yield sound
+    except (AudioError, FileNotFoundError, MemoryError):
+        raise
+    except Exception as error:  # whatever a decoder raises: callers catch one type
+        # libsndfile's words, without the name of the file that soundfile puts before them.
+        reason = getattr(error, "error_string", error)
+        raise AudioError(f"{name}: not readable as audio: {reason}") from error
+
+
+def read_chunks(
+    sound: Sound, num_frames: int = sys.maxsize, dtype: str = "float32"
+) -> Iterator[np.ndarray]:
+    """Yield what comes next, (n, channels) at a time, at most `num_frames` in all."""
+    while num_frames > 0:
+        chunk = sound.read(min(num_frames, CHUNK_FRAMES), dtype=dtype, always_2d=True)
+        if len(chunk) == 0:
+            return
+        yield chunk
+        num_frames -= len(chunk)
+
+
+def _open(name: str, hdf5_rate_hz: Optional[int], content: Optional[memoryview]) -> Sound:
+    address = find_pack(name) if content is None else None
     if isinstance(address, Hdf5Address):
         return Hdf5Sound(address, hdf5_rate_hz)
     if address:
-        return open_bytes(zip_bytes(address), path)
-    if not os.path.isfile(path):
-        if not os.path.exists(path):
-            raise FileNotFoundError(f"no such audio file: {path}")
-        # A pipe would be waited for.
-        raise AudioError(f"{path}: found no regular file, expected an audio file")
-    sound = _open(_file_name(path), path)
-    return _with_all_frames(sound, map_file(path)) if sound.format == "MP3" else sound
-
-
-def open_bytes(content: memoryview, name: str) -> SoundFile:
-    """Open what the bytes of an audio file are; an AudioError if that is nothing."""
-    sound = _open(BytesAsFile(content), name)
-    return _with_all_frames(sound, content) if sound.format == "MP3" else sound
-
-
-def _open(file: Union[str, bytes, BytesAsFile], name: str) -> SoundFile:
-    try:
-        sound = SoundFile(file)
-    except soundfile.LibsndfileError as error:
-        raise AudioError(f"{name}: not readable as audio: {reason_of(error)}") from error
-    if sound.frames == _UNKNOWN_FRAMES:
-        sound.close()
-        raise AudioError(
-            f"{name}: found a stream of unknown length, expected a finished file (re-encode it)"
-        )
+        content = zip_bytes(address)
+    if content is None:
+        if not os.path.exists(name):
+            raise FileNotFoundError(f"no such audio file: {name}")
+        if not os.path.isfile(name):  # opening a pipe would wait for its writer
+            raise AudioError(f"{name}: found no regular file, expected an audio file")
+        sound = _open_file(name)
+    else:
+        # libsndfile recognises an mp3 by its first bytes, else by its name, which is missing here.
+        start = _MP3_START.match(content)
+        content = content[start.end() :] if start else content
+        sound = SoundFile(BytesAsFile(content))
     try:
         _check_complete(sound, name)
-    except AudioError:
+        return _with_all_frames(sound, name, content)
+    except Exception:
         sound.close()
         raise
+
+
+def _open_file(name: str) -> SoundFile:
+    try:
+        return SoundFile(os.open(name, os.O_RDONLY))  # which tells how far it was read
+    except soundfile.LibsndfileError:
+        # libsndfile recognises some files only by their extension. The name need not be UTF-8.
+        return SoundFile(os.fsencode(name))
+
+
+def _check_complete(sound: SoundFile, name: str) -> None:
+    """Refuse a file whose header promises more sound than there is; libsndfile only logs it."""
+    cut_off = _CUT_OFF.search(sound.extra_info)
+    if cut_off:
+        promised, found = map(int, cut_off.groups())
+        if found + _TOLERATED_BYTES < promised < _UNKNOWN_BYTES:
+            raise AudioError(
+                f"{name}: cut off: found {found} bytes of sound, expected {promised} by its header"
+            )
+
+
+def _with_all_frames(sound: SoundFile, name: str, content: Optional[memoryview]) -> SoundFile:
+    """The same file, or one that is read to its end where the header does not tell the length."""
+    if sound.format == "MP3":
+        return _all_of_mp3(sound, map_file(name) if content is None else content)
+    if sound.frames == 0:
+        return _all_of_unsized(sound, name, map_file(name) if content is None else content)
+    sound.has_length = sound.frames != _UNKNOWN_FRAMES
     return sound
 
 
-def _check_complete(sound: Sound, name: str) -> None:
-    """Refuse a file whose header promises more sound than there is: libsndfile only logs it."""
-    cut_off = _CUT_OFF.search(sound.extra_info)
-    if cut_off is None:
-        return
-    promised, found = map(int, cut_off.groups())
-    if found + _TOLERATED_BYTES < promised < _UNKNOWN_BYTES:
+def _all_of_unsized(sound: SoundFile, name: str, content: memoryview) -> SoundFile:
+    """A file without samples by its header, or for a WAV of size 0 all samples behind that."""
+    found = _WITHOUT_SIZE.match(content)
+    if found:
+        sound.close()
+        file = BytesAsFile(content[found.end() :])
+        form = {"samplerate": sound.samplerate, "channels": sound.channels, "format": "RAW"}
+        return SoundFile(file, subtype=sound.subtype, endian="LITTLE", **form)
+    if len(content) > sound.channels * _TOLERATED_BYTES:
         raise AudioError(
-            f"{name}: cut off: found {found} bytes of sound, expected {promised} by its header"
+            f"{name}: no samples: the header says 0, but the file has {len(content)} bytes"
         )
+    return sound
 
 
-def _with_all_frames(mp3: SoundFile, content: memoryview) -> SoundFile:
-    """The same mp3, or one that can be read to its end where its length is only a guess.
+def _all_of_mp3(sound: SoundFile, content: memoryview) -> SoundFile:
+    """The same mp3, or if libsndfile only guesses its length, one that is read to its end.
 
-    Without a header of LAME's kind libsndfile guesses the length from the file's size and the bit
-    rate of the first frame, and reads no further, which of a variable rate may be a tenth. Whether
-    it guesses shows when the file claims another size; when it claims a very large one, the guess
-    stops nothing.
+    Without a LAME or Xing header libsndfile guesses the length from the file's size and the bit
+    rate of the first frame, and reads no further, which with a variable rate may be a tenth. It
+    has guessed if another length results when the file claims another size. A file that claims a
+    very large size is read to its end.
     """
+    start = _MP3_START.search(content)
+    content = content[start.end() :] if start else content
     size = len(content)
-    # Not by 1 %: libsndfile would then print that the size does not fit the header.
+    # Less than 1 % larger: else libsndfile would print that the size does not fit the header.
     with SoundFile(BytesAsFile(content, size + size // 128)) as longer:
-        if longer.frames == mp3.frames:
-            return mp3
-    mp3.close()
-    # 320 kbit/s of the first frame against 8 of the others is 40.
+        if longer.frames == sound.frames:
+            return sound
+    sound.close()
+    # 40 times would do: 320 kbit/s in the first frame and 8 in all others.
     sound = SoundFile(BytesAsFile(content, 64 * size))
     sound.has_length = False
     return sound
-
-
-def _file_name(path: str) -> Union[str, bytes]:
-    """What libsndfile opens: the bytes of a name, which need not be UTF-8."""
-    return os.fsencode(path) if os.name == "posix" else path
-
-
-def reason_of(error: Exception) -> str:
-    """libsndfile's words, without the name of the file that soundfile puts before them."""
-    return str(getattr(error, "error_string", error))

@@ -1,10 +1,10 @@
-"""Packs: many clips in one file, each with an address that stands wherever a path does.
+"""Packs: many clips in one file. The address of a clip can be used wherever a path can.
 
     pack.zip:OFFSET:LENGTH    an audio file inside an uncompressed zip: these bytes (fairseq's way)
     pack.h5/KEY               samples inside an HDF5 file (also .hdf5), with their `sample_rate`
 
-Packs are opened once in a process and stay open. Zips are mapped into memory: threads and forked
-workers read them at once. HDF5 files are opened anew after a fork, as the library asks for.
+A process opens a pack once and keeps it open. Zips are mapped into memory, so that threads and
+forked workers share them. HDF5 files are opened again after a fork, as the library demands.
 """
 
 import io
@@ -16,7 +16,7 @@ from functools import lru_cache
 from mmap import ACCESS_READ, mmap
 from typing import Any, Dict, Iterator, NamedTuple, Optional, Tuple, Union
 
-from .errors import AudioError
+from . import AudioError
 
 _ZIP_ADDRESS = re.compile(r"(.+\.zip):([0-9]+):([0-9]+)", re.DOTALL)
 _HDF5_ADDRESS = re.compile(r"\.(?:h5|hdf5)(?=/.)", re.DOTALL)
@@ -24,7 +24,7 @@ OPEN_PACKS = 64
 
 
 class ZipAddress(NamedTuple):
-    """Where in a zip the bytes of a file are."""
+    """Where the bytes of a file are in a zip."""
 
     pack: str
     offset: int
@@ -32,17 +32,17 @@ class ZipAddress(NamedTuple):
 
 
 class Hdf5Address(NamedTuple):
-    """Where in an HDF5 file the samples of a clip are."""
+    """Where the samples of a clip are in an HDF5 file."""
 
     pack: str
     key: str
 
 
 def find_pack(path: str) -> Optional[Union[ZipAddress, Hdf5Address]]:
-    """The address that a path is; None: it is the path of a file.
+    """Take a path apart if it is an address in a pack; None if it is the path of a file.
 
-    A name that goes on after `.h5/` or `.hdf5/` is an address if the part before is a file; any
-    other that ends in `.zip:NUMBER:NUMBER` always is.
+    A path that continues after `.h5/` or `.hdf5/` is an address if the part before is a file. A
+    path that ends in `.zip:NUMBER:NUMBER` always is one.
     """
     for ending in _HDF5_ADDRESS.finditer(path):
         if os.path.isfile(path[: ending.end()]):
@@ -52,11 +52,11 @@ def find_pack(path: str) -> Optional[Union[ZipAddress, Hdf5Address]]:
 
 
 def zip_bytes(address: ZipAddress) -> memoryview:
-    """The bytes of an address, without a copy.
+    """The bytes at an address, without a copy.
 
     Raises:
         FileNotFoundError: there is no such pack.
-        AudioError: it ends before the bytes do.
+        AudioError: the pack ends before the bytes do.
     """
     pack = _map_pack(address.pack, version_of(address.pack))
     end = address.offset + address.length
@@ -72,24 +72,23 @@ def list_zip(pack: str) -> Iterator[Tuple[str, int, int]]:
 
     Raises:
         FileNotFoundError: there is no such pack.
-        AudioError: it is no zip, or a compressed one.
+        AudioError: it is no zip, or it is compressed.
     """
     version_of(pack)
     try:
-        members = zipfile.ZipFile(pack).infolist()
-    except zipfile.BadZipFile as error:
+        content, members = map_file(pack), zipfile.ZipFile(pack).infolist()
+        # The member's own header says how long its name and extra field are.
+        sizes = [struct.unpack_from("<2H", content, m.header_offset + 26) for m in members]
+    except Exception as error:  # zipfile raises many types on damaged files
         raise AudioError(f"{pack}: not readable as zip: {error}") from error
-    content = map_file(pack)
-    for member in members:
+    for member, own_sizes in zip(members, sizes, strict=True):
         if member.compress_type != zipfile.ZIP_STORED:
             raise AudioError(f"{pack}: found {member.filename} compressed, expected it stored")
-        # The fields behind the header are as long as the file says, not as the directory does.
-        sizes = struct.unpack_from("<2H", content, member.header_offset + 26)
-        yield member.filename, member.header_offset + 30 + sum(sizes), member.file_size
+        yield member.filename, member.header_offset + 30 + sum(own_sizes), member.file_size
 
 
 def spell_out(path: str, folder: str) -> str:
-    """A path below a folder with the name that a clip has in its zip in place of its bytes."""
+    """A path below a folder, in which a clip's name in its zip replaces the offset and length."""
     address = find_pack(os.path.join(folder, path))
     if not isinstance(address, ZipAddress):
         return path
@@ -99,18 +98,18 @@ def spell_out(path: str, folder: str) -> str:
 
 
 def map_file(path: str) -> memoryview:
-    """The bytes of a file that is not empty, mapped into memory."""
+    """Map a file into memory; it must not be empty."""
     with open(path, "rb") as file:
         return memoryview(mmap(file.fileno(), 0, access=ACCESS_READ))
 
 
 class BytesAsFile(io.RawIOBase):
-    """Bytes as a file of which nothing is copied until it is read.
+    """Bytes as a file; they are copied only when they are read.
 
     Args:
         data: the bytes.
-        size: what the file says its size is, if not `len(data)`. All that goes beyond is missing,
-            but for the last bytes, which are those of `data`: tags are looked for there.
+        size: the size that the file claims, if not `len(data)`. Nothing can be read beyond the
+            data, except at the claimed end: decoders look for tags there, and get the data's.
     """
 
     TAG_BYTES = 128
@@ -146,7 +145,7 @@ class BytesAsFile(io.RawIOBase):
 
 
 def version_of(pack: str) -> Tuple[int, ...]:
-    """Differs when a pack was written anew: what is open of the old one must not be read."""
+    """A value that changes when a pack is replaced: the old one is still open, but outdated."""
     try:
         status = os.stat(pack)
     except FileNotFoundError as error:

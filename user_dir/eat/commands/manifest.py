@@ -69,9 +69,9 @@ class CheckOptions(OutputOptions, Hdf5Option):
     OUT gets the manifest without the clips that cannot be used and with the right numbers of
     samples; if it has labels beside it, those too. OUT/NAME.check.tsv lists the problems: line of
     the manifest, what was done, path, problem. Clips are left out that are missing, no audio, cut
-    off, shorter than 25 ms, listed before, or hold NaN or infinite samples; wrong numbers of
-    samples are corrected; silent clips are kept. An interrupted check continues when it is started
-    again. The exit status is 1 if clips were left out.
+    off, shorter than 25 ms, listed before, or hold NaN or infinite samples. Wrong numbers of
+    samples are corrected. Clips that are silent or odd are kept. An interrupted check continues
+    when it is started again. The exit status is 1 if clips were left out.
     """
 
     EXAMPLE: ClassVar[str] = "eat manifest check manifests/mine/train.tsv --out manifests/clean"
@@ -238,7 +238,7 @@ def _check(options: CheckOptions) -> int:
     for action, what in (
         (LEFT_OUT, "left out"),
         (CORRECTED, "with another number of samples than the manifest said"),
-        (KEPT, "silent, kept"),
+        (KEPT, "silent or odd, kept"),
     ):
         if counts[action]:
             print(f"{counts[action]} {what}", file=sys.stderr)

@@ -46,9 +46,9 @@ def check_manifest(
     """Decode every clip of a manifest; write the manifest and labels of those that can be used.
 
     Clips are left out that are missing, no audio, cut off, shorter than 25 ms, listed before, or
-    hold NaN or infinite samples. Wrong numbers of samples are corrected. Silent clips are kept.
-    `NAME.check.tsv` in the folder `out` has a line for each problem: line of the manifest, what was
-    done, path, problem. A check that was interrupted continues when it is called again.
+    hold NaN or infinite samples. Wrong numbers of samples are corrected. Silent or odd clips are
+    kept. `NAME.check.tsv` in the folder `out` has a line for each problem: line of the manifest,
+    what was done, path, problem. An interrupted check continues when it is called again.
 
     Raises:
         FileExistsError: `out` has a manifest of this name, without `force`.
@@ -106,7 +106,7 @@ def read_journal(path: str, manifest: Manifest) -> Dict[int, Finding]:
 
 def check_clip(manifest: Manifest, clip: int, hdf5_rate_hz: Optional[int] = None) -> Finding:
     """Decode a clip and compare it with the manifest."""
-    from eat.audio.scanning import scan_audio
+    from eat.audio import scan_audio
 
     path, listed = manifest.path(clip), manifest.clip_samples(clip)
     try:
@@ -118,6 +118,7 @@ def check_clip(manifest: Manifest, clip: int, hdf5_rate_hz: Optional[int] = None
         problems.append(f"found {found.num_samples} samples, expected {listed} by the manifest")
     if found.is_silent:
         problems.append("silent: all samples have the same value")
+    problems += found.notes
     action = CORRECTED if found.num_samples != listed else KEPT if problems else ""
     return Finding(clip, found.num_samples, action, "; ".join(problems))
 

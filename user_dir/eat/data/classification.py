@@ -6,9 +6,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from eat.audio import LogMel
+from eat.audio import LogMel, ReadingConfig
 from eat.audio.augment import AugmentationConfig, add_noise, mask_spectrogram, mix_up, roll_waveform
-from eat.audio.reading import ReadingConfig
 from eat.randomness import Purpose
 
 from .datasets import SpectrogramDataset

@@ -8,10 +8,9 @@ import torch
 from fairseq.data import FairseqDataset
 from torch import Tensor
 
-from eat.audio import AudioError, LogMel, read_audio
+from eat.audio import AudioError, LogMel, ReadingConfig, read_audio
 from eat.audio.checks import check_finite, check_length
 from eat.audio.read import read_part
-from eat.audio.reading import ReadingConfig
 from eat.nn.masking import MaskingConfig, check_masking, inverse_block_masks, num_visible_patches
 from eat.randomness import Purpose, generator_for
 

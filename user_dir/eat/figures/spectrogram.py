@@ -7,8 +7,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import SubFigure
 from matplotlib.image import AxesImage
 
+from eat.audio import SAMPLE_RATE_HZ
 from eat.audio.log_mel import HIGH_HZ, HOP_SAMPLES, LOW_HZ, hz_to_mel
-from eat.audio.read import SAMPLE_RATE_HZ
 
 from .style import SPECTROGRAM_COLOURS
 

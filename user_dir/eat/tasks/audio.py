@@ -10,8 +10,7 @@ from fairseq.distributed import utils as distributed
 from omegaconf import II, MISSING, OmegaConf
 from torch import nn
 
-from eat.audio import LogMel
-from eat.audio.reading import ReadingConfig
+from eat.audio import LogMel, ReadingConfig
 from eat.data.manifest import Manifest
 from eat.figures.tensorboard import ValidationFigures
 from eat.settings import part_of

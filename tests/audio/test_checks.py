@@ -1,0 +1,131 @@
+import io
+import zipfile
+
+import numpy as np
+import pytest
+import soundfile
+from faults.damage import WAYS
+from helpers import write_mp3_without_length
+
+from eat.audio import AudioError, opening, read_audio
+from eat.audio.checks import AudioScan, scan_audio
+
+
+@pytest.fixture
+def noise():
+    return (0.1 * np.random.default_rng(0).standard_normal((48_000, 2))).astype(np.float32)
+
+
+@pytest.mark.parametrize("chunk_frames", [1000, 1 << 20])
+@pytest.mark.parametrize("format", ["WAV", "FLAC", "OGG", "MP3"])
+def test_what_a_file_holds(tmp_path, noise, monkeypatch, format, chunk_frames):
+    monkeypatch.setattr(opening, "CHUNK_FRAMES", chunk_frames)
+    soundfile.write(tmp_path / "noise", noise, 48_000, format=format)
+    assert scan_audio(tmp_path / "noise") == AudioScan(48_000, 48_000, is_silent=False)
+
+
+@pytest.mark.parametrize("value", [0.0, 0.25])
+def test_silence(tmp_path, value):
+    soundfile.write(tmp_path / "silent.wav", np.full(8000, value), 16_000)
+    assert scan_audio(tmp_path / "silent.wav") == AudioScan(8000, 16_000, is_silent=True)
+    soundfile.write(tmp_path / "click.wav", np.append(np.full(8000, value), -0.1), 16_000)
+    assert not scan_audio(tmp_path / "click.wav").is_silent
+
+
+def test_an_mp3_whose_header_does_not_tell_its_length(tmp_path, noise):
+    write_mp3_without_length(tmp_path / "noise.mp3", noise[:, 0], 48_000)
+    found = scan_audio(tmp_path / "noise.mp3")
+    assert found.num_samples == pytest.approx(48_000, abs=3000)
+    assert found.notes == ()
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_damaged_files(tmp_path, noise, way):
+    WAYS[way](tmp_path / "clip.wav", noise[:16_000, 0])
+    expected = FileNotFoundError if way == "missing" else AudioError
+    with pytest.raises(expected, match=r"clip\.wav"):
+        scan_audio(tmp_path / "clip.wav")
+
+
+def test_a_number_that_is_none_at_the_end_of_a_long_file(tmp_path, noise):
+    noise[-1, 1] = np.inf
+    soundfile.write(tmp_path / "noise.wav", noise, 16_000, subtype="FLOAT")
+    with pytest.raises(AudioError, match=r"noise.wav: found NaN or infinite samples"):
+        scan_audio(tmp_path / "noise.wav")
+
+
+MORE = "the file holds more than its header says: what follows sample 48000 is not read"
+
+
+def encode(samples, rate_hz=48_000, **kwargs):
+    file = io.BytesIO()
+    soundfile.write(file, samples, rate_hz, **kwargs)
+    return file.getvalue()
+
+
+FORMATS = [
+    *(("MP3", None), ("OGG", "VORBIS"), ("OGG", "OPUS"), ("FLAC", None), ("WAV", None)),
+    *(("AU", None), ("CAF", None), ("RF64", None)),
+]
+
+
+@pytest.mark.parametrize("format, subtype", FORMATS)
+@pytest.mark.parametrize("in_zip", [False, True])
+def test_files_joined_into_one(tmp_path, noise, format, subtype, in_zip):
+    """What `cat one two` makes: libsndfile reads the first, or refuses both."""
+    one, two = (encode(n, format=format, subtype=subtype) for n in (noise, noise[::-1]))
+    (tmp_path / "one").write_bytes(one)
+    (tmp_path / "both").write_bytes(one + two)
+    path = f"{tmp_path}/both"
+    if in_zip:
+        with zipfile.ZipFile(tmp_path / "pack.zip", "w") as archive:
+            archive.writestr("both", one + two)
+        path = spell_zip(tmp_path / "pack.zip", one + two)
+    if format == "WAV":
+        with pytest.raises(AudioError, match="not readable as audio: Error in WAV file"):
+            scan_audio(path)
+        return
+    [note] = scan_audio(path).notes
+    assert note.startswith(MORE)
+    assert np.array_equal(read_audio(path), read_audio(tmp_path / "one"))
+    assert scan_audio(tmp_path / "one").notes == ()
+
+
+def spell_zip(pack, content):
+    return f"{pack}:{pack.read_bytes().index(content)}:{len(content)}"
+
+
+def test_an_mp3_whose_header_is_50_frames_short(tmp_path, noise):
+    data = encode(np.concatenate([noise, noise]), format="MP3")
+    place = max(data.find(b"Xing"), data.find(b"Info")) + 8
+    num_frames = int.from_bytes(data[place : place + 4], "big") - 50
+    short = data[:place] + num_frames.to_bytes(4, "big") + data[place + 4 :]
+    (tmp_path / "a.mp3").write_bytes(short)
+    [note] = scan_audio(tmp_path / "a.mp3").notes
+    assert note.startswith("the file holds more than its header says: what follows sample ")
+
+
+def test_a_wav_whose_size_is_too_small(tmp_path, noise):
+    """As of more than 4 GB, for which the header has no room."""
+    data = bytearray(encode(noise, format="WAV"))
+    place = data.index(b"data") + 4
+    data[place : place + 4] = (96_000).to_bytes(4, "little")
+    (tmp_path / "a.wav").write_bytes(data)
+    found = scan_audio(tmp_path / "a.wav")
+    assert found.num_samples == 24_000
+    assert found.notes[0].startswith("the file holds more than its header says")
+
+
+@pytest.mark.parametrize(
+    "format, rest",
+    [
+        ("MP3", b"TAG" + bytes(125)),
+        ("MP3", b"APETAGEX" + b"x" * 5000),
+        ("MP3", bytes(5000)),
+        ("WAV", b"LIST" + (5000).to_bytes(4, "little") + b"x" * 5000),
+        ("FLAC", b"TAG" + b"x" * 125),
+    ],
+)
+def test_tags_and_chunks_behind_the_sound_are_no_sound(tmp_path, noise, format, rest):
+    (tmp_path / "a").write_bytes(encode(noise, format=format) + rest)
+    assert scan_audio(tmp_path / "a") == AudioScan(48_000, 48_000, is_silent=False)
