@@ -18,7 +18,7 @@ from eat.features import BATCH_SIZE, STEP_SECONDS, Pipeline, TokenLayout
 from eat.files import replace_file
 from eat.machine import choose_device
 from eat.nn import Classifier
-from eat.nn.classifier import ranking_scores
+from eat.nn.classifier import ACTIVATIONS, ranking_scores
 from eat.work import Failure
 
 from .metrics import (
@@ -118,24 +118,22 @@ class Evaluation:
         of both tables. Files of these names are replaced.
         """
         from eat.figures import save_figure
-        from eat.figures.classes import ClassResult, draw_classes
+        from eat.figures.classes import draw_classes, read_class_results
         from eat.figures.confusion import draw_confusion
 
         os.makedirs(folder, exist_ok=True)
         with replace_file(os.path.join(folder, "metrics.json")) as file:
             file.write((json.dumps(self.as_dict(), indent=2) + "\n").encode())
         rows = self.rows()
-        _write_csv(f"{folder}/classes.csv", [rows[0].keys(), *(row.values() for row in rows)])
-        results = [
-            ClassResult(row["label"], precision, row["num_positives"])
-            for row, precision in zip(rows, self.average_precisions, strict=True)
-        ]
-        save_figure(draw_classes(results, self.split), f"{folder}/classes")
-        names = [label.name for label in self.descriptors]
+        table = f"{folder}/classes.csv"
+        _write_csv(table, [rows[0].keys(), *(row.values() for row in rows)])
+        save_figure(draw_classes(read_class_results(table), self.split), f"{folder}/classes")
         if self.confusion is not None:
+            names = [row["label"] for row in rows]
             counts = zip(names, self.confusion.tolist(), strict=True)
-            table = [["", *names], *([name, *row] for name, row in counts)]
-            _write_csv(f"{folder}/confusion.csv", table)
+            _write_csv(
+                f"{folder}/confusion.csv", [["", *names], *([name, *row] for name, row in counts)]
+            )
             save_figure(draw_confusion(self.confusion, names), f"{folder}/confusion")
 
 
@@ -212,7 +210,12 @@ def tag_files(
         top: how many classes to name at most.
         activation: "sigmoid", any number of classes at once, or "softmax", exactly one; None: the
             classifier's own, and sigmoid if that is unknown.
+
+    Raises:
+        ValueError: no such activation.
     """
+    if activation not in (None, *ACTIVATIONS):
+        raise ValueError(f"activation: found {activation!r}, expected one of {ACTIVATIONS}")
     is_softmax = (activation or classifier.activation) == "softmax"
     log_mel = classifier.log_mel
     num_rows = (log_mel.target_length or DEFAULT_FRAMES) // log_mel.patch_size
