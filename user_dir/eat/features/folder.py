@@ -10,7 +10,7 @@ import torch
 
 from eat import __version__
 from eat.audio import AudioError
-from eat.audio.finding import EXTENSIONS, count_extensions, find_audio, nothing_found
+from eat.audio.finding import count_extensions, find_audio
 from eat.audio.packs import spell_out
 from eat.checkpoint import load_encoder
 from eat.data.manifest import Manifest
@@ -118,9 +118,7 @@ def _list_files(inputs: Sequence[str], done: Extraction) -> Dict[str, str]:
 
 def _files_below(folder: str, done: Extraction) -> Iterator[Tuple[str, str]]:
     """The audio files of a folder, and their paths below it."""
-    scan = find_audio(folder)
-    if not scan.paths:
-        raise ValueError(nothing_found(folder, EXTENSIONS, scan))
+    scan = find_audio(folder, required=True)
     if scan.other_extensions:
         done.other_files.append(f"{folder}: left out {count_extensions(scan.other_extensions)}")
     done.failures.extend(Failure(os.path.join(folder, p), why) for p, why in scan.left_out)
