@@ -11,6 +11,7 @@ import numpy as np
 import soundfile
 
 from eat.data.labels import Label, write_descriptors, write_labels
+from eat.data.manifest import Manifest
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 GOLDEN = Path(__file__).parent / "golden"
@@ -96,6 +97,27 @@ def write_mp3_without_length(
     data = path.read_bytes()
     assert b"Xing" in data[:64] or b"Info" in data[:64]
     path.write_bytes(data[data.index(data[:2], 2) :])  # every frame starts alike
+
+
+def pack_clips(manifest_file: Path, out: Path, kind: str) -> None:
+    """Put the clips of a manifest into one pack in `out`: "zip" (`eat manifest pack`) or "hdf5"."""
+    import h5py
+
+    from eat.commands.main import main
+
+    if kind == "zip":
+        assert main(["manifest", "pack", str(manifest_file), "--out", str(out)]) == 0
+        return
+    manifest, entries = Manifest(manifest_file), []
+    pack = f"{Path(manifest_file).stem}-00000.h5"
+    out.mkdir(parents=True, exist_ok=True)
+    with h5py.File(out / pack, "w") as file:
+        for clip, name in enumerate(manifest.relative_paths()):
+            samples, rate_hz = soundfile.read(manifest.path(clip), dtype="float32")
+            file[name] = samples
+            file[name].attrs["sample_rate"] = rate_hz
+            entries.append((f"{pack}/{name}", manifest.clip_samples(clip)))
+    write_tsv(out / Path(manifest_file).name, Path("."), entries)
 
 
 def write_tsv(path: Path, root: Path, entries: list) -> None:

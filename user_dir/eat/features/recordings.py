@@ -7,10 +7,9 @@ import numpy as np
 import soxr
 import torch
 
-from eat.audio import SAMPLE_RATE_HZ, AudioError, read_audio
+from eat.audio import SAMPLE_RATE_HZ, AudioError, audio_info, read_audio
 from eat.audio.checks import check_finite, check_length
-from eat.audio.opening import AudioPath, open_sound
-from eat.audio.read import info_of
+from eat.audio.opening import AudioPath
 
 
 class FileRecording:
@@ -31,8 +30,7 @@ class FileRecording:
     def __init__(self, path: AudioPath, hdf5_rate_hz: Optional[int] = None) -> None:
         self.name = os.fspath(path)
         self._hdf5_rate_hz = hdf5_rate_hz
-        with open_sound(path, hdf5_rate_hz) as sound:
-            info = info_of(sound, path)
+        info = audio_info(path, hdf5_rate_hz)
         # Rounded as soxr does it.
         doubled = 2 * info.num_samples * SAMPLE_RATE_HZ + info.sample_rate_hz
         self.num_samples = doubled // (2 * info.sample_rate_hz)
