@@ -89,7 +89,7 @@ def scan_audio(
     with open_sound(path, hdf5_rate_hz) as sound:
         rate_hz = sound.samplerate
         num_used = sys.maxsize if used_samples is None else used_samples * rate_hz // SAMPLE_RATE_HZ
-        for chunk in read_chunks(sound, sound.frames if sound.has_length else sys.maxsize):
+        for chunk in read_chunks(sound):
             check_finite(chunk, name)
             levels.append(_levels_of(chunk, max(0, num_used - num_samples)))
             num_samples += len(chunk)

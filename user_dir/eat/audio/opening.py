@@ -167,9 +167,11 @@ def open_sound(
 
 
 def read_chunks(
-    sound: Sound, num_frames: int = sys.maxsize, dtype: str = "float32"
+    sound: Sound, num_frames: Optional[int] = None, dtype: str = "float32"
 ) -> Iterator[np.ndarray]:
-    """Yield what comes next, (n, channels) at a time, at most `num_frames` in all."""
+    """Yield the next `num_frames` frames, (n, channels) at a time; None: all of the file."""
+    if num_frames is None:
+        num_frames = sound.frames if sound.has_length else sys.maxsize
     while num_frames > 0:
         chunk = sound.read(min(num_frames, CHUNK_FRAMES), dtype=dtype, always_2d=True)
         if len(chunk) == 0:
@@ -240,7 +242,7 @@ def _all_of_unsized(sound: SoundFile, name: str, content: memoryview) -> SoundFi
         file = BytesAsFile(content[found.end() :])
         form = {"samplerate": sound.samplerate, "channels": sound.channels, "format": "RAW"}
         return SoundFile(file, subtype=sound.subtype, endian="LITTLE", **form)
-    if len(content) > sound.channels * _TOLERATED_BYTES:
+    if len(content) > _TOLERATED_BYTES:
         raise AudioError(
             f"{name}: no samples: the header says 0, but the file has {len(content)} bytes"
         )
