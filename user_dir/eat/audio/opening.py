@@ -27,6 +27,7 @@ _MP3_START = re.compile(rb"\0*(?=ID3|\xff[\xe2-\xe7\xf2-\xf7\xfa-\xfd])")  # tag
 _UNKNOWN_FRAMES = (1 << 63) - 1  # libsndfile's "unknown"
 # Interrupted recorders leave 0 as the size of the sound. What follows it here is no other chunk.
 _WITHOUT_SIZE = re.compile(rb"RIFF.{4}WAVE.{,4096}?data\0{4}(?![ -~]{4})(?=.)", re.DOTALL)
+_PLAIN_SUBTYPES = ("PCM_", "FLOAT", "DOUBLE", "ULAW", "ALAW")  # each sample stands for itself
 
 # HDF5 data: the types a sample may have, and the value that stands for 1.0.
 FULL_SCALE = {"int16": 1 << 15, "int32": 1 << 31, "float32": 1, "float64": 1}
@@ -237,7 +238,7 @@ def _with_all_frames(sound: SoundFile, name: str, content: Optional[memoryview])
 def _all_of_unsized(sound: SoundFile, name: str, content: memoryview) -> SoundFile:
     """A file without samples by its header, or for a WAV of size 0 all samples behind that."""
     found = _WITHOUT_SIZE.match(content)
-    if found:
+    if found and sound.subtype.startswith(_PLAIN_SUBTYPES):
         sound.close()
         file = BytesAsFile(content[found.end() :])
         form = {"samplerate": sound.samplerate, "channels": sound.channels, "format": "RAW"}
