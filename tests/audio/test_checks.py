@@ -1,5 +1,6 @@
 import io
 import zipfile
+from threading import Event
 
 import numpy as np
 import pytest
@@ -7,8 +8,10 @@ import soundfile
 from faults.damage import WAYS
 from helpers import write_mp3_without_length
 
-from eat.audio import AudioError, opening, read_audio
+from eat.audio import AudioError, checks, opening, read_audio
 from eat.audio.checks import AudioScan, scan_audio
+from eat.features import extract_features
+from eat.nn import Encoder, EncoderConfig
 
 
 @pytest.fixture
@@ -129,3 +132,60 @@ def test_a_wav_whose_size_is_too_small(tmp_path, noise):
 def test_tags_and_chunks_behind_the_sound_are_no_sound(tmp_path, noise, format, rest):
     (tmp_path / "a").write_bytes(encode(noise, format=format) + rest)
     assert scan_audio(tmp_path / "a") == AudioScan(48_000, 48_000, is_silent=False)
+
+
+CANCEL = "the channels cancel: their mean, which the network gets, is silent"
+
+
+@pytest.mark.parametrize("subtype", ["PCM_16", "FLOAT"])
+@pytest.mark.parametrize("mix, notes", [([1, -1], (CANCEL,)), ([1, -0.9], ()), ([1, 0], ())])
+def test_channels_that_cancel(tmp_path, noise, subtype, mix, notes):
+    samples = noise[:, :1] * np.array([mix])
+    soundfile.write(tmp_path / "a.wav", samples, 16_000, subtype=subtype)
+    assert scan_audio(tmp_path / "a.wav") == AudioScan(48_000, 16_000, False, notes)
+
+
+def test_a_thousand_independent_channels_do_not_cancel(tmp_path):
+    samples = 0.1 * np.random.default_rng(0).standard_normal((4000, 1000))
+    soundfile.write(tmp_path / "a.wav", samples, 16_000)
+    assert scan_audio(tmp_path / "a.wav").notes == ()
+
+
+@pytest.mark.parametrize("peak, is_noted", [(1.4, False), (9.9, False), (30_000, True)])
+def test_samples_far_above_full_scale(tmp_path, noise, caplog, monkeypatch, peak, is_noted):
+    monkeypatch.setattr(checks, "_has_warned", Event())
+    samples = noise[:, 0] * (peak / np.abs(noise[:, 0]).max())
+    soundfile.write(tmp_path / "a.wav", samples, 16_000, subtype="FLOAT")
+    notes = scan_audio(tmp_path / "a.wav").notes
+    assert len(notes) == len(caplog.messages) == is_noted
+    for text in (*notes, *caplog.messages):
+        assert "found samples up to 3e+04, expected [-1, 1]: integers stored as floating" in text
+
+
+def test_arrays_of_integers_as_floating_point_are_warned_of_once(caplog, monkeypatch):
+    monkeypatch.setattr(checks, "_has_warned", Event())
+    encoder = Encoder(EncoderConfig(embed_dim=8, depth=1, num_heads=2, num_position_rows=4))
+    loud = np.random.default_rng(0).integers(-(2**15), 2**15, 8000).astype(np.float32)
+    extract_features([loud, loud], encoder, batch_size=1)
+    [message] = caplog.messages
+    assert message.startswith("audio[0]: found samples up to 3.28e+04, expected [-1, 1]")
+
+
+@pytest.mark.parametrize("chunk_frames", [1000, 1 << 20])
+@pytest.mark.parametrize("silent_seconds, is_noted", [(1.0, True), (0.9, False), (0, False)])
+def test_the_used_part_is_silent(
+    tmp_path, noise, monkeypatch, chunk_frames, silent_seconds, is_noted
+):
+    monkeypatch.setattr(opening, "CHUNK_FRAMES", chunk_frames)
+    samples = np.concatenate([noise, noise])
+    samples[: int(48_000 * silent_seconds)] = 0
+    soundfile.write(tmp_path / "a.wav", samples, 48_000)
+    note = "the part that is used, the first 1.00 s, is silent; the rest is not"
+    expected = (note,) if is_noted else ()
+    assert scan_audio(tmp_path / "a.wav", used_samples=16_000).notes == expected
+    assert scan_audio(tmp_path / "a.wav").notes == ()
+
+
+def test_silence_is_not_a_silent_part(tmp_path):
+    soundfile.write(tmp_path / "a.wav", np.zeros(32_000), 16_000)
+    assert scan_audio(tmp_path / "a.wav", used_samples=16_000).notes == ()

@@ -190,14 +190,20 @@ def test_a_wav_of_size_0_with_other_chunks_behind_holds_no_samples(tmp_path):
         read_audio(tmp_path / "a.wav")
 
 
-def test_other_headers_of_size_0_are_told(tmp_path):
-    soundfile.write(tmp_path / "a.au", sine(1, 16_000), 16_000)
-    data = bytearray((tmp_path / "a.au").read_bytes())
-    data[8:12] = bytes(4)
-    (tmp_path / "a.au").write_bytes(data)
-    message = r"a\.au: no samples: the header says 0, but the file has 32024 bytes"
+@pytest.mark.parametrize(
+    "format, subtype, size_at",
+    [("AU", "PCM_16", 8), ("WAV", "GSM610", 56), ("WAV", "IMA_ADPCM", 56), ("WAV", "MS_ADPCM", 86)],
+)
+def test_other_headers_of_size_0_are_told(tmp_path, format, subtype, size_at):
+    """What is packed into blocks cannot be read without its header."""
+    path = tmp_path / "a"
+    soundfile.write(path, sine(1, 16_000), 16_000, format=format, subtype=subtype)
+    data = bytearray(path.read_bytes())
+    data[size_at : size_at + 4] = bytes(4)
+    path.write_bytes(data)
+    message = rf"a: no samples: the header says 0, but the file has {len(data)} bytes"
     with pytest.raises(AudioError, match=message):
-        audio_info(tmp_path / "a.au")
+        audio_info(path)
 
 
 def test_a_header_that_promises_too_much_costs_no_memory(tmp_path):

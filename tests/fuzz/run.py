@@ -1,4 +1,4 @@
-"""Read files that are nearly right, many times, and see that nothing but refusals comes of it.
+"""Read many damaged files: each must be read, or refused with an error that names it.
 
     PYTHONPATH=tests python -m fuzz.run --parsers 100000 --audio 10000 --checkpoints 10000 \\
         --safetensors 3000

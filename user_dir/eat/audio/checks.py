@@ -1,20 +1,30 @@
 """Check that samples can be used: those of one array, or all of a file."""
 
+import logging
 import os
 import re
 import sys
-from typing import List, NamedTuple, Optional, Tuple
+from threading import Event
+from typing import Iterator, NamedTuple, Optional, Tuple
 
 import numpy as np
 
 from . import SAMPLE_RATE_HZ, AudioError
 from .log_mel import WINDOW_SAMPLES
 from .opening import AudioPath, Sound, open_sound, read_chunks
+from .read import mix_channels
+
+logger = logging.getLogger(__name__)
 
 _MIN_REST = 1024  # bytes; sloppy headers of good files
 # Text that begins a chunk or tag behind the sound, and does not begin another audio file.
 _OTHER_CHUNK = re.compile(rb"(?!RIFF|RF64|FORM|caff|OggS|fLaC|\.snd)[ -~]{4}")
+_LOUD = 10  # times full scale; what clipped on its way through a mix reaches 1.4
+_CANCELLED = 1e-4  # power of the mean over that of the channels: -40 dB
+_SILENT = 1e-4  # from the lowest to the highest sample: 3 steps of 16 bits
 _MAX_AMPLITUDE = 1e15  # from about 1e16 on, the power of a spectrum is infinite in float32
+
+_has_warned = Event()
 
 
 def check_length(num_samples: int, name: str) -> None:
@@ -27,14 +37,27 @@ def check_length(num_samples: int, name: str) -> None:
 
 
 def check_finite(samples: np.ndarray, name: str) -> None:
-    """Raise an AudioError for NaN or infinite samples, or so large ones that their power is."""
+    """Raise an AudioError for NaN or infinite samples, or so large ones that their power is.
+
+    The first samples of a process that are above 10 times full scale are logged.
+    """
     if samples.size == 0:
         return
-    low, high = float(samples.min()), float(samples.max())  # NaN if any sample is NaN
-    if not (np.isfinite(low) and np.isfinite(high)):
+    peak = max(-float(samples.min()), float(samples.max()))  # NaN if any sample is NaN
+    if not np.isfinite(peak):
         raise AudioError(f"{name}: found NaN or infinite samples")
-    if max(-low, high) > _MAX_AMPLITUDE:
-        raise AudioError(f"{name}: found samples up to {max(-low, high):.2g}, expected [-1, 1]")
+    if peak > _MAX_AMPLITUDE:
+        raise AudioError(f"{name}: found samples up to {peak:.2g}, expected [-1, 1]")
+    if peak > _LOUD and not _has_warned.is_set():
+        _has_warned.set()
+        logger.warning("%s: %s", name, _note_on_peak(peak))
+
+
+def _note_on_peak(peak: float) -> str:
+    return (
+        f"found samples up to {peak:.3g}, expected [-1, 1]: integers stored as floating point?"
+        " Divide 16-bit ones by 32768"
+    )
 
 
 class AudioScan(NamedTuple):
@@ -43,14 +66,18 @@ class AudioScan(NamedTuple):
     num_samples: int
     sample_rate_hz: int
     is_silent: bool  # every sample has the same value
-    notes: Tuple[str, ...] = ()  # what else is odd; the file can be used nevertheless
+    notes: Tuple[str, ...] = ()  # what else is odd, one sentence each; the file can be used
 
 
-def scan_audio(path: AudioPath, hdf5_rate_hz: Optional[int] = None) -> AudioScan:
+def scan_audio(
+    path: AudioPath, hdf5_rate_hz: Optional[int] = None, used_samples: Optional[int] = None
+) -> AudioScan:
     """Decode a file from start to end, in chunks, so that any length fits in memory.
 
     Args:
         path, hdf5_rate_hz: as in `read_audio`.
+        used_samples: how many samples from the start the network gets, counted at 16 kHz
+            (`LogMel.max_samples`); None: all.
 
     Raises:
         FileNotFoundError: there is no such file.
@@ -58,29 +85,68 @@ def scan_audio(path: AudioPath, hdf5_rate_hz: Optional[int] = None) -> AudioScan
             spectrogram (25 ms), or holds NaN or infinite samples.
     """
     name = os.fspath(path)
-    num_samples, low, high = 0, float("inf"), float("-inf")
+    num_samples, levels = 0, []
     with open_sound(path, hdf5_rate_hz) as sound:
-        for chunk in read_chunks(sound, sound.frames if sound.has_length else sys.maxsize):
-            check_finite(chunk, name)
-            num_samples += len(chunk)
-            low, high = min(low, chunk.min()), max(high, chunk.max())
-        promised = sound.frames if sound.has_length else num_samples
         rate_hz = sound.samplerate
-        notes = _notes_on_rest(sound, num_samples)
-    if num_samples < promised:
-        raise AudioError(
-            f"{name}: cut off: found {num_samples} samples, expected {promised} by its header"
-        )
+        num_used = sys.maxsize if used_samples is None else used_samples * rate_hz // SAMPLE_RATE_HZ
+        for chunk in read_chunks(sound):
+            check_finite(chunk, name)
+            levels.append(_levels_of(chunk, max(0, num_used - num_samples)))
+            num_samples += len(chunk)
+        if sound.has_length and num_samples < sound.frames:
+            raise AudioError(
+                f"{name}: cut off: found {num_samples} samples, expected {sound.frames} by its"
+                " header"
+            )
+        notes = list(_notes_on_rest(sound, num_samples))
     check_length(num_samples * SAMPLE_RATE_HZ // rate_hz, name)
-    return AudioScan(num_samples, rate_hz, bool(low == high), tuple(notes))
+    merged = zip((min, max, min, max, sum, sum), zip(*levels, strict=True), strict=True)
+    whole = _Levels(*(merge(values) for merge, values in merged))
+    notes = (*_notes_on_levels(whole, used_samples), *notes)
+    return AudioScan(num_samples, rate_hz, bool(whole.low == whole.high), notes)
 
 
-def _notes_on_rest(sound: Sound, num_samples: int) -> List[str]:
+class _Levels(NamedTuple):
+    """How loud samples are: all channels, and their mean, of which a part may be used."""
+
+    low: float
+    high: float
+    used_low: float
+    used_high: float
+    channel_power: float
+    mean_power: float
+
+
+def _levels_of(chunk: np.ndarray, num_used: int) -> _Levels:
+    """The levels of (n, channels), of whose mean the first `num_used` are used."""
+    mean = mix_channels(chunk)
+    used = mean[:num_used]
+    return _Levels(
+        chunk.min(),
+        chunk.max(),
+        used.min(initial=np.inf),
+        used.max(initial=-np.inf),
+        float(np.vdot(chunk, chunk)) / chunk.shape[1],
+        float(np.vdot(mean, mean)),
+    )
+
+
+def _notes_on_levels(levels: _Levels, used_samples: Optional[int]) -> Iterator[str]:
+    peak = max(-levels.low, levels.high)
+    if peak > _LOUD:
+        yield _note_on_peak(peak)
+    if levels.mean_power < _CANCELLED * levels.channel_power:
+        yield "the channels cancel: their mean, which the network gets, is silent"
+    elif used_samples and levels.used_high - levels.used_low < _SILENT <= levels.high - levels.low:
+        seconds = used_samples / SAMPLE_RATE_HZ
+        yield f"the part that is used, the first {seconds:.2f} s, is silent; the rest is not"
+
+
+def _notes_on_rest(sound: Sound, num_samples: int) -> Iterator[str]:
     """Say when a file goes on after the samples that its header tells of."""
     rest = sound.next_bytes().strip(b"\0")
-    if len(rest) < _MIN_REST or _OTHER_CHUNK.match(rest):
-        return []
-    return [
-        f"the file holds more than its header says: what follows sample {num_samples} is not read"
-        " (files joined into one?)"
-    ]
+    if len(rest) >= _MIN_REST and not _OTHER_CHUNK.match(rest):
+        yield (
+            "the file holds more than its header says: what follows sample"
+            f" {num_samples} is not read (files joined into one?)"
+        )

@@ -27,6 +27,7 @@ _MP3_START = re.compile(rb"\0*(?=ID3|\xff[\xe2-\xe7\xf2-\xf7\xfa-\xfd])")  # tag
 _UNKNOWN_FRAMES = (1 << 63) - 1  # libsndfile's "unknown"
 # Interrupted recorders leave 0 as the size of the sound. What follows it here is no other chunk.
 _WITHOUT_SIZE = re.compile(rb"RIFF.{4}WAVE.{,4096}?data\0{4}(?![ -~]{4})(?=.)", re.DOTALL)
+_PLAIN_SUBTYPES = ("PCM_", "FLOAT", "DOUBLE", "ULAW", "ALAW")  # each sample stands for itself
 
 # HDF5 data: the types a sample may have, and the value that stands for 1.0.
 FULL_SCALE = {"int16": 1 << 15, "int32": 1 << 31, "float32": 1, "float64": 1}
@@ -167,9 +168,11 @@ def open_sound(
 
 
 def read_chunks(
-    sound: Sound, num_frames: int = sys.maxsize, dtype: str = "float32"
+    sound: Sound, num_frames: Optional[int] = None, dtype: str = "float32"
 ) -> Iterator[np.ndarray]:
-    """Yield what comes next, (n, channels) at a time, at most `num_frames` in all."""
+    """Yield the next `num_frames` frames, (n, channels) at a time; None: all of the file."""
+    if num_frames is None:
+        num_frames = sound.frames if sound.has_length else sys.maxsize
     while num_frames > 0:
         chunk = sound.read(min(num_frames, CHUNK_FRAMES), dtype=dtype, always_2d=True)
         if len(chunk) == 0:
@@ -235,12 +238,12 @@ def _with_all_frames(sound: SoundFile, name: str, content: Optional[memoryview])
 def _all_of_unsized(sound: SoundFile, name: str, content: memoryview) -> SoundFile:
     """A file without samples by its header, or for a WAV of size 0 all samples behind that."""
     found = _WITHOUT_SIZE.match(content)
-    if found:
+    if found and sound.subtype.startswith(_PLAIN_SUBTYPES):
         sound.close()
         file = BytesAsFile(content[found.end() :])
         form = {"samplerate": sound.samplerate, "channels": sound.channels, "format": "RAW"}
         return SoundFile(file, subtype=sound.subtype, endian="LITTLE", **form)
-    if len(content) > sound.channels * _TOLERATED_BYTES:
+    if len(content) > _TOLERATED_BYTES:
         raise AudioError(
             f"{name}: no samples: the header says 0, but the file has {len(content)} bytes"
         )

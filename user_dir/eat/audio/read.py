@@ -190,8 +190,13 @@ def _read_mono(sound: Sound, num_frames: int) -> np.ndarray:
     chunks = list(read_chunks(sound, num_frames, dtype))
     if len(chunks) != 1:  # joining a single one would copy it
         chunks = [np.concatenate([np.empty((0, sound.channels), dtype), *chunks])]
+    return mix_channels(chunks[0])
+
+
+def mix_channels(samples: np.ndarray) -> np.ndarray:
+    """(n, channels) of integers or float -> (n,) float32, their mean in [-1, 1]."""
     # A sum of columns: along so short an axis numpy's own mean takes 20 times as long.
-    first, *others = chunks[0].T
+    first, *others = samples.T
     total = sum(others, start=first.astype(np.float32, copy=False))
-    divisor = FULL_SCALE[dtype] * sound.channels
+    divisor = FULL_SCALE[samples.dtype.name] * samples.shape[1]
     return total if divisor == 1 else total / np.float32(divisor)
