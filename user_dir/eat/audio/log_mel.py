@@ -157,11 +157,8 @@ def _window(device: torch.device) -> Tensor:
 
 @cache
 def _mel_bands(num_mel_bins: int, device: torch.device) -> List[Tuple[slice, Tensor]]:
-    """The filters in groups of neighbours, without the FFT bins that are 0 in the whole group.
-
-    Returns:
-        For each group, its slice of the real and imaginary values of a spectrum, and its weights
-        (values, filters).
+    """The filters in groups of neighbours, without the FFT bins that are 0 in the whole group:
+    slices of the real and imaginary values of a spectrum, and weights (values, filters).
     """
     bands = []
     for weights in mel_weights(num_mel_bins).split(_FILTERS_AT_ONCE, dim=1):

@@ -1,11 +1,4 @@
-"""Write zip packs of audio files; what was written is compared with the files before it counts.
-
-with replace_file("train-00000.zip") as file:
-    pack = ZipPack(file)
-    for path in paths:
-        pack.add(path, pack.load(path))
-    pack.finish()
-"""
+"""Write zip packs of audio files; what was written is compared with the files before it counts."""
 
 import os
 import zipfile
@@ -18,7 +11,14 @@ from .packs import Hdf5Address, find_pack, list_zip, map_file, spell_out, zip_by
 
 
 class ZipPack:
-    """Audio files as they are, in an uncompressed zip."""
+    """Audio files as they are, in an uncompressed zip.
+
+    with replace_file("train-00000.zip") as file:
+        pack = ZipPack(file)
+        for path in paths:
+            pack.add(path, pack.load(path))
+        pack.finish()
+    """
 
     ending = ".zip"
 
@@ -29,12 +29,7 @@ class ZipPack:
 
     @staticmethod
     def load(path: str, hdf5_rate_hz: Optional[int] = None) -> memoryview:
-        """The bytes of an audio file, or of one in another zip.
-
-        Raises:
-            FileNotFoundError: there is no such file.
-            AudioError: it is not readable as audio, or is HDF5 data.
-        """
+        """The bytes of an audio file, or of one in another zip."""
         address = find_pack(path)
         if isinstance(address, Hdf5Address):
             raise AudioError(f"{path}: found HDF5 data, expected an audio file: a zip holds files")
@@ -47,11 +42,8 @@ class ZipPack:
         return self._file.tell()
 
     def add(self, name: str, content: memoryview) -> None:
-        """Put the bytes of an audio file into the pack.
-
-        Raises:
-            AudioError: libsndfile tells the format by the file's extension alone; files in packs
-                have none.
+        """Put the bytes of an audio file into the pack; an AudioError if libsndfile recognises
+        its format only by the extension, which files in packs do not have.
         """
         with open_sound(name, content=content):
             self._checksums.append(zlib.crc32(content))
