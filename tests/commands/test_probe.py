@@ -9,7 +9,14 @@ import eat
 from eat.commands.main import main
 from eat.data.labels import Label, write_descriptors, write_labels
 from eat.data.manifest import Manifest, write_manifest
-from eat.evaluation import METHODS, POOLINGS, Probe, embed_clips, make_folds, score_vectors
+from eat.evaluation import (
+    METHODS,
+    POOLINGS,
+    ProbeSettings,
+    embed_clips,
+    make_folds,
+    score_vectors,
+)
 
 PITCHES_HZ = {"low": 300, "mid": 1000, "high": 3000}
 SPEAKERS = "abcd"
@@ -62,8 +69,8 @@ def test_the_scores_are_those_of_the_library(capsys, official_pretrain, data):
     encoder = eat.load_encoder(official_pretrain)
     paths = [str(data / name) for name in names]
     vectors = embed_clips(encoder, paths, POOLINGS, [2, 3], num_steps=2)
-    probes = [Probe("logistic"), Probe("knn", num_neighbours=3)]
-    expected = score_vectors(vectors, targets, make_folds(targets, None, 3, 1), probes)
+    folds = make_folds(targets, None, 3, 1)
+    expected = score_vectors(vectors, targets, folds, ProbeSettings(neighbours=3))
     assert report["results"] == [
         {
             "encoder": official_pretrain,
@@ -125,7 +132,7 @@ def test_groups_are_on_one_side(capsys, monkeypatch, official_pretrain, data, tm
         seen.append(groups)
         return make_folds(targets, groups, num_folds, seed)
 
-    monkeypatch.setattr("eat.evaluation.probes.make_folds", make)
+    monkeypatch.setattr("eat.evaluation.folds.make_folds", make)
     manifest_names = list(Manifest(data / "train.tsv").relative_paths())
     table = tmp_path / "speakers.csv"
     rows = [f"{name},{name.split('/')[1][0]}" for name in manifest_names]

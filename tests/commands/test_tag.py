@@ -7,7 +7,6 @@ import torch
 
 import eat
 from eat.commands.main import main
-from eat.evaluation.classifier import Tag, top_tags
 
 
 @pytest.fixture
@@ -121,9 +120,16 @@ def test_a_classifier_of_clips_of_any_length(
     assert result["tags"][0]["probability"] == pytest.approx(expected.max().item(), abs=1e-5)
 
 
-def test_equal_probabilities_keep_the_order_of_the_classes():
-    tags = top_tags(torch.tensor([0.5, 0.25, 0.5]), ["a", "b", "c"], top=5)
-    assert tags == [Tag("a", 0.5), Tag("c", 0.5), Tag("b", 0.25)]
+def test_equal_probabilities_keep_the_order_of_the_classes(tmp_path, classifier):
+    path = write(tmp_path / "a.wav", 0.5)
+    for parameter in classifier.head.parameters():
+        torch.nn.init.zeros_(parameter)
+    with torch.no_grad():
+        classifier.head.bias[1] = -1
+    ((_, tags),), _ = eat.tag_files([path], classifier, top=5, activation="sigmoid")
+    first, second, third = classifier.labels
+    assert [tag.label for tag in tags] == [first, third, second]
+    assert tags[0].probability == tags[1].probability == 0.5
 
 
 def test_a_checkpoint_without_a_classifier(tmp_path, capsys, official_pretrain):

@@ -6,7 +6,7 @@ import soundfile
 import torch
 
 from eat.audio import AudioError, read_audio
-from eat.features.recordings import ArrayRecording, FileRecording, open_recording
+from eat.features.recordings import ArrayRecording, FileRecording
 
 
 def noise(num_samples, num_channels=1, seed=0):
@@ -61,19 +61,12 @@ def test_arrays_of_another_rate_are_resampled_as_files_are(tmp_path):
     assert np.array_equal(recording.read(0, 16000), read_audio(path))
 
 
-def test_paths_are_opened_as_files(tmp_path):
-    path = write(tmp_path / "a.wav", noise(1000))
-    assert isinstance(open_recording(path, 8000, "audio"), FileRecording)
-    assert isinstance(open_recording(str(path), 8000, "audio"), FileRecording)
-    assert isinstance(open_recording(noise(1000), 8000, "audio"), ArrayRecording)
-
-
-@pytest.mark.parametrize("suffix, chunk", [(".wav", "sound"), (".aiff", "sound")])
-def test_a_cut_off_file_that_libsndfile_accepts(tmp_path, suffix, chunk):
+@pytest.mark.parametrize("suffix", [".wav", ".aiff"])
+def test_a_cut_off_file_that_libsndfile_accepts(tmp_path, suffix):
     path = write(tmp_path / f"a{suffix}", noise(16000))
     content = path.read_bytes()
     path.write_bytes(content[: len(content) // 2])
-    message = rf"a\{suffix}: cut off: found 1\d{{4}} bytes of {chunk}, expected 320\d\d by its hea"
+    message = rf"a\{suffix}: cut off: found 1\d{{4}} bytes of sound, expected 320\d\d by its hea"
     with pytest.raises(AudioError, match=message):
         FileRecording(path)
 

@@ -41,9 +41,7 @@ def run(options: Options) -> int:
     if options.json:
         found = [{"path": path, "tags": [tag._asdict() for tag in tags]} for path, tags in files]
         print(json.dumps(found, indent=2))
-        return print_failures(failures)
-    for path, tags in files:
-        print(path)
-        for tag in tags:
-            print(f"  {tag.probability:.4f}  {tag.label}")
+    else:
+        for path, tags in files:
+            print(path, *(f"  {tag.probability:.4f}  {tag.label}" for tag in tags), sep="\n")
     return print_failures(failures)
