@@ -11,7 +11,7 @@ import numpy as np
 
 from . import SAMPLE_RATE_HZ, AudioError
 from .log_mel import WINDOW_SAMPLES
-from .opening import AudioPath, Sound, open_sound, read_chunks
+from .opening import AudioPath, open_sound, read_chunks
 from .read import mix_channels
 
 logger = logging.getLogger(__name__)
@@ -95,12 +95,17 @@ def scan_audio(
                 f"{name}: cut off: found {num_samples} samples, expected {sound.frames} by its"
                 " header"
             )
-        notes = list(_notes_on_rest(sound, num_samples))
+        rest = sound.next_bytes().strip(b"\0")
     check_length(num_samples * SAMPLE_RATE_HZ // rate_hz, name)
     merged = zip((min, max, min, max, sum, sum), zip(*levels, strict=True), strict=True)
     whole = [merge(values) for merge, values in merged]
-    notes = (*_notes_on_levels(whole, used_samples), *notes)
-    return AudioScan(num_samples, rate_hz, bool(whole[0] == whole[1]), notes)
+    notes = list(_notes_on_levels(whole, used_samples))
+    if len(rest) >= _MIN_REST and not _OTHER_CHUNK.match(rest):
+        notes.append(
+            "the file holds more than its header says: what follows sample"
+            f" {num_samples} is not read (files joined into one?)"
+        )
+    return AudioScan(num_samples, rate_hz, bool(whole[0] == whole[1]), tuple(notes))
 
 
 def _levels_of(chunk: np.ndarray, num_used: int) -> Tuple[float, ...]:
@@ -125,13 +130,3 @@ def _notes_on_levels(levels: Sequence[float], used_samples: Optional[int]) -> It
     elif used_samples and used_high - used_low < _SILENT <= high - low:
         seconds = used_samples / SAMPLE_RATE_HZ
         yield f"the part that is used, the first {seconds:.2f} s, is silent; the rest is not"
-
-
-def _notes_on_rest(sound: Sound, num_samples: int) -> Iterator[str]:
-    """Say when a file goes on after the samples that its header tells of."""
-    rest = sound.next_bytes().strip(b"\0")
-    if len(rest) >= _MIN_REST and not _OTHER_CHUNK.match(rest):
-        yield (
-            "the file holds more than its header says: what follows sample"
-            f" {num_samples} is not read (files joined into one?)"
-        )

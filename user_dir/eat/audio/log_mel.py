@@ -84,7 +84,8 @@ class LogMel:
             (B, 1, T, F) float32; B is 1 for a single waveform.
         """
         frames = mel_filter_bank(waveform, self.num_mel_bins)
-        length = self.target_length or self._round_up(frames.shape[1])
+        num_patches = max(1, math.ceil(frames.shape[1] / self.patch_size))  # along time
+        length = self.target_length or num_patches * self.patch_size
         frames = F.pad(frames[:, :length], (0, 0, 0, length - min(length, frames.shape[1])))
         return frames.sub_(self.mean).div_(2 * self.std).unsqueeze(1)
 
@@ -92,9 +93,6 @@ class LogMel:
     def max_samples(self) -> Optional[int]:
         """Samples at 16 kHz that can influence the result; None if all do."""
         return None if self.target_length is None else num_samples_for(self.target_length)
-
-    def _round_up(self, frames: int) -> int:
-        return max(1, math.ceil(frames / self.patch_size)) * self.patch_size
 
 
 def mel_filter_bank(waveform: Tensor, num_mel_bins: int = 128) -> Tensor:

@@ -3,9 +3,9 @@
 import os
 import re
 import sys
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from functools import lru_cache
-from typing import Any, Iterator, Optional, Tuple, Union
+from typing import Any, ContextManager, Iterator, Optional, Tuple, Union
 
 import numpy as np
 import soundfile
@@ -101,12 +101,6 @@ class Hdf5Sound:
             )
         self.samplerate = int(found)
 
-    def __enter__(self) -> "Hdf5Sound":
-        return self
-
-    def __exit__(self, *error: Any) -> None:
-        """The pack stays open."""
-
     def go_to(self, frame: int) -> None:
         self._position = frame
 
@@ -125,10 +119,10 @@ Sound = Union[SoundFile, Hdf5Sound]
 def _open_hdf5(pack: str, version: Tuple[int, ...]) -> Any:
     try:
         import h5py
+
+        return h5py.File(pack, "r", locking=False)  # some network file systems have no locks
     except ImportError as error:
         raise AudioError(f"{pack}: HDF5 needs h5py: pip install 'eat-fairseq[hdf5]'") from error
-    try:
-        return h5py.File(pack, "r", locking=False)  # some network file systems have no locks
     except OSError as error:
         raise AudioError(f"{pack}: not readable as HDF5: {error}") from error
 
@@ -168,10 +162,12 @@ def read_chunks(
         num_frames -= len(chunk)
 
 
-def _open(name: str, hdf5_rate_hz: Optional[int], content: Optional[memoryview]) -> Sound:
+def _open(
+    name: str, hdf5_rate_hz: Optional[int], content: Optional[memoryview]
+) -> "ContextManager[Sound]":
     address = find_pack(name) if content is None else None
     if isinstance(address, Hdf5Address):
-        return Hdf5Sound(address, hdf5_rate_hz)
+        return nullcontext(Hdf5Sound(address, hdf5_rate_hz))  # the pack stays open
     if address:
         content = zip_bytes(address)
     if content is not None:

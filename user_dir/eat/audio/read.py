@@ -123,12 +123,8 @@ def read_part(
 ) -> np.ndarray:
     """Decode a part of a file as `read_audio` does, (S,) at 16 kHz; all of a shorter file.
 
-    Args:
-        path, hdf5_rate_hz: as in `read_audio`.
-        num_samples: length of the part, counted at 16 kHz.
-        place: 0 is the first part; values just below 1 are the last.
-        max_frames: length of the file at its own rate by the manifest, for files whose header
-            does not tell it.
+    `place` is 0 for the first part and just below 1 for the last. `max_frames` is the length of the
+    file at its own rate by the manifest, for files whose header does not tell it.
     """
     with open_sound(path, hdf5_rate_hz) as sound:
         frames = sound.frames if max_frames is None else min(sound.frames, max_frames)

@@ -104,9 +104,8 @@ class Pipeline:
                 f"window_seconds: found {self.window_seconds}, expected {STEP_SECONDS} or more"
                 " seconds, as many as the longest clip has to take all clips whole"
             )
-        if not math.isfinite(self.overlap_seconds) or not (
-            0 <= _rows_in(self.overlap_seconds) < _rows_in(self.window_seconds)
-        ):
+        rows = _rows_in(self.window_seconds)
+        if not (math.isfinite(self.overlap_seconds) and 0 <= _rows_in(self.overlap_seconds) < rows):
             raise ValueError(
                 f"overlap_seconds: found {self.overlap_seconds}, expected a number from 0 to below"
                 f" window_seconds {self.window_seconds}"

@@ -70,9 +70,9 @@ class FeatureStore:
             note = json.dumps({"settings": settings, "made_with": made_with}, indent=2)
             with replace_file(self._note) as file:
                 file.write(note.encode())
-        places = [self._note, *filter(None, [self._file]), *map(self._path, names)]
-        places = {os.path.abspath(place) for place in places}
-        for folder in {os.path.dirname(place) for place in places}:
+        files = [self._note, *filter(None, [self._file]), *map(self._path, names)]
+        places = set(map(os.path.abspath, files))
+        for folder in set(map(os.path.dirname, places)):
             for path, place in find_unfinished(folder):
                 if place in places:
                     os.remove(path)
@@ -139,11 +139,8 @@ def _compare(path: str, settings: Mapping[str, Any]) -> None:
             noted = dict(json.load(file)["settings"])
     except (ValueError, KeyError, TypeError) as error:
         raise ValueError(f"{path}: not a note of `eat extract` on its settings") from error
-    differing = [
-        f"{key}={settings.get(key)!r} (there: {noted.get(key)!r})"
-        for key in sorted({*settings, *noted})
-        if settings.get(key) != noted.get(key)
-    ]
+    pairs = {key: (settings.get(key), noted.get(key)) for key in sorted({*settings, *noted})}
+    differing = [f"{k}={new!r} (there: {old!r})" for k, (new, old) in pairs.items() if new != old]
     if differing:
         raise ValueError(
             f"{path}: found features of other settings than the ones asked for,"
