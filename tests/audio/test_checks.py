@@ -66,13 +66,13 @@ def encode(samples, rate_hz=48_000, **kwargs):
     return file.getvalue()
 
 
-FORMATS = [
-    *(("MP3", None), ("OGG", "VORBIS"), ("OGG", "OPUS"), ("FLAC", None), ("WAV", None)),
-    *(("AU", None), ("CAF", None), ("RF64", None)),
-]
-
-
-@pytest.mark.parametrize("format, subtype", FORMATS)
+@pytest.mark.parametrize(
+    "format, subtype",
+    [
+        *(("MP3", None), ("OGG", "VORBIS"), ("OGG", "OPUS"), ("FLAC", None), ("WAV", None)),
+        *(("AU", None), ("CAF", None), ("RF64", None)),
+    ],
+)
 @pytest.mark.parametrize("in_zip", [False, True])
 def test_files_joined_into_one(tmp_path, noise, format, subtype, in_zip):
     """What `cat one two` makes: libsndfile reads the first, or refuses both."""

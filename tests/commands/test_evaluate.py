@@ -121,15 +121,12 @@ def test_classes_that_are_not_the_checkpoint_s(
     assert message in err
 
 
-def test_a_missing_file(capsys, official_finetune, data):
+def test_missing_files_and_other_checkpoints(capsys, official_finetune, official_pretrain, data):
+    status, _, err = evaluate(capsys, official_pretrain, data)
+    assert (status, "expected a fine-tuned one" in err) == (1, True)
     for name, message in (("valid.lbl", "no such labels"), ("valid.tsv", "no such manifest")):
         (data / name).unlink()
         assert message in evaluate(capsys, official_finetune, data)[2]
-
-
-def test_a_checkpoint_without_a_classifier(capsys, official_pretrain, data):
-    status, _, err = evaluate(capsys, official_pretrain, data)
-    assert (status, "expected a fine-tuned one" in err) == (1, True)
 
 
 def test_without_scikit_learn(capsys, monkeypatch, official_finetune, data):

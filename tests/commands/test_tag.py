@@ -71,9 +71,8 @@ def test_parts_of_long_recordings_are_averaged(tmp_path, capsys, official_finetu
     expected = (values * torch.tensor(weights).unsqueeze(1)).sum(0) / 19
     _, (result,), _ = tag(capsys, official_finetune, path)
     found = {tag["label"]: tag["probability"] for tag in result["tags"]}
-    assert [found[label] for label in classifier.labels] == pytest.approx(
-        expected.tolist(), abs=1e-5
-    )
+    in_order = [found[label] for label in classifier.labels]
+    assert in_order == pytest.approx(expected.tolist(), abs=1e-5)
 
 
 def test_the_table(tmp_path, capsys, official_finetune):
@@ -81,12 +80,10 @@ def test_the_table(tmp_path, capsys, official_finetune):
     _, results, _ = tag(capsys, official_finetune, *paths, "--top", 2)
     assert main(["tag", *paths, "--checkpoint", official_finetune, "--top", "2"]) == 0
     out = capsys.readouterr().out
-    lines = []
     for path, result in zip(paths, results, strict=True):
-        assert len(result["tags"]) == 2
-        lines.append(path)
-        lines += [f"  {tag['probability']:.4f}  {tag['label']}" for tag in result["tags"]]
-    assert out.splitlines() == lines
+        first, second = (f"  {tag['probability']:.4f}  {tag['label']}" for tag in result["tags"])
+        assert f"{path}\n{first}\n{second}\n" in out
+    assert len(out.splitlines()) == 6
 
 
 def test_failures_are_listed_after_the_others(tmp_path, capsys, official_finetune):
@@ -100,22 +97,15 @@ def test_failures_are_listed_after_the_others(tmp_path, capsys, official_finetun
     assert second == "failed absent.wav: no such audio file: absent.wav"
 
 
-def test_classes_without_names_are_numbered(
+def test_a_classifier_of_clips_of_any_length_without_names(
     tmp_path, capsys, monkeypatch, official_finetune, classifier
 ):
     classifier.labels = None
-    monkeypatch.setattr(eat.checkpoint, "load_classifier", lambda *_: classifier)
-    _, (result,), _ = tag(capsys, official_finetune, write(tmp_path / "a.wav", 0.5))
-    assert sorted(tag["label"] for tag in result["tags"]) == ["0", "1", "2"]
-
-
-def test_a_classifier_of_clips_of_any_length(
-    tmp_path, capsys, monkeypatch, official_finetune, classifier
-):
     classifier.log_mel = classifier.encoder.log_mel
     monkeypatch.setattr(eat.checkpoint, "load_classifier", lambda *_: classifier)
     path = write(tmp_path / "a.wav", 0.5)
     _, (result,), _ = tag(capsys, official_finetune, path)
+    assert sorted(tag["label"] for tag in result["tags"]) == ["0", "1", "2"]
     expected = logits(classifier, eat.read_audio(path)).softmax(0)
     assert result["tags"][0]["probability"] == pytest.approx(expected.max().item(), abs=1e-5)
 

@@ -70,12 +70,9 @@ def test_a_clip_that_cannot_be_read_is_left_out(encoder, clips, tmp_path):
         np.testing.assert_allclose(vectors.values[source], values, atol=1e-6)
 
 
-def test_nothing_readable_is_an_error(encoder, tmp_path):
+def test_impossible_requests(encoder, clips, tmp_path):
     with pytest.raises(ValueError, match="none of 1 clips can be read, e.g. .*none.wav"):
         embed_clips(encoder, [str(tmp_path / "none.wav")])
-
-
-def test_an_unknown_pooling_is_an_error(encoder, clips):
     with pytest.raises(ValueError, match="poolings: found 'max', expected some of"):
         embed_clips(encoder, clips, (*POOLINGS, "max"))
 

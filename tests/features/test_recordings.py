@@ -98,14 +98,21 @@ def test_what_is_no_regular_file(tmp_path):
         FileRecording(tmp_path / "absent.wav")
 
 
-@pytest.mark.parametrize("value", [np.nan, np.inf])
-def test_samples_that_are_no_numbers(tmp_path, value):
+@pytest.mark.parametrize(
+    "value, message",
+    [
+        (np.nan, "found NaN or infinite samples"),
+        (np.inf, "found NaN or infinite samples"),
+        (-1e20, r"found samples up to 1e\+20, expected \[-1, 1\]"),  # its power would be infinite
+    ],
+)
+def test_samples_that_are_no_numbers(tmp_path, value, message):
     samples = noise(1000)
     samples[500] = value
     path = write(tmp_path / "a.wav", samples, subtype="FLOAT")
     for recording in (FileRecording(path), ArrayRecording(samples, 16000, "audio")):
         assert recording.read(0, 500).shape == (500,)
-        with pytest.raises(AudioError, match=f"{recording.name}: found NaN or infinite samples"):
+        with pytest.raises(AudioError, match=f"{recording.name}: {message}"):
             recording.read(0, 1000)
 
 
@@ -136,12 +143,3 @@ def test_tensors_of_any_floating_type(dtype):
     samples = torch.from_numpy(noise(1000)).to(dtype).requires_grad_()
     found = ArrayRecording(samples, 16000, "audio").read(0, 1000)
     assert np.array_equal(found, samples.detach().float().numpy())
-
-
-def test_samples_whose_spectrum_would_be_infinite(tmp_path):
-    samples = noise(1000)
-    samples[500] = -1e20
-    path = write(tmp_path / "a.wav", samples, subtype="FLOAT")
-    for recording in (FileRecording(path), ArrayRecording(samples, 16000, "audio")):
-        with pytest.raises(AudioError, match=r"found samples up to 1e\+20, expected \[-1, 1\]"):
-            recording.read(0, 1000)

@@ -162,12 +162,10 @@ def read_chunks(
         num_frames -= len(chunk)
 
 
-def _open(
-    name: str, hdf5_rate_hz: Optional[int], content: Optional[memoryview]
-) -> "ContextManager[Sound]":
+def _open(name: str, rate: Optional[int], content: Optional[memoryview]) -> ContextManager[Sound]:
     address = find_pack(name) if content is None else None
     if isinstance(address, Hdf5Address):
-        return nullcontext(Hdf5Sound(address, hdf5_rate_hz))  # the pack stays open
+        return nullcontext(Hdf5Sound(address, rate))  # the pack stays open
     if address:
         content = zip_bytes(address)
     if content is not None:
