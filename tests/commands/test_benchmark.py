@@ -63,15 +63,6 @@ def test_extraction(official_pretrain, capsys):
     arguments += ["--checkpoint", official_pretrain, "--dtype", "fp32"]
     assert main(["benchmark", "extract", *arguments]) == 0
     headings, row = capsys.readouterr().out.splitlines()[-2:]
-    names = [
-        "dtype",
-        "files",
-        "network_clips/s",
-        "network_batch",
-        "clips/s",
-        "share",
-        "one_by_one_clips/s",
-        "gain",
-    ]
-    assert re.split("  +", headings.strip())[1:] == [name.replace("_", " ") for name in names]
+    names = "network clips/s network batch clips/s share one by one clips/s gain"
+    assert re.sub(" +", " ", headings).endswith(names)
     assert row.startswith("official_pretrain.pt   fp32  wav 16 kHz mono, 1 s")
