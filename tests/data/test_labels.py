@@ -9,7 +9,7 @@ from helpers import REPOSITORY
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from eat.audio.synthesis import CLASSES as EVENTS
+from synthesis import CLASSES as EVENTS
 from eat.data.labels import (
     Label,
     LabelError,

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from eat.audio.synthesis import CLASSES, write_events
+from synthesis import CLASSES, write_events
 from eat.training.log import read_training_log
 
 # Of the recorded curve, which is one in fp32: in bf16 a run differs by a fifth of these at most.

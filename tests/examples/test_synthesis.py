@@ -5,7 +5,7 @@ import pytest
 import soundfile
 
 from eat.audio import SAMPLE_RATE_HZ
-from eat.audio.synthesis import CLASSES, synthesise, write_events
+from synthesis import CLASSES, synthesise, write_events
 
 SEED = 1
 
