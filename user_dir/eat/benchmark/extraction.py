@@ -13,9 +13,9 @@ import torch
 from eat import paths
 from eat.audio import SAMPLE_RATE_HZ
 from eat.checkpoint import load_encoder
-from eat.features import Embedder, make_pipeline
-from eat.features.pipeline import BATCH_SIZE
-from eat.features.storage import NpyFolder
+from eat.features import BATCH_SIZE
+from eat.features.extraction import Embedder, make_pipeline
+from eat.features.storage import FeatureStore
 from eat.nn import Encoder, EncoderConfig
 from eat.settings import part_of
 
@@ -118,7 +118,7 @@ def extraction_rate(files: List[str], encoder: Encoder, case: ExtractionCase) ->
     """Clips per second from audio files to .npy files."""
     batch_size, folder = case.batch_size or BATCH_SIZE, os.path.dirname(files[0])
     pipeline = make_pipeline(encoder, batch_size=batch_size, num_workers=case.num_workers)
-    store = NpyFolder(os.path.join(folder, "out"))
+    store = FeatureStore(os.path.join(folder, "out"))
 
     def write_all() -> None:
         for index, tokens, error in pipeline.run(files, Embedder(encoder)):

@@ -6,10 +6,10 @@ from typing import Any, Dict, List, NamedTuple, Optional, Sequence, Tuple, Union
 
 import numpy as np
 
-from eat.commands.manifest.output import unreadable_file
 from eat.data.manifest import Manifest
 from eat.data.sampling import draw_clips
 from eat.data.split import open_split
+from eat.data.writing import unreadable_file
 from eat.training.run_folder import Run
 from eat.work import map_in_threads
 

@@ -3,7 +3,7 @@ import re
 import pytest
 
 from eat.commands.main import main
-from eat.commands.manifest.audioset import Segment, match_files, read_segments
+from eat.data.annotations.audioset import Segment, match_files, read_segments
 from eat.data.labels import Label, read_descriptors
 from eat.data.manifest import Manifest
 
@@ -64,9 +64,9 @@ def audio(write_sound, tmp_path):
     (tmp_path / "audio" / "0broken_000.wav").write_text("<html>")
 
 
-def test_clips_and_labels_of_a_segment_list(list_segments, audio, tmp_path, labelled, capsys):
+def test_clips_and_labels_of_a_segment_list(list_segments, audio, tmp_path, labels_of, capsys):
     assert list_segments("--split", "balanced") == 1
-    assert labelled(tmp_path / "as", "balanced") == {
+    assert labels_of(tmp_path / "as", "balanced") == {
         "part 1/--PJHxphWEs.wav": ["Speech", "Whimper (dog)"],
         "part 1/Y--ZhevVpy1s.flac": ["Male speech, man speaking"],
         "part 2/-0DdlOuIFUI_0.000_10.000.wav": ["Speech", 'Child speech, "kid" speaking'],
@@ -131,7 +131,9 @@ def test_no_clip_is_there(list_segments, write_sound, tmp_path, capsys):
     write_sound("another.wav")
     assert list_segments() == 1
     error = capsys.readouterr().err
-    assert f"{tmp_path}/audio: found no readable file of 8 clips of {tmp_path}/segments" in error
+    assert (
+        f"none of 8 clips is usable; the reasons are in {tmp_path}/as/train.unreadable.tsv" in error
+    )
     assert not (tmp_path / "as" / "train.tsv").exists()
 
 
@@ -157,7 +159,7 @@ def test_a_bad_segment_list_is_named(tmp_path, text, message):
 
 def test_names_of_files():
     starts = {"abc": 30.0, "Yab": 0.0, "-x_1": 7.5, "ab": 1.0, "d_5": 5.0}
-    segments = {name: Segment(start, ["/m/1"], 1) for name, start in starts.items()}
+    segments = {name: Segment(start, ("/m/1",), 1) for name, start in starts.items()}
 
     def found(*paths):
         return match_files(segments, paths)

@@ -1,4 +1,4 @@
-"""Fixtures of the builders' tests: sounds to list, and what was listed."""
+"""Sounds to list, folders that cannot be opened, and the lists that were written."""
 
 import os
 from pathlib import Path
@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 import soundfile
 
-from eat.data.labels import read_descriptors, read_labels
 from eat.data.manifest import Manifest
+from eat.data.split import open_split
 
 
 @pytest.fixture
@@ -26,6 +26,22 @@ def write_sound(tmp_path):
 
 
 @pytest.fixture
+def close_folder(monkeypatch):
+    """Lets no folder of a name be opened."""
+
+    def close_folder(name):
+        def scandir(path):
+            if str(path).endswith(f"/{name}"):
+                raise PermissionError(13, "Permission denied", path)
+            return real_scandir(path)
+
+        real_scandir = os.scandir
+        monkeypatch.setattr(os, "scandir", scandir)
+
+    return close_folder
+
+
+@pytest.fixture
 def clips_of():
     """Clips of a manifest and their samples."""
 
@@ -38,16 +54,14 @@ def clips_of():
 
 
 @pytest.fixture
-def labelled():
+def labels_of():
     """Clips of a split, with the names of their classes."""
 
-    def labelled(folder: Path, split: str = "train"):
-        manifest = Manifest(folder / f"{split}.tsv")
-        descriptors = read_descriptors(folder / "label_descriptors.csv")
-        table = read_labels(folder / f"{split}.lbl", manifest, descriptors)
+    def labels_of(folder: Path, name: str = "train"):
+        split = open_split(str(folder), name)
         return {
-            path: [descriptors[index].name for index in table.classes(clip)]
-            for clip, path in enumerate(manifest.relative_paths())
+            path: [split.descriptors[index].name for index in split.labels.classes(clip)]
+            for clip, path in enumerate(split.manifest.relative_paths())
         }
 
-    return labelled
+    return labels_of

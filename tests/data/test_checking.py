@@ -1,4 +1,5 @@
 import os
+from itertools import islice
 
 import numpy as np
 import pytest
@@ -7,11 +8,11 @@ from faults.damage import WAYS, write_collection
 from helpers import write_tsv
 
 from eat.commands.main import main
-from eat.commands.manifest import check as module
-from eat.commands.manifest.check import check_clip
-from eat.data.journal import Finding, Journal
-from eat.data.labels import read_descriptors, read_labels
+from eat.data import checking
+from eat.data.checking import Finding, check_clip, read_journal
 from eat.data.manifest import Manifest
+from eat.data.split import open_split
+from eat.work import map_in_threads
 
 
 @pytest.fixture(scope="module")
@@ -49,10 +50,9 @@ def test_damaged_clips_are_named_once_and_nothing_else_is_lost(collection, tmp_p
     assert clean.root == str(folder / "audio")
     kept = [entry for entry in entries if entry[0] not in damaged]
     assert [(clean.relative_path(i), clean.clip_samples(i)) for i in range(len(clean))] == kept
-    descriptors = read_descriptors(tmp_path / "label_descriptors.csv")
-    labels = read_labels(tmp_path / "train.lbl", clean, descriptors)
+    split = open_split(str(tmp_path), "train")
     numbers = [n for n, (name, _) in enumerate(entries) if name not in damaged]
-    assert [len(labels.classes(i)) for i in range(len(clean))] == [1 + n % 2 for n in numbers]
+    assert [len(split.class_ids(i)) for i in range(len(clean))] == [1 + n % 2 for n in numbers]
     assert sorted(os.listdir(tmp_path)) == [
         *("label_descriptors.csv", "train.check.tsv", "train.lbl", "train.tsv")
     ]
@@ -103,28 +103,26 @@ def test_what_is_corrected_and_what_is_kept(tmp_path, capsys):
 
 def test_an_interrupted_check_continues(collection, tmp_path, monkeypatch, capsys):
     folder, entries, damaged = collection
-    checked = []
 
-    def add_and_stop(journal, finding):
-        if len(checked) == 15:
-            raise KeyboardInterrupt
-        checked.append(finding.clip)
-        add(journal, finding)
+    def interrupt(*args, **kwargs):
+        yield from islice(map_in_threads(*args, **kwargs), 15)
+        raise KeyboardInterrupt
 
-    add = Journal.add
-    monkeypatch.setattr(Journal, "add", add_and_stop)
+    monkeypatch.setattr(checking, "map_in_threads", interrupt)
     assert run(folder / "train.tsv", tmp_path) == 130
-    monkeypatch.setattr(Journal, "add", add)
+    monkeypatch.setattr(checking, "map_in_threads", map_in_threads)
     partial = tmp_path / "train.check.tsv.partial"
-    assert len(partial.read_text().splitlines()) == 1 + 15
+    lines = partial.read_text().splitlines()
+    assert len(lines) == 1 + 15
     with partial.open("a") as file:
         file.write("39\t64")  # cut off by a kill
     again = []
     monkeypatch.setattr(
-        module, "check_clip", lambda m, clip, **k: again.append(clip) or check_clip(m, clip, **k)
+        checking, "check_clip", lambda m, clip, **k: again.append(clip) or check_clip(m, clip, **k)
     )
     assert run(folder / "train.tsv", tmp_path) == 1
-    assert "continuing after 15 of 40 clips" in capsys.readouterr().out
+    assert "15 of 40 clips were checked by an earlier run" in capsys.readouterr().out
+    checked = [int(line.split("\t")[0]) for line in lines[1:]]
     assert sorted([*checked, *again]) == list(range(40))
     assert [path for _, _, path, _ in report_of(tmp_path)] == [
         name for name, _ in entries if name in damaged
@@ -134,15 +132,14 @@ def test_an_interrupted_check_continues(collection, tmp_path, monkeypatch, capsy
 
 def test_what_is_known_of_another_manifest_does_not_count(tmp_path):
     write_tsv(tmp_path / "train.tsv", tmp_path, [("a.wav", 5), ("b.wav", 6)])
-    journal = Journal(str(tmp_path / "journal"), Manifest(tmp_path / "train.tsv"))
-    finding = Finding(1, 7, "kept", os.fsdecode(b"name \xff and\ttab"))
-    journal.add(finding)
-    journal.close()
-    again = Journal(str(tmp_path / "journal"), Manifest(tmp_path / "train.tsv"))
-    assert (again.num_samples.tolist(), again.problems) == ([-1, 7], {1: finding})
+    manifest, journal = Manifest(tmp_path / "train.tsv"), tmp_path / "journal"
+    assert read_journal(str(journal), manifest) == {}
+    with journal.open("ab") as file:
+        file.write(b"1\t7\tkept\tname \xff and\ttab\n")
+    problem = os.fsdecode(b"name \xff and\ttab")
+    assert read_journal(str(journal), manifest) == {1: Finding(1, 7, "kept", problem)}
     write_tsv(tmp_path / "train.tsv", tmp_path, [("a.wav", 5), ("c.wav", 6)])
-    other = Journal(str(tmp_path / "journal"), Manifest(tmp_path / "train.tsv"))
-    assert (other.num_samples.tolist(), other.problems) == ([-1, -1], {})
+    assert read_journal(str(journal), Manifest(tmp_path / "train.tsv")) == {}
 
 
 def test_nothing_can_be_used(tmp_path, capsys):

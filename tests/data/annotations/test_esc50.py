@@ -35,7 +35,7 @@ def list_esc50(tmp_path):
     return list_esc50
 
 
-def test_each_fold_is_a_data_set(esc50, list_esc50, tmp_path, labelled, capsys):
+def test_each_fold_is_a_data_set(esc50, list_esc50, tmp_path, labels_of, capsys):
     assert list_esc50() == 0
     out = tmp_path / "out"
     assert sorted(os.listdir(out)) == ["fold1", "fold2", "fold3", "fold4", "fold5"]
@@ -45,7 +45,7 @@ def test_each_fold_is_a_data_set(esc50, list_esc50, tmp_path, labelled, capsys):
         assert sorted(os.listdir(folder)) == [
             *("label_descriptors.csv", "train.lbl", "train.tsv", "valid.lbl", "valid.tsv")
         ]
-        train, valid = labelled(folder, "train"), labelled(folder, "valid")
+        train, valid = labels_of(folder, "train"), labels_of(folder, "valid")
         assert {name.split("-")[0] for name in valid} == {str(fold)}
         assert {name.split("-")[0] for name in train} == set("12345") - {str(fold)}
         for name, labels in {**train, **valid}.items():
@@ -64,7 +64,7 @@ def test_each_fold_is_a_data_set(esc50, list_esc50, tmp_path, labelled, capsys):
     )
 
 
-def test_clips_that_are_missing_or_broken_are_listed(esc50, list_esc50, tmp_path, labelled):
+def test_clips_that_are_missing_or_broken_are_listed(esc50, list_esc50, tmp_path, labels_of):
     (esc50 / "audio" / "1-1000-A-0.wav").unlink()
     (esc50 / "audio" / "2-1001-B-1.wav").write_text("hello")
     assert list_esc50() == 1
@@ -73,8 +73,8 @@ def test_clips_that_are_missing_or_broken_are_listed(esc50, list_esc50, tmp_path
     assert reasons.pop("1-1000-A-0.wav") == "no such file"
     assert reasons.pop("2-1001-B-1.wav").startswith("not readable as audio")
     assert not reasons
-    assert len(labelled(tmp_path / "out" / "fold1", "valid")) == 5
-    assert len(labelled(tmp_path / "out" / "fold1", "train")) == 23
+    assert len(labels_of(tmp_path / "out" / "fold1", "valid")) == 5
+    assert len(labels_of(tmp_path / "out" / "fold1", "train")) == 23
 
 
 def test_existing_folds_are_kept_unless_forced(esc50, list_esc50, tmp_path, capsys):

@@ -3,7 +3,7 @@ import os
 import pytest
 
 from eat.commands.main import main
-from eat.commands.manifest.speech_commands import split_of_speaker
+from eat.data.annotations.speech_commands import split_of_speaker
 from eat.data.manifest import Manifest
 
 # Of the published lists.
@@ -55,14 +55,14 @@ def test_the_rule_divides_speakers_in_tenths():
     assert splits.count("eval") == pytest.approx(2000, abs=150)
 
 
-def test_splits_by_the_lists(speech_commands, list_words, tmp_path, labelled, capsys):
+def test_splits_by_the_lists(speech_commands, list_words, tmp_path, labels_of, capsys):
     # Not those of the rule, to see that the lists count.
     write_lists(speech_commands, [f"bed/{TRAIN[0]}", f"yes/{EVAL[0]}"], [f"yes/{VALID[1]}"])
     assert list_words() == 0
     out = tmp_path / "out"
-    assert labelled(out, "valid") == {f"bed/{TRAIN[0]}": ["bed"], f"yes/{EVAL[0]}": ["yes"]}
-    assert labelled(out, "eval") == {f"yes/{VALID[1]}": ["yes"]}
-    assert len(labelled(out, "train")) == 9
+    assert labels_of(out, "valid") == {f"bed/{TRAIN[0]}": ["bed"], f"yes/{EVAL[0]}": ["yes"]}
+    assert labels_of(out, "eval") == {f"yes/{VALID[1]}": ["yes"]}
+    assert len(labels_of(out, "train")) == 9
     assert (out / "label_descriptors.csv").read_text() == '0,bed,"bed"\n1,yes,"yes"\n'
     assert Manifest(out / "eval.tsv").root == str(speech_commands)
     error = capsys.readouterr().err
@@ -72,17 +72,19 @@ def test_splits_by_the_lists(speech_commands, list_words, tmp_path, labelled, ca
     )
 
 
-def test_without_lists_the_hash_decides(speech_commands, list_words, tmp_path, labelled, capsys):
+def test_without_lists_the_hash_decides(speech_commands, list_words, tmp_path, labels_of, capsys):
     assert list_words() == 0
     for split, files in (("train", TRAIN), ("valid", VALID), ("eval", EVAL)):
-        assert sorted(labelled(tmp_path / "out", split)) == names(files)
+        assert sorted(labels_of(tmp_path / "out", split)) == names(files)
     out = capsys.readouterr().out
     for split, file in (("valid", "validation_list.txt"), ("eval", "testing_list.txt")):
         expected = f"{speech_commands}/{file} is not there: the hash of the speaker decides what"
         assert f"{expected} is {split}\n" in out
 
 
-def test_a_test_set_in_another_folder(speech_commands, list_words, write_sound, tmp_path, labelled):
+def test_a_test_set_in_another_folder(
+    speech_commands, list_words, write_sound, tmp_path, labels_of
+):
     write_sound("bed/new_nohash_0.wav").rename(tmp_path / "new.wav")
     for word, name in (("bed", "new_nohash_0.wav"), ("yes", TRAIN[0]), ("_silence_", "0.wav")):
         (tmp_path / "test" / word).mkdir(parents=True)
@@ -92,11 +94,11 @@ def test_a_test_set_in_another_folder(speech_commands, list_words, write_sound, 
     assert list_words("--test", str(tmp_path / "test")) == 0
     out = tmp_path / "out"
     assert Manifest(out / "train.tsv").root == str(tmp_path)
-    evaluation = labelled(out, "eval")
+    evaluation = labels_of(out, "eval")
     assert evaluation == {"test/bed/new_nohash_0.wav": ["bed"], f"test/yes/{TRAIN[0]}": ["yes"]}
     train = [f"audio/{name}" for name in names(TRAIN) if name != f"yes/{TRAIN[0]}"]
-    assert sorted(labelled(out, "train")) == train
-    assert sorted(labelled(out, "valid")) == [f"audio/{name}" for name in names(VALID)]
+    assert sorted(labels_of(out, "train")) == train
+    assert sorted(labels_of(out, "valid")) == [f"audio/{name}" for name in names(VALID)]
     for path in Manifest(out / "eval.tsv").relative_paths():
         assert (tmp_path / path).exists()
 
@@ -115,7 +117,7 @@ def test_what_is_listed_and_missing(speech_commands, list_words, tmp_path, capsy
 
 
 def test_the_full_data_set_is_recognised(speech_commands, list_words, monkeypatch, capsys):
-    monkeypatch.setattr("eat.commands.manifest.speech_commands.PUBLISHED", (4, 4, 4, 2))
+    monkeypatch.setattr("eat.data.annotations.speech_commands.PUBLISHED", (4, 4, 4, 2))
     assert list_words() == 0
     out, err = capsys.readouterr()
     assert "clips of train / valid / eval / words: 4 / 4 / 4 / 2, as published\n" in out
@@ -140,14 +142,7 @@ def test_a_folder_that_is_not_there(list_words, write_sound, tmp_path, capsys, f
     assert f"error: {tmp_path}/{folder}: no such folder, expected" in capsys.readouterr().err
 
 
-def test_a_word_whose_folder_cannot_be_opened(speech_commands, list_words, monkeypatch, tmp_path):
-    real_scandir = os.scandir
-
-    def scandir(path):
-        if os.fspath(path).endswith("yes"):
-            raise PermissionError(13, "Permission denied", path)
-        return real_scandir(path)
-
-    monkeypatch.setattr(os, "scandir", scandir)
+def test_a_word_whose_folder_cannot_be_opened(speech_commands, list_words, close_folder, tmp_path):
+    close_folder("yes")
     assert list_words() == 1
     assert (tmp_path / "out" / "unreadable.tsv").read_text() == "yes\tPermission denied\n"
