@@ -1,19 +1,19 @@
-"""Steps that the experiments on real recordings share; what is finished is not done again."""
+"""The steps that the experiments on real recordings share. Finished steps are not repeated."""
 
 import argparse
-import contextlib
-import io
 import json
-import os
-import shlex
 import time
 from pathlib import Path
 from typing import Any, Callable, Dict, Mapping, NamedTuple, Sequence, Tuple
 
 import numpy as np
+from launch import train, training_arguments
 
-from eat.commands.main import main as eat
-from eat.launch import multiplies_bf16, train, training_arguments
+from eat.data.annotations.folder import FolderConfig, list_folder
+from eat.data.statistics import measure_statistics
+from eat.evaluation import ProbeSettings, probe_checkpoint
+from eat.files import replace_file
+from eat.machine import describe_hardware
 
 
 class Task(NamedTuple):
@@ -36,10 +36,6 @@ TASKS = (
     Task("instrument", "instruments", r"regex:/(.+?)__"),  # drum kits
 )
 NUM_FOLDS = 4
-
-
-class StepError(Exception):
-    """A step that failed, for the user's eyes."""
 
 
 def parse_setting(text: str) -> Tuple[str, Any]:
@@ -82,37 +78,21 @@ def step(file: Path, title: str, work: Callable[..., Dict[str, Any]], *inputs: A
     print(f"\n== {title}", flush=True)
     file.parent.mkdir(parents=True, exist_ok=True)
     result = work(*inputs)
-    partial = file.with_suffix(".partial")
-    partial.write_text(json.dumps(result, indent=2) + "\n")
-    os.replace(partial, file)
+    with replace_file(file) as output:
+        output.write((json.dumps(result, indent=2) + "\n").encode())
     return result
-
-
-def run_eat(*words: object) -> None:
-    """Run a command of `eat`, after showing it.
-
-    Raises:
-        StepError: it failed.
-    """
-    arguments = list(map(str, words))
-    print("$ eat", shlex.join(arguments), flush=True)
-    if eat(arguments) != 0:
-        raise StepError(f"eat {arguments[0]} failed, see above")
 
 
 def make_manifests(audio: Path, out: Path) -> Dict[str, Any]:
     """Manifests of all recordings and of those of each task, with labels; mean and std of all."""
     if not all((audio / task.folder).is_dir() for task in TASKS):
-        raise StepError(f"{audio}: no recordings, expected the folder that prepare.py wrote")
-    run_eat("manifest", "folder", audio, "--out", out / "all", "--force")
+        raise ValueError(f"{audio}: no recordings, expected the folder that prepare.py wrote")
+    list_folder(str(audio), str(out / "all"), force=True)
+    labelled = FolderConfig(labels_from="parent", valid_fraction=0.0)
     for task in TASKS:
-        folders = (audio / task.folder, "--out", out / task.name)
-        options = ("--labels-from", "parent", "--valid-fraction", 0, "--force")
-        run_eat("manifest", "folder", *folders, *options)
-    with contextlib.redirect_stdout(io.StringIO()) as printed:
-        run_eat("stats", out / "all" / "train.tsv", "--json")
-    statistics = json.loads(printed.getvalue().split("\n", 1)[1])
-    return {key: round(statistics[key], 3) for key in ("mean", "std")}
+        list_folder(str(audio / task.folder), str(out / task.name), labelled, force=True)
+    statistics = measure_statistics(str(out / "all" / "train.tsv"))
+    return {"mean": round(statistics.mean, 3), "std": round(statistics.std, 3)}
 
 
 def run_training(config_name: str, folder: Path, settings: Mapping[str, Any]) -> Dict[str, Any]:
@@ -128,7 +108,7 @@ def run_training(config_name: str, folder: Path, settings: Mapping[str, Any]) ->
     """
     num_updates = settings["optimization.max_update"]
     settings = {
-        "common.bf16": multiplies_bf16(),
+        "common.bf16": describe_hardware().multiplies_bf16(),
         "common.log_interval": 50,
         "checkpoint.save_dir": folder,
         "dataset.num_workers": 0,  # reading is quick here
@@ -172,19 +152,29 @@ def pretrain(
 
 
 def probe(
-    checkpoint: Path, manifests: Path, task: Task, seed: int, out: Path, *options: object
+    checkpoint: Path, manifests: Path, task: Task, seed: int, out: Path, **settings: Any
 ) -> Dict[str, Dict[str, float]]:
-    """Probe a checkpoint and an untrained encoder.
+    """Probe a checkpoint and untrained encoders with a logistic regression.
+
+    Args:
+        checkpoint: what to probe.
+        manifests: from `make_manifests`.
+        task: which clips.
+        seed: of the folds and the untrained encoder.
+        out: folder for probe.json.
+        settings: further `ProbeSettings`.
 
     Returns:
         By "pre-trained" and "untrained", the accuracy by kind of pooling.
     """
-    where = (checkpoint, "--data", manifests / task.name, "--out", out)
-    folds = ("--groups-from", task.groups, "--folds", NUM_FOLDS, "--seed", seed)
-    run_eat("probe", *where, *folds, "--methods", "logistic", *options)
+    chosen = ProbeSettings(
+        groups_from=task.groups, folds=NUM_FOLDS, seed=seed, methods=["logistic"], **settings
+    )
+    report = probe_checkpoint(str(checkpoint), str(manifests / task.name), chosen)
+    report.write(str(out))
     found: Dict[str, Dict[str, float]] = {"pre-trained": {}, "untrained": {}}
-    for result in json.loads((out / "probe.json").read_text())["results"]:
-        kind = "untrained" if result["encoder"].startswith("untrained") else "pre-trained"
+    for result in report.results:
+        kind = "pre-trained" if result["encoder"] == str(checkpoint) else "untrained"
         found[kind][result["pooling"]] = result["mean"]
     return found
 

@@ -1,4 +1,4 @@
-"""Start `fairseq-hydra-train` from a script: settings, a log file, a progress bar."""
+"""Start `fairseq-hydra-train` from a script, with settings, a log file and a progress bar."""
 
 import os
 import re
@@ -7,7 +7,6 @@ import sys
 from pathlib import Path
 from typing import Any, Iterable, List, Mapping, TextIO, Union
 
-import torch
 from tqdm import tqdm
 
 from eat.paths import config_dir, user_dir
@@ -21,7 +20,10 @@ class TrainingError(Exception):
 
 
 def training_arguments(config_name: str, settings: Mapping[str, Any]) -> List[str]:
-    """Arguments for `fairseq-hydra-train` from any folder: a recipe of ours and what differs."""
+    """The arguments of `fairseq-hydra-train`: a recipe of `config/` and the settings that differ.
+
+    They are valid from any working directory.
+    """
     overrides = [override(key, value) for key, value in settings.items()]
     user_dir_override = override("common.user_dir", user_dir())
     recipe = ["--config-dir", str(config_dir()), "--config-name", config_name]
@@ -29,9 +31,9 @@ def training_arguments(config_name: str, settings: Mapping[str, Any]) -> List[st
 
 
 def override(key: str, value: Any) -> str:
-    """One hydra override of a text, a truth value, a number, a list of numbers, or nothing.
+    """Write a hydra override of a text, a truth value, a number, a list of numbers, or None.
 
-    Text is quoted where needed: a path may hold spaces, commas, brackets.
+    Text is quoted if it has to be, e.g. a path with spaces, commas or brackets.
     """
     if value is None:
         return f"{key}=null"
@@ -45,21 +47,13 @@ def override(key: str, value: Any) -> str:
     return f"{key}='{text}'"
 
 
-def multiplies_bf16() -> bool:
-    """Whether the GPU, or else the CPU, has units for bf16; without them it is slower than fp32."""
-    if torch.cuda.is_available():
-        return torch.cuda.is_bf16_supported()
-    cpu = Path("/proc/cpuinfo")
-    return cpu.exists() and "amx_bf16" in cpu.read_text()
-
-
 def train(arguments: List[str], log: Union[str, "os.PathLike[str]"], num_updates: int) -> None:
-    """Run `fairseq-hydra-train`; its output goes to the end of `log`, and a bar shows the updates.
+    """Run `fairseq-hydra-train`, append its output to `log` and show the updates in a bar.
 
     Args:
         arguments: from `training_arguments`.
         log: a file.
-        num_updates: of the whole training.
+        num_updates: how many the whole training has.
 
     Raises:
         TrainingError: it failed.

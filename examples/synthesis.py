@@ -1,8 +1,8 @@
-"""Labelled synthetic sound events: something to train on and to test with, made on the spot.
+"""Synthetic sound events with labels, to train on and to test with.
 
-Each class is one function that draws its own pitch, tempo and decay; around it every clip gets a
-random onset, duration, level and background noise. A clip is drawn from a generator seeded by
-(seed, class, index), so it is the same whatever else is made, and in whatever order.
+Each class is a function that draws its own pitch, tempo and decay. Every clip adds a random onset,
+duration, level and background noise. The generator of a clip is seeded by (seed, class, index), so
+that a clip does not depend on the others.
 """
 
 import os
@@ -13,7 +13,8 @@ from typing import Callable, Dict, List, Tuple, Union
 import numpy as np
 import soundfile
 
-from .read import SAMPLE_RATE_HZ
+from eat.audio import SAMPLE_RATE_HZ
+from eat.files import replace_file
 
 CLIP_SECONDS = 1.28  # 128 frames, the length of the tiny configuration
 
@@ -25,8 +26,8 @@ _SNR_DB = (5.0, 30.0)  # of the event over the background noise
 _PEAK_DB = (-18.0, -1.0)  # of the finished clip, relative to full scale
 _FADE_SECONDS = 0.003  # at both ends of an event, against the click of a hard edge
 
-# Written into each file, so that a file made with other settings is not taken for this one's.
-# Count it up when the sounds change.
+# Each file names its settings and this version, so that a file of other settings is replaced.
+# Increase it when the sounds change.
 _VERSION = 1
 
 Event = Callable[[np.ndarray, np.random.Generator], np.ndarray]
@@ -43,9 +44,9 @@ def synthesise(
 
     Args:
         class_name: one of `CLASSES`.
-        index: which of the endlessly many clips of the class, 0 or more.
+        index: number of the clip in its class, 0 or more.
         seed: another seed gives other clips.
-        duration_seconds: of the whole clip.
+        duration_seconds: length of the clip.
         sample_rate_hz: 16,000 or more.
 
     Returns:
@@ -126,13 +127,13 @@ def _is_written(path: Path, made_by: str, num_samples: int, sample_rate_hz: int)
 
 
 def _write_wav(path: Path, clip: np.ndarray, sample_rate_hz: int, made_by: str) -> None:
-    partial = path.with_suffix(".partial")
-    with soundfile.SoundFile(
-        partial, "w", sample_rate_hz, channels=1, format="WAV", subtype="PCM_16"
-    ) as file:
-        file.comment = made_by
-        file.write(clip)
-    os.replace(partial, path)
+    options = {"channels": 1, "format": "WAV", "subtype": "PCM_16"}
+    with (
+        replace_file(path) as file,
+        soundfile.SoundFile(file, "w", sample_rate_hz, **options) as sound,
+    ):
+        sound.comment = made_by
+        sound.write(clip)
 
 
 # The classes. Each takes the time (N,) in seconds since the event's onset and a generator, and

@@ -1,6 +1,6 @@
 import pytest
-
 from launch import TrainingError, override, train, training_arguments
+
 from eat.paths import user_dir
 
 

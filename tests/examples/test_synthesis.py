@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 import soundfile
+from synthesis import CLASSES, synthesise, write_events
 
 from eat.audio import SAMPLE_RATE_HZ
-from synthesis import CLASSES, synthesise, write_events
 
 SEED = 1
 
