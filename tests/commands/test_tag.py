@@ -7,7 +7,7 @@ import torch
 
 import eat
 from eat.commands.main import main
-from eat.commands.tag import Tag, top_tags
+from eat.evaluation.classifier import Tag, top_tags
 
 
 @pytest.fixture

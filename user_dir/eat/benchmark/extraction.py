@@ -12,7 +12,7 @@ from eat import paths
 from eat.checkpoint import load_encoder
 from eat.features import Embedder, make_pipeline
 from eat.features.pipeline import BATCH_SIZE
-from eat.features.storage import NpyFolder
+from eat.features.storage import FeatureStore
 from eat.nn import Encoder, EncoderConfig
 from eat.settings import part_of
 
@@ -108,7 +108,7 @@ def extract(
         batch_size=batch_size or case.batch_size or BATCH_SIZE,
         num_workers=case.num_workers,
     )
-    store = NpyFolder(os.path.join(folder, "out"))
+    store = FeatureStore(os.path.join(folder, "out"))
     embedder = Embedder(encoder)
 
     def write_all() -> None:

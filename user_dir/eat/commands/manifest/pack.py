@@ -217,7 +217,7 @@ class Packer:
             return error
 
     def _load_ahead(self, start: int, executor: ThreadPoolExecutor) -> Iterator[Tuple[int, Any]]:
-        from eat.features.batching import map_ahead
+        from eat.work import map_ahead
 
         clips = range(start, len(self._manifest))
         return map_ahead(clips, self._load, executor, self._args.workers)
