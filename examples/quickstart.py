@@ -27,7 +27,7 @@ from eat.audio.synthesis import CLASSES, write_events
 from eat.commands.main import main as eat
 from eat.data.manifest import Manifest
 from eat.launch import TrainingError, multiplies_bf16, train, training_arguments
-from eat.training.log import read_training_log
+from eat.training.run import read_training_log
 
 CONFIG_NAME = "pretrain_tiny"
 SEED = 1

@@ -11,7 +11,7 @@ import torch
 from tqdm import tqdm
 
 from eat.paths import config_dir, user_dir
-from eat.training.log import parse_log_line
+from eat.training.run import parse_log_line
 
 _TAIL_LINES = 25
 
