@@ -10,7 +10,7 @@ from typing import Any, Iterable, List, Mapping, TextIO, Union
 from tqdm import tqdm
 
 from eat.paths import config_dir, user_dir
-from eat.training.log import parse_log_line
+from eat.training.run import parse_log_line
 
 _TAIL_LINES = 25
 

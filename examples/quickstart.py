@@ -28,7 +28,7 @@ from eat.data.manifest import Manifest
 from eat.data.statistics import Statistics, measure_statistics
 from eat.files import replace_file
 from eat.machine import describe_hardware
-from eat.training.log import read_training_log
+from eat.training.run import read_training_log
 
 CONFIG_NAME = "pretrain_tiny"
 SEED = 1

@@ -12,7 +12,7 @@ import pytest
 import quickstart
 from synthesis import CLASSES, write_events
 
-from eat.training.log import read_training_log
+from eat.training.run import read_training_log
 
 # Of the recorded curve, which is one in fp32: in bf16 a run differs by a fifth of these at most.
 TOLERANCES = {

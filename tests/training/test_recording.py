@@ -6,9 +6,9 @@ import os
 
 import pytest
 
-from eat.training.log import read_training_log
-from eat.training.record import add_start, find_log, read_starts
+from eat.training.record import add_start, read_starts
 from eat.training.recording import RunLog, record_start
+from eat.training.run import find_log, read_training_log
 
 
 def test_the_log_in_the_runs_folder_has_each_update_once(resumed_run):

@@ -117,9 +117,7 @@ class Evaluation:
         """Write metrics.json, classes.csv, and if clips have one class confusion.csv, with figures
         of both tables. Files of these names are replaced.
         """
-        from eat.figures import save_figure
-        from eat.figures.classes import draw_classes, read_class_results
-        from eat.figures.confusion import draw_confusion
+        from eat.figures import draw_classes, draw_confusion, save_figure
 
         os.makedirs(folder, exist_ok=True)
         with replace_file(os.path.join(folder, "metrics.json")) as file:

@@ -4,13 +4,17 @@ import json
 import shlex
 import shutil
 import subprocess
+from functools import partial
+from html.parser import HTMLParser
 
 import numpy as np
 import pytest
 import torch
 
-from eat.training.log import read_training_log
+import eat.figures.style
+from eat.commands.main import main
 from eat.training.record import read_starts
+from eat.training.run import read_training_log
 
 EVALUATION = {
     "checkpoint": "best.pt", "data": "manifests/mine", "split": "eval", "num_clips": 12,
@@ -29,6 +33,75 @@ PROBE = {
          "std": 0.0625},
     ],
 }  # fmt: skip
+
+
+class Page(HTMLParser):
+    """A page as its text, its tables, its links and its pictures."""
+
+    def __init__(self, source):
+        super().__init__()
+        self.source = source
+        self.words, self.rows, self.links, self.ids, self.pictures = [], [], [], [], {}
+        self.tags = set()
+        self._skips = False
+        self.feed(source)
+
+    @property
+    def text(self):
+        return " ".join(" ".join(self.words).split())
+
+    def handle_starttag(self, tag, attrs):
+        attrs = dict(attrs)
+        self.tags.add(tag)
+        self._skips = tag == "style"
+        self.links += [attrs[name] for name in ("href", "src", "action") if name in attrs]
+        self.ids += [attrs["id"]] if "id" in attrs else []
+        if tag == "img":
+            self.pictures[attrs["alt"]] = attrs["src"]
+        if tag == "tr":
+            self.rows.append([])
+        elif tag in ("td", "th"):
+            self.rows[-1].append("")
+
+    def handle_data(self, data):
+        if self._skips:
+            return
+        self.words.append(data)
+        if self.rows and self.rows[-1] and self.lasttag in ("td", "th", "code"):
+            self.rows[-1][-1] += data.strip()
+
+    def row(self, name):
+        """The cells after the one that says `name`."""
+        return next(row[1:] for row in self.rows if row and row[0] == name)
+
+
+def run_report(out, *arguments, status=0):
+    """Run `eat report`; its page and the figures in it, None if another status was expected."""
+    render_figure = eat.figures.style.render_figure
+    drawn = []
+
+    def render_and_keep(figure, kind):
+        drawn.append(figure)
+        return render_figure(figure, kind)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(eat.figures.style, "render_figure", render_and_keep)
+        assert main(["report", *map(str, arguments), "--out", str(out)]) == status
+    return (Page(out.read_text(encoding="utf-8")), drawn) if status == 0 else None
+
+
+@pytest.fixture
+def report(tmp_path):
+    """`report(*arguments)` runs `eat report`, see `run_report`; the page is `page.html`."""
+    return partial(run_report, tmp_path / "page.html")
+
+
+@pytest.fixture(scope="module")
+def whole(resumed_run, tmp_path_factory):
+    """The report of a whole run: (its folder, its page, the figures)."""
+    folder = tmp_path_factory.mktemp("report")
+    run_folder = shutil.copytree(resumed_run[0] / "run", folder / "run <1> & co")
+    return run_folder, *run_report(folder / "page.html", run_folder)
 
 
 @pytest.fixture
@@ -81,7 +154,7 @@ def test_figures_show_what_was_logged_masked_and_computed(whole):
     ]
     assert "Blocks of 3 x 3, 80 % hidden" in titles
     assert sum(title.startswith("What the student sees of it: 12 of 64") for title in titles) == 1
-    embedded = next(figure for figure in figures if "CLS tokens of 4 clips" in _title(figure))
+    embedded = next(figure for figure in figures if "4 clips of" in _title(figure))
     assert sum(len(group.get_offsets()) for group in embedded.axes[0].collections) == 4
     assert len(page.pictures) == len(figures)
 
@@ -173,6 +246,14 @@ def test_damaged_results_are_named(report, run_folder, capsys):
     (run_folder / "metrics.json").write_text("{}")
     report(run_folder, status=1)
     assert "metrics.json: found no results ('metrics')" in capsys.readouterr().err
+
+
+def test_fine_tuning_shows_its_loss(report, tmp_path):
+    line = '{"loss": "%s", "num_updates": "%d"}\n'
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "train.log").write_text(line % (3.5, 10) + line % (2, 20))
+    page, _ = report(tmp_path / "run")
+    assert "updates 20 loss 2 3.5 at first Curves" in page.text
 
 
 @pytest.mark.slow

@@ -1,11 +1,14 @@
-"""Reading what fairseq logs, on lines recorded from a run of pretrain_tiny."""
+"""What a run's folder tells: lines recorded from a run of pretrain_tiny, and its checkpoints."""
 
 import math
+import re
 
 import numpy as np
 import pytest
+import torch
 
-from eat.training.log import parse_log_line, read_training_log
+from eat.checkpoint import CheckpointError
+from eat.training.run import TrainingState, parse_log_line, read_training_log, read_training_state
 
 TRAIN_INNER_10 = (
     '{"epoch": 1, "update": 0.5, "loss": "34.6317", "frame_loss": "20.7623",'
@@ -126,3 +129,35 @@ def test_a_log_without_statistics_says_what_was_expected(tmp_path):
         read_training_log(path)
     with pytest.raises(FileNotFoundError):
         read_training_log(tmp_path / "none.log")
+
+
+STATE = {
+    "cfg": {"common": {"seed": 1}},
+    "optimizer_history": [{"num_updates": 2}, {"num_updates": 7}],
+    "extra_state": {"train_iterator": {"epoch": 3}, "best": 0.5, "previous_training_time": 9},
+}
+
+
+def test_what_a_checkpoint_says_of_its_run(tmp_path):
+    torch.save(STATE, tmp_path / "checkpoint.pt")
+    found = read_training_state(tmp_path / "checkpoint.pt")
+    assert found == TrainingState({"common": {"seed": 1}}, 7, 3, 0.5, 9.0)
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        {"optimizer_history": []},
+        {"optimizer_history": None},
+        {"extra_state": 3},
+        {"extra_state": {}},
+        # Found by mutating checkpoints.
+        {"extra_state": {"train_iterator": {"epoch": 3}, "previous_training_time": "\0"}},
+        {"extra_state": [{"train_iterator": {"epoch": 3}}]},
+    ],
+)
+def test_values_of_unexpected_kinds_are_named(tmp_path, damage):
+    path = tmp_path / "checkpoint.pt"
+    torch.save({**STATE, **damage}, path)
+    with pytest.raises(CheckpointError, match=re.escape(f"{path}: found no training state (")):
+        read_training_state(path)
