@@ -25,13 +25,13 @@ def time_worker(*arguments):
 
 
 def test_a_few_clips_are_read_several_times(open_data):
-    assert 1 < time_worker(open_data(2), 4, 0, 1) < 100_000
+    assert 1 < time_worker(open_data(2), 4, 1) < 100_000
 
 
 def test_a_clip_that_cannot_be_read_is_named(open_data, tmp_path):
     data = open_data(2)
     (tmp_path / "clip 1.wav").write_text("no audio")
     with pytest.raises(AudioError) as error:
-        time_worker(data, 2, 0, 1)
+        time_worker(data, 2, 1)
     reason = f"{tmp_path / 'clip 1.wav'}: not readable as audio: Format not recognised."
     assert str(error.value) == f"{tmp_path / 'train.tsv'}:3: {reason}"

@@ -48,6 +48,7 @@ def test_a_wrong_setting_is_named(capsys):
     assert "--set: Key 'dept' not in 'PretrainingModelConfig'" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_a_manifest_is_read_as_fast_as_training_needs_it(manifests, capsys):
     arguments = ["--clips", "4", "--repeats", "1", "--device", "cpu", "--json"]
     file = str(manifests / "train.tsv")

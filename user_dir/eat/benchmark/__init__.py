@@ -23,7 +23,6 @@ __getattr__, __dir__, __all__ = export(
     __name__,
     {
         "ExtractionCase": "extraction",
-        "LoadingCase": "loading",
         "UpdateCase": "update",
         "describe_machine": "measuring",
         "measure_extraction": "extraction",

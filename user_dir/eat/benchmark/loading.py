@@ -4,8 +4,8 @@ import math
 import os
 import statistics
 import time
-from dataclasses import dataclass
-from typing import Any, Dict, Optional
+from dataclasses import replace
+from typing import Any, Dict
 
 import numpy as np
 from torch.utils.data import DataLoader, Dataset
@@ -17,46 +17,34 @@ from eat.data.split import split_of
 from .measuring import time_call
 from .update import Update, UpdateCase, compose, import_fairseq
 
-
-@dataclass(frozen=True)
-class LoadingCase:
-    """A manifest and the training that is to read it; None: as in the config."""
-
-    manifest: str
-    config: str = "tiny"  # of config/pretrain_*.yaml
-    dtype: str = "fp32"
-    clips: Optional[int] = None  # per update
-    workers: Optional[int] = None  # processes that read
-    max_clips: int = 240  # to read in a round, others in each; 0: all
-    device: str = "cpu"
-    repeats: int = 5  # rounds of reading, and timed updates
+MAX_CLIPS = 240  # that a round reads, drawn at random
 
 
-def measure_loading(case: LoadingCase) -> Dict[str, Any]:
+def measure_loading(case: UpdateCase) -> Dict[str, Any]:
     """Measure what one worker reads, and then what an update takes; a flat dict.
 
     Training waits if its workers deliver less than it needs. On a CPU they also share the cores
     with the network, so that the true wait is longer.
+
+    Args:
+        case: the training; `data` is the manifest (.tsv) that it is to read.
+
+    Raises:
+        ManifestError, AudioError: a bad line, or a clip that cannot be read.
     """
     import_fairseq()
-    folder, split = split_of(os.path.abspath(case.manifest))
-    training = UpdateCase(
-        case.config, case.dtype, clips=case.clips, data=folder, device=case.device
-    )
-    cfg = compose(training)
-    update = Update(cfg, training)
-    task, batch_size = update.trainer.task, cfg.dataset.batch_size
+    folder, split = split_of(os.path.abspath(case.data))
+    cfg = compose(replace(case, data=folder))
+    update = Update(cfg, case)
+    task, batch_size, workers = update.trainer.task, cfg.dataset.batch_size, cfg.dataset.num_workers
     task.load_dataset(split)
-    rate = statistics.median(
-        time_worker(task.dataset(split), batch_size, case.max_clips, seed)
-        for seed in range(case.repeats)
-    )
+    data, rounds = task.dataset(split), range(case.repeats)
+    rate = statistics.median(time_worker(data, batch_size, seed) for seed in rounds)
     update.whole()  # makes the optimizer
-    seconds = statistics.median(time_call(update.whole, case.device) for _ in range(case.repeats))
+    seconds = statistics.median(time_call(update.whole, case.device) for _ in rounds)
     needed = batch_size / seconds
-    workers = cfg.dataset.num_workers if case.workers is None else case.workers
     return {
-        "manifest": case.manifest,
+        "manifest": case.data,
         "config": case.config,
         "dtype": case.dtype,
         "clips": batch_size,
@@ -69,19 +57,15 @@ def measure_loading(case: LoadingCase) -> Dict[str, Any]:
     }
 
 
-def time_worker(data: Dataset, batch_size: int, max_clips: int, seed: int) -> float:
+def time_worker(data: Dataset, batch_size: int, seed: int) -> float:
     """Clips per second of one worker process, from its second batch on.
 
     Args:
-        data: a data set of fairseq.
+        data: a data set of fairseq; small ones are read several times.
         batch_size: clips in a batch.
-        max_clips: clips to read, drawn at random; 0: all. A few are read several times.
-        seed: of the draw.
-
-    Raises:
-        AudioError: a clip cannot be read.
+        seed: of the draw of clips.
     """
-    clips = draw_clips(len(data), max_clips, seed)
+    clips = draw_clips(len(data), MAX_CLIPS, seed)
     batches = np.resize(clips, (max(3, len(clips) // batch_size), batch_size)).tolist()
     loader = DataLoader(data, batch_sampler=batches, num_workers=1, collate_fn=data.collater)
     read = iter(loader)

@@ -30,7 +30,7 @@ class UpdateCase:
     clones: Optional[int] = None
     frames: Optional[int] = None  # of 10 ms
     settings: Sequence[str] = ()  # further overrides, KEY=VALUE
-    data: Optional[str] = None  # folder with a train.tsv, the reading of which is timed too
+    data: Optional[str] = None  # a folder, whose train.tsv is read and timed too
     device: str = "cpu"
     repeats: int = 5  # timed updates
     profile: bool = False  # list the slowest operators too

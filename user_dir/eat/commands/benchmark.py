@@ -36,7 +36,6 @@ class DataOptions(_Common):
     EXAMPLE: ClassVar[str] = "eat benchmark data manifests/mine/train.tsv --train base"
 
     manifest: str = argument("manifest whose clips are read, e.g. manifests/mine/train.tsv")
-    max_clips: int = option("clips to read in a round; 0 reads all", 240, at_least=0)
     train: List[str] = option("config/pretrain_*.yaml to train with", ["tiny"], choices=SIZES)
     dtype: List[str] = option("what the training computes in", ["fp32"], choices=DTYPES)
     clips: Optional[int] = option("clips per update (default: the config's)", **_NUMBER)
@@ -97,9 +96,11 @@ class TrainOptions(_Common):
 
 def run_data(options: DataOptions) -> int:
     """Compare what a worker reads with what a training needs."""
-    from eat.benchmark import LoadingCase, measure_loading
+    from eat.benchmark import UpdateCase, measure_loading
 
-    return _run(options, measure_loading, LoadingCase, config=options.train)
+    workers = () if options.workers is None else (f"dataset.num_workers={options.workers}",)
+    named = {"config": options.train, "data": options.manifest, "settings": workers}
+    return _run(options, measure_loading, UpdateCase, **named)
 
 
 def run_extract(options: ExtractOptions) -> int:
@@ -127,7 +128,7 @@ def _run(options: _Common, measure: Any, case: Type[Any], **named: Any) -> int:
 
     device = choose_device(options.device)
     given = {**vars(options), "device": device, **named}
-    chosen = {one.name: given[one.name] for one in fields(case)}
+    chosen = {one.name: given.get(one.name, one.default) for one in fields(case)}
     several = [value if isinstance(value, list) else [value] for value in chosen.values()]
     cases = [case(*values) for values in itertools.product(*several)]
     found = {"machine": describe_machine(device), "cases": run_cases(measure, cases)}
