@@ -1,14 +1,29 @@
-"""What a training run leaves behind for people: its log, how it was started, figures."""
+"""What a run does at its start, and leaves behind for people: log, record, figures."""
 
 import json
 import logging
 import os
+import subprocess
+import sys
 
 import pytest
 
 from eat.training.log import read_training_log
 from eat.training.record import add_start, find_log, read_starts
-from eat.training.recording import RunLog, record_start
+from eat.training.start import RunLog, record_start
+
+# Writes to 64 MB again and again; prints how many pages the system had to provide the last time.
+WRITE_AGAIN = """
+import resource
+import numpy as np
+from eat.training.start import keep_freed_memory
+if {keep}:
+    keep_freed_memory()
+for _ in range(3):
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+    np.empty(64_000_000, np.uint8).fill(1)
+print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
+"""
 
 
 def test_the_log_in_the_runs_folder_has_each_update_once(resumed_run):
@@ -49,7 +64,7 @@ def test_figures_are_in_tensorboard_beside_fairseqs_curves(resumed_run):
 
 
 def test_other_workers_write_nothing(tmp_path, monkeypatch):
-    monkeypatch.setattr("eat.training.recording.distributed.get_global_rank", lambda: 1)
+    monkeypatch.setattr("eat.training.start.distributed.get_global_rank", lambda: 1)
     record_start(str(tmp_path), 1, model=None, datasets={})
     assert list(tmp_path.iterdir()) == []
 
@@ -95,6 +110,20 @@ def test_records_are_read_back_as_they_were_added(tmp_path):
     (tmp_path / "training.json").write_text('{"starts": 1}')
     with pytest.raises(ValueError, match=r"training\.json: not a record of how a run was started"):
         read_starts(tmp_path)
+
+
+def page_faults(keep):
+    code = WRITE_AGAIN.format(keep=keep)
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    return int(run.stdout)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="is about glibc")
+def test_freed_memory_is_used_again():
+    given_back = page_faults(keep=False)
+    if given_back < 1000:
+        pytest.skip("this C library keeps it anyway")
+    assert page_faults(keep=True) < 100
 
 
 class _NoModel:

@@ -1,5 +1,6 @@
-"""What the first worker writes into a run's folder when its training starts."""
+"""What a training does once, when it starts: its memory, its log, and a note of how it started."""
 
+import ctypes
 import logging
 import os
 from typing import Any, Dict, Mapping
@@ -15,11 +16,16 @@ logger = logging.getLogger(__name__)
 
 _FORMAT = "%(asctime)s | %(levelname)s | %(name)s | %(message)s"  # fairseq's own
 
+# Parameters of glibc's mallopt (malloc.h).
+_M_TRIM_THRESHOLD = -1
+_M_MMAP_THRESHOLD = -3
+_MMAP_THRESHOLD_BYTES = 1 << 30
+
 
 class RunLog(logging.FileHandler):
-    """Copies what is logged to a run's folder.
+    """Copies all log messages to the run's folder.
 
-    fairseq's `common.log_file` does it too, but repeats each line once per epoch so far.
+    fairseq's `common.log_file` writes each line again for every epoch that has begun.
     """
 
     def __init__(self, folder: str) -> None:
@@ -29,7 +35,7 @@ class RunLog(logging.FileHandler):
         self.setFormatter(logging.Formatter(_FORMAT))
 
     def attach(self) -> None:
-        """Listen to all loggers, in place of the log of an earlier run of this process."""
+        """Listen to all loggers, instead of the log of an earlier run in this process."""
         root = logging.getLogger()
         for handler in [other for other in root.handlers if isinstance(other, RunLog)]:
             root.removeHandler(handler)
@@ -40,18 +46,19 @@ class RunLog(logging.FileHandler):
 def record_start(
     folder: str, epoch: int, model: nn.Module, datasets: Mapping[str, SpectrogramDataset]
 ) -> None:
-    """Note how a training was started, and log to its folder from now on.
+    """Open the run's log and add this start to its record, in the first worker only.
 
-    Only the first worker does so. A note that cannot be written is only warned of.
+    If they cannot be written this is a warning, and the training goes on.
 
     Args:
-        folder: of the run.
-        epoch: with which the training starts or continues.
+        folder: the run's `checkpoint.save_dir`.
+        epoch: the epoch in which the training starts or continues.
         model: what is trained.
         datasets: by split.
     """
     if distributed.get_global_rank() != 0:
         return
+    sizes = [(p.numel(), p.requires_grad) for p in model.parameters()]
     try:
         RunLog(folder).attach()
         add_start(
@@ -60,7 +67,10 @@ def record_start(
                 **describe_process(),
                 "epoch": epoch,
                 "num_workers": distributed.get_world_size(distributed.get_global_group()),
-                "parameters": _count_parameters(model),
+                "parameters": {
+                    "trained": sum(size for size, is_trained in sizes if is_trained),
+                    "all": sum(size for size, _ in sizes),
+                },
                 "data": {split: _describe(dataset) for split, dataset in datasets.items()},
             },
         )
@@ -68,14 +78,20 @@ def record_start(
         logger.warning("%s: the start of the training could not be noted: %s", folder, error)
 
 
-def _count_parameters(model: nn.Module) -> Dict[str, int]:
-    sizes = [(p.numel(), p.requires_grad) for p in model.parameters()]
-    return {
-        "trained": sum(size for size, is_trained in sizes if is_trained),
-        "all": sum(size for size, _ in sizes),
-    }
-
-
 def _describe(dataset: SpectrogramDataset) -> Dict[str, Any]:
     manifest = dataset.manifest
     return {"manifest": manifest.file, "clips": len(manifest), "used": len(dataset.clips)}
+
+
+def keep_freed_memory() -> None:
+    """Make glibc keep freed memory for the next allocation; for training on a CPU.
+
+    By default it returns large blocks to the system and gets them back page by page, filled with
+    zeros, which costs an activation as much time as its arithmetic.
+    """
+    try:
+        mallopt = ctypes.CDLL(None).mallopt
+    except (AttributeError, OSError, TypeError):  # another C library or another system
+        return
+    mallopt(_M_MMAP_THRESHOLD, _MMAP_THRESHOLD_BYTES)
+    mallopt(_M_TRIM_THRESHOLD, -1)  # never
