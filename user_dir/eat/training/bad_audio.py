@@ -32,11 +32,6 @@ class ReplacingDataset(BaseWrapperDataset):
 
     dataset: SpectrogramDataset
 
-    @property
-    def supports_fetch_outside_dataloader(self) -> bool:
-        """The data set's own; fairseq asks."""
-        return self.dataset.supports_fetch_outside_dataloader
-
     def __getitem__(self, index: int) -> Dict[str, Any]:
         """The clip, or another one with the failure under `bad_clip`.
 

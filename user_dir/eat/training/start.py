@@ -22,25 +22,20 @@ _M_MMAP_THRESHOLD = -3
 _MMAP_THRESHOLD_BYTES = 1 << 30
 
 
-class RunLog(logging.FileHandler):
-    """Copies all log messages to the run's folder.
+def log_to(folder: str) -> None:
+    """Copy all log messages to a run's folder, and no longer to that of an earlier run.
 
     fairseq's `common.log_file` writes each line again for every epoch that has begun.
     """
-
-    def __init__(self, folder: str) -> None:
-        # Names of clips need not be UTF-8.
-        path = os.path.join(folder, LOG_NAME)
-        super().__init__(path, encoding="utf-8", errors="backslashreplace")
-        self.setFormatter(logging.Formatter(_FORMAT))
-
-    def attach(self) -> None:
-        """Listen to all loggers, instead of the log of an earlier run in this process."""
-        root = logging.getLogger()
-        for handler in [other for other in root.handlers if isinstance(other, RunLog)]:
-            root.removeHandler(handler)
-            handler.close()
-        root.addHandler(self)
+    root, path = logging.getLogger(), os.path.join(folder, LOG_NAME)
+    # Names of clips need not be UTF-8.
+    handler = logging.FileHandler(path, encoding="utf-8", errors="backslashreplace")
+    handler.setFormatter(logging.Formatter(_FORMAT))
+    handler.set_name(LOG_NAME)
+    for earlier in [one for one in root.handlers if one.get_name() == LOG_NAME]:
+        root.removeHandler(earlier)
+        earlier.close()
+    root.addHandler(handler)
 
 
 def record_start(
@@ -60,7 +55,7 @@ def record_start(
         return
     sizes = [(p.numel(), p.requires_grad) for p in model.parameters()]
     try:
-        RunLog(folder).attach()
+        log_to(folder)
         add_start(
             folder,
             {
