@@ -4,10 +4,11 @@ import io
 import sys
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from eat.work import map_in_threads, show_progress
+from eat.work import map_ahead, map_in_threads, show_progress
 
 
 class Terminal(io.StringIO):
@@ -84,3 +85,38 @@ def test_no_thread_is_left_after_an_early_end():
     results.close()
     assert threading.active_count() == before
     assert len(started) < 200
+
+
+@pytest.mark.parametrize("num_batches", [0, 1, 2, 30])
+def test_outcomes_come_in_order(num_batches):
+    def work(batch):
+        time.sleep(0.001 * (batch[0] % 3))
+        return [item**2 for item in batch]
+
+    batches = [[index, 100 + index] for index in range(num_batches)]
+    with ThreadPoolExecutor(3) as executor:
+        outcomes = list(map_ahead(batches, work, executor, num_ahead=4))
+    assert outcomes == [(batch, [item**2 for item in batch]) for batch in batches]
+
+
+def test_only_some_batches_are_worked_on_ahead():
+    started = []
+    with ThreadPoolExecutor(2) as executor:
+        outcomes = map_ahead([[index] for index in range(50)], started.extend, executor, 3)
+        next(outcomes)
+        time.sleep(0.05)
+        assert sorted(started) == [0, 1, 2, 3]
+        next(outcomes)
+        time.sleep(0.05)
+        assert sorted(started) == [0, 1, 2, 3, 4]
+
+
+def test_a_single_batch_is_done_by_the_caller():
+    with ThreadPoolExecutor(2) as executor:
+        outcomes = list(map_ahead([[1]], lambda _: threading.current_thread(), executor, 3))
+    assert outcomes == [([1], threading.current_thread())]
+
+
+def test_errors_of_work_ahead_reach_the_caller():
+    with ThreadPoolExecutor(2) as executor, pytest.raises(ZeroDivisionError):
+        list(map_ahead([[1], [0], [2]], lambda batch: 1 / batch[0], executor, 3))

@@ -6,7 +6,6 @@ import pytest
 import soundfile
 
 import eat
-from eat.commands import probe as command
 from eat.commands.main import main
 from eat.data.labels import Label, write_descriptors, write_labels
 from eat.data.manifest import Manifest, write_manifest
@@ -68,12 +67,8 @@ def test_the_scores_are_those_of_the_library(capsys, official_pretrain, data):
     assert report["results"] == [
         {
             "encoder": official_pretrain,
-            "layer": score.source.layer,
-            "pooling": score.source.pooling,
-            "method": score.method,
-            "mean": pytest.approx(score.mean),
-            "std": pytest.approx(score.std),
-            "per_fold": pytest.approx(score.per_fold),
+            **score,
+            **{key: pytest.approx(score[key]) for key in ("mean", "std", "per_fold")},
         }
         for score in expected
     ]
@@ -130,7 +125,7 @@ def test_groups_are_on_one_side(capsys, monkeypatch, official_pretrain, data, tm
         seen.append(groups)
         return make_folds(targets, groups, num_folds, seed)
 
-    monkeypatch.setattr("eat.evaluation.make_folds", make)
+    monkeypatch.setattr("eat.evaluation.probes.make_folds", make)
     manifest_names = list(Manifest(data / "train.tsv").relative_paths())
     table = tmp_path / "speakers.csv"
     rows = [f"{name},{name.split('/')[1][0]}" for name in manifest_names]
@@ -211,7 +206,3 @@ def test_a_folder_without_labels_is_explained(capsys, official_pretrain, tmp_pat
     status, _, err = probe(capsys, official_pretrain, tmp_path)
     assert status == 1
     assert "found none of train.lbl, valid.lbl, eval.lbl, test.lbl, expected labels" in err
-
-
-def test_the_spelled_out_choices_are_those_of_the_library():
-    assert command.POOLINGS == POOLINGS and command.METHODS == METHODS

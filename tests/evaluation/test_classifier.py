@@ -5,7 +5,7 @@ from helpers import write_clips
 
 import eat
 from eat.data.labels import Label
-from eat.evaluation.classifier import evaluate_scores, score_clips
+from eat.evaluation.classifier import Evaluation, score_clips
 from eat.evaluation.metrics import accuracy, average_precisions, d_prime, roc_aucs
 
 CLASSES = [Label(index, f"/{index}", f"class {index}") for index in range(4)]
@@ -18,7 +18,7 @@ def scores():
 
 def test_clips_with_one_label(scores):
     targets = np.eye(4)[np.random.default_rng(1).integers(0, 3, 20)]  # none of class 3
-    evaluation = evaluate_scores(scores, targets, CLASSES)
+    evaluation = Evaluation(scores=scores, targets=targets, descriptors=CLASSES)
     precisions = average_precisions(scores, targets)
     assert evaluation.metrics == {
         "accuracy": accuracy(scores, targets),
@@ -38,7 +38,7 @@ def test_clips_with_one_label(scores):
 
 def test_clips_with_any_number_of_labels(scores):
     targets = (np.random.default_rng(1).random((20, 4)) < 0.4).astype(np.float32)
-    evaluation = evaluate_scores(scores, targets, CLASSES)
+    evaluation = Evaluation(scores=scores, targets=targets, descriptors=CLASSES)
     auc = roc_aucs(scores, targets).mean()
     assert evaluation.metrics == {
         "mAP": pytest.approx(average_precisions(scores, targets).mean()),
@@ -46,7 +46,8 @@ def test_clips_with_any_number_of_labels(scores):
         "d_prime": pytest.approx(d_prime(auc)),
     }
     assert evaluation.confusion is None
-    assert evaluation.num_positives.tolist() == targets.sum(axis=0).tolist()
+    counts = [row["num_positives"] for row in evaluation.rows()]
+    assert counts == targets.sum(axis=0).tolist()
 
 
 @pytest.mark.parametrize("activation", ["sigmoid", "softmax"])
@@ -57,7 +58,8 @@ def test_scores_are_the_classifier_s_at_the_length_of_its_training(
     classifier = eat.load_classifier(official_finetune)
     classifier.activation = activation
     paths = [str(tmp_path / name) for name in names]
-    found = {r.index: r.tokens for r in score_clips(classifier, paths, batch_size=2)}
+    found, failures = score_clips(classifier, paths, batch_size=2)
+    assert failures == []
     for index, path in enumerate(paths):
         with torch.no_grad():
             waveform = torch.from_numpy(eat.read_audio(path))

@@ -3,9 +3,11 @@ from collections import Counter
 import numpy as np
 import pytest
 
-from eat.evaluation import groups_from, make_folds
+from eat.evaluation import make_folds
+from eat.evaluation.folds import Clips, find_groups
 
-PATHS = ["seven/anna_1.wav", "seven/ben_1.wav", "eight/anna_2.wav"]
+NAMES = ["seven/anna_1.wav", "seven/ben_1.wav", "eight/anna_2.wav"]
+CLIPS = Clips("/audio", [], NAMES, NAMES, None, None)
 
 
 def one_hot(classes):
@@ -22,13 +24,13 @@ def one_hot(classes):
     ],
 )
 def test_groups_come_from_paths(source, groups):
-    assert groups_from(source, PATHS) == groups
+    assert find_groups(source, CLIPS) == groups
 
 
 @pytest.mark.parametrize(
     ("source", "message"),
     [
-        ("folder", "found 'folder', expected parent or regex:PATTERN"),
+        ("folder", "found 'folder', expected parent, regex:PATTERN or csv"),
         ("regex:", "found 'regex:', expected parent"),
         ("regex:(", "found '\\(', no regular expression"),
         ("regex:ben", "found no match of 'ben' in 'seven/anna_1.wav', expected one"),
@@ -36,7 +38,7 @@ def test_groups_come_from_paths(source, groups):
 )
 def test_bad_groups_are_errors(source, message):
     with pytest.raises(ValueError, match=message):
-        groups_from(source, PATHS)
+        find_groups(source, CLIPS)
 
 
 def test_every_clip_is_tested_once_and_never_learnt_from():

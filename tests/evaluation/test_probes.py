@@ -7,7 +7,8 @@ from sklearn.neighbors import KNeighborsClassifier
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from eat.evaluation import ClipVectors, Fold, Probe, Source, make_folds, metric_for, score_vectors
+from eat.evaluation import ClipVectors, Fold, Probe, Source, make_folds, score_vectors
+from eat.evaluation.metrics import metric_for
 
 SOURCE = Source(6, "cls")
 
@@ -27,9 +28,10 @@ def one_hot(classes):
 
 
 def score(vectors, targets, folds, probe):
-    clips = ClipVectors(np.arange(len(vectors)), {SOURCE: vectors}, {})
+    clips = ClipVectors(np.arange(len(vectors)), {SOURCE: vectors}, [])
     (result,) = score_vectors(clips, targets, folds, [probe])
-    assert (result.source, result.method) == (SOURCE, probe.method)
+    found = result["layer"], result["pooling"], result["method"]
+    assert found == (*SOURCE, probe.method)
     return result
 
 
@@ -47,9 +49,9 @@ def test_accuracies_are_those_of_scikit_learn(data, probe, model):
     model = make_pipeline(StandardScaler(), model)
     expected = cross_val_score(model, vectors.astype(np.float64), classes, cv=folds)
     result = score(vectors, one_hot(classes), folds, probe)
-    assert result.per_fold == pytest.approx(expected.tolist())
-    assert result.mean == pytest.approx(expected.mean())
-    assert result.std == pytest.approx(expected.std())
+    assert result["per_fold"] == pytest.approx(expected.tolist())
+    assert result["mean"] == pytest.approx(expected.mean())
+    assert result["std"] == pytest.approx(expected.std())
 
 
 @pytest.mark.parametrize("method", ["logistic", "knn"])
@@ -62,7 +64,7 @@ def test_several_labels_are_scored_by_map(data, method):
     scores = probe.scores(vectors[:80], targets[:80], vectors[80:])
     assert scores.min() >= 0 and scores.max() <= 1
     expected = average_precision_score(targets[80:], scores, average="macro")
-    assert score(vectors, targets, [fold], probe).per_fold == [pytest.approx(expected)]
+    assert score(vectors, targets, [fold], probe)["per_fold"] == [pytest.approx(expected)]
     assert expected > targets[80:].mean() + 0.2
 
 

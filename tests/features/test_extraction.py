@@ -9,6 +9,7 @@ from helpers import GOLDEN
 
 import eat
 from eat.features import Embedder, Pipeline, TokenLayout, pipeline, recordings
+from eat.features.pipeline import make_batches
 
 LENGTHS = (0.3, 1.0, 7.5, 31.0)  # seconds
 LAYERS = (None, "last", "all", "mean", [3, 1])
@@ -382,3 +383,27 @@ def test_cuda_agrees_with_the_cpu(official_pretrain, encoder):
             assert (a - b).abs().max() < 1e-3
         alone = eat.extract_features(clips[1], on_gpu, granularity, "all")
         assert (found[1] - alone).abs().max() < 1e-5
+
+
+def lengths_of(batches):
+    return [[length for length, _ in batch] for batch in batches]
+
+
+def test_batches_hold_similar_lengths_the_longest_first():
+    items = [(length, name) for name, length in enumerate([5, 100, 3, 60, 7, 5, 64])]
+    batches = make_batches(items, lambda item: item[0], batch_size=3, max_length=64)
+    assert lengths_of(batches) == [[100], [64], [60], [7, 5, 5], [3]]
+    assert batches[3][1:] == [(5, 0), (5, 5)]  # equal lengths keep their order
+
+
+@pytest.mark.parametrize("batch_size, max_length", [(1, 1000), (4, 64), (100, 64), (100, 1)])
+def test_no_batch_is_larger_than_allowed(batch_size, max_length):
+    batches = make_batches(range(1, 90), lambda item: item, batch_size, max_length)
+    assert sorted(item for batch in batches for item in batch) == list(range(1, 90))
+    for batch in batches:
+        assert len(batch) <= batch_size
+        assert len(batch) == 1 or len(batch) * max(batch) <= max_length
+
+
+def test_no_items():
+    assert make_batches([], len, 4, 64) == []

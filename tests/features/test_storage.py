@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from safetensors.numpy import load_file
 
-from eat.features.storage import NpyFolder, OneFile, claim_folder, open_features, remove_unfinished
+from eat.features.storage import FeatureStore, claim_folder, open_features, remove_unfinished
 
 FORMATS = ("npy", "npz", "safetensors")
 
@@ -17,9 +17,7 @@ def features(*shape):
 @pytest.fixture(params=FORMATS)
 def open_store(request, tmp_path):
     """Opens the place of the features anew, as another run would."""
-    if request.param == "npy":
-        return lambda: NpyFolder(str(tmp_path))
-    return lambda: OneFile(str(tmp_path / f"features.{request.param}"), with_times=False)
+    return lambda: FeatureStore(str(tmp_path), request.param)
 
 
 def read(folder):
@@ -73,9 +71,8 @@ def test_a_run_without_anything_new_changes_nothing(open_store, tmp_path):
 
 @pytest.mark.parametrize("format", ["npz", "safetensors"])
 def test_one_file_holds_the_times_of_the_longest_clip(tmp_path, format):
-    path = str(tmp_path / f"features.{format}")
     for name, shape in {"a": (5, 4), "b": (2, 7, 4), "c": (3, 4)}.items():
-        store = OneFile(path, with_times=True)
+        store = FeatureStore(str(tmp_path), format, with_times=True)
         store.write(name, features(*shape))
         store.finish()
     found = read(tmp_path)
@@ -136,10 +133,13 @@ def test_a_note_that_is_not_ours(tmp_path, content):
 @pytest.mark.parametrize("num_bytes", [0, 20])
 def test_a_damaged_file_is_named(tmp_path, name, num_bytes):
     path = tmp_path / name
-    store = OneFile(str(path), with_times=False)
+    store = FeatureStore(str(tmp_path), path.suffix[1:])
     store.write("a", features(3, 4))
     store.finish()
     path.write_bytes(path.read_bytes()[:num_bytes])
-    for read_it in (lambda: OneFile(str(path), False), lambda: open_features(str(tmp_path))):
+    for read_it in (
+        lambda: FeatureStore(str(tmp_path), path.suffix[1:]),
+        lambda: open_features(str(tmp_path)),
+    ):
         with pytest.raises(ValueError, match=rf"{name}: damaged .*, expected features of `eat ext"):
             read_it()

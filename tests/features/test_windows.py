@@ -2,8 +2,15 @@ from itertools import pairwise
 
 import numpy as np
 import pytest
+import torch
 
-from eat.features.windows import Window, frame_times, split_into_windows
+from eat.features.windows import (
+    TokenLayout,
+    Window,
+    frame_times,
+    merge_windows,
+    split_into_windows,
+)
 
 
 @pytest.mark.parametrize("num_rows", [1, 63, 64])
@@ -39,3 +46,43 @@ def test_every_row_is_kept_once_and_has_its_context(num_rows, window_rows, overl
 def test_times_are_the_centres_of_the_steps():
     assert np.allclose(frame_times(3), [0.08, 0.24, 0.40])
     assert len(frame_times(0)) == 0
+
+
+WINDOWS = split_into_windows(10, 6, 2)  # rows 0-6 and 4-10, seam at 5
+
+
+def tokens_of_rows(window, layout, summary):
+    """(N, 1): the summary, then the number of its row for each token."""
+    rows = torch.arange(window.start, window.stop).repeat_interleave(layout.tokens_per_row)
+    head = torch.full((layout.num_summary,), float(summary))
+    return torch.cat([head, rows + summary / 100]).unsqueeze(1)
+
+
+@pytest.mark.parametrize("order", [(0, 1), (1, 0)])
+@pytest.mark.parametrize("per_row", [1, 3])
+@pytest.mark.parametrize("num_summary", [0, 1])
+def test_rows_come_from_the_nearer_window(order, per_row, num_summary):
+    layout = TokenLayout(num_summary, per_row)
+    padding = torch.full((7, 1), 99.0)
+    tokens = {
+        WINDOWS[index]: torch.cat([tokens_of_rows(WINDOWS[index], layout, index + 1), padding])
+        for index in order
+    }
+    rows = torch.arange(10) + torch.tensor([0.01] * 5 + [0.02] * 5)
+    expected = torch.cat([torch.full((num_summary,), 1.5), rows.repeat_interleave(per_row)])
+    assert torch.allclose(merge_windows(tokens, layout).squeeze(1), expected)
+
+
+def test_summaries_are_weighted_by_duration():
+    windows = split_into_windows(9, 6, 0)  # rows 0-6 and 3-9, seam at 4
+    assert [window.keep_stop for window in windows] == [4, 9]
+    tokens = {windows[0]: torch.tensor([[1.0, 0.0]]), windows[1]: torch.tensor([[0.0, 1.0]])}
+    assert torch.allclose(merge_windows(tokens, TokenLayout(1, 0)), torch.tensor([4 / 9, 5 / 9]))
+
+
+def test_leading_dimensions_are_kept():
+    layout = TokenLayout(1, 1)
+    layers = torch.tensor([1.0, 2.0]).view(2, 1, 1)
+    merged = merge_windows({w: tokens_of_rows(w, layout, 0) * layers for w in WINDOWS}, layout)
+    assert merged.shape == (2, 11, 1)
+    assert torch.equal(merged[1], 2 * merged[0])

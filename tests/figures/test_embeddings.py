@@ -67,7 +67,7 @@ def test_every_label_has_a_look_of_its_own_and_rare_ones_share_the_grey():
     ("features", "method", "message"),
     [
         (np.zeros((2, 4)), "pca", r"found shape \(2, 4\), expected at least 3 clips"),
-        (np.full((5, 4), np.nan), "pca", "found values that are no numbers"),
+        (np.full((5, 4), np.nan), "pca", "found NaN or infinite values"),
         (np.eye(5), "umap", r"method: found 'umap', expected one of \('pca', 'tsne'\)"),
     ],
 )

@@ -9,8 +9,8 @@ import sys
 import pytest
 from torch import nn
 
-from eat.training.log import read_training_log
-from eat.training.record import add_start, find_log, read_starts
+from eat.training.record import add_start, read_starts
+from eat.training.run import find_log, read_training_log
 from eat.training.start import log_to, record_start
 
 # Writes to 64 MB again and again; prints how many pages the system had to provide the last time.

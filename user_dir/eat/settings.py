@@ -1,4 +1,4 @@
-"""fairseq's flat configurations: the settings of several components in one dataclass."""
+"""Dataclasses of settings: declared once, and joined to fairseq's flat configurations."""
 
 from dataclasses import field, fields, make_dataclass
 from typing import Any, Type, TypeVar, get_type_hints
@@ -23,3 +23,17 @@ def linked(config_class: Type[Any], section: str) -> Type[Any]:
         for f in fields(config_class)
     ]
     return make_dataclass(f"Linked{config_class.__name__}", links)
+
+
+def setting(help_text: str, default: Any, **metadata: Any) -> Any:
+    """A documented field of a dataclass of settings that a subcommand's options inherit.
+
+    Args:
+        help_text: its meaning, which is also the help of the option.
+        default: its value unless it is given.
+        metadata: what else `eat.commands.options.option` takes, such as `choices`.
+    """
+    metadata = {"help": help_text, **metadata}
+    if isinstance(default, (list, tuple)):
+        return field(default_factory=lambda: list(default), metadata=metadata)
+    return field(default=default, metadata=metadata)

@@ -1,7 +1,20 @@
 """Long work on many inputs: in threads, with a progress bar, and what became of each input."""
 
+from collections import deque
+from concurrent.futures import Executor, Future
 from multiprocessing.pool import ThreadPool
-from typing import Any, Callable, Iterable, Iterator, NamedTuple, Optional, Sequence, TypeVar
+from typing import (
+    Any,
+    Callable,
+    Deque,
+    Iterable,
+    Iterator,
+    NamedTuple,
+    Optional,
+    Sequence,
+    Tuple,
+    TypeVar,
+)
 
 from tqdm import tqdm
 
@@ -80,3 +93,25 @@ def map_in_threads(
     finally:
         pool.terminate()
         pool.join()  # Python aborts when it exits while a thread is still decoding
+
+
+def map_ahead(
+    items: Sequence[Item], work: Callable[[Item], Result], executor: Executor, num_ahead: int
+) -> Iterator[Tuple[Item, Result]]:
+    """Yield each item with the result of its work, in order.
+
+    While the caller deals with one, `num_ahead` others are worked on, and no more: the memory
+    does not depend on how many there are. An item that is alone is worked on by the calling
+    thread, with all of torch's threads.
+    """
+    if len(items) == 1:
+        yield items[0], work(items[0])
+        return
+    under_way: Deque[Tuple[Item, Future]] = deque()
+    for item in items:
+        under_way.append((item, executor.submit(work, item)))
+        if len(under_way) > num_ahead:
+            first, result = under_way.popleft()
+            yield first, result.result()
+    for first, result in under_way:
+        yield first, result.result()

@@ -78,7 +78,7 @@ def add_options(parser: argparse.ArgumentParser, options: Type[Any]) -> None:
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
     types = typing.get_type_hints(options)
     groups: Dict[str, Any] = {}
-    for one in fields(options):
+    for one in sorted(fields(options), key=_has_default):  # what must be given comes first
         target: Any = parser
         name = one.metadata.get("one_of")
         if name is not None:
@@ -86,6 +86,10 @@ def add_options(parser: argparse.ArgumentParser, options: Type[Any]) -> None:
                 groups[name] = parser.add_mutually_exclusive_group(required=True)
             target = groups[name]
         _add(target, one, types[one.name])
+
+
+def _has_default(one: Field) -> bool:
+    return one.default is not MISSING or one.default_factory is not MISSING
 
 
 def summary(options: Type[Any]) -> str:

@@ -2,7 +2,7 @@
 
 import sys
 from dataclasses import dataclass
-from typing import Iterable, Optional
+from typing import Iterable, List, Optional, Union
 
 from eat.work import Failure
 
@@ -24,6 +24,30 @@ class WeightsOption:
 
     weights: str = option(
         "whose weights of a pre-training checkpoint", "student", choices=("student", "teacher")
+    )
+
+
+def parse_layers(text: str) -> Union[str, List[int]]:
+    """The value of `--layers`: "last", "all", "mean", or numbers such as 3,6,9."""
+    if text in ("last", "all", "mean"):
+        return text
+    numbers = text.split(",")
+    if not all(number.isdecimal() for number in numbers):
+        raise ValueError(
+            f"found {text!r}, expected last, all, mean or numbers of blocks such as 3,6,9"
+        )
+    return [int(number) for number in numbers]
+
+
+@dataclass(kw_only=True)
+class LayersOption:
+    """Which blocks' outputs to take."""
+
+    layers: Union[str, List[int]] = option(
+        "blocks whose outputs are taken: last; all, or numbers from 1 such as 3,6,9; or mean, the"
+        " average over all blocks",
+        "last",
+        parse=parse_layers,
     )
 
 

@@ -1,25 +1,90 @@
 """What a trained network is worth: metrics, scores of a classifier, probes of frozen features."""
 
+from dataclasses import dataclass
+from typing import List, Optional
+
+from eat.features import Layers
 from eat.lazy import export
+from eat.settings import setting
+
+# Here, because the options of commands need them, and the modules that use them import torch.
+POOLINGS = ("cls", "mean", "time")
+METHODS = ("logistic", "knn")
+LABELLED_SPLITS = ("train", "valid", "eval", "test")
+
+
+@dataclass(kw_only=True)
+class ProbeSettings:
+    """What `probe_checkpoint` does; the fields are the options of `eat probe`.
+
+    `layers` and `target_length` are those of `extract_features`, `weights` is that of
+    `load_encoder`, `device` is "auto", "cpu" or "cuda".
+    """
+
+    splits: Optional[List[str]] = setting(
+        f"manifests to use. Not given: those of {', '.join(LABELLED_SPLITS)} that have labels",
+        None,
+        metavar="SPLIT",
+    )
+    max_clips: int = setting("clips to use, drawn at random; 0 uses all", 0, at_least=0)
+    test: Optional[str] = setting(
+        "split to test on, after learning from the others. Not given: cross-validation",
+        None,
+        metavar="SPLIT",
+    )
+    folds: int = setting("parts of the cross-validation", 5, at_least=2)
+    groups_from: Optional[str] = setting(
+        "what must not be both learnt from and tested on, such as a speaker: parent, the folder of"
+        " a clip; regex:PATTERN, what its parentheses match in the path of a clip below the root;"
+        " csv:FILE, the column `group` of a table. Not given: every clip is its own group",
+        None,
+        metavar="SOURCE",
+    )
+    pooling: List[str] = setting(
+        "vectors of a clip: cls: the CLS token; mean: the mean of the patches; time: the patches"
+        " averaged over frequency, and over time to --steps steps, one after the other",
+        POOLINGS,
+        choices=POOLINGS,
+    )
+    steps: int = setting("time steps that the pooling `time` keeps", 8, at_least=1)
+    layers: Layers = "last"
+    weights: str = "student"
+    target_length: Optional[int] = None
+    methods: List[str] = setting(
+        "classifiers: logistic regression; knn: nearest neighbours by cosine",
+        METHODS,
+        choices=METHODS,
+    )
+    regularisation: float = setting(
+        "C of the logistic regression; smaller is stronger", 0.1, at_least=1e-9, metavar="C"
+    )
+    neighbours: int = setting("neighbours that knn asks", 10, at_least=1)
+    untrained: int = setting(
+        "untrained encoders to compare with; 0 for none", 1, at_least=0, metavar="N"
+    )
+    seed: int = setting(
+        "of draws, folds and the first untrained encoder; the next one's is one higher",
+        1,
+        at_least=0,
+    )
+    device: str = "auto"
+
 
 __getattr__, __dir__, __all__ = export(
     __name__,
     {
-        "METHODS": "probes",
-        "POOLINGS": "vectors",
         "ClipVectors": "vectors",
         "Evaluation": "classifier",
         "Fold": "folds",
         "Probe": "probes",
-        "Score": "probes",
+        "ProbeReport": "probes",
         "Source": "vectors",
         "embed_clips": "vectors",
-        "evaluate_scores": "classifier",
-        "groups_from": "folds",
+        "evaluate_checkpoint": "classifier",
         "make_folds": "folds",
-        "metric_for": "probes",
-        "score_clips": "classifier",
+        "probe_checkpoint": "probes",
         "score_vectors": "probes",
+        "tag_files": "classifier",
         "untrained_like": "vectors",
     },
 )

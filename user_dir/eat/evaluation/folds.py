@@ -1,4 +1,4 @@
-"""Which clips a probe learns from, and which it is tested on."""
+"""Labelled clips for probes: which there are, which to learn from, and which to test on."""
 
 import os
 import re
@@ -6,6 +6,36 @@ import warnings
 from typing import List, NamedTuple, Optional, Sequence
 
 import numpy as np
+
+from eat.data.annotations.table import Columns, annotate, read_table
+from eat.data.split import open_split
+
+from . import LABELLED_SPLITS
+from .metrics import metric_for
+
+
+class Clips(NamedTuple):
+    """Labelled clips of one or more splits."""
+
+    root: str  # of the first split
+    classes: List[str]
+    paths: List[str]
+    names: List[str]  # their paths below the root
+    splits: np.ndarray  # (N,) names of the splits that they are of
+    targets: np.ndarray  # (N, C) uint8, 1 at the classes of a clip
+
+    @property
+    def split_names(self) -> List[str]:
+        return list(dict.fromkeys(self.splits.tolist()))
+
+    def select(self, indices: np.ndarray) -> "Clips":
+        """Some of the clips."""
+        return self._replace(
+            paths=[self.paths[index] for index in indices],
+            names=[self.names[index] for index in indices],
+            splits=self.splits[indices],
+            targets=self.targets[indices],
+        )
 
 
 class Fold(NamedTuple):
@@ -15,34 +45,81 @@ class Fold(NamedTuple):
     test: np.ndarray
 
 
-def groups_from(source: str, paths: Sequence[str]) -> List[str]:
+def read_clips(folder: str, splits: Optional[Sequence[str]] = None) -> Clips:
+    """Read the labelled clips of some splits; None: of all usual ones that have labels.
+
+    Raises:
+        FileNotFoundError: a file is missing, or there are no labels.
+        ValueError: a bad line.
+    """
+    splits = splits or find_splits(folder)
+    opened = [open_split(folder, name) for name in splits]
+    rows = [labels.targets(i).astype(np.uint8) for *_, labels in opened for i in range(len(labels))]
+    return Clips(
+        root=opened[0].manifest.root,
+        classes=[label.name for label in opened[0].descriptors],
+        paths=[path for split in opened for path in split.paths],
+        names=[name for split in opened for name in split.manifest.relative_paths()],
+        splits=np.repeat(splits, [len(split.manifest) for split in opened]),
+        targets=np.stack(rows),
+    )
+
+
+def find_splits(folder: str) -> List[str]:
+    """The splits that have labels; a FileNotFoundError if none has."""
+    files = [f"{name}.lbl" for name in LABELLED_SPLITS]
+    found = [file[:-4] for file in files if os.path.exists(os.path.join(folder, file))]
+    if not found:
+        raise FileNotFoundError(
+            f"{folder}: found none of {', '.join(files)}, expected labels beside the manifests"
+            " (`eat manifest folder DIR --labels-from parent` takes them from the names of folders;"
+            " there are more ways)"
+        )
+    return found
+
+
+def find_groups(source: str, clips: Clips) -> List[str]:
     """The group of each clip: what has to stay together, such as a speaker's clips.
 
     Args:
-        source: "parent", the folder that a clip is in; or "regex:PATTERN", what the pattern's
-            parentheses (or without any, all of it) match in the path, anywhere.
-        paths: of the clips, below the root of their manifest.
+        source: "parent", the folder that a clip is in; "regex:PATTERN", what the pattern's
+            parentheses (or without any, all of it) match in the path, anywhere; or "csv:FILE", the
+            column `group` of a table.
+        clips: their paths count below the root.
 
     Raises:
-        ValueError: another source, a bad pattern, or a path that it does not match.
+        FileNotFoundError: there is no such table.
+        ValueError: another source, a bad pattern or table, or a clip without exactly one group.
     """
-    if source == "parent":
-        return [os.path.dirname(path) for path in paths]
     kind, _, text = source.partition(":")
+    if source == "parent":
+        return [os.path.dirname(name) for name in clips.names]
+    if kind == "csv":
+        return _groups_of_table(text, clips)
     if kind != "regex" or not text:
-        raise ValueError(f"groups: found {source!r}, expected parent or regex:PATTERN")
+        raise ValueError(f"groups: found {source!r}, expected parent, regex:PATTERN or csv:FILE")
     try:
         pattern = re.compile(text)
     except re.error as error:
         raise ValueError(f"groups: found {text!r}, no regular expression: {error}") from error
-    return [_match(pattern, path) for path in paths]
+    return [_match(pattern, name) for name in clips.names]
 
 
-def _match(pattern: "re.Pattern[str]", path: str) -> str:
-    match = pattern.search(path)
+def _match(pattern: "re.Pattern[str]", name: str) -> str:
+    match = pattern.search(name)
     if match is None:
-        raise ValueError(f"groups: found no match of {pattern.pattern!r} in {path!r}, expected one")
+        raise ValueError(f"groups: found no match of {pattern.pattern!r} in {name!r}, expected one")
     return "\t".join(part or "" for part in match.groups()) if pattern.groups else match[0]
+
+
+def _groups_of_table(file: str, clips: Clips) -> List[str]:
+    rows = read_table(file, Columns(label="group", separator=""))
+    groups = annotate(rows, clips.root, clips.names).labels
+    for name in clips.names:
+        found = sorted(set(groups.get(name, [])))
+        if len(found) != 1:
+            raise ValueError(f"{file}: found {found or 'no group'} of {name!r}, expected one group")
+    return [groups[name][0] for name in clips.names]
 
 
 def make_folds(
@@ -64,7 +141,7 @@ def make_folds(
     """
     from sklearn.model_selection import GroupKFold, KFold, StratifiedGroupKFold, StratifiedKFold
 
-    is_single_label = bool((targets.sum(axis=1) == 1).all())
+    is_single_label = metric_for(targets) == "accuracy"
     what, count = ("clips", len(targets)) if groups is None else ("groups", len(set(groups)))
     if is_single_label and targets.sum(axis=0).max() < count:
         what, count = "clips of the most frequent class", int(targets.sum(axis=0).max())
@@ -80,3 +157,18 @@ def make_folds(
         # A class with fewer clips than folds is missing from some of them, which does no harm.
         warnings.filterwarnings("ignore", message="The least populated class", category=UserWarning)
         return [Fold(*fold) for fold in splitter.split(classes, classes, groups)]
+
+
+def split_at_test(clips: Clips, test: str) -> Fold:
+    """Learn from all splits but one, and test on that one.
+
+    Raises:
+        ValueError: no such split, or no other.
+    """
+    is_tested = clips.splits == test
+    if is_tested.all() or not is_tested.any():
+        raise ValueError(
+            f"--test: found the splits {', '.join(clips.split_names)}, expected {test} and another"
+            " to learn from"
+        )
+    return Fold(np.flatnonzero(~is_tested), np.flatnonzero(is_tested))

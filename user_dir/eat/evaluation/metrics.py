@@ -1,11 +1,11 @@
 """How well the scores of a classifier fit the labels: one definition for training and commands.
 
-Scores are any numbers that grow with the probability of a class; only their order matters. They
-need scikit-learn, which comes with the extra `[train]`.
+Scores are any numbers that grow with the probability of a class; only their order matters. The
+metrics need scikit-learn, which comes with the extra `[train]`.
 """
 
 import importlib.util
-from typing import List, NamedTuple
+from typing import Callable, List, NamedTuple
 
 import numpy as np
 
@@ -21,13 +21,20 @@ def require_scikit_learn() -> None:
         )
 
 
-class MeanOverClasses(NamedTuple):
-    """A mean over the classes for which it is defined.
+def metric_for(targets: np.ndarray) -> str:
+    """The metric that fits labels (N, C): accuracy if every clip has one, else mAP."""
+    return "accuracy" if (targets.sum(axis=1) == 1).all() else "mAP"
 
-    Attributes:
-        value: the mean.
-        left_out: the classes it is not defined for, in order.
-    """
+
+def measure(metric: str, scores: np.ndarray, targets: np.ndarray) -> float:
+    """The value of one of `METRICS`; arguments and errors as for `accuracy`."""
+    if metric == "accuracy":
+        return accuracy(scores, targets)
+    return mean_over_classes(average_precisions(scores, targets)).value
+
+
+class MeanOverClasses(NamedTuple):
+    """A mean over the classes for which it is defined, and the indices of the others."""
 
     value: float
     left_out: List[int]
@@ -55,31 +62,26 @@ def average_precisions(scores: np.ndarray, targets: np.ndarray) -> np.ndarray:
     """
     from sklearn.metrics import average_precision_score
 
-    _check(scores, targets)
-    values = np.full(scores.shape[1], np.nan)
-    for index in np.flatnonzero(targets.any(axis=0)):
-        values[index] = average_precision_score(targets[:, index], scores[:, index])
-    return values
+    return _per_class(average_precision_score, scores, targets, targets.any(axis=0))
 
 
 def roc_aucs(scores: np.ndarray, targets: np.ndarray) -> np.ndarray:
-    """Area under the ROC curve of each class.
-
-    Args:
-        scores, targets: see `average_precisions`.
-
-    Returns:
-        (C,) float64, NaN for classes without positives or without negatives.
-
-    Raises:
-        ValueError: see `average_precisions`.
+    """Area under the ROC curve of each class, (C,) float64, NaN for classes without positives or
+    without negatives; arguments and errors as for `average_precisions`.
     """
     from sklearn.metrics import roc_auc_score
 
+    has_both = targets.any(axis=0) & ~targets.all(axis=0)
+    return _per_class(roc_auc_score, scores, targets, has_both)
+
+
+def _per_class(
+    metric: Callable[..., float], scores: np.ndarray, targets: np.ndarray, is_defined: np.ndarray
+) -> np.ndarray:
     _check(scores, targets)
     values = np.full(scores.shape[1], np.nan)
-    for index in np.flatnonzero(targets.any(axis=0) & ~targets.all(axis=0)):
-        values[index] = roc_auc_score(targets[:, index], scores[:, index])
+    for index in np.flatnonzero(is_defined):
+        values[index] = metric(targets[:, index], scores[:, index])
     return values
 
 
@@ -100,26 +102,17 @@ def accuracy(scores: np.ndarray, targets: np.ndarray) -> float:
     Raises:
         ValueError: see `average_precisions`; or a clip has no class, or several.
     """
-    return float((_predicted(scores) == _single_classes(scores, targets)).mean())
+    return float((_single_classes(scores, targets) == scores.argmax(axis=1)).mean())
 
 
 def confusion_matrix(scores: np.ndarray, targets: np.ndarray) -> np.ndarray:
-    """Clips by their class (rows) and the class of their highest score (columns), (C, C) int64.
-
-    Args:
-        scores, targets: see `accuracy`.
-
-    Raises:
-        ValueError: see `accuracy`.
+    """Clips by their class (rows) and the class of their highest score (columns), (C, C) int64;
+    arguments and errors as for `accuracy`.
     """
     from sklearn.metrics import confusion_matrix as count
 
     classes = _single_classes(scores, targets)
-    return count(classes, _predicted(scores), labels=np.arange(scores.shape[1]))
-
-
-def _predicted(scores: np.ndarray) -> np.ndarray:
-    return scores.argmax(axis=1)
+    return count(classes, scores.argmax(axis=1), labels=np.arange(scores.shape[1]))
 
 
 def _single_classes(scores: np.ndarray, targets: np.ndarray) -> np.ndarray:

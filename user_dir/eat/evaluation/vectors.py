@@ -1,20 +1,17 @@
-"""One vector per clip: what a probe gets of an encoder."""
+"""One vector per clip: what probes and maps of clips get of an encoder."""
 
-from typing import Callable, Dict, Iterable, Iterator, List, NamedTuple, Optional, Sequence, Union
+from typing import Dict, List, NamedTuple, Optional, Sequence, Union
 
 import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from eat.features import Embedder, Result, make_pipeline
-from eat.features.embedding import Layers
+from eat.features import Embedder, Layers, make_pipeline
 from eat.nn import Encoder
+from eat.work import Failure
 
-POOLINGS = ("cls", "mean", "time")
-
-# Passes results on and may show how far the work is.
-Watch = Callable[[Iterator[Result]], Iterable[Result]]
+from . import POOLINGS
 
 
 class Source(NamedTuple):
@@ -25,17 +22,11 @@ class Source(NamedTuple):
 
 
 class ClipVectors(NamedTuple):
-    """Vectors of the clips that could be read.
+    """Vectors of the clips that could be read, and the clips that could not."""
 
-    Attributes:
-        clips: (N,) int64, which of the inputs these are, in order.
-        values: by source, (N, d) float32.
-        errors: by input, why there are no vectors of it.
-    """
-
-    clips: np.ndarray
-    values: Dict[Source, np.ndarray]
-    errors: Dict[int, Exception]
+    clips: np.ndarray  # (N,) int64, which of the inputs the vectors are of, in order
+    values: Dict[Source, np.ndarray]  # (N, d) float32
+    failures: List[Failure]
 
 
 def embed_clips(
@@ -45,9 +36,9 @@ def embed_clips(
     layers: Layers = None,
     num_steps: int = 8,
     target_length: Optional[int] = None,
-    watch: Watch = iter,
+    description: str = "embedding",
 ) -> ClipVectors:
-    """Make vectors of clips; of their features no more than that is kept.
+    """Make vectors of clips, with a progress bar; no other features of them are kept.
 
     Args:
         encoder: from `eat.load_encoder`.
@@ -56,7 +47,7 @@ def embed_clips(
         layers: of which blocks, see `eat.extract_features`.
         num_steps: of the pooling "time".
         target_length: see `eat.extract_features`.
-        watch: gets the results as they come.
+        description: what the progress bar says in front.
 
     Raises:
         ValueError: no such pooling or layer, or no clip can be read.
@@ -64,26 +55,28 @@ def embed_clips(
     for pooling in poolings:
         if pooling not in POOLINGS:
             raise ValueError(f"poolings: found {pooling!r}, expected some of {POOLINGS}")
-    numbers = _layer_names(layers, encoder.config.depth)
-    sources = [Source(layer, pooling) for layer in numbers for pooling in poolings]
+    embedder = Embedder(encoder, "all", layers)
     values: Dict[Source, np.ndarray] = {}
-    errors: Dict[int, Exception] = {}
-    pipeline = make_pipeline(encoder, target_length=target_length)
-    for index, tokens, error in watch(pipeline.run(paths, Embedder(encoder, "all", layers))):
-        if error is not None:
-            errors[index] = error
-            continue
-        tokens_of = dict(zip(numbers, tokens.reshape(-1, *tokens.shape[-2:]), strict=True))
-        for source in sources:
-            tokens = tokens_of[source.layer]
-            vector = pool_tokens(tokens, source.pooling, encoder.config.num_columns, num_steps)
-            if source not in values:
-                values[source] = np.empty((len(paths), len(vector)), dtype=np.float32)
-            values[source][index] = vector.numpy()
+    is_read = np.zeros(len(paths), dtype=bool)
+
+    def keep(index: int, tokens: Tensor) -> None:
+        is_read[index] = True
+        tokens = tokens.reshape(-1, *tokens.shape[-2:])  # (layers, 1+L, D)
+        for layer, of_layer in zip(embedder.layers, tokens, strict=True):
+            for pooling in poolings:
+                vector = pool_tokens(of_layer, pooling, encoder.config.num_columns, num_steps)
+                source = Source(layer, pooling)
+                if source not in values:
+                    values[source] = np.empty((len(paths), len(vector)), dtype=np.float32)
+                values[source][index] = vector.numpy()
+
+    pipeline = make_pipeline(encoder, target_length)
+    failures = pipeline.run_files(paths, embedder, keep, description)
     if not values:
-        raise ValueError(f"none of {len(paths)} clips can be read: {errors.get(0)}")
-    clips = np.array([i for i in range(len(paths)) if i not in errors], dtype=np.int64)
-    return ClipVectors(clips, {s: vectors[clips] for s, vectors in values.items()}, errors)
+        path, reason = failures[0]
+        raise ValueError(f"none of {len(paths)} clips can be read, e.g. {path}: {reason}")
+    clips = np.flatnonzero(is_read)
+    return ClipVectors(clips, {s: vectors[clips] for s, vectors in values.items()}, failures)
 
 
 def pool_tokens(tokens: Tensor, pooling: str, num_columns: int, num_steps: int) -> Tensor:
@@ -118,12 +111,3 @@ def untrained_like(encoder: Encoder, seed: int) -> Encoder:
         untrained = Encoder(encoder.config)
     untrained.log_mel = encoder.log_mel
     return untrained.to(encoder.cls_token).eval()
-
-
-def _layer_names(layers: Layers, depth: int) -> List[Union[int, str]]:
-    """What the features of `Embedder` are of, in its order."""
-    if layers is None or layers == "last":
-        return [depth]
-    if layers == "all":
-        return list(range(1, depth + 1))
-    return ["mean"] if layers == "mean" else list(layers)

@@ -1,17 +1,72 @@
 """Features of recordings: any length, in batches, in bounded memory."""
 
+from dataclasses import dataclass
+from typing import Optional, Sequence, Union
+
 from eat.lazy import export
+from eat.settings import setting
+
+# Here, because the options of commands need them, and the modules that use them import torch.
+GRANULARITIES = ("all", "frame", "utterance", "time")
+DTYPES = ("float32", "bfloat16", "float16")
+FORMATS = ("npy", "npz", "safetensors")
+# Four times the 10.24 s of training: a window is one pass, and attention grows with its square.
+WINDOW_SECONDS = 40.96
+OVERLAP_SECONDS = 5.12  # a frame at a seam still has half of it as context
+BATCH_SIZE = 32
+
+Layers = Optional[Union[str, Sequence[int]]]
+
+
+@dataclass(kw_only=True)
+class ExtractionSettings:
+    """How `extract_to_folder` makes features; the fields are the options of `eat extract`.
+
+    `layers`, `target_length` and `hdf5_rate_hz` are those of `extract_features` and `read_audio`,
+    `weights` is that of `load_encoder`, `device` is "auto", "cpu" or "cuda".
+    """
+
+    granularity: str = setting(
+        "which features: all: CLS and patches (1+L, D); frame: patches (L, D); utterance: CLS (D);"
+        " time: patches averaged over frequency (H, D), 6.25 per second",
+        "frame",
+        choices=GRANULARITIES,
+    )
+    layers: Layers = "last"
+    weights: str = "student"
+    target_length: Optional[int] = None
+    window_seconds: float = setting(
+        "longer clips run in windows of this length", WINDOW_SECONDS, at_least=0
+    )
+    overlap_seconds: float = setting(
+        "what neighbouring windows share at least", OVERLAP_SECONDS, at_least=0
+    )
+    dtype: str = setting("what to compute in", "float32", choices=DTYPES)
+    device: str = "auto"
+    hdf5_rate_hz: Optional[int] = None
+    batch_size: int = setting(
+        "clips in one pass at most, fewer when they are long", BATCH_SIZE, at_least=1
+    )
+    workers: Optional[int] = setting(
+        "threads that decode, and on the CPU compute. Not given: one per core", None, at_least=1
+    )
+    format: str = setting(
+        "npy: a file per input; npz, safetensors: one file with all of them",
+        "npy",
+        choices=FORMATS,
+    )
+
 
 __getattr__, __dir__, __all__ = export(
     __name__,
     {
-        "GRANULARITIES": "embedding",
         "STEP_SECONDS": "windows",
-        "Embedder": "embedding",
+        "Embedder": "extraction",
         "Pipeline": "pipeline",
         "Result": "pipeline",
-        "TokenLayout": "merging",
+        "TokenLayout": "windows",
         "extract_features": "extraction",
+        "extract_to_folder": "folder",
         "frame_times": "windows",
         "make_pipeline": "extraction",
     },

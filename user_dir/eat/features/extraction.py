@@ -1,17 +1,20 @@
-"""`eat.extract_features`: recordings to features."""
+"""`eat.extract_features`: which features of recordings an encoder gives."""
 
 from dataclasses import replace
-from typing import List, Optional, Sequence, Union
+from numbers import Integral
+from typing import Any, Iterable, List, Optional, Sequence, Union
 
 import numpy as np
+import torch
 from torch import Tensor
 
 from eat.audio import SAMPLE_RATE_HZ, LogMel
 from eat.audio.opening import AudioPath
 from eat.nn import Encoder
 
-from .embedding import Embedder, Layers
-from .pipeline import BATCH_SIZE, OVERLAP_SECONDS, WINDOW_SECONDS, Pipeline
+from . import BATCH_SIZE, GRANULARITIES, OVERLAP_SECONDS, WINDOW_SECONDS, Layers
+from .pipeline import Pipeline
+from .windows import TokenLayout
 
 Audio = Union[AudioPath, np.ndarray, Tensor]
 
@@ -32,47 +35,33 @@ def extract_features(
 ) -> Union[Tensor, List[Tensor]]:
     """Extract the features of recordings of any length, format and rate.
 
-    Each clip gets what it gets alone, whatever it shares a batch with.
-
     Args:
         audio: a path, (S,) float samples in [-1, 1], or a list of these.
-        encoder: from `eat.load_encoder`; it runs where it is, in its own dtype.
-        granularity: what to return of the network's output:
-            "all" (1+L, D), CLS first, then the patches;
-            "frame" (L, D), the patches in time-major order;
-            "utterance" (D,), CLS;
-            "time" (H, D), the patches averaged over frequency: 6.25 per second, at the times that
-            `frame_times(H)` gives.
-        layers: outputs of which blocks: None or "last"; "all" or a list of numbers counted from 1,
-            stacked in front: (layers, ...); "mean", the average over all blocks.
+        encoder: from `eat.load_encoder`; it runs on its own device, in its own dtype.
+        granularity: "all" (1+L, D), CLS first; "frame" (L, D), the patches in time-major order;
+            "utterance" (D,), CLS; "time" (H, D), the patches averaged over frequency, at the
+            times of `frame_times(H)`, 6.25 per second.
+        layers: outputs of which blocks: None or "last"; "all" or numbers from 1, stacked in front:
+            (layers, ...); "mean", the average over all blocks.
         sample_rate_hz: of arrays; files know theirs.
-        target_length: None takes every clip at its own length, rounded up to whole patches. A
-            number of frames (1024 in the released code) pads or crops every clip to it and
-            attends to the padding, as the released code does; then there are no windows.
-        window_seconds: longer clips run in windows of this length. Features of patches come from
-            the window in whose middle they are; CLS is the mean of the windows' weighted by
-            duration.
-        overlap_seconds: what neighbouring windows share at least.
-        batch_size: clips in one pass at most; fewer when they are long. 1 runs one after the other.
-        num_workers: threads that decode, and on the CPU compute; None: one per core.
-        log_mel: another front end than `encoder.log_mel`; its `target_length` counts unless one
-            is given here.
+        target_length: frames that every clip is padded or cropped to, without windows; the padding
+            is attended to, as in the released code (there 1024). None: each clip's own length.
+        window_seconds, overlap_seconds, batch_size, num_workers: see `Pipeline`.
+        log_mel: instead of `encoder.log_mel`; its `target_length` counts if none is given here.
 
     Returns:
-        A float32 tensor on the CPU, for a list of inputs a list of them.
+        A float32 tensor on the CPU, or a list of them for a list. A clip gets what it gets alone.
 
     Raises:
-        FileNotFoundError: there is no such file.
-        AudioError: a file that cannot be decoded, is cut off, has samples that are no numbers, or
-            is shorter than 25 ms; arrays likewise.
-        ValueError: an argument that is impossible.
+        FileNotFoundError, AudioError: a recording that cannot be read; the message names it.
+        ValueError: an impossible argument.
     """
-    pipeline = make_pipeline(
-        encoder, target_length, window_seconds, overlap_seconds, batch_size, num_workers, log_mel
-    )
+    settings = {"window_seconds": window_seconds, "overlap_seconds": overlap_seconds}
+    settings |= {"batch_size": batch_size, "num_workers": num_workers}
+    pipeline = make_pipeline(encoder, target_length, log_mel, **settings)
     is_list = isinstance(audio, (list, tuple))
     inputs = audio if is_list else [audio]
-    features: List[Optional[Tensor]] = [None] * len(inputs)
+    features: List[Any] = [None] * len(inputs)
     for result in pipeline.run(inputs, Embedder(encoder, granularity, layers), sample_rate_hz):
         if result.error is not None:
             raise result.error
@@ -83,23 +72,96 @@ def extract_features(
 def make_pipeline(
     encoder: Encoder,
     target_length: Optional[int] = None,
-    window_seconds: float = WINDOW_SECONDS,
-    overlap_seconds: float = OVERLAP_SECONDS,
-    batch_size: int = BATCH_SIZE,
-    num_workers: Optional[int] = None,
     log_mel: Optional[LogMel] = None,
-    hdf5_rate_hz: Optional[int] = None,
+    **settings: Any,
 ) -> Pipeline:
-    """The pipeline for an encoder; arguments and errors as in `extract_features`, `read_audio`."""
+    """The pipeline for an encoder, on its device.
+
+    Args:
+        encoder, target_length, log_mel: see `extract_features`.
+        settings: further fields of the `Pipeline`.
+    """
     log_mel = encoder.log_mel if log_mel is None else log_mel
     if target_length is not None:
         log_mel = replace(log_mel, target_length=target_length)
-    return Pipeline(
-        log_mel=log_mel,
-        window_seconds=window_seconds if log_mel.target_length is None else None,
-        overlap_seconds=overlap_seconds,
-        batch_size=batch_size,
-        num_workers=num_workers,
-        device=encoder.cls_token.device,
-        hdf5_rate_hz=hdf5_rate_hz,
-    )
+    if log_mel.target_length is not None:
+        settings["window_seconds"] = None
+    return Pipeline(log_mel, device=encoder.cls_token.device, **settings)
+
+
+class Embedder:
+    """An encoder that returns the features of one granularity, of one or more layers.
+
+    Attributes:
+        layout: what the returned tokens are.
+        layers: which layers they are of: numbers of blocks from 1, or "mean".
+
+    Raises:
+        ValueError: no such granularity or layer.
+    """
+
+    def __init__(self, encoder: Encoder, granularity: str = "frame", layers: Layers = None) -> None:
+        if granularity not in GRANULARITIES:
+            raise ValueError(f"granularity: found {granularity!r}, expected one of {GRANULARITIES}")
+        num_columns = encoder.config.num_columns
+        self.layout = {
+            "all": TokenLayout(1, num_columns),
+            "frame": TokenLayout(0, num_columns),
+            "utterance": TokenLayout(1, 0),
+            "time": TokenLayout(0, 1),
+        }[granularity]
+        self._encoder = encoder
+        self._granularity = granularity
+        self._blocks = _block_numbers(layers, encoder.config.depth)
+        name = layers if isinstance(layers, str) else None  # arrays do not compare as wholes
+        self._is_single = layers is None or name == "last"
+        self.layers: List[Union[int, str]] = ["mean"] if name == "mean" else [*self._blocks]
+
+    @torch.no_grad()
+    def __call__(self, source: Tensor, lengths: Optional[Tensor]) -> Tensor:
+        """Embed windows.
+
+        Args:
+            source: (B, 1, T, F) normalised log-mel, on the encoder's device.
+            lengths: (B,) valid frames; None: all.
+
+        Returns:
+            (B, N, D) float32 on the CPU, N tokens as `layout` says; (B, layers, N, D) if several
+            layers were asked for.
+        """
+        source = source.to(self._encoder.cls_token)
+        outputs = {}
+        for number, (x, _) in enumerate(self._encoder.layers(source, lengths), 1):
+            if number in self._blocks:
+                outputs[number] = self._select(x.float()).cpu()
+        chosen = torch.stack([outputs[number] for number in self._blocks], dim=1)
+        if self._is_single:
+            return chosen.squeeze(1)
+        return chosen.mean(dim=1) if self.layers == ["mean"] else chosen
+
+    def _select(self, x: Tensor) -> Tensor:
+        """(B, 1+L, D) -> (B, N, D)."""
+        if self._granularity == "all":
+            return x
+        if self._granularity == "utterance":
+            return x[:, :1]
+        patches = x[:, 1:]
+        if self._granularity == "frame":
+            return patches
+        return patches.unflatten(1, (-1, self._encoder.config.num_columns)).mean(dim=2)
+
+
+def _block_numbers(layers: Layers, depth: int) -> List[int]:
+    """Blocks whose outputs are needed, counted from 1."""
+    every = list(range(1, depth + 1))
+    if layers is None or isinstance(layers, str):
+        named = {None: [depth], "last": [depth], "all": every, "mean": every}
+        numbers = named.get(layers, [])
+    else:
+        numbers = list(layers) if isinstance(layers, Iterable) else []
+    if not numbers or not all(isinstance(n, Integral) and 1 <= n <= depth for n in numbers):
+        raise ValueError(
+            f'layers: found {layers!r}, expected "last", "all", "mean" or numbers of blocks from 1'
+            f" to {depth}"
+        )
+    return [int(number) for number in numbers]

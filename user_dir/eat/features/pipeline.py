@@ -5,7 +5,19 @@ import os
 from concurrent.futures import Executor, ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, Dict, Iterator, List, NamedTuple, Optional, Protocol, Sequence, Tuple, Union
+from typing import (
+    Any,
+    Callable,
+    Dict,
+    Iterator,
+    List,
+    NamedTuple,
+    Optional,
+    Protocol,
+    Sequence,
+    Tuple,
+    Union,
+)
 
 import numpy as np
 import torch
@@ -14,17 +26,13 @@ from torch import Tensor
 
 from eat.audio import SAMPLE_RATE_HZ, LogMel, num_frames
 from eat.audio.log_mel import HOP_SAMPLES, num_samples_for
+from eat.work import Failure, map_ahead, show_progress
 
-from .batching import make_batches, map_ahead
-from .merging import ClipTokens, TokenLayout
+from . import BATCH_SIZE, OVERLAP_SECONDS, WINDOW_SECONDS
 from .recordings import Recording, open_recording
-from .windows import STEP_SECONDS, Window, split_into_windows
+from .windows import STEP_SECONDS, TokenLayout, Window, merge_windows, split_into_windows
 
-# Four times the 10.24 s of training: a window is one pass, and attention grows with its square.
-WINDOW_SECONDS = 40.96
 _WINDOW_SAMPLES = round(WINDOW_SECONDS * SAMPLE_RATE_HZ)
-OVERLAP_SECONDS = 5.12  # a frame at a seam has half of it on its poorer side
-BATCH_SIZE = 32
 
 # Rows in one pass: those of the 10.24 s of training for every clip of `batch_size`. On the CPU
 # for all of them together: more does not fit into its caches and takes longer per clip.
@@ -51,6 +59,9 @@ class Result(NamedTuple):
     error: Optional[Exception]
 
 
+_Content = Union[np.ndarray, Exception]  # (S,) samples, or why there are none
+
+
 class _Part(NamedTuple):
     """A window of a clip, and where its samples are."""
 
@@ -60,8 +71,11 @@ class _Part(NamedTuple):
     offset_samples: int
     num_samples: int
 
-
-_Content = Union[np.ndarray, Exception]  # (S,) samples, or why there are none
+    def read(self) -> _Content:
+        try:
+            return self.recording.read(self.offset_samples, self.num_samples)
+        except (ValueError, OSError) as error:
+            return error
 
 
 @dataclass(frozen=True)
@@ -73,6 +87,8 @@ class Pipeline:
             padding is attended to, as in the released code.
         window_seconds: longer clips are cut into windows of this length; None takes only the
             first `log_mel.target_length` frames of a clip. Rounded to whole rows of 160 ms.
+            Features of patches come from the window in whose middle they are; CLS is the mean of
+            the windows' weighted by duration.
         overlap_seconds: what neighbouring windows share at least.
         batch_size: windows in one pass at most; fewer when they are long. 1 runs one after the
             other, with all of torch's threads.
@@ -103,7 +119,7 @@ class Pipeline:
                 " seconds, as many as the longest clip has to take all clips whole"
             )
         if not math.isfinite(self.overlap_seconds) or not (
-            0 <= self._overlap_rows < self._window_rows
+            0 <= _rows_in(self.overlap_seconds) < _rows_in(self.window_seconds)
         ):
             raise ValueError(
                 f"overlap_seconds: found {self.overlap_seconds}, expected a number from 0 to below"
@@ -123,70 +139,110 @@ class Pipeline:
         num_torch_threads = torch.get_num_threads()
         # One torch thread in each of ours: several waiting for each other inside a small network
         # cost far more than they bring.
-        executor = ThreadPoolExecutor(
-            self._num_threads, initializer=partial(torch.set_num_threads, 1)
-        )
+        num_threads = self.num_workers or os.cpu_count() or 1
+        executor = ThreadPoolExecutor(num_threads, initializer=partial(torch.set_num_threads, 1))
         try:
             for first in range(0, len(inputs), _CLIPS_AT_ONCE):
                 clips = range(first, min(first + _CLIPS_AT_ONCE, len(inputs)))
                 open_clip = partial(self._open, inputs, sample_rate_hz)
-                recordings = dict(zip(clips, executor.map(open_clip, clips), strict=True))
-                yield from self._run_together(recordings, network, executor)
+                opened = dict(zip(clips, executor.map(open_clip, clips), strict=True))
+                yield from self._run_together(opened, network, executor, num_threads + 1)
         finally:
             executor.shutdown(cancel_futures=True)
             # The last value that any thread sets is that of all threads to come.
             torch.set_num_threads(num_torch_threads)
 
+    def run_files(
+        self,
+        paths: Sequence[str],
+        network: Network,
+        use: Callable[[int, Tensor], None],
+        description: str,
+    ) -> List[Failure]:
+        """Run files through a network, with a progress bar, and use the tokens of each.
+
+        Args:
+            paths: the audio files.
+            network: what to run them through.
+            use: called with the index and the tokens of each file, in the order in which they are
+                finished. If it raises a ValueError, the file has failed.
+            description: what the bar says in front.
+
+        Returns:
+            The files that failed, in the order of `paths`.
+        """
+        failures: Dict[int, Failure] = {}
+        for index, tokens, error in show_progress(
+            self.run(paths, network),
+            len(paths),
+            description,
+            failed=lambda result: result.error is not None,
+        ):
+            if error is None:
+                try:
+                    use(index, tokens)
+                except ValueError as unusable:
+                    error = unusable
+            if error is not None:
+                failures[index] = Failure.of(paths[index], error)
+        return [failures[index] for index in sorted(failures)]
+
     def _open(
         self, inputs: Sequence[Any], sample_rate_hz: int, index: int
-    ) -> Union[Recording, Exception]:
+    ) -> Union[List[_Part], Exception]:
+        """The windows of an input, or why it cannot be read."""
         try:
             name = f"audio[{index}]"
-            return open_recording(inputs[index], sample_rate_hz, name, self.hdf5_rate_hz)
+            recording = open_recording(inputs[index], sample_rate_hz, name, self.hdf5_rate_hz)
         except (ValueError, OSError) as error:
             return error
+        return self._cut(index, recording)
 
     def _run_together(
         self,
-        recordings: Dict[int, Union[Recording, Exception]],
+        clips: Dict[int, Union[List[_Part], Exception]],
         network: Network,
         executor: Executor,
+        num_ahead: int,
     ) -> Iterator[Result]:
-        unfinished: Dict[int, ClipTokens] = {}
-        parts: List[_Part] = []
-        for index, recording in recordings.items():
-            if isinstance(recording, Exception):
-                yield Result(index, None, recording)
-                continue
-            parts_of_clip = self._cut(index, recording)
-            unfinished[index] = ClipTokens([p.window for p in parts_of_clip], network.layout)
-            parts.extend(parts_of_clip)
-        for part, content in self._compute_all(parts, network, executor):
-            clip = unfinished.get(part.index)
-            if clip is None:  # another window of it has failed
+        tokens: Dict[int, Dict[Window, Tensor]] = {}  # of unfinished clips, by window
+        for index, parts in clips.items():
+            if isinstance(parts, Exception):
+                yield Result(index, None, parts)
+            else:
+                tokens[index] = {}
+        parts = [part for index in tokens for part in clips[index]]
+        for part, content in self._compute_all(parts, network, executor, num_ahead):
+            index = part.index
+            if index not in tokens:  # another window of the clip has failed
                 continue
             if isinstance(content, Exception):
-                del unfinished[part.index]
-                yield Result(part.index, None, content)
+                del tokens[index]
+                yield Result(index, None, content)
                 continue
-            clip.add(part.window, content)
-            if clip.is_complete:
-                del unfinished[part.index]
-                yield Result(part.index, clip.result(), None)
+            tokens[index][part.window] = content
+            if len(tokens[index]) == len(clips[index]):
+                yield Result(index, merge_windows(tokens.pop(index), network.layout), None)
+            else:  # a copy, so that the rest of the batch does not stay in memory
+                tokens[index][part.window] = content.clone()
 
     def _compute_all(
-        self, parts: Sequence[_Part], network: Network, executor: Executor
+        self, parts: Sequence[_Part], network: Network, executor: Executor, num_ahead: int
     ) -> Iterator[Tuple[_Part, Union[Tensor, Exception]]]:
         """Every window with its tokens (..., N, D), or why there are none."""
         on_cpu = self.device.type == "cpu"
         max_rows = _ROWS_AT_ONCE * (1 if on_cpu else self.batch_size)
         batches = make_batches(parts, lambda p: p.window.num_rows, self.batch_size, max_rows)
-        compute = partial(self._compute, network)
         # On the CPU every thread computes; another device gets one batch after the other.
         in_threads = on_cpu and self.batch_size > 1
-        work = (lambda batch: compute(_read(batch))) if in_threads else _read
-        for batch, contents in map_ahead(batches, work, executor, self._num_threads + 1):
-            yield from zip(batch, contents if in_threads else compute(contents), strict=True)
+
+        def work(batch: List[_Part]) -> List[Any]:
+            contents = [part.read() for part in batch]
+            return self._compute(network, contents) if in_threads else contents
+
+        for batch, contents in map_ahead(batches, work, executor, num_ahead):
+            tokens = contents if in_threads else self._compute(network, contents)
+            yield from zip(batch, tokens, strict=True)
 
     def _compute(
         self, network: Network, contents: Sequence[_Content]
@@ -205,7 +261,8 @@ class Pipeline:
             return [_Part(index, recording, Window(0, num_rows, 0, num_rows), 0, count)]
         num_rows = -(-num_frames(total) // patch_size)
         parts = []
-        for window in split_into_windows(num_rows, self._window_rows, self._overlap_rows):
+        lengths = _rows_in(self.window_seconds), _rows_in(self.overlap_seconds)
+        for window in split_into_windows(num_rows, *lengths):
             offset = window.start * patch_size * HOP_SAMPLES
             is_last = window.stop == num_rows  # it need not fill its last patch
             count = total - offset if is_last else num_samples_for(window.num_rows * patch_size)
@@ -222,25 +279,24 @@ class Pipeline:
         padded = [F.pad(source, (0, 0, 0, longest - source.shape[2])) for source in sources]
         return torch.cat(padded), torch.tensor(lengths, device=self.device)
 
-    @property
-    def _num_threads(self) -> int:
-        return self.num_workers or os.cpu_count() or 1
 
-    @property
-    def _window_rows(self) -> int:
-        return round(self.window_seconds / STEP_SECONDS)
-
-    @property
-    def _overlap_rows(self) -> int:
-        return round(self.overlap_seconds / STEP_SECONDS)
+def _rows_in(seconds: float) -> int:
+    return round(seconds / STEP_SECONDS)
 
 
-def _read(batch: Sequence[_Part]) -> List[_Content]:
-    return [_read_part(part) for part in batch]
+def make_batches(
+    items: Sequence[Any], length: Callable[[Any], int], batch_size: int, max_length: int
+) -> List[List[Any]]:
+    """Group items of similar lengths, the longest first, at most `batch_size` in a batch.
 
-
-def _read_part(part: _Part) -> _Content:
-    try:
-        return part.recording.read(part.offset_samples, part.num_samples)
-    except (ValueError, OSError) as error:
-        return error
+    All items of a batch, each padded to the longest of them, have `max_length` together at most;
+    a batch of one item may exceed it.
+    """
+    batches: List[List[Any]] = []
+    capacity = 0  # of the last batch, whose first item is its longest
+    for item in sorted(items, key=length, reverse=True):
+        if not batches or len(batches[-1]) == capacity:
+            batches.append([])
+            capacity = max(1, min(batch_size, max_length // length(item)))
+        batches[-1].append(item)
+    return batches

@@ -43,7 +43,7 @@ class FileRecording:
 
         Raises:
             FileNotFoundError, AudioError: as for the whole; also when the file holds less sound
-                than its header says, or samples that are no numbers.
+                than its header says, or samples that are not finite.
         """
         samples = read_audio(
             self.name,
@@ -61,10 +61,10 @@ class FileRecording:
 
 
 class ArrayRecording:
-    """Samples in memory; the same attributes and `read` as those of `FileRecording`.
+    """Samples in memory, with the attributes and the `read` of a `FileRecording`.
 
     Args:
-        samples: (S,) float in [-1, 1].
+        samples: (S,) float in [-1, 1], an array or a tensor of any device and dtype.
         sample_rate_hz: their rate.
         name: what messages call them.
 
@@ -73,7 +73,10 @@ class ArrayRecording:
     """
 
     def __init__(self, samples: Any, sample_rate_hz: int, name: str) -> None:
-        samples = _as_array(samples)
+        if isinstance(samples, torch.Tensor):
+            samples = samples.detach().cpu()
+            samples = samples.float() if samples.dtype == torch.bfloat16 else samples
+        samples = np.asarray(samples)
         if samples.ndim != 1 or not np.issubdtype(samples.dtype, np.floating):
             raise ValueError(
                 f"{name}: found {samples.dtype} of shape {samples.shape}, expected a path or"
@@ -88,19 +91,11 @@ class ArrayRecording:
         check_length(self.num_samples, self.name)
 
     def read(self, offset_samples: int, num_samples: int) -> np.ndarray:
-        """(num_samples,) float32 at 16 kHz; a ValueError if there are NaN or infinities."""
+        """(num_samples,) float32 at 16 kHz; an AudioError if some are not finite."""
         # Copied, as torch wants neither read-only arrays nor reversed ones.
         samples = np.array(self._samples[offset_samples : offset_samples + num_samples])
         check_finite(samples, self.name)
         return samples
-
-
-def _as_array(samples: Any) -> np.ndarray:
-    """Samples as numpy has them; a tensor may be on any device, have a gradient, or be bfloat16."""
-    if isinstance(samples, torch.Tensor):
-        samples = samples.detach().cpu()
-        samples = samples.float() if samples.dtype == torch.bfloat16 else samples
-    return np.asarray(samples)
 
 
 Recording = Union[FileRecording, ArrayRecording]

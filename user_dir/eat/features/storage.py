@@ -5,12 +5,13 @@ to one file wait in a folder of .npy files until all are there, so that an inter
 continues in either case.
 """
 
+import errno
 import json
 import os
 import shutil
 import zipfile
 from functools import partial
-from typing import Any, BinaryIO, Callable, Dict, Iterable, List, Mapping, Union
+from typing import Any, BinaryIO, Callable, Dict, Iterable, List, Mapping
 
 import numpy as np
 from safetensors import SafetensorError, safe_open
@@ -26,82 +27,61 @@ TIMES_NAME = "times"  # what an .npz or .safetensors file calls the times of the
 Arrays = Dict[str, Callable[[], np.ndarray]]
 
 
-class NpyFolder:
-    """Features as one .npy file per name; a name may have folders in it: `birds/wren`."""
-
-    def __init__(self, folder: str) -> None:
-        self.folder = folder
-
-    def has(self, name: str) -> bool:
-        return os.path.exists(self._path(name))
-
-    def has_any(self, names: Iterable[str]) -> bool:
-        return any(self.has(name) for name in names)
-
-    def write(self, name: str, features: np.ndarray) -> None:
-        os.makedirs(os.path.dirname(self._path(name)), exist_ok=True)
-        with replace_file(self._path(name)) as file:
-            np.save(file, features)
-
-    def finish(self) -> None:
-        """Every file is in its place already."""
-
-    def arrays(self) -> Arrays:
-        """All features in the folder."""
-        paths = [
-            os.path.relpath(os.path.join(parent, name), self.folder)
-            for parent, _, names in os.walk(self.folder)
-            for name in names
-        ]
-        names = sorted(path.removesuffix(".npy") for path in paths if path.endswith(".npy"))
-        return {name: partial(np.load, self._path(name), mmap_mode="r") for name in names}
-
-    def files(self, names: Iterable[str]) -> List[str]:
-        """The files that these features are in."""
-        return [self._path(name) for name in names]
-
-    def _path(self, name: str) -> str:
-        return os.path.join(self.folder, f"{name}.npy")
-
-
-class OneFile:
-    """Features as arrays of one .npz or .safetensors file, its ending says which.
+class FeatureStore:
+    """Features by name; a name may have folders in it: `birds/wren`.
 
     Args:
-        path: the file.
-        with_times: also store the times of the steps, for the longest clip.
+        folder: where they go.
+        format: "npy", a file per name; or "npz" or "safetensors", one file `features.<format>`.
+        with_times: also store the times of the steps of the longest clip in the one file.
     """
 
-    def __init__(self, path: str, with_times: bool) -> None:
-        self._path = path
+    def __init__(self, folder: str, format: str = "npy", with_times: bool = False) -> None:
+        self._file = None if format == "npy" else os.path.join(folder, f"features.{format}")
+        self._folder = folder if self._file is None else f"{self._file}.parts"
         self._with_times = with_times
-        self._stored = _open_arrays(path) if os.path.exists(path) else {}
-        self._waiting = NpyFolder(f"{path}.parts")
+        is_there = self._file is not None and os.path.exists(self._file)
+        self._stored = _open_arrays(self._file) if is_there else {}
 
     def has(self, name: str) -> bool:
-        return name in self._stored or self._waiting.has(name)
+        return name in self._stored or os.path.exists(self._path(name))
 
     def has_any(self, names: Iterable[str]) -> bool:
-        return bool(self._stored) or self._waiting.has_any(names)
-
-    def write(self, name: str, features: np.ndarray) -> None:
-        self._waiting.write(name, features)
+        return bool(self._stored) or any(map(self.has, names))
 
     def files(self, names: Iterable[str]) -> List[str]:
         """The files that these features are in, now or later."""
-        return [self._path, *self._waiting.files(names)]
+        return [*filter(None, [self._file]), *map(self._path, names)]
+
+    def write(self, name: str, features: np.ndarray) -> None:
+        """Write the features of a name; a ValueError if it leaves no room for their ending."""
+        try:
+            os.makedirs(os.path.dirname(self._path(name)), exist_ok=True)
+            with replace_file(self._path(name)) as file:
+                np.save(file, features)
+        except OSError as error:
+            if error.errno != errno.ENAMETOOLONG:
+                raise
+            raise ValueError(
+                "found a name that is too long for its features, expected a shorter one"
+            ) from error
 
     def finish(self) -> None:
-        """Add what is waiting to the file."""
-        waiting = self._waiting.arrays()
+        """Move what is waiting to the one file."""
+        if self._file is None:
+            return
+        waiting = _arrays_below(self._folder)
         if waiting:
             arrays = {**self._stored, **waiting}
             if self._with_times:
                 times = frame_times(max(map(_num_steps, arrays.values())))
                 arrays[TIMES_NAME] = partial(times.astype, np.float32)
-            with replace_file(self._path) as file:
-                _WRITERS[os.path.splitext(self._path)[1]](file, arrays)
-        shutil.rmtree(self._waiting.folder, ignore_errors=True)
+            with replace_file(self._file) as file:
+                _WRITERS[os.path.splitext(self._file)[1]](file, arrays)
+        shutil.rmtree(self._folder, ignore_errors=True)
+
+    def _path(self, name: str) -> str:
+        return os.path.join(self._folder, f"{name}.npy")
 
 
 def name_features(path: str) -> str:
@@ -121,7 +101,7 @@ def open_features(path: str) -> Arrays:
         if os.path.exists(file):
             return _open_arrays(file)
     if os.path.isdir(path):
-        return NpyFolder(path).arrays()
+        return _arrays_below(path)
     if not os.path.exists(path):
         raise FileNotFoundError(f"no such features: {path}, expected a folder of `eat extract`")
     if os.path.splitext(path)[1] not in _WRITERS:
@@ -141,7 +121,7 @@ def remove_unfinished(files: Iterable[str]) -> None:
 def claim_folder(
     folder: str, settings: Mapping[str, Any], made_with: Mapping[str, Any], has_features: bool
 ) -> None:
-    """Note in a folder how its features are made, or see that they were made in the same way.
+    """Note in a folder how its features are made, or check that they were made in the same way.
 
     Args:
         folder: where the note, `settings.json`, is.
@@ -184,13 +164,26 @@ def _compare(path: str, settings: Mapping[str, Any]) -> None:
         )
 
 
+def _arrays_below(folder: str) -> Arrays:
+    """The arrays of all .npy files in a folder."""
+    paths = sorted(
+        os.path.join(parent, name)
+        for parent, _, names in os.walk(folder)
+        for name in names
+        if name.endswith(".npy")
+    )
+    names = [os.path.relpath(path, folder).removesuffix(".npy") for path in paths]
+    return {
+        name: partial(np.load, path, mmap_mode="r") for name, path in zip(names, paths, strict=True)
+    }
+
+
 def _open_arrays(path: str) -> Arrays:
     """All arrays in a file; a ValueError if it is damaged."""
-    file: Union[Mapping[str, np.ndarray], Any]
     try:
         if path.endswith(".npz"):
-            file = np.load(path)
-            return {name: partial(file.__getitem__, name) for name in file}
+            archive = np.load(path)
+            return {name: partial(archive.__getitem__, name) for name in archive}
         file = safe_open(path, framework="numpy")
         return {name: partial(file.get_tensor, name) for name in file.keys()}  # noqa: SIM118
     except (zipfile.BadZipFile, SafetensorError, ValueError, EOFError) as error:

@@ -1,9 +1,11 @@
-"""Long recordings in overlapping windows, cut on the network's grid of patches."""
+"""Long recordings in overlapping windows: how clips are cut, and their features put together."""
 
 from itertools import pairwise
-from typing import List, NamedTuple
+from typing import List, Mapping, NamedTuple
 
 import numpy as np
+import torch
+from torch import Tensor
 
 STEP_SECONDS = 0.16  # a row of patches: 16 frames of 10 ms
 
@@ -62,3 +64,35 @@ def frame_times(num_rows: int) -> np.ndarray:
         (H,) float64, seconds from the start of the clip.
     """
     return (np.arange(num_rows) + 0.5) * STEP_SECONDS
+
+
+class TokenLayout(NamedTuple):
+    """What the tokens of a window are."""
+
+    num_summary: int  # tokens at the start that stand for the whole window: 1 (CLS) or 0
+    tokens_per_row: int  # tokens of each row of patches after them, in time order
+
+
+def merge_windows(tokens: Mapping[Window, Tensor], layout: TokenLayout) -> Tensor:
+    """Put the tokens of a clip's windows together.
+
+    The tokens of a row are those of the window that keeps it. Summary tokens are averaged over the
+    windows, each weighted by the duration that it keeps.
+
+    Args:
+        tokens: by window, (..., N, D); those beyond the window's rows (padding) are ignored.
+        layout: what they are.
+
+    Returns:
+        (..., N, D) of the whole clip; (..., D) if there is nothing but the summary.
+    """
+    num_summary, per_row = layout
+    windows = sorted(tokens)
+    summary, parts = 0, []
+    for window in windows:
+        kept_rows = window.keep_stop - window.keep_start
+        share = kept_rows / windows[-1].stop
+        summary = summary + share * tokens[window][..., :num_summary, :]
+        first = num_summary + per_row * (window.keep_start - window.start)
+        parts.append(tokens[window][..., first : first + per_row * kept_rows, :])
+    return torch.cat([summary, *parts], dim=-2) if per_row else summary.squeeze(-2)

@@ -1,14 +1,16 @@
-"""Maps of embeddings: clips as points, near each other if the encoder takes them as alike."""
+"""Maps of embeddings: points are clips, near each other if the encoder takes them as alike."""
 
 from collections import Counter
 from typing import Any, Dict, Iterator, NamedTuple, Optional, Sequence, Tuple
 
 import numpy as np
 from matplotlib.figure import Figure
+from sklearn.decomposition import PCA
+from sklearn.manifold import TSNE
 
+from . import MAPPING_METHODS, MIN_MAPPED_CLIPS
 from .style import HIDDEN_COLOUR, LINE_COLOURS, figure_style, shorten
 
-METHODS = ("pca", "tsne")
 _MARKERS = ("o", "s", "^")
 # Every colour in every shape; rarer labels share the colour of what is not looked at.
 MAX_LABELS = len(LINE_COLOURS) * len(_MARKERS)
@@ -33,18 +35,15 @@ def map_embeddings(features: np.ndarray, method: str = "pca", seed: int = 1) -> 
         seed: of t-SNE.
 
     Raises:
-        ModuleNotFoundError: scikit-learn is not installed.
-        ValueError: fewer than three clips, values that are no numbers, or no such method.
+        ValueError: fewer than three clips, NaN or infinite values, or no such method.
     """
-    from sklearn.decomposition import PCA
-    from sklearn.manifold import TSNE
-
-    if features.ndim != 2 or len(features) < 3 or features.shape[1] < 2:
+    if features.ndim != 2 or len(features) < MIN_MAPPED_CLIPS or features.shape[1] < 2:
         raise ValueError(
-            f"features: found shape {features.shape}, expected at least 3 clips of 2 values"
+            f"features: found shape {features.shape}, expected at least {MIN_MAPPED_CLIPS} clips"
+            " of 2 values"
         )
     if not np.isfinite(features).all():
-        raise ValueError("features: found values that are no numbers, expected finite ones")
+        raise ValueError("features: found NaN or infinite values, expected finite ones")
     if method == "pca":
         pca = PCA(2, svd_solver="full")
         points = pca.fit_transform(features)
@@ -55,7 +54,7 @@ def map_embeddings(features: np.ndarray, method: str = "pca", seed: int = 1) -> 
         perplexity = min(_MAX_PERPLEXITY, (len(features) - 1) / 3)
         tsne = TSNE(2, init="pca", perplexity=perplexity, random_state=seed)
         return EmbeddingMap(tsne.fit_transform(features), ("t-SNE 1", "t-SNE 2"))
-    raise ValueError(f"method: found {method!r}, expected one of {METHODS}")
+    raise ValueError(f"method: found {method!r}, expected one of {MAPPING_METHODS}")
 
 
 @figure_style
@@ -66,8 +65,8 @@ def draw_embeddings(
 
     Args:
         embedding_map: from `map_embeddings`.
-        labels: of the clips; None for a clip without one. Beyond the `MAX_LABELS` most frequent
-            ones, the others are drawn in grey.
+        labels: of the clips; None for a clip without one. Labels beyond the `MAX_LABELS` most
+            frequent ones are drawn in grey.
         title: what to write above.
 
     Raises:
@@ -86,8 +85,7 @@ def draw_embeddings(
         axes.scatter(*points[clips].T, s=size, label=shown, linewidths=0, alpha=0.8, **style)
     axes.set_title(title, parse_math=False)
     axes.set(xlabel=embedding_map.axis_names[0], ylabel=embedding_map.axis_names[1])
-    axes.set_xticks([])
-    axes.set_yticks([])
+    axes.set(xticks=[], yticks=[])
     legend = figure.legend(loc="outside right upper", fontsize="small", markerscale=1.5)
     for text in legend.get_texts():
         text.set_parse_math(False)  # labels may hold dollar signs
