@@ -130,3 +130,8 @@ def test_a_checkpoint_without_a_classifier(tmp_path, capsys, official_pretrain):
     path = write(tmp_path / "a.wav", 0.5)
     assert main(["tag", path, "--checkpoint", official_pretrain]) == 1
     assert "without a classifier, expected a fine-tuned one" in capsys.readouterr().err
+
+
+def test_an_unknown_activation(classifier):
+    with pytest.raises(ValueError, match="activation: found 'relu', expected one of"):
+        eat.tag_files([], classifier, activation="relu")

@@ -9,8 +9,7 @@ from faults.damage import NAMED, WAYS, write_collection
 from helpers import MINIATURE, MINIATURE_CLASSIFIER, logged, write_tsv
 
 from eat.commands.main import main
-from eat.data.descriptors import Label, write_descriptors
-from eat.data.labels import read_descriptors, read_labels, write_labels
+from eat.data.labels import Label, read_descriptors, read_labels, write_descriptors, write_labels
 from eat.data.manifest import Manifest
 
 pytestmark = pytest.mark.slow

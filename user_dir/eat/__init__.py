@@ -29,8 +29,12 @@ _PUBLIC = {
     "load_encoder": "eat.checkpoint",
     "load_pretraining_model": "eat.models",
     "read_audio": "eat.audio",
+    "tag_files": "eat.evaluation",
 }
-_ROOMS = ("audio", "checkpoint", "criterions", "data", "features", "models", "nn", "optim", "tasks")
+_ROOMS = (
+    *("audio", "checkpoint", "criterions", "data", "evaluation", "features", "models", "nn"),
+    *("optim", "tasks"),
+)
 
 __all__ = ["__version__", *_PUBLIC]
 

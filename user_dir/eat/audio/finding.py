@@ -1,4 +1,4 @@
-"""Which files of a folder are audio: by the ends of their names."""
+"""Which files of a folder are audio: the extensions of their names decide."""
 
 import os
 from collections import Counter
@@ -6,7 +6,7 @@ from typing import List, NamedTuple, Sequence
 
 from eat.work import Failure
 
-# What libsndfile decodes and tells apart by its header.
+# What libsndfile decodes and recognises by its header.
 EXTENSIONS = (
     *("aif", "aifc", "aiff", "au", "avr", "caf", "flac", "mp3", "nist", "oga", "ogg", "opus"),
     *("rf64", "snd", "sph", "voc", "w64", "wav", "wave"),
@@ -14,18 +14,21 @@ EXTENSIONS = (
 
 
 class Scan(NamedTuple):
-    """What is below a folder: audio files, other files by extension, unreadable folders."""
+    """The content of a folder."""
 
-    paths: List[str]
-    other_extensions: Counter
-    left_out: List[Failure]
+    paths: List[str]  # audio files, below the folder
+    other_extensions: Counter  # how many other files have which extension
+    left_out: List[Failure]  # folders that cannot be opened
 
 
-def find_audio(folder: str, extensions: Sequence[str] = EXTENSIONS) -> Scan:
+def find_audio(folder: str, extensions: Sequence[str] = EXTENSIONS, required: bool = False) -> Scan:
     """Find the files with one of the extensions below a folder, in sorted order.
+
+    Links to folders are followed; each folder counts once.
 
     Raises:
         FileNotFoundError: there is no such folder.
+        ValueError: there is no audio file in it, if one is `required`.
     """
     if not os.path.isdir(folder):
         raise FileNotFoundError(f"{folder}: no such folder, expected one with audio files")
@@ -38,7 +41,7 @@ def find_audio(folder: str, extensions: Sequence[str] = EXTENSIONS) -> Scan:
 
     for parent, subfolders, names in os.walk(folder, onerror=leave_out, followlinks=True):
         status = os.stat(parent)
-        if (status.st_dev, status.st_ino) in seen:  # a link back to it, or a second one
+        if (status.st_dev, status.st_ino) in seen:  # a second link to the same folder
             subfolders.clear()
             continue
         seen.add((status.st_dev, status.st_ino))
@@ -51,19 +54,20 @@ def find_audio(folder: str, extensions: Sequence[str] = EXTENSIONS) -> Scan:
             else:
                 scan.other_extensions[extension] += 1
     scan.paths.sort()
+    if required and not scan.paths:
+        raise ValueError(_nothing_found(folder, extensions, scan))
     return scan
 
 
 def count_extensions(counts: Counter) -> str:
-    """In words: how many files there are of which extensions."""
+    """Say how many files have which extensions."""
     most_common = sorted(counts.items(), key=lambda item: (-item[1], item[0]))[:5]
     kinds = [f"{count} {extension or 'without extension'}" for extension, count in most_common]
     return f"{sum(counts.values())} other files: {', '.join(kinds)}"
 
 
-def nothing_found(folder: str, extensions: Sequence[str], scan: Scan) -> str:
-    """The message for a folder without audio."""
-    found = [f"{left_out.path}: {left_out.reason}" for left_out in scan.left_out]
+def _nothing_found(folder: str, extensions: Sequence[str], scan: Scan) -> str:
+    found = [f"{failure.path}: {failure.reason}" for failure in scan.left_out]
     if scan.other_extensions:
         found.append(count_extensions(scan.other_extensions))
     endings = " ".join(f".{extension.lstrip('.')}" for extension in extensions)

@@ -1,4 +1,4 @@
-"""What the headers of audio files say."""
+"""Clips, and what the headers of their files say."""
 
 import os
 from functools import partial
@@ -8,12 +8,13 @@ from eat.work import Failure, is_failure, map_in_threads
 
 
 class Clip(NamedTuple):
-    """A readable file and what its header says."""
+    """A clip as manifests and label files list it."""
 
-    path: str  # below the root
-    num_samples: int
-    sample_rate_hz: int
-    num_channels: int
+    path: str  # below the manifest's root
+    num_samples: int  # per channel, at the file's own rate
+    sample_rate_hz: int = 0  # 0: not known
+    num_channels: int = 0
+    labels: Tuple[str, ...] = ()  # ids of its classes
 
 
 def read_headers(
@@ -38,7 +39,5 @@ def _read_header(folder: str, path: str) -> Union[Clip, Failure]:
     try:
         info = audio_info(absolute)
     except (ValueError, OSError) as error:
-        return Failure(path, str(error).removeprefix(f"{absolute}: "))
-    if info.num_samples <= 0:
-        return Failure(path, "no samples")
-    return Clip(path, *info)
+        return Failure(path, Failure.of(absolute, error).reason)
+    return Clip(path, *info) if info.num_samples > 0 else Failure(path, "no samples")

@@ -1,57 +1,54 @@
 """Labels: which classes the clips of a manifest belong to.
 
-`{split}.lbl` stands beside the manifest `{split}.tsv` and has a line for each clip, in its order:
+`{split}.lbl` stands beside the manifest `{split}.tsv` and has one line per clip, in the same order:
 
     speech/interview 1.wav<TAB>/m/09x0r,/m/05zppz
     hello.flac<TAB>/m/09x0r
 
-The last tab of a line separates the two; without a tab the last space does, which the reference
-code allows. The clip is written as in the manifest, with or without its folders and its extension.
-A label is the id of a class, or its name if no other class has that id or name.
+The last tab of a line separates clip and labels; in a line without a tab the last space does, as
+the reference code allows. The clip is written as in the manifest, with or without its folders and
+its extension. A label is the id of a class, or its name if no other class has that id or name.
 
-This module and `descriptors` alone know the formats; what others need of either is here.
+`label_descriptors.csv` lists the C classes in the order of a classifier's outputs, as CSV with an
+optional header line:
+
+    0,/m/09x0r,"Speech"
+    1,/m/05zppz,"Male speech, man speaking"
 """
 
+import csv
 import os
+import re
 import sys
 from array import array
-from typing import Dict, Iterable, List, Optional, Sequence, Tuple
+from collections import Counter
+from contextlib import contextmanager
+from functools import cache, partial
+from typing import Dict, Iterable, Iterator, List, NamedTuple, Optional, Sequence, Tuple
 
 import numpy as np
 
-from eat.files import replace_file
+from eat.files import FilePath, replace_file
 
-from .descriptors import (
-    DESCRIPTORS_FILE,
-    Label,
-    LabelError,
-    LabelPath,
-    describe_difference,
-    index_labels,
-    label_problem,
-    make_descriptors,
-    quote,
-    read_descriptors,
-    read_lines,
-    refuse,
-    write_descriptors,
-)
-from .manifest import Manifest
+from .manifest import Manifest, quote
 
-__all__ = [
-    "DESCRIPTORS_FILE",
-    "Label",
-    "LabelError",
-    "LabelTable",
-    "clip_spellings",
-    "describe_difference",
-    "index_labels",
-    "make_descriptors",
-    "read_descriptors",
-    "read_labels",
-    "write_descriptors",
-    "write_labels",
-]
+DESCRIPTORS_FILE = "label_descriptors.csv"
+
+_HEADER = re.compile(r'\s*"?index"?\s*(?:,|$)', re.IGNORECASE)
+_CONTROL = re.compile("[\0-\x1f\x7f]")  # line breaks and tabs among them
+_NOT_UTF8 = re.compile("[\ud800-\udfff]")  # what Python makes of such bytes
+
+
+class LabelError(ValueError):
+    """Labels are not in the format; the message is `file:line: found ..., expected ...`."""
+
+
+class Label(NamedTuple):
+    """A class of a data set."""
+
+    index: int  # its place among a classifier's outputs
+    id: str  # what label files call it
+    name: str  # what people call it
 
 
 class LabelTable:
@@ -60,9 +57,6 @@ class LabelTable:
     Args:
         offsets: (N+1,) int64; the classes of clip i are `indices[offsets[i] : offsets[i + 1]]`.
         indices: (labels,) int32, each in [0, C).
-        num_classes: C.
-
-    Attributes:
         num_classes: C.
     """
 
@@ -104,35 +98,125 @@ class LabelTable:
         return bool((np.diff(self._offsets) == 1).all())
 
 
+def read_descriptors(path: FilePath) -> List[Label]:
+    """Read the classes of a data set, in the order of a classifier's outputs.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        LabelError: a bad line, an index out of order, an id that comes twice, or no class at all.
+    """
+    path = os.fspath(path)
+    labels: Dict[str, Label] = {}
+    for number, line in enumerate(_read_lines(path, "label descriptors"), start=1):
+        if number == 1 and _HEADER.match(line):
+            continue
+        with _located(f"{path}:{number}"):
+            _add_label(labels, *_split_descriptor(line))
+    if not labels:
+        raise LabelError(
+            f'{path}:1: found no classes, expected a line index,id,"name" for each of them'
+        )
+    return list(labels.values())
+
+
+def write_descriptors(path: FilePath, labels: Sequence[Label]) -> None:
+    """Write classes that `read_descriptors` reads back; an existing file is replaced at the end.
+
+    Raises:
+        LabelError: no classes, an index out of order, an id that comes twice, or an id or name
+            that the formats cannot hold.
+    """
+    checked: Dict[str, Label] = {}
+    with _located(path):
+        for index, label_id, name in labels:
+            _add_label(checked, str(index), label_id, name)
+        if not labels:
+            raise LabelError("found no classes to write, expected at least one")
+    with replace_file(path) as file:
+        for index, label_id, name in labels:
+            # The reference code takes what stands between the first two commas: no quotes there.
+            label_id = _quote_field(label_id) if '"' in label_id else label_id
+            file.write(f"{index},{label_id},{_quote_field(name)}\n".encode())
+
+
+def make_descriptors(names: Iterable[str]) -> List[Label]:
+    """Make classes out of names, in alphabetical order, or by number if all names are numbers.
+
+    The ids are the names, with an underscore for each character that label files cannot hold.
+
+    Raises:
+        LabelError: two names that differ only in such characters.
+    """
+    names = set(names)
+    is_number = all(name.isdecimal() for name in names)
+    in_order = sorted(names, key=lambda name: (int(name) if is_number else 0, name))
+    labels: List[Label] = []
+    name_of: Dict[str, str] = {}
+    for index, name in enumerate(in_order):
+        label_id = _CONTROL.sub("_", name.replace(",", "_")).strip()
+        other = name_of.setdefault(label_id, name)
+        if other != name:
+            raise LabelError(f"found the labels {other!r} and {name!r}, expected names that differ")
+        labels.append(Label(index, label_id, name))
+    return labels
+
+
+def index_labels(descriptors: Sequence[Label]) -> Dict[str, int]:
+    """The index of each class by its id, and by its name if no other class has that id or name."""
+    bearers = Counter(label.name for label in descriptors)
+    index_of = {label.name: label.index for label in descriptors if bearers[label.name] == 1}
+    index_of.update((label.id, label.index) for label in descriptors)
+    return index_of
+
+
+def describe_difference(
+    num_classes: int, names: Optional[Sequence[str]], descriptors: Sequence[Label]
+) -> Optional[str]:
+    """Say how a classifier's classes differ from those of a data set; None if they are the same.
+
+    Args:
+        num_classes: how many classes the classifier has.
+        names: ids or names of its classes, in order; None if they are not known.
+        descriptors: the classes of the data set.
+    """
+    if num_classes != len(descriptors):
+        return f"found {num_classes} classes, expected {len(descriptors)}"
+    for name, (index, label_id, label_name) in zip(names or [], descriptors, strict=False):
+        if name not in (label_id, label_name):
+            return f"found {quote(name)} as class {index}, expected {quote(label_name)}"
+    return None
+
+
 def read_labels(
-    path: LabelPath,
+    path: FilePath,
     manifest: Manifest,
     descriptors: Sequence[Label],
-    descriptors_file: LabelPath = DESCRIPTORS_FILE,
+    descriptors_file: FilePath = DESCRIPTORS_FILE,
 ) -> LabelTable:
     """Read the labels of a manifest's clips.
 
     Args:
-        path: the label file, which has a line for each clip of the manifest, in its order.
+        path: the label file, which has one line per clip of the manifest, in the same order.
         manifest: the clips.
         descriptors: the classes.
-        descriptors_file: where those were read from, for messages.
+        descriptors_file: where the classes were read from, for messages.
 
     Raises:
         FileNotFoundError: there is no such file.
-        LabelError: a line that is not in the format or is another clip's, a label that is no
-            class, too few or too many lines; naming the line, what was found and expected.
+        LabelError: a bad line, a line of another clip, a label that is no class, too few or too
+            many lines.
     """
     path = os.fspath(path)
-    classes_of = _ClassesOfField(descriptors, os.fspath(descriptors_file))
+    # Millions of lines share few different fields.
+    classes_of = cache(partial(_find_classes, index_labels(descriptors), descriptors_file))
     offsets, indices = array("q", [0]), array("i")
-    lines = read_lines(path, "labels", sys.getfilesystemencoding())
+    lines = _read_lines(path, "labels", sys.getfilesystemencoding())
     try:
         for expected, line in zip(manifest.relative_paths(), lines, strict=False):
             name, field = _split_line(line)
             if name != expected and name not in clip_spellings(expected):
                 raise LabelError(_clip_problem(line, name, manifest, len(offsets) - 1))
-            indices.extend(classes_of[field])
+            indices.extend(classes_of(field))
             offsets.append(len(indices))
         _check_end(len(offsets) - 1, manifest, next(lines, None))
     except LabelError as error:
@@ -140,7 +224,7 @@ def read_labels(
     return LabelTable(np.array(offsets), np.array(indices), len(descriptors))
 
 
-def write_labels(path: LabelPath, entries: Iterable[Tuple[str, Sequence[str]]]) -> int:
+def write_labels(path: FilePath, entries: Iterable[Tuple[str, Sequence[str]]]) -> int:
     """Write the labels of clips; an existing file is replaced at the end.
 
     Args:
@@ -154,54 +238,133 @@ def write_labels(path: LabelPath, entries: Iterable[Tuple[str, Sequence[str]]]) 
         LabelError: no clips, a clip without label, or a path or id that the format cannot hold.
     """
     count = 0
-    with replace_file(path) as file:
+    with _located(path), replace_file(path) as file:
         for clip, ids in entries:
-            problem = None if ids else f"found no label of {quote(clip)}, expected at least one"
+            if not ids:
+                raise LabelError(f"found no label of {quote(clip)}, expected at least one")
             for label_id in ids:
-                problem = problem or label_problem(label_id, label_id)
-            refuse(path, problem or _path_problem(clip))
+                _check_label(label_id, label_id)
+            if not clip or "\n" in clip or "\r" in clip:
+                raise LabelError(
+                    f"found the clip {quote(clip)}, expected a path without line breaks"
+                )
             file.write(os.fsencode(f"{clip}\t{','.join(ids)}\n"))
             count += 1
         if count == 0:
-            refuse(path, "found no clips to write, expected at least one")
+            raise LabelError("found no clips to write, expected at least one")
     return count
 
 
 def clip_spellings(path: str) -> Tuple[str, str, str]:
-    """How else a clip may be written than as its path: without folders, without extension."""
+    """Other ways to write the path of a clip: without folders, without extension, without both."""
     stem = os.path.splitext(path)[0]
     return os.path.basename(path), stem, os.path.basename(stem)
 
 
-class _ClassesOfField(Dict[str, List[int]]):
-    """Field `label[,label...]` -> its classes; each different field is taken apart once."""
+@contextmanager
+def _located(place: FilePath) -> Iterator[None]:
+    """Put a place in front of the message of a LabelError."""
+    try:
+        yield
+    except LabelError as error:
+        raise LabelError(f"{os.fspath(place)}: {error}") from error.__cause__
 
-    def __init__(self, descriptors: Sequence[Label], descriptors_file: str) -> None:
-        super().__init__()
-        self._file = descriptors_file
-        self._index_of = index_labels(descriptors)
 
-    def __missing__(self, field: str) -> List[int]:
-        classes = dict.fromkeys(self._find(label.strip(), field) for label in field.split(","))
-        self[field] = list(classes)
-        return self[field]
+def _read_lines(path: str, content: str, encoding: str = "utf-8") -> Iterator[str]:
+    """Yield lines without line breaks, byte order mark and the blank lines at the end."""
+    num_blank = 0
+    try:
+        # Names of files may hold any bytes: those that are not text are kept.
+        with open(path, encoding=encoding, errors="surrogateescape", newline="\n") as file:
+            for number, line in enumerate(file):
+                line = line.rstrip("\r\n")
+                if number == 0:
+                    line = line.removeprefix("\ufeff")
+                if line:
+                    yield from [""] * num_blank
+                    num_blank = 0
+                    yield line
+                else:
+                    num_blank += 1
+    except FileNotFoundError as error:
+        raise FileNotFoundError(
+            f"no such {content}: {path} (`eat manifest folder DIR --labels-from parent --out"
+            f" {os.path.dirname(path)}` takes labels from the names of folders; manifests/README.md"
+            " has more ways)"
+        ) from error
 
-    def _find(self, label: str, field: str) -> int:
+
+def _split_descriptor(line: str) -> Tuple[str, str, str]:
+    """Index, id and name in a line of `label_descriptors.csv`."""
+    expected = 'expected index,id,"name"'
+    if not line:
+        raise LabelError(f"found a blank line, {expected}")
+    try:
+        fields = next(csv.reader([line], strict=True, skipinitialspace=True))
+    except csv.Error as error:
+        raise LabelError(f"found {quote(line)}, {expected} ({error})") from error
+    if len(fields) not in (2, 3):
+        hint = " with quotes around a name that holds commas" if len(fields) > 3 else ""
+        raise LabelError(f"found {len(fields)} fields in {quote(line)}, {expected}{hint}")
+    index, label_id, name = ([field.strip() for field in fields] + [""])[:3]
+    return index, label_id, name or label_id
+
+
+def _add_label(labels: Dict[str, Label], index: str, label_id: str, name: str) -> None:
+    """Add a class to those before it, by its id."""
+    place = len(labels)
+    if index != str(place):
+        raise LabelError(
+            f"found the index {quote(index)}, expected {place}: classes count from 0, in order"
+        )
+    _check_label(label_id, name)
+    if label_id in labels:
+        raise LabelError(f"found the id {quote(label_id)} a second time, expected each once")
+    labels[label_id] = Label(place, label_id, name)
+
+
+def _check_label(label_id: str, name: str) -> None:
+    """Refuse an id or name that the formats cannot hold."""
+    if not label_id or not name:
+        raise LabelError(
+            f"found the id {quote(label_id)} with the name {quote(name)}, expected both"
+        )
+    if "," in label_id:
+        raise LabelError(
+            f"found a comma in the id {quote(label_id)}, expected none: it separates labels"
+        )
+    for text in (label_id, name):
+        if text != text.strip() or _CONTROL.search(text) or _NOT_UTF8.search(text):
+            raise LabelError(
+                f"found {quote(text)}, expected an id or name in UTF-8 without control"
+                " characters (tab, line break) and without spaces around it"
+            )
+
+
+def _quote_field(text: str) -> str:
+    return '"{}"'.format(text.replace('"', '""'))
+
+
+def _find_classes(
+    index_of: Dict[str, int], descriptors_file: FilePath, field: str
+) -> Tuple[int, ...]:
+    """The classes of the field `label[,label...]`, each once."""
+    labels = [label.strip() for label in field.split(",")]
+    for label in labels:
         if not label:
             raise LabelError(
                 f"found an empty label in {quote(field)}, expected clip<TAB>label[,label...]"
             )
-        index = self._index_of.get(label)
-        if index is None:
+        if label not in index_of:
             raise LabelError(
-                f"found the label {quote(label)}, expected an id of {self._file} (or a name that"
-                " only one class has)"
+                f"found the label {quote(label)}, expected an id of {os.fspath(descriptors_file)}"
+                " (or a name that only one class has)"
             )
-        return index
+    return tuple(dict.fromkeys(index_of[label] for label in labels))
 
 
 def _split_line(line: str) -> Tuple[str, str]:
-    """The clip and the labels of a line."""
+    """The clip and the labels in a line of a label file."""
     clip, tab, field = line.rpartition("\t")
     if not tab:
         clip, _, field = line.rpartition(" ")
@@ -229,9 +392,3 @@ def _check_end(num_clips: int, manifest: Manifest, next_line: Optional[str]) -> 
             f"found {quote(next_line)}, expected the end of the file after the {num_clips} clips"
             f" of {manifest.file}"
         )
-
-
-def _path_problem(path: str) -> Optional[str]:
-    if not path or "\n" in path or "\r" in path:
-        return f"found the clip {quote(path)}, expected a path without line breaks"
-    return None

@@ -1,15 +1,15 @@
 """Manifests: which audio files a data set consists of, and how long each one is.
 
-The text format of fairseq's wav2vec manifests, known to this module alone:
+This module alone knows the text format, which is that of fairseq's wav2vec manifests:
 
     /data/recordings
     birds/blackbird 1.wav<TAB>160000
     birds/wren.flac<TAB>441000
 
-The first line is the root folder; a relative one starts at the manifest's own folder. Each
-further line is a clip: its path below the root and its number of samples per channel, at the
-file's own rate. The last tab of a line separates the two, so a path may hold anything but line
-breaks; bytes that are not UTF-8 are kept as Python keeps them in file names.
+The first line is the root folder; a relative one starts at the manifest's own folder. Each further
+line is a clip: its path below the root and its number of samples per channel, at the file's own
+rate. The last tab of a line separates the two, so a path may hold anything but line breaks. Bytes
+that are not UTF-8 are kept as Python keeps them in file names.
 """
 
 import mmap
@@ -17,52 +17,40 @@ import os
 import re
 from functools import cached_property
 from itertools import pairwise
-from typing import Iterable, Iterator, NamedTuple, Optional, Set, Tuple, Union
+from typing import Iterable, Iterator, NamedTuple, Optional, Set, Tuple
 
 import numpy as np
 
-from eat.files import replace_file
-
-ManifestPath = Union[str, "os.PathLike[str]"]
+from eat.files import FilePath, replace_file
 
 MAX_DIGITS = 18  # of a number of samples; any such number fits into an int64
 
-# Parsed at once, so that the work arrays of millions of lines stay small.
-_CHUNK_BYTES = 1 << 20
-
-# Of so many lines one has its place noted; the others are found by going on from there.
-_LINES_PER_MARK = 16
-_MARKS_AT_ONCE = 1 << 12  # decoded together
+_CHUNK_BYTES = 1 << 20  # parsed at once: the work arrays of millions of lines stay small
+_LINES_PER_MARK = 16  # the end of one line in 16 is kept; the others are searched from there
+_MARKS_AT_ONCE = 1 << 12  # decoded at once by `relative_paths`
 
 _BOM = b"\xef\xbb\xbf"
-# What few lines hold and needs a closer look: (the last of) zero bytes, a path with a `..` folder.
+# Few lines hold these, and each such line is checked: (the last of) zero bytes, a `..` folder.
 _SUSPICIOUS = (re.compile(rb"\0[^\0]"), re.compile(rb"\.\.[/\t]"))
 
 
 class ManifestError(ValueError):
-    """A manifest that is not in the format; the message is `file:line: found ..., expected ...`."""
+    """A manifest has a bad line; the message is `file:line: found ..., expected ...`."""
 
 
 class _Lines(NamedTuple):
-    """Where the lines of a manifest are.
+    """Where the lines of a manifest are."""
 
-    Attributes:
-        count: N, clips; the root folder is line 0.
-        marks: where lines 0, 16, 32, ... end, in the smallest type that holds it.
-        version: size and time of the last change of the file, which tell it from another.
-    """
-
-    count: int
-    marks: np.ndarray
-    version: Tuple[int, int]
+    count: int  # N, the clips; the root folder is line 0
+    marks: np.ndarray  # where lines 0, 16, 32, ... end, in the smallest type that holds it
+    version: Tuple[int, int]  # size and time of the last change of the file
 
 
 class Manifest:
-    """The clips of a manifest file, looked up without a Python object per line.
+    """The clips of a manifest file, without a Python object per line.
 
-    The file is memory-mapped: processes share it, however they were started. Beside it there are
-    the places of a few of its lines, which a copy for another process takes along, and the numbers
-    of samples, which such a copy reads again if it is asked for them.
+    The file is memory-mapped, so that all processes share it. A pickled copy for another process
+    takes along the places of one line in 16; it reads the numbers of samples again if needed.
 
     Attributes:
         file: absolute path of the manifest.
@@ -71,10 +59,11 @@ class Manifest:
 
     Raises:
         FileNotFoundError: there is no such manifest.
-        ManifestError: the file is not a manifest; naming the line, what was found and expected.
+        ManifestError: the file is not a manifest; the message names the line, what was found and
+            what was expected.
     """
 
-    def __init__(self, path: ManifestPath, _lines: Optional[_Lines] = None) -> None:
+    def __init__(self, path: FilePath, _lines: Optional[_Lines] = None) -> None:
         self.file = os.path.abspath(os.fspath(path))
         self._text, version = _map_file(self.file)
         self._length = _text_length(self._text)
@@ -84,7 +73,7 @@ class Manifest:
             self._lines = _Lines(*_find_lines(self._data, self._root_end, self._length), version)
             self._check_clips()
         elif _lines.version == version:
-            self._lines = _lines  # all of it was checked when it was opened first
+            self._lines = _lines  # the lines were checked when the file was opened first
         else:
             raise ManifestError(f"{self.file}: changed while in use, expected it to stay as it was")
 
@@ -106,14 +95,14 @@ class Manifest:
         return os.fsdecode(line[: line.rindex(b"\t")])
 
     def clip_samples(self, index: int) -> int:
-        """`num_samples[index]`, without reading those of the others."""
+        """`num_samples[index]`, without parsing the other lines."""
         if "num_samples" in self.__dict__:
             return int(self.num_samples[index])
         line = self._line(index + 1)
         return int(line[line.rindex(b"\t") + 1 :])
 
     def relative_paths(self) -> Iterator[str]:
-        """Paths of all clips below the root; several times as fast as one by one."""
+        """Paths of all clips below the root; several times faster than one by one."""
         ends = self._lines.marks[::_MARKS_AT_ONCE].tolist()
         if ends[-1] < self._length:  # else the last mark is the last line's end
             ends.append(self._length)
@@ -148,7 +137,7 @@ class Manifest:
         return self._length if end < 0 else end
 
     def _line_number(self, position: int) -> int:
-        """The line that the byte at a position after the root's belongs to."""
+        """The line that holds the byte at a position, which must be after the root's line."""
         mark = int(np.searchsorted(self._lines.marks, position)) - 1
         before = self._text[int(self._lines.marks[mark]) : position]
         return mark * _LINES_PER_MARK + before.count(b"\n")
@@ -173,7 +162,7 @@ class Manifest:
                 raise self._error(number, problem)
 
     def _parse_clips(self) -> Tuple[np.ndarray, Optional[int]]:
-        """Number of samples of each clip, and the first line that has none or a bad path."""
+        """Number of samples of each clip, and the first line of a wrong form."""
         num_samples = np.empty(len(self), dtype=np.int64)
         first_invalid = None
         filled = 0
@@ -193,15 +182,15 @@ class Manifest:
             for pattern in _SUSPICIOUS
             for match in pattern.finditer(self._text, self._root_end)
         )
-        # Zero bytes may also be what a crash left after the last line.
+        # A crash may leave zero bytes after the last line.
         return {self._line_number(min(match.start(), self._length - 1)) for match in matches}
 
     def _error(self, number: int, problem: str) -> ManifestError:
         return ManifestError(f"{self.file}:{number + 1}: {problem}")
 
 
-def write_manifest(path: ManifestPath, root: str, entries: Iterable[Tuple[str, int]]) -> int:
-    """Write a manifest that `Manifest` reads back; an existing one is replaced at the end.
+def write_manifest(path: FilePath, root: str, entries: Iterable[Tuple[str, int]]) -> int:
+    """Write a manifest that `Manifest` reads back; an existing file is replaced at the end.
 
     Args:
         path: the file to write.
@@ -230,7 +219,7 @@ def write_manifest(path: ManifestPath, root: str, entries: Iterable[Tuple[str, i
 
 
 def _map_file(path: str) -> Tuple[mmap.mmap, Tuple[int, int]]:
-    """The bytes of a file, and the version that they are of."""
+    """Map a file into memory; returns the map and the file's version."""
     try:
         with open(path, "rb") as file:
             status = os.fstat(file.fileno())
@@ -246,7 +235,7 @@ def _map_file(path: str) -> Tuple[mmap.mmap, Tuple[int, int]]:
 
 
 def _text_length(text: mmap.mmap) -> int:
-    """Bytes without the line breaks at the end, so that a last line with and without is alike."""
+    """Number of bytes without the line breaks at the end."""
     length = len(text)
     while length > 0 and text[length - 1] in b"\r\n":
         length -= 1
@@ -254,7 +243,7 @@ def _text_length(text: mmap.mmap) -> int:
 
 
 def _find_lines(data: np.ndarray, root_end: int, length: int) -> Tuple[int, np.ndarray]:
-    """Number of lines after the first, and where the first and each 16th after it end."""
+    """Count the lines after the root's; also where the root's and every 16th after it end."""
     dtype = np.min_scalar_type(len(data))
     marks = [np.array([root_end], dtype=dtype)]
     count = 0
@@ -267,7 +256,7 @@ def _find_lines(data: np.ndarray, root_end: int, length: int) -> Tuple[int, np.n
 def _iterate_lines(
     data: np.ndarray, start: int, length: int
 ) -> Iterator[Tuple[np.ndarray, np.ndarray]]:
-    """Starts and ends of the lines from `start` on, (n,) int64 each, a part of them at a time."""
+    """Yield starts and ends of the lines from `start` on, (n,) int64 each, a chunk at a time."""
     for begin in range(start, length, _CHUNK_BYTES):
         stop = min(begin + _CHUNK_BYTES, length)
         ends = np.flatnonzero(data[begin:stop] == ord("\n")) + begin
@@ -281,7 +270,7 @@ def _iterate_lines(
 def _parse_lines(
     data: np.ndarray, starts: np.ndarray, ends: np.ndarray
 ) -> Tuple[np.ndarray, np.ndarray]:
-    """Read the digits of all lines at once, from the last to the tab before the first.
+    """Read the digits of many lines at once, from the last digit back to the tab.
 
     Args:
         data: (bytes,) uint8, the whole file.
@@ -289,12 +278,12 @@ def _parse_lines(
         ends: (n,) int64, where each line ends.
 
     Returns:
-        (n,) int64 numbers of samples and (n,) bool, whether the line has the right form.
+        (n,) int64 numbers of samples, and (n,) bool: whether the line has the right form.
     """
     ends = ends - (data[ends - 1] == ord("\r"))
     counts = np.zeros(len(starts), dtype=np.int64)
     positions = ends - 1
-    lines = np.arange(len(starts))  # those whose digits are not all read yet
+    lines = np.arange(len(starts))  # the lines with digits left to read
     for power in range(MAX_DIGITS):
         digits = data[positions[lines]] - np.uint8(ord("0"))  # above 9 for all other bytes
         is_digit = digits < 10
@@ -309,7 +298,7 @@ def _parse_lines(
 
 
 def _clip_problem(line: bytes) -> Optional[str]:
-    """What is wrong with the line of a clip: the definition of the format, and its messages."""
+    """Say what is wrong with the line of a clip. This function defines the format."""
     path, tab, count = line.rpartition(b"\t")
     if not line:
         return "found a blank line, expected path<TAB>samples"
@@ -332,7 +321,7 @@ def _clip_problem(line: bytes) -> Optional[str]:
 
 
 def _root_problem(line: bytes) -> Optional[str]:
-    """What is wrong with the first line, without its line break."""
+    """Say what is wrong with the first line, given without its line break."""
     if not line:
         return "found a blank line, expected the root folder"
     if b"\0" in line:
@@ -348,11 +337,15 @@ def _line_break_problem(line: bytes) -> Optional[str]:
     return None
 
 
-def _refuse(path: ManifestPath, problem: Optional[str]) -> None:
+def _refuse(path: FilePath, problem: Optional[str]) -> None:
     if problem is not None:
         raise ManifestError(f"{os.fspath(path)}: {problem}")
 
 
-def _quote(text: bytes, limit: int = 120) -> str:
-    quoted = repr(os.fsdecode(text[:limit]))
-    return quoted if len(text) <= limit else f"{quoted}..."
+def _quote(text: bytes) -> str:
+    return quote(os.fsdecode(text))
+
+
+def quote(text: str, limit: int = 120) -> str:
+    """Quote a text for a message, cut off at `limit` characters."""
+    return repr(text) if len(text) <= limit else f"{text[:limit]!r}..."

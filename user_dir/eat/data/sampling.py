@@ -1,4 +1,4 @@
-"""Draws of clips: some of many, those of an epoch by their weight, parts kept for validation."""
+"""Random draws of clips: a few of many, an epoch's by weight, parts for validation."""
 
 from typing import Sequence
 
@@ -11,7 +11,7 @@ _SMOOTHING = 0.01
 
 
 def balancing_weights(labels: LabelTable) -> np.ndarray:
-    """(N,) float64, for each clip the sum over its classes of 1000 / (clips of the class + 0.01).
+    """(N,) float64: for each clip the sum over its classes of 1000 / (clips of the class + 0.01).
 
     These are the weights of Audio-MAE's generator, which the released recipe reads from a file.
     """
@@ -21,21 +21,18 @@ def balancing_weights(labels: LabelTable) -> np.ndarray:
 def draw_weighted(
     weights: np.ndarray, num_samples: int, generator: np.random.Generator
 ) -> np.ndarray:
-    """Draw without replacement, one after the other, each in proportion to its weight.
+    """Draw clips without replacement, one after the other, each in proportion to its weight.
 
     The smallest of independent exponential variables with these rates are such a draw (Efraimidis
-    and Spirakis, 2006): one pass, however many there are.
+    and Spirakis, 2006), which takes one pass.
 
     Args:
         weights: (N,) numbers above 0.
-        num_samples: how many to draw.
+        num_samples: how many to draw; a ValueError if it is not in [1, N].
         generator: source of all randomness.
 
     Returns:
         (num_samples,) int64 indices, in random order.
-
-    Raises:
-        ValueError: there are not so many.
     """
     if not 1 <= num_samples <= len(weights):
         raise ValueError(f"num_samples: found {num_samples}, expected 1 to {len(weights)}")
@@ -45,7 +42,7 @@ def draw_weighted(
 
 
 def draw_clips(num_clips: int, max_clips: int, seed: int) -> np.ndarray:
-    """Indices of at most `max_clips` clips (0: all), in order."""
+    """Draw at most `max_clips` clips (0: all); returns their indices in ascending order."""
     if max_clips == 0 or max_clips >= num_clips:
         return np.arange(num_clips)
     return np.sort(np.random.default_rng(seed).choice(num_clips, max_clips, replace=False))
@@ -56,12 +53,12 @@ def draw_parts(num_clips: int, fractions: Sequence[float], seed: int) -> np.ndar
 
     Args:
         num_clips: N.
-        fractions: the share of each part; the rest is part 0. A share above 0 is a clip at
-            least, as long as one is left for part 0.
+        fractions: the share of each part from part 1 on; the rest is part 0. A share above 0 gets
+            at least one clip, as long as one is left for part 0.
         seed: of the draw.
 
     Returns:
-        (N,) int64: the part of each clip, 0 for the rest and from 1 in the order of `fractions`.
+        (N,) int64, the part of each clip.
     """
     parts = np.zeros(num_clips, dtype=np.int64)
     order = np.random.default_rng(seed).permutation(num_clips)
@@ -77,18 +74,18 @@ def draw_parts(num_clips: int, fractions: Sequence[float], seed: int) -> np.ndar
 def draw_stratified_parts(
     classes: Sequence[Sequence[int]], fractions: Sequence[float], seed: int
 ) -> np.ndarray:
-    """Draw parts in which each class has about its share, however many classes a clip has.
+    """Draw parts in which each class has about its share; a clip may have several classes.
 
-    Clips are dealt out in random order, those with a rare class first, as in the iterative
-    stratification of Sechidis et al. (2011). Each goes to the part where it brings down most the
-    sum of (clips lacking)^2 / (clips to get) over its classes and over the clips of all classes.
+    This is iterative stratification (Sechidis et al., 2011): clips are dealt out in random order,
+    rare classes first. Each clip goes to the part where it reduces most the sum of
+    (clips lacking)^2 / (clips to get), over its classes and over the clips of all classes.
 
     Args:
-        classes: the classes of each of N clips, counted from 0; at least one.
+        classes: the classes of each of N clips, counted from 0; at least one per clip.
         fractions, seed: see `draw_parts`.
 
     Returns:
-        (N,) int64, see `draw_parts`; sizes are within a few clips of the shares.
+        (N,) int64, see `draw_parts`; the sizes are within a few clips of the shares.
     """
     num_clips = len(classes)
     counts = np.bincount(np.concatenate(classes))
@@ -108,14 +105,14 @@ def draw_stratified_parts(
 
 
 def _rarest_first(classes: Sequence[Sequence[int]], counts: np.ndarray, seed: int) -> np.ndarray:
-    """(N,) order of the clips: by their rarest class, at random within it."""
+    """(N,) order of the clips: by their rarest class, at random within a class."""
     rarest = np.array([min(clip, key=lambda index: (counts[index], index)) for clip in classes])
     at_random = np.random.default_rng(seed).permutation(len(classes))
     return np.lexsort((at_random, rarest, counts[rarest]))
 
 
 def _fill_empty_parts(parts: np.ndarray, order: np.ndarray, shares: np.ndarray) -> None:
-    """Shares of less than a clip are one clip, of the most common class, part 0's first."""
+    """Give each empty part that has a share one clip of the largest part; part 0 first."""
     for part in np.flatnonzero(shares > 0):
         if not (parts == part).any():
             of_largest = order[parts[order] == np.bincount(parts).argmax()]

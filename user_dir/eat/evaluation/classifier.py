@@ -18,7 +18,7 @@ from eat.features import BATCH_SIZE, STEP_SECONDS, Pipeline, TokenLayout
 from eat.files import replace_file
 from eat.machine import choose_device
 from eat.nn import Classifier
-from eat.nn.classifier import ranking_scores
+from eat.nn.classifier import ACTIVATIONS, ranking_scores
 from eat.work import Failure
 
 from .metrics import (
@@ -124,8 +124,8 @@ class Evaluation:
             file.write((json.dumps(self.as_dict(), indent=2) + "\n").encode())
         rows = self.rows()
         _write_csv(f"{folder}/classes.csv", [rows[0].keys(), *(row.values() for row in rows)])
-        names = [label.name for label in self.descriptors]
         if self.confusion is not None:
+            names = [row["label"] for row in rows]
             counts = zip(names, self.confusion.tolist(), strict=True)
             table = [["", *names], *([name, *row] for name, row in counts)]
             _write_csv(f"{folder}/confusion.csv", table)
@@ -206,7 +206,12 @@ def tag_files(
         top: how many classes to name at most.
         activation: "sigmoid", any number of classes at once, or "softmax", exactly one; None: the
             classifier's own, and sigmoid if that is unknown.
+
+    Raises:
+        ValueError: no such activation.
     """
+    if activation not in (None, *ACTIVATIONS):
+        raise ValueError(f"activation: found {activation!r}, expected one of {ACTIVATIONS}")
     is_softmax = (activation or classifier.activation) == "softmax"
     log_mel = classifier.log_mel
     num_rows = (log_mel.target_length or DEFAULT_FRAMES) // log_mel.patch_size

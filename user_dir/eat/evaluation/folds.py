@@ -24,6 +24,10 @@ class Clips(NamedTuple):
     splits: np.ndarray  # (N,) names of the splits that they are of
     targets: np.ndarray  # (N, C) uint8, 1 at the classes of a clip
 
+    @property
+    def split_names(self) -> List[str]:
+        return list(dict.fromkeys(self.splits.tolist()))
+
     def select(self, indices: np.ndarray) -> "Clips":
         """Some of the clips."""
         return self._replace(
@@ -155,16 +159,16 @@ def make_folds(
         return [Fold(*fold) for fold in splitter.split(classes, classes, groups)]
 
 
-def split_at_test(splits: np.ndarray, test: str) -> Fold:
-    """Learn from all splits but one, and test on that one; `splits` (N,) are those of the clips.
+def split_at_test(clips: Clips, test: str) -> Fold:
+    """Learn from all splits but one, and test on that one.
 
     Raises:
         ValueError: no such split, or no other.
     """
-    is_tested = splits == test
+    is_tested = clips.splits == test
     if is_tested.all() or not is_tested.any():
         raise ValueError(
-            f"--test: found the splits {', '.join(dict.fromkeys(splits.tolist()))}, expected"
-            f" {test} and another to learn from"
+            f"--test: found the splits {', '.join(clips.split_names)}, expected {test} and another"
+            " to learn from"
         )
     return Fold(np.flatnonzero(~is_tested), np.flatnonzero(is_tested))

@@ -61,8 +61,7 @@ def probe_checkpoint(
 ) -> ProbeReport:
     """Fit classifiers to the frozen features of labelled clips, and test them on other clips.
 
-    An untrained network of the same size is probed too: it is a strong baseline, and only what is
-    above it was learnt.
+    Untrained networks of the same size are probed too: only what is above them was learnt.
 
     Args:
         checkpoint: any EAT checkpoint.
@@ -70,31 +69,23 @@ def probe_checkpoint(
         settings: which clips, features and classifiers; None: the defaults.
 
     Raises:
-        ModuleNotFoundError: there is no scikit-learn.
-        FileNotFoundError: a file is missing.
+        ModuleNotFoundError, FileNotFoundError: there is no scikit-learn, or no such file.
         ValueError: a bad line, an impossible setting, or no readable clip.
     """
     settings = settings or ProbeSettings()
     require_scikit_learn()
     clips = read_clips(data, settings.splits)
     clips = clips.select(draw_clips(len(clips.paths), settings.max_clips, settings.seed))
+    probes = [Probe(m, settings.regularisation, settings.neighbours) for m in settings.methods]
     results: List[Dict[str, Any]] = []
     failures: Set[Failure] = set()
     for name, encoder in _open_encoders(checkpoint, settings):
         title = os.path.basename(name)
-        vectors = embed_clips(
-            encoder,
-            clips.paths,
-            settings.pooling,
-            settings.layers,
-            settings.steps,
-            settings.target_length,
-            f"embedding, {title}",
-        )
+        how = (settings.pooling, settings.layers, settings.steps, settings.target_length)
+        vectors = embed_clips(encoder, clips.paths, *how, f"embedding, {title}")
         failures.update(vectors.failures)
         readable = clips.select(vectors.clips)
         folds = _choose_folds(readable, settings)
-        probes = [Probe(m, settings.regularisation, settings.neighbours) for m in settings.methods]
         scores = score_vectors(vectors, readable.targets, folds, probes)
         total = len(probes) * len(vectors.values)
         for score in show_progress(scores, total, f"fitting, {title}", "probe"):
@@ -103,7 +94,7 @@ def probe_checkpoint(
         checkpoint=checkpoint,
         data=data,
         settings=settings,
-        splits=list(dict.fromkeys(readable.splits.tolist())),
+        splits=readable.split_names,
         metric=metric_for(readable.targets),
         num_clips=len(readable.paths),
         num_classes=int(readable.targets.any(axis=0).sum()),
@@ -124,7 +115,7 @@ def _open_encoders(checkpoint: str, settings: ProbeSettings) -> Iterator[Tuple[s
 
 def _choose_folds(clips: Clips, settings: ProbeSettings) -> List[Fold]:
     if settings.test is not None:
-        return [split_at_test(clips.splits, settings.test)]
+        return [split_at_test(clips, settings.test)]
     groups = None if settings.groups_from is None else find_groups(settings.groups_from, clips)
     return make_folds(clips.targets, groups, settings.folds, settings.seed)
 

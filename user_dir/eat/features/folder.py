@@ -10,7 +10,7 @@ import torch
 
 from eat import __version__
 from eat.audio import AudioError
-from eat.audio.finding import EXTENSIONS, count_extensions, find_audio, nothing_found
+from eat.audio.finding import count_extensions, find_audio
 from eat.audio.packs import spell_out
 from eat.checkpoint import load_encoder
 from eat.data.manifest import Manifest
@@ -28,6 +28,8 @@ from .storage import (
     name_features,
     remove_unfinished,
 )
+
+_PIPELINE_SETTINGS = ("window_seconds", "overlap_seconds", "batch_size", "hdf5_rate_hz")
 
 
 @dataclass
@@ -71,14 +73,9 @@ def extract_to_folder(
     dtype = getattr(torch, settings.dtype)
     encoder = load_encoder(checkpoint, settings.weights, choose_device(settings.device), dtype)
     embedder = Embedder(encoder, settings.granularity, settings.layers)
+    options = {key: getattr(settings, key) for key in _PIPELINE_SETTINGS}
     pipeline = make_pipeline(
-        encoder,
-        settings.target_length,
-        window_seconds=settings.window_seconds,
-        overlap_seconds=settings.overlap_seconds,
-        batch_size=settings.batch_size,
-        num_workers=settings.workers,
-        hdf5_rate_hz=settings.hdf5_rate_hz,
+        encoder, settings.target_length, num_workers=settings.workers, **options
     )
     made_with = {"checkpoint": os.path.basename(checkpoint), "eat": __version__}
     claim_folder(out, _describe(settings, encoder), made_with, store.has_any(paths))
@@ -121,11 +118,9 @@ def _list_files(inputs: Sequence[str], done: Extraction) -> Dict[str, str]:
 
 def _files_below(folder: str, done: Extraction) -> Iterator[Tuple[str, str]]:
     """The audio files of a folder, and their paths below it."""
-    scan = find_audio(folder)
-    if not scan.paths:
-        raise ValueError(nothing_found(folder, EXTENSIONS, scan))
+    scan = find_audio(folder, required=True)
     if scan.other_extensions:
-        done.other_files.append(f"{folder}: {count_extensions(scan.other_extensions)}")
+        done.other_files.append(f"{folder}: left out {count_extensions(scan.other_extensions)}")
     done.failures.extend(Failure(os.path.join(folder, p), why) for p, why in scan.left_out)
     return ((os.path.join(folder, below), below) for below in scan.paths)
 

@@ -119,7 +119,7 @@ class Pipeline:
                 " seconds, as many as the longest clip has to take all clips whole"
             )
         if not math.isfinite(self.overlap_seconds) or not (
-            0 <= self._overlap_rows < self._window_rows
+            0 <= _rows_in(self.overlap_seconds) < _rows_in(self.window_seconds)
         ):
             raise ValueError(
                 f"overlap_seconds: found {self.overlap_seconds}, expected a number from 0 to below"
@@ -139,15 +139,14 @@ class Pipeline:
         num_torch_threads = torch.get_num_threads()
         # One torch thread in each of ours: several waiting for each other inside a small network
         # cost far more than they bring.
-        executor = ThreadPoolExecutor(
-            self._num_threads, initializer=partial(torch.set_num_threads, 1)
-        )
+        num_threads = self.num_workers or os.cpu_count() or 1
+        executor = ThreadPoolExecutor(num_threads, initializer=partial(torch.set_num_threads, 1))
         try:
             for first in range(0, len(inputs), _CLIPS_AT_ONCE):
                 clips = range(first, min(first + _CLIPS_AT_ONCE, len(inputs)))
                 open_clip = partial(self._open, inputs, sample_rate_hz)
                 opened = dict(zip(clips, executor.map(open_clip, clips), strict=True))
-                yield from self._run_together(opened, network, executor)
+                yield from self._run_together(opened, network, executor, num_threads + 1)
         finally:
             executor.shutdown(cancel_futures=True)
             # The last value that any thread sets is that of all threads to come.
@@ -204,6 +203,7 @@ class Pipeline:
         clips: Dict[int, Union[List[_Part], Exception]],
         network: Network,
         executor: Executor,
+        num_ahead: int,
     ) -> Iterator[Result]:
         tokens: Dict[int, Dict[Window, Tensor]] = {}  # of unfinished clips, by window
         for index, parts in clips.items():
@@ -212,7 +212,7 @@ class Pipeline:
             else:
                 tokens[index] = {}
         parts = [part for index in tokens for part in clips[index]]
-        for part, content in self._compute_all(parts, network, executor):
+        for part, content in self._compute_all(parts, network, executor, num_ahead):
             index = part.index
             if index not in tokens:  # another window of the clip has failed
                 continue
@@ -220,12 +220,14 @@ class Pipeline:
                 del tokens[index]
                 yield Result(index, None, content)
                 continue
-            tokens[index][part.window] = content.clone()  # which lets go of the rest of the batch
+            tokens[index][part.window] = content
             if len(tokens[index]) == len(clips[index]):
                 yield Result(index, merge_windows(tokens.pop(index), network.layout), None)
+            else:  # a copy, so that the rest of the batch does not stay in memory
+                tokens[index][part.window] = content.clone()
 
     def _compute_all(
-        self, parts: Sequence[_Part], network: Network, executor: Executor
+        self, parts: Sequence[_Part], network: Network, executor: Executor, num_ahead: int
     ) -> Iterator[Tuple[_Part, Union[Tensor, Exception]]]:
         """Every window with its tokens (..., N, D), or why there are none."""
         on_cpu = self.device.type == "cpu"
@@ -238,7 +240,7 @@ class Pipeline:
             contents = [part.read() for part in batch]
             return self._compute(network, contents) if in_threads else contents
 
-        for batch, contents in map_ahead(batches, work, executor, self._num_threads + 1):
+        for batch, contents in map_ahead(batches, work, executor, num_ahead):
             tokens = contents if in_threads else self._compute(network, contents)
             yield from zip(batch, tokens, strict=True)
 
@@ -259,7 +261,8 @@ class Pipeline:
             return [_Part(index, recording, Window(0, num_rows, 0, num_rows), 0, count)]
         num_rows = -(-num_frames(total) // patch_size)
         parts = []
-        for window in split_into_windows(num_rows, self._window_rows, self._overlap_rows):
+        lengths = _rows_in(self.window_seconds), _rows_in(self.overlap_seconds)
+        for window in split_into_windows(num_rows, *lengths):
             offset = window.start * patch_size * HOP_SAMPLES
             is_last = window.stop == num_rows  # it need not fill its last patch
             count = total - offset if is_last else num_samples_for(window.num_rows * patch_size)
@@ -276,17 +279,9 @@ class Pipeline:
         padded = [F.pad(source, (0, 0, 0, longest - source.shape[2])) for source in sources]
         return torch.cat(padded), torch.tensor(lengths, device=self.device)
 
-    @property
-    def _num_threads(self) -> int:
-        return self.num_workers or os.cpu_count() or 1
 
-    @property
-    def _window_rows(self) -> int:
-        return round(self.window_seconds / STEP_SECONDS)
-
-    @property
-    def _overlap_rows(self) -> int:
-        return round(self.overlap_seconds / STEP_SECONDS)
+def _rows_in(seconds: float) -> int:
+    return round(seconds / STEP_SECONDS)
 
 
 def make_batches(

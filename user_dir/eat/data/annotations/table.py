@@ -1,7 +1,7 @@
-"""Labels and splits of clips: from the folders they are in, or from a table.
+"""Labels and splits of clips, from the folders that they are in or from a table.
 
-A table is CSV (separated by commas, semicolons or tabs) with a header line. A row names a clip and
-one or several labels; the rows of a clip add up.
+A table is CSV, separated by commas, semicolons or tabs, with a header line. A row names a clip and
+one or several labels; several rows of one clip add up.
 """
 
 import csv
@@ -13,7 +13,7 @@ from eat.work import Failure
 
 from ..labels import clip_spellings
 
-# How columns may be called, in any case, where no name is given.
+# Names of columns, in any case, that are looked for if no name is given.
 CLIP_COLUMNS = (
     *("path", "filepath", "file_path", "file", "filename", "file_name", "fname"),
     *("clip", "audio", "audio_file", "wav"),
@@ -25,16 +25,16 @@ _DELIMITERS = ",;\t"
 
 
 class Columns(NamedTuple):
-    """Which columns of a table to read; None: find it by its name, or do without splits."""
+    """Which columns of a table to read."""
 
-    clip: Optional[str] = None
-    label: Optional[str] = None
-    separator: Optional[str] = None  # of labels in a cell; "": a cell is one; None: by the name
-    split: Optional[str] = None
+    clip: Optional[str] = None  # None: the one with a known name
+    label: Optional[str] = None  # likewise
+    separator: Optional[str] = None  # of labels; "": a cell is one label; None: by the column
+    split: Optional[str] = None  # None: the table has no splits
 
 
 class Row(NamedTuple):
-    """What a line of a table says of a clip."""
+    """A line of a table: a clip, its labels and its split."""
 
     clip: str
     labels: List[str]
@@ -43,7 +43,7 @@ class Row(NamedTuple):
 
 
 class Annotations(NamedTuple):
-    """Labels and splits of clips by their paths, and what has to be left out."""
+    """Labels and splits of clips by their paths, and clips that have to be left out."""
 
     labels: Dict[str, List[str]]
     splits: Dict[str, str]
@@ -51,7 +51,7 @@ class Annotations(NamedTuple):
 
 
 def label_by_parent(paths: Iterable[str]) -> Annotations:
-    """Take the folder that a file is in as its label."""
+    """Label each file by the folder that it is in."""
     labels = {path: [os.path.basename(os.path.dirname(path))] for path in paths}
     left_out = [
         Failure(path, "in no folder that would be its label")
@@ -62,11 +62,7 @@ def label_by_parent(paths: Iterable[str]) -> Annotations:
 
 
 def split_by_top(paths: Iterable[str]) -> Dict[str, str]:
-    """Take the topmost folder that a file is in as its split.
-
-    Raises:
-        ValueError: a file in no folder.
-    """
+    """Take the topmost folder of each file as its split; a ValueError for a file in no folder."""
     splits = {}
     for path in paths:
         splits[path], slash, _ = path.partition("/")
@@ -76,16 +72,16 @@ def split_by_top(paths: Iterable[str]) -> Dict[str, str]:
 
 
 def annotate(rows: Iterable[Row], root: str, paths: Sequence[str]) -> Annotations:
-    """Assign the rows of a table to clips; those without a label are left out.
+    """Assign the rows of a table to clips; clips without a label are left out.
 
     Args:
-        rows: their clips are written as paths below the root, as absolute ones, or as the name of
-            the file alone, with or without extension.
+        rows: name clips by their path below the root, by an absolute path or by the name of the
+            file alone, with or without extension.
         root: the folder of the clips.
         paths: the clips, below the root.
 
     Raises:
-        ValueError: a name that several files have, or two splits of one clip.
+        ValueError: a name of several files, or two splits of one clip.
     """
     labels: Dict[str, List[str]] = {path: [] for path in paths}
     splits: Dict[str, str] = {}
@@ -111,8 +107,8 @@ def read_table(path: str, columns: Columns) -> Iterator[Row]:
 
     Raises:
         FileNotFoundError: there is no such file.
-        ValueError: it is no table or lacks a column or a cell; naming the line, what was found and
-            what was expected.
+        ValueError: it is no table or lacks a column or a cell; the message names the line, what
+            was found and what was expected.
     """
     # Names of files may hold bytes that are not UTF-8.
     with open(path, encoding="utf-8-sig", errors="surrogateescape", newline="") as file:
@@ -130,7 +126,7 @@ def read_table(path: str, columns: Columns) -> Iterator[Row]:
 
 
 def _paths_by_name(paths: Sequence[str]) -> Dict[str, List[str]]:
-    """The files that each name may mean; a whole path means that file alone."""
+    """The files that each name may stand for; a whole path stands for that file alone."""
     paths_of = defaultdict(list)
     for path in paths:
         for name in {*clip_spellings(path)}:
@@ -151,15 +147,13 @@ def _find_clip(row: Row, root: str, paths_of: Dict[str, List[str]]) -> Optional[
 
 
 def _choose_columns(path: str, names: Sequence[str], columns: Columns) -> Columns:
-    """The columns to read by the names that they have in the table."""
+    """The columns to read, by the names that they have in the table."""
     clip = _find_column(path, names, columns.clip, CLIP_COLUMNS, "--clip-column")
-    label = _find_column(
-        path, names, columns.label, LABEL_COLUMNS + LABELS_COLUMNS, "--label-column"
-    )
-    split = columns.split
+    known = LABEL_COLUMNS + LABELS_COLUMNS
+    label = _find_column(path, names, columns.label, known, "--label-column")
+    split, separator = columns.split, columns.separator
     if split is not None:
         split = _find_column(path, names, split, (), "--splits-from")
-    separator = columns.separator
     if separator is None:
         separator = "," if label.strip().lower() in LABELS_COLUMNS else ""
     return Columns(clip, label, separator, split)

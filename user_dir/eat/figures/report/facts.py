@@ -10,9 +10,9 @@ from typing import Any, Dict, List, Optional, Sequence, Tuple, Union
 import numpy as np
 
 from eat.audio import AudioInfo, audio_info
-from eat.commands.manifest.output import unreadable_file
 from eat.data.sampling import draw_clips
 from eat.data.split import open_split, split_of
+from eat.data.writing import unreadable_file
 from eat.training.run import Run, TrainingLog
 from eat.work import Failure, is_failure, map_in_threads
 

@@ -1,0 +1,186 @@
+import os
+import shutil
+import zipfile
+from itertools import count
+
+import h5py
+import numpy as np
+import pytest
+import soundfile
+from helpers import write_clips, write_tsv
+
+from eat.audio import audio_info, read_audio
+from eat.audio.packing import ZipPack
+from eat.commands.main import main
+from eat.data.manifest import Manifest, write_manifest
+from eat.data.split import open_split
+
+NOISE = 0.1 * np.random.default_rng(0).standard_normal(8_000)
+
+
+def pack(folder, *options, out="packs"):
+    out = ["--out", f"{folder}/{out}"]
+    return main(["manifest", "pack", f"{folder}/train.tsv", *out, *options])
+
+
+def packed(folder):
+    return Manifest(folder / "packs" / "train.tsv")
+
+
+@pytest.fixture
+def clips(tmp_path):
+    """A folder with 8 clips, train.tsv and train.lbl."""
+    entries = write_clips(tmp_path / "audio", 8)
+    write_tsv(tmp_path / "train.tsv", tmp_path / "audio", entries)
+    (tmp_path / "label_descriptors.csv").write_text('0,a,"bird, any"\n1,b,"rain"\n')
+    labels = [f"{name}\t{'ab'[i % 2]}\n" for i, (name, _) in enumerate(entries)]
+    (tmp_path / "train.lbl").write_text("".join(labels))
+    return tmp_path
+
+
+def test_packed_clips_are_the_clips(clips, capsys):
+    assert pack(clips, "--pack-gb", "0.00005") == 0
+    assert "train.tsv: 8 clips in" in capsys.readouterr().out
+    shutil.move(clips / "packs", clips / "elsewhere")
+    before, after = Manifest(clips / "train.tsv"), Manifest(clips / "elsewhere" / "train.tsv")
+    assert after.num_samples.tolist() == before.num_samples.tolist()
+    assert len({after.relative_path(i).split(":")[0].split("/")[0] for i in range(8)}) > 2
+    for index in range(len(before)):
+        assert np.array_equal(read_audio(after.path(index)), read_audio(before.path(index)))
+    split = open_split(str(clips / "elsewhere"), "train")
+    assert [label.name for label in split.descriptors] == ["bird, any", "rain"]
+    assert [split.class_ids(i) for i in range(8)] == [("a",), ("b",)] * 4
+
+
+def test_any_file_is_packed_without_loss(tmp_path):
+    names = []
+    for suffix, subtype in [
+        *(("wav", "PCM_16"), ("wav", "PCM_24"), ("wav", "PCM_32"), ("wav", "PCM_U8")),
+        *(("wav", "FLOAT"), ("wav", "DOUBLE"), ("wav", "ULAW"), ("flac", "PCM_16")),
+        *(("ogg", "VORBIS"), ("mp3", "MPEG_LAYER_III"), ("aiff", "PCM_S8")),
+    ]:
+        names.append(f"{subtype}.{suffix}")
+        soundfile.write(tmp_path / names[-1], np.stack([NOISE, -NOISE / 3], 1), 44_100, subtype)
+    names.append(os.fsdecode(b"gr\xfcn/\xe4.wav"))
+    os.mkdir(os.path.join(tmp_path, os.path.dirname(names[-1])))
+    soundfile.write(os.fsencode(os.path.join(tmp_path, names[-1])), NOISE, 16_000)
+    write_manifest(tmp_path / "train.tsv", str(tmp_path), [(name, 8_000) for name in names])
+    assert pack(tmp_path) == 0
+    for index, name in enumerate(names):
+        file, clip = os.path.join(tmp_path, name), packed(tmp_path).path(index)
+        assert audio_info(clip) == audio_info(file)
+        assert np.array_equal(read_audio(clip), read_audio(file))
+
+
+def test_a_zip_holds_the_files_as_they_are(clips):
+    assert pack(clips) == 0
+    with zipfile.ZipFile(clips / "packs" / "train-00000.zip") as archive:
+        for file in (clips / "audio").iterdir():
+            assert archive.read(file.name) == file.read_bytes()
+
+
+def test_what_cannot_be_read_is_left_out(clips, capsys):
+    (clips / "audio" / "clip 2.wav").write_text("hello")
+    (clips / "audio" / "clip 5.wav").unlink()
+    assert pack(clips) == 1
+    assert "6 clips in 1 packs, 0.00 GB; 2 left out" in capsys.readouterr().out
+    reasons = (clips / "packs" / "train.unreadable.tsv").read_text().splitlines()
+    assert reasons[0] == "clip 2.wav\tnot readable as audio: Format not recognised."
+    assert reasons[1].startswith("clip 5.wav\tno such audio file")
+    split = open_split(str(clips / "packs"), "train")
+    assert [split.class_ids(i)[0] for i in range(6)] == list("abbaab")
+
+
+def test_a_clip_that_is_listed_twice_is_packed_once(clips):
+    write_tsv(clips / "train.tsv", clips / "audio", [("clip 0.wav", 8_000)] * 3)
+    (clips / "train.lbl").unlink()
+    assert pack(clips) == 0
+    assert len({packed(clips).path(index) for index in range(3)}) == 1
+    assert len(zipfile.ZipFile(clips / "packs" / "train-00000.zip").namelist()) == 1
+
+
+def test_an_interrupted_run_goes_on_with_the_next_pack(clips, monkeypatch, capsys):
+    options = ["--pack-gb", "0.00005", "--workers", "1"]
+    (clips / "audio" / "clip 1.wav").write_text("hello")
+    load = ZipPack.load
+
+    def interrupt(path):
+        if path.endswith("clip 6.wav"):
+            raise KeyboardInterrupt
+        return load(path)
+
+    monkeypatch.setattr(ZipPack, "load", staticmethod(interrupt))
+    assert pack(clips, *options) == 130
+    complete = sorted((clips / "packs").iterdir())
+    assert 0 < len(complete) < 5
+    assert all(path.suffix == ZipPack.ending for path in complete)
+    times = [path.stat().st_mtime_ns for path in complete]
+
+    killed = clips / "packs" / f".train-{len(complete):05}.zip.123.tmp"
+    killed.write_text("half a pack")
+    loaded = []
+    monkeypatch.setattr(ZipPack, "load", staticmethod(lambda *a: loaded.append(a[0]) or load(*a)))
+    assert pack(clips, *options) == 1
+    assert [path.stat().st_mtime_ns for path in complete] == times
+    assert 0 < len(loaded) < 8
+    assert not killed.exists()
+    assert len(packed(clips)) == 7
+    for index, clip in enumerate([0, 2, 3, 4, 5, 6, 7]):
+        file = clips / "audio" / f"clip {clip}.wav"
+        assert np.array_equal(read_audio(packed(clips).path(index)), read_audio(file))
+
+
+def test_packs_of_another_manifest_are_not_continued(clips, capsys):
+    assert pack(clips) == 0
+    for name in ("train.tsv", "train.lbl"):
+        (clips / "packs" / name).unlink()
+    write_tsv(clips / "train.tsv", clips / "audio", [("clip 3.wav", 8_000), ("clip 4.wav", 8_000)])
+    (clips / "train.lbl").unlink()
+    assert pack(clips) == 1
+    assert "train-00000.zip: found 'clip 0.wav' where" in capsys.readouterr().err
+    assert pack(clips, "--force") == 0
+    assert len(packed(clips)) == 2
+
+
+def test_existing_manifests_are_kept(clips, capsys):
+    assert pack(clips) == 0
+    assert pack(clips) == 1
+    assert "packs/train.tsv: exists already (--force replaces it)" in capsys.readouterr().err
+    assert main(["manifest", "pack", f"{clips}/train.tsv", "--out", str(clips)]) == 1
+    assert "--out: found the folder of" in capsys.readouterr().err
+
+
+def test_a_pack_that_differs_from_the_files_does_not_count(clips, monkeypatch, capsys):
+    checksums = count()
+    monkeypatch.setattr("eat.audio.packing.zlib.crc32", lambda content: next(checksums))
+    assert pack(clips) == 1
+    assert "found other bytes in the pack than in the file" in capsys.readouterr().err
+    assert not list((clips / "packs").iterdir())
+
+
+def test_nothing_to_pack(clips, capsys):
+    shutil.rmtree(clips / "audio")
+    assert pack(clips) == 1
+    error = f"none of 8 clips is usable; the reasons are in {clips}/packs/train.unreadable.tsv\n"
+    assert capsys.readouterr().err.endswith(error)
+
+
+def test_packs_are_packed_again(clips):
+    assert pack(clips) == 0
+    assert pack(clips / "packs", out="again") == 0
+    after = Manifest(clips / "packs" / "again" / "train.tsv")
+    for index, clip in enumerate(sorted((clips / "audio").iterdir())):
+        assert np.array_equal(read_audio(after.path(index)), read_audio(clip))
+
+
+def test_samples_in_hdf5_are_not_packed(tmp_path):
+    """They are no files, which is what a zip holds."""
+    with h5py.File(tmp_path / "a.h5", "w") as file:
+        file["clip"] = NOISE.astype(np.float32)
+        file["clip"].attrs["sample_rate"] = 16_000
+    soundfile.write(tmp_path / "b.wav", NOISE, 16_000)
+    write_tsv(tmp_path / "train.tsv", tmp_path, [("a.h5/clip", 8_000), ("b.wav", 8_000)])
+    assert pack(tmp_path) == 1
+    assert len(packed(tmp_path)) == 1
+    left_out = (tmp_path / "packs" / "train.unreadable.tsv").read_text()
+    assert left_out.startswith("a.h5/clip\tfound ")

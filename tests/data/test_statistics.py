@@ -1,0 +1,227 @@
+import json
+import re
+
+import h5py
+import numpy as np
+import pytest
+import soundfile
+import torch
+import yaml
+
+from eat.audio import LogMel, mel_filter_bank, num_frames, read_audio
+from eat.commands.main import main
+from eat.data.manifest import Manifest, write_manifest
+from eat.data.sampling import draw_clips
+from eat.data.statistics import Statistics, pool_moments
+
+
+@pytest.fixture(autouse=True)
+def one_thread():
+    """What the tests compare with is computed as the workers of `eat stats` do, by one thread.
+
+    With two, the matrix product of a single frame adds in another order: 1e-11 in the mean.
+    """
+    num_threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(num_threads)
+
+
+@pytest.fixture
+def make_manifest(tmp_path):
+    """Writes float wav files and a manifest of them."""
+
+    def make_manifest(*sounds, rate_hz=16000):
+        entries = []
+        for index, samples in enumerate(sounds):
+            name = f"{index}.wav"
+            soundfile.write(tmp_path / name, samples, rate_hz, subtype="FLOAT")
+            entries.append((name, len(samples)))
+        write_manifest(tmp_path / "train.tsv", ".", entries)
+        return tmp_path / "train.tsv"
+
+    return make_manifest
+
+
+def noise(num_samples, level=0.1, seed=1):
+    return np.random.default_rng(seed).standard_normal(num_samples) * level
+
+
+def stats(capsys, *arguments):
+    """Runs `eat stats --json` and returns its status, result and messages."""
+    status = main(["stats", "--json", "--workers", "2", *map(str, arguments)])
+    out, err = capsys.readouterr()
+    return status, json.loads(out) if out else None, err
+
+
+def log_mel_values(manifest, clips, seconds=10):
+    waveforms = [read_audio(manifest.path(i), num_samples=seconds * 16000) for i in clips]
+    return torch.cat([mel_filter_bank(torch.from_numpy(w)).flatten() for w in waveforms]).double()
+
+
+def test_every_value_of_every_real_frame_counts_once(make_manifest, capsys):
+    path = make_manifest(noise(16000), noise(4000, 0.5, 2), np.zeros(800), noise(400, 0.01, 3))
+    status, result, err = stats(capsys, path)
+
+    values = log_mel_values(Manifest(path), range(4))
+    assert status == 0
+    assert err == ""
+    assert result["mean"] == pytest.approx(values.mean().item(), rel=1e-12)
+    assert result["std"] == pytest.approx(values.std(correction=0).item(), rel=1e-12)
+    assert result["num_clips"] == 4
+    assert result["hours_read"] == pytest.approx((16000 + 4000 + 800 + 400) / 16000 / 3600)
+
+
+def test_the_result_normalises_the_network_input(make_manifest, capsys):
+    path = make_manifest(noise(16400))
+    _, result, _ = stats(capsys, path)
+    log_mel = LogMel(result["mean"], result["std"], target_length=96)
+    network_input = log_mel(torch.from_numpy(read_audio(Manifest(path).path(0))[: 95 * 160 + 400]))
+    assert network_input.mean().item() == pytest.approx(0, abs=0.01)
+    assert network_input.std().item() == pytest.approx(0.5, abs=0.01)
+
+
+def test_only_the_first_seconds_of_a_clip_are_measured(make_manifest, capsys):
+    loud_later = np.concatenate([noise(32000, 0.01), noise(32000, 0.9)])
+    path = make_manifest(loud_later)
+    _, result, _ = stats(capsys, path, "--max-seconds", 2)
+
+    values = log_mel_values(Manifest(path), [0], seconds=2)
+    assert result["mean"] == pytest.approx(values.mean().item(), rel=1e-12)
+    assert result["hours_read"] == pytest.approx(2 / 3600)
+    assert result["frames_percentiles"]["100"] == num_frames(64000)  # lengths are of whole clips
+
+
+def test_the_number_of_workers_changes_nothing(make_manifest, capsys):
+    path = make_manifest(*(noise(500 * (1 + index), seed=index) for index in range(12)))
+    _, one, _ = stats(capsys, path, "--workers", 1)
+    _, three, _ = stats(capsys, path, "--workers", 3)
+    assert one == three
+
+
+def test_clips_are_drawn_by_the_seed(make_manifest, capsys):
+    path = make_manifest(*(noise(800, level, 4) for level in (0.001, 0.01, 0.1, 0.5)))
+    _, all_clips, _ = stats(capsys, path, "--max-clips", 0)
+    _, two_clips, _ = stats(capsys, path, "--max-clips", 2, "--seed", 3)
+    assert all_clips["num_clips"] == 4
+    assert two_clips["num_clips"] == 2
+    values = log_mel_values(Manifest(path), draw_clips(4, 2, seed=3))
+    assert two_clips["mean"] == pytest.approx(values.mean().item(), rel=1e-12)
+
+
+def test_lengths_count_at_16_khz(make_manifest, capsys):
+    path = make_manifest(noise(44100), rate_hz=44100)
+    _, result, _ = stats(capsys, path)
+    assert result["frames_percentiles"]["50"] == 98
+
+
+@pytest.mark.parametrize(
+    "frames, target_length",
+    [
+        ([98], 112),
+        ([96], 96),
+        ([0, 3], 16),
+        ([998], 1008),
+        ([6000] * 2, 1024),
+        ([98] * 96 + [900] * 4, 112),
+    ],
+)
+def test_target_length_holds_most_clips(frames, target_length):
+    assert Statistics(0.0, 1.0, np.array(frames), 1.0, []).target_length == target_length
+
+
+def test_pooled_moments_are_exact_far_from_zero():
+    values = 1e8 + noise(10_000, 1.0)
+    parts = np.split(values, [10, 11, 5000])
+    sums = [[part.size, part.mean(), ((part - part.mean()) ** 2).sum()] for part in parts]
+    mean, std = pool_moments(*np.array(sums).T)
+    assert mean == pytest.approx(values.mean(), rel=1e-15)
+    assert std == pytest.approx(values.std(), rel=1e-7)
+
+
+def test_what_is_printed_can_be_pasted(make_manifest, capsys):
+    path = make_manifest(noise(16000), noise(8000))
+    _, result, _ = stats(capsys, path)
+    assert main(["stats", str(path), "--max-clips", "1"]) == 0
+    assert main(["stats", str(path)]) == 0
+    out = capsys.readouterr().out
+
+    mean, std = f"{result['mean']:.3f}", f"{result['std']:.3f}"
+    assert "measured 1 of 2 clips, 0.00 hours\n" in out
+    assert "measured 2 of 2 clips, 0.00 hours\n" in out
+    assert "shortest 48, median 73, 75 % up to 86, 95 % up to 96, longest 98\n" in out
+    assert f"\n  task.mean={mean} task.std={std} task.target_length=96\n" in out
+    pasted = yaml.safe_load(out[out.rindex("  task:") :])
+    assert pasted == {"task": {"mean": float(mean), "std": float(std), "target_length": 96}}
+
+
+def test_unusable_clips_are_left_out_and_named(make_manifest, tmp_path, capsys):
+    with_nan = noise(800)
+    with_nan[7] = np.nan
+    path = make_manifest(noise(800), noise(800), noise(399), with_nan, noise(800), noise(800))
+    (tmp_path / "1.wav").write_text("hello")
+    (tmp_path / "4.wav").unlink()
+    status, result, err = stats(capsys, path)
+
+    assert status == 1
+    assert result["num_clips"] == 2
+    values = log_mel_values(Manifest(path), [0, 5])
+    assert result["mean"] == pytest.approx(values.mean().item(), rel=1e-12)
+    lines = err.splitlines()
+    assert lines[0] == (
+        f"failed {tmp_path}/1.wav: not readable as audio: Format not recognised. ({path}:3)"
+    )
+    assert lines[1:] == [
+        f"failed {tmp_path}/2.wav: found 399 samples at 16 kHz, expected at least 400 (25 ms)"
+        f" ({path}:4)",
+        f"failed {tmp_path}/3.wav: found NaN or infinite samples ({path}:5)",
+        f"failed {tmp_path}/4.wav: no such audio file: {tmp_path}/4.wav ({path}:6)",
+    ]
+    assert [failure["path"] for failure in result["failures"]] == [
+        f"{tmp_path}/{index}.wav" for index in (1, 2, 3, 4)
+    ]
+
+
+def test_no_usable_clip(make_manifest, tmp_path, capsys):
+    path = make_manifest(noise(100), noise(200))
+    status, result, err = stats(capsys, path)
+    assert (status, result) == (1, None)
+    assert err == (
+        f"eat stats: error: {path}: none of 2 clips is usable; the first is {tmp_path}/0.wav:"
+        f" found 100 samples at 16 kHz, expected at least 400 (25 ms) ({path}:2)\n"
+    )
+
+
+def test_silence_has_no_standard_deviation(make_manifest, capsys):
+    path = make_manifest(np.zeros(16000), np.zeros(8000))
+    status, _, err = stats(capsys, path)
+    assert status == 1
+    assert err == f"eat stats: error: {path}: found only silence, expected sound\n"
+
+
+def test_a_bad_manifest(tmp_path, capsys):
+    path = tmp_path / "train.tsv"
+    path.write_text("/data\na.wav\n")
+    status, _, err = stats(capsys, path)
+    assert status == 1
+    assert re.fullmatch(r"eat stats: error: \S+/train.tsv:2: found 'a.wav' without a tab.*\n", err)
+
+
+def test_packs(make_manifest, tmp_path, capsys):
+    """The same as of the files; for HDF5 data without a rate, the option's counts."""
+    files = make_manifest(noise(16_000), noise(20_000, level=0.01), rate_hz=22_050)
+    expected = stats(capsys, files)[1]
+    assert main(["manifest", "pack", str(files), "--out", f"{tmp_path}/zip"]) == 0
+    capsys.readouterr()
+    assert stats(capsys, f"{tmp_path}/zip/train.tsv") == (0, expected, "")
+
+    manifest = Manifest(files)
+    with h5py.File(tmp_path / "pack.h5", "w") as pack:
+        for name in manifest.relative_paths():
+            pack[name] = soundfile.read(tmp_path / name, dtype="float32")[0]
+    clips = zip(manifest.relative_paths(), manifest.num_samples, strict=True)
+    write_manifest(tmp_path / "hdf5.tsv", ".", [(f"pack.h5/{name}", n) for name, n in clips])
+    assert stats(capsys, tmp_path / "hdf5.tsv", "--hdf5-rate-hz", 22_050)[1] == expected
+    status, _, err = stats(capsys, tmp_path / "hdf5.tsv")
+    assert status == 1
+    assert "found no attribute 'sample_rate'" in err

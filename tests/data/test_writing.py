@@ -1,0 +1,50 @@
+import os
+import re
+
+import pytest
+from helpers import write_clips
+
+from eat.data.annotations import FolderConfig, list_folder
+from eat.data.headers import Clip
+from eat.data.labels import Label, LabelError
+from eat.data.manifest import ManifestError
+from eat.data.writing import write_data_set
+from eat.work import Failure
+
+CLASSES = [Label(0, "owl", "Owl")]
+GOOD = Clip("a.wav", 5, labels=("owl",))
+
+
+@pytest.mark.parametrize(
+    "bad, error, message",
+    [
+        (Clip("b\n.wav", 5, labels=("owl",)), ManifestError, "valid.tsv: found a line break"),
+        (Clip("b.wav", -1, labels=("owl",)), ManifestError, "valid.tsv: found '-1' after the"),
+        (Clip("b.wav", 5), LabelError, "valid.lbl: found no label of 'b.wav'"),
+    ],
+)
+def test_a_data_set_is_written_whole_or_not_at_all(tmp_path, bad, error, message):
+    out = str(tmp_path / "out")
+    write_data_set(out, "/data", {"train": [GOOD], "valid": [GOOD]}, CLASSES)
+    before = {path: path.read_bytes() for path in (tmp_path / "out").iterdir()}
+    with pytest.raises(error, match=re.escape(f"{out}/{message}")):
+        write_data_set(out, "/new", {"train": [GOOD], "valid": [bad]}, CLASSES, force=True)
+    assert {path: path.read_bytes() for path in (tmp_path / "out").iterdir()} == before
+
+
+def test_what_a_call_lists(tmp_path):
+    [(name, num_samples), *_] = write_clips(tmp_path / "audio" / "owl", 1)
+    (tmp_path / "audio" / "owl" / "bad.wav").write_text("hello")
+    (tmp_path / "audio" / "notes.txt").touch()
+    out = str(tmp_path / "out")
+    config = FolderConfig(labels_from="parent", valid_fraction=0)
+    listing = list_folder(str(tmp_path / "audio"), out, config)
+    assert listing.splits["train"] == [Clip(f"owl/{name}", num_samples, 16_000, 1, ("owl",))]
+    assert listing.descriptors == [Label(0, "owl", "owl")]
+    reason = "not readable as audio: Format not recognised."
+    assert listing.left_out == [Failure("owl/bad.wav", reason)]
+    assert listing.left_out_file == f"{out}/unreadable.tsv"
+    assert listing.warnings == ["not looked at: 1 other files: 1 .txt"]
+    assert sorted(os.listdir(out)) == [
+        *("label_descriptors.csv", "train.lbl", "train.tsv", "unreadable.tsv")
+    ]

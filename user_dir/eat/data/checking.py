@@ -1,0 +1,157 @@
+"""Decode every clip of a manifest once, and list those that can be used."""
+
+import hashlib
+import os
+from functools import partial
+from pathlib import Path
+from typing import Dict, Iterator, List, NamedTuple, Optional
+
+from eat.files import replace_file
+from eat.work import Failure, map_in_threads
+
+from .headers import Clip
+from .manifest import Manifest
+from .split import open_split, split_of
+from .writing import refuse_to_replace, write_data_set
+
+LEFT_OUT, CORRECTED, KEPT = "left out", "corrected", "kept"  # what was done with a clip
+
+
+class Finding(NamedTuple):
+    """The result of checking a clip."""
+
+    clip: int
+    num_samples: int  # per channel, as decoded
+    action: str = ""  # "" if the clip is as the manifest says
+    problem: str = ""
+
+
+class Check(NamedTuple):
+    """The result of checking a manifest."""
+
+    manifest: str  # the file that lists the clips that can be used
+    report: str  # the file that lists the problems
+    num_clips: int  # in the checked manifest
+    num_resumed: int  # checked by an interrupted run before
+    problems: List[Finding]
+
+
+def check_manifest(
+    manifest: str,
+    out: str,
+    force: bool = False,
+    num_workers: Optional[int] = None,
+    hdf5_rate_hz: Optional[int] = None,
+) -> Check:
+    """Decode every clip of a manifest; write the manifest and labels of those that can be used.
+
+    Clips are left out that are missing, no audio, cut off, shorter than 25 ms, listed before, or
+    hold NaN or infinite samples. Wrong numbers of samples are corrected. Silent clips are kept.
+    `NAME.check.tsv` in the folder `out` has a line for each problem: line of the manifest, what was
+    done, path, problem. A check that was interrupted continues when it is called again.
+
+    Raises:
+        FileExistsError: `out` has a manifest of this name, without `force`.
+        ValueError: a bad manifest or labels, `out` is its own folder, or no clip can be used.
+    """
+    folder, name = split_of(manifest)
+    if os.path.realpath(out) == os.path.realpath(folder):
+        raise ValueError(f"--out: found the folder of {manifest} itself, expected another one")
+    report = os.path.join(out, f"{name}.check.tsv")
+    journal = f"{report}.partial"
+    force = force or os.path.exists(journal)
+    refuse_to_replace(out, [name], os.path.basename(report), force)
+    split = open_split(folder, name, labelled=False)  # bad labels are an error before the work
+    os.makedirs(out, exist_ok=True)
+    findings = read_journal(journal, split.manifest)
+    num_resumed = len(findings)
+    with open(journal, "ab") as file:
+        for finding in _check_clips(split.manifest, findings, num_workers, hdf5_rate_hz):
+            findings[finding.clip] = finding
+            file.write(_join(*finding))
+
+    in_order = [findings[clip] for clip in range(len(split.manifest))]
+    problems = [finding for finding in in_order if finding.action]
+    _write_report(report, split.manifest, problems)
+    clips = [
+        Clip(split.manifest.relative_path(clip), num_samples, labels=split.class_ids(clip))
+        for clip, num_samples, action, _ in in_order
+        if action != LEFT_OUT
+    ]
+    if not clips:
+        raise ValueError(
+            f"{manifest}: none of {len(problems)} clips can be used; the reasons are in {report}"
+        )
+    write_data_set(out, split.manifest.root, {name: clips}, split.descriptors, force=force)
+    os.remove(journal)
+    written = os.path.join(out, f"{name}.tsv")
+    return Check(written, report, len(split.manifest), num_resumed, problems)
+
+
+def read_journal(path: str, manifest: Manifest) -> Dict[int, Finding]:
+    """Read the findings of an interrupted check by clip, and make its file fit to go on with.
+
+    The file has a line for each finding after one with a hash of the manifest; if it is about
+    another manifest, or not there, it is started anew.
+    """
+    head = hashlib.sha256(Path(manifest.file).read_bytes()).hexdigest().encode() + b"\n"
+    lines = Path(path).read_bytes().splitlines(keepends=True) if os.path.exists(path) else []
+    lines = lines[1:] if lines and lines[0] == head else []
+    lines = [line for line in lines if line.endswith(b"\n")]  # a kill may have cut off the last
+    with replace_file(path) as file:
+        file.writelines([head, *lines])
+    fields = (os.fsdecode(line[:-1]).split("\t", 3) for line in lines)
+    return {int(clip): Finding(int(clip), int(samples), *texts) for clip, samples, *texts in fields}
+
+
+def check_clip(manifest: Manifest, clip: int, hdf5_rate_hz: Optional[int] = None) -> Finding:
+    """Decode a clip and compare it with the manifest."""
+    from eat.audio.scanning import scan_audio
+
+    path, listed = manifest.path(clip), manifest.clip_samples(clip)
+    try:
+        found = scan_audio(path, hdf5_rate_hz)
+    except (ValueError, OSError) as error:
+        return Finding(clip, 0, LEFT_OUT, Failure.of(path, error).reason)
+    problems = []
+    if found.num_samples != listed:
+        problems.append(f"found {found.num_samples} samples, expected {listed} by the manifest")
+    if found.is_silent:
+        problems.append("silent: all samples have the same value")
+    action = CORRECTED if found.num_samples != listed else KEPT if problems else ""
+    return Finding(clip, found.num_samples, action, "; ".join(problems))
+
+
+def _check_clips(
+    manifest: Manifest,
+    known: Dict[int, Finding],
+    num_workers: Optional[int],
+    hdf5_rate_hz: Optional[int],
+) -> Iterator[Finding]:
+    """Check the clips that are not known yet; each file is decoded once."""
+    line_of: Dict[str, int] = {}
+    to_decode = []
+    for clip, path in enumerate(manifest.relative_paths()):
+        line = line_of.setdefault(os.path.normpath(path), clip + 2)
+        if clip in known:
+            continue
+        if line == clip + 2:
+            to_decode.append(clip)
+        else:
+            yield Finding(clip, 0, LEFT_OUT, f"listed in line {line} before")
+    check = partial(check_clip, manifest, hdf5_rate_hz=hdf5_rate_hz)
+    num_workers = num_workers or os.cpu_count() or 1
+    yield from map_in_threads(
+        check, to_decode, num_workers, "checking", failed=lambda found: found.action == LEFT_OUT
+    )
+
+
+def _write_report(path: str, manifest: Manifest, problems: List[Finding]) -> None:
+    with replace_file(path) as file:
+        for clip, _, action, problem in problems:
+            file.write(_join(clip + 2, action, manifest.relative_path(clip), problem))
+
+
+def _join(*fields: object) -> bytes:
+    """A line of fields with tabs between them."""
+    return os.fsencode("\t".join(map(str, fields)) + "\n")

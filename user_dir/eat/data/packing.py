@@ -1,0 +1,169 @@
+"""Put the clips of a manifest into packs: a few large files instead of millions of small ones."""
+
+import os
+from concurrent.futures import Executor, ThreadPoolExecutor
+from contextlib import closing
+from itertools import chain, count, takewhile
+from typing import Any, Dict, Iterator, List, NamedTuple, Sequence, Tuple
+
+from eat.audio.packing import ZipPack, member_name
+from eat.files import find_unfinished, replace_file
+from eat.work import Failure, is_failure, show_progress
+
+from .headers import Clip
+from .split import Split, open_split, split_of
+from .writing import refuse_to_replace, unreadable_file, write_data_set
+
+_READ_AHEAD = 256  # clips
+
+
+class Packs(NamedTuple):
+    """The packs of a manifest."""
+
+    manifest: str  # the file that lists the clips in the packs
+    paths: List[str]
+    num_clips: int
+    left_out: List[Failure]
+
+    @property
+    def num_bytes(self) -> int:
+        return sum(map(os.path.getsize, self.paths))
+
+
+def pack_manifest(
+    manifest: str, out: str, pack_gb: float = 2.0, force: bool = False, num_workers: int = 16
+) -> Packs:
+    """Put the clips of a manifest into uncompressed zips, and list them there, with their labels.
+
+    Every clip is read back from its pack and compared before the pack counts. A run that was
+    interrupted goes on after the last complete pack when it is called again. Packs and manifest can
+    be moved together. Clips that cannot be packed are listed in `NAME.unreadable.tsv`.
+
+    Args:
+        manifest: the file.
+        out: the folder to write to.
+        pack_gb: size in GB at which a pack is full.
+        force: replace a manifest and packs that are there.
+        num_workers: threads that read clips.
+
+    Raises:
+        FileExistsError: `out` has a manifest of this name, without `force`.
+        ValueError: a bad manifest, `out` is its own folder or has packs of another manifest, a
+            pack differs from its clips, or no clip can be packed.
+    """
+    folder, name = split_of(manifest)
+    if os.path.realpath(out) == os.path.realpath(folder):
+        raise ValueError(f"--out: found the folder of {manifest}, expected another one")
+    refuse_to_replace(out, [name], None, force)
+    packer = _Packer(open_split(folder, name, labelled=False), os.path.join(out, name))
+    os.makedirs(out, exist_ok=True)
+    packer.clean_up(force)
+    todo = packer.resume()
+    with ThreadPoolExecutor(num_workers) as executor:
+        packer.pack(packer.read(todo, executor), pack_gb * 1e9)
+    clips, left_out = packer.list_clips()
+    write_data_set(
+        *(out, ".", {name: clips}, packer.split.descriptors),
+        *(left_out, unreadable_file(name), force),
+    )
+    return Packs(os.path.join(out, f"{name}.tsv"), packer.packs, len(clips), left_out)
+
+
+class _Packer:
+    """Fills one pack after the other, called `{prefix}-00000.zip` and so on."""
+
+    def __init__(self, split: Split, prefix: str) -> None:
+        self.split = split
+        self._manifest = split.manifest
+        self._prefix = prefix
+        self._addresses: Dict[str, str] = {}  # of the members of complete packs, by their names
+        self._reasons: Dict[str, str] = {}  # why clips cannot be packed, by their names
+        self._clip_of: Dict[str, int] = {}  # a clip that is listed several times is packed once
+        for clip in range(len(self._manifest)):
+            self._clip_of.setdefault(self._name(clip), clip)
+
+    @property
+    def packs(self) -> List[str]:
+        """The complete packs."""
+        return list(takewhile(os.path.exists, map(self._pack, count())))
+
+    def clean_up(self, force: bool) -> None:
+        """Remove the pack that a killed run was writing; with `force` the complete ones too."""
+        next_one = os.path.abspath(self._pack(len(self.packs)))
+        for unfinished in find_unfinished(os.path.dirname(self._prefix)):
+            if unfinished.place == next_one:
+                os.remove(unfinished.path)
+        for pack in self.packs if force else ():
+            os.remove(pack)
+
+    def resume(self) -> Sequence[int]:
+        """Take over the packs of an interrupted run; returns the clips that are left to pack."""
+        for pack in self.packs:
+            self._complete(pack)
+            unknown = self._addresses.keys() - self._clip_of.keys()
+            if unknown:
+                raise ValueError(
+                    f"{pack}: found {min(unknown)!r} where {self._manifest.file} has other clips,"
+                    " expected packs of the same manifest (--force starts anew)"
+                )
+        return [clip for name, clip in self._clip_of.items() if name not in self._addresses]
+
+    def read(self, clips: Sequence[int], executor: Executor) -> Iterator[Tuple[str, Any]]:
+        """Yield name and content of the clips that can be read, with a progress bar."""
+        blocks = (clips[i : i + _READ_AHEAD] for i in range(0, len(clips), _READ_AHEAD))
+        contents = chain.from_iterable(executor.map(self._load, block) for block in blocks)
+        for clip, content in zip(
+            clips, show_progress(contents, len(clips), "packing"), strict=True
+        ):
+            if is_failure(content):
+                self._reasons[self._name(clip)] = content.reason
+            else:
+                yield self._name(clip), content
+
+    def pack(self, clips: Iterator[Tuple[str, Any]], max_bytes: float) -> None:
+        """Fill packs with clips, as long as there are any, and compare each pack with them."""
+        for first in clips:
+            path = self._pack(len(self.packs))
+            with replace_file(path) as file, closing(ZipPack(file)) as pack:
+                for name, content in chain([first], clips):
+                    try:
+                        pack.add(name, content)
+                    except ValueError as error:
+                        self._reasons[name] = Failure.of(name, error).reason
+                    if pack.num_bytes >= max_bytes:
+                        break
+                pack.finish()
+            self._complete(path)
+
+    def list_clips(self) -> Tuple[List[Clip], List[Failure]]:
+        """The clips in the packs, by their addresses there, and those that were left out."""
+        clips, left_out = [], []
+        for clip, path in enumerate(self._manifest.relative_paths()):
+            name = self._name(clip)
+            if self._manifest.relative_path(self._clip_of[name]) != path:
+                reason = f"another clip is called {name!r} too, as packs have it: rename it"
+                left_out.append(Failure(path, reason))
+            elif name in self._addresses:
+                num_samples, labels = self._manifest.clip_samples(clip), self.split.class_ids(clip)
+                clips.append(Clip(self._addresses[name], num_samples, labels=labels))
+            else:
+                left_out.append(Failure(path, self._reasons[name]))
+        return clips, left_out
+
+    def _load(self, clip: int) -> Any:
+        path = self._manifest.path(clip)
+        try:
+            return ZipPack.load(path)
+        except (ValueError, OSError) as error:
+            return Failure.of(path, error)
+
+    def _complete(self, pack: str) -> None:
+        for name, place in ZipPack.members(pack).items():
+            self._addresses[name] = os.path.basename(pack) + place
+
+    def _name(self, clip: int) -> str:
+        """The name of a clip in its pack."""
+        return member_name(self._manifest.relative_path(clip), self._manifest.root)
+
+    def _pack(self, number: int) -> str:
+        return f"{self._prefix}-{number:05}{ZipPack.ending}"

@@ -1,0 +1,134 @@
+"""Mean and standard deviation of a manifest's log-mel values, and the lengths of its clips."""
+
+import math
+import os
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, Dict, List, Optional, Tuple, Union
+
+import numpy as np
+
+from eat.work import Failure, is_failure, map_in_threads
+
+from .manifest import Manifest
+from .sampling import draw_clips
+
+TARGET_LENGTH_STEP = 16  # frames: the side of a patch
+MAX_TARGET_LENGTH = 1024  # frames: 10.24 s, as in the released models
+MIN_STD = 1e-6  # rounding errors of a constant stay below
+PERCENTILES = (0, 5, 25, 50, 75, 95, 100)
+
+
+@dataclass
+class Statistics:
+    """Statistics of the clips of a manifest."""
+
+    mean: float
+    std: float
+    num_frames: np.ndarray  # (clips,) int64, lengths of the whole clips, in frames of 10 ms
+    hours_read: float
+    failures: List[Failure]
+
+    @property
+    def target_length(self) -> int:
+        """Frames that hold 95 % of the clips in full, as the setting `task.target_length`."""
+        frames = np.percentile(self.num_frames, 95)
+        length = math.ceil(frames / TARGET_LENGTH_STEP) * TARGET_LENGTH_STEP
+        return min(max(length, TARGET_LENGTH_STEP), MAX_TARGET_LENGTH)
+
+    def as_dict(self) -> Dict[str, Any]:
+        """What `eat stats --json` prints."""
+        frames = np.percentile(self.num_frames, PERCENTILES).tolist()
+        return {
+            "mean": self.mean,
+            "std": self.std,
+            "target_length": self.target_length,
+            "num_clips": len(self.num_frames),
+            "hours_read": self.hours_read,
+            "frames_percentiles": dict(zip(map(str, PERCENTILES), frames, strict=True)),
+            "failures": [failure._asdict() for failure in self.failures],
+        }
+
+
+def measure_statistics(
+    manifest: str,
+    max_clips: int = 2000,
+    max_seconds: float = 10.0,
+    seed: int = 1,
+    num_workers: Optional[int] = None,
+    hdf5_rate_hz: Optional[int] = None,
+) -> Statistics:
+    """Measure mean and standard deviation of the log-mel values of a manifest's clips.
+
+    Every value of every real frame counts once; padding does not count. The result is the same for
+    any number of workers.
+
+    Args:
+        manifest: the file.
+        max_clips: how many clips to draw at random; 0 measures all.
+        max_seconds: how much to read of a clip, from its start.
+        seed: of the draw.
+        num_workers: threads; None: one per core.
+        hdf5_rate_hz: rate of HDF5 data that has no attribute `sample_rate`.
+
+    Raises:
+        ValueError: no clip can be used, or all values are the same.
+    """
+    import torch
+
+    listed = Manifest(manifest)
+    clips = draw_clips(len(listed), max_clips, seed).tolist()
+    measure = partial(_measure_clip, listed, max_seconds=max_seconds, hdf5_rate_hz=hdf5_rate_hz)
+    one_thread_each = partial(torch.set_num_threads, 1)  # the workers fill the cores
+    num_workers = num_workers or os.cpu_count() or 1
+    results = list(map_in_threads(measure, clips, num_workers, "measuring", one_thread_each))
+    failures = list(filter(is_failure, results))
+    if len(failures) == len(results):
+        path, reason = failures[0]
+        raise ValueError(
+            f"{listed.file}: none of {len(failures)} clips is usable; the first is {path}: {reason}"
+        )
+    measured = np.array([result for result in results if not is_failure(result)])
+    mean, std = pool_moments(*measured[:, :3].T)
+    if std < MIN_STD:
+        raise ValueError(f"{listed.file}: found only silence, expected sound")
+    num_frames, seconds_read = measured[:, 3].astype(np.int64), measured[:, 4].sum()
+    return Statistics(mean, std, num_frames, seconds_read / 3600, failures)
+
+
+def pool_moments(counts: np.ndarray, means: np.ndarray, squares: np.ndarray) -> Tuple[float, float]:
+    """Mean and standard deviation of several sets of values together, without cancellation.
+
+    Args:
+        counts, means, squares: (n,) for each set its size, its mean and its sum of squared
+            deviations from that mean.
+    """
+    mean = np.average(means, weights=counts)
+    variance = (squares.sum() + (counts * (means - mean) ** 2).sum()) / counts.sum()
+    return float(mean), float(np.sqrt(variance))
+
+
+def _measure_clip(
+    manifest: Manifest, clip: int, max_seconds: float, hdf5_rate_hz: Optional[int]
+) -> Union[Tuple[float, ...], Failure]:
+    """Number of log-mel values, their mean and squares; frames of the clip; seconds read."""
+    import torch
+
+    from eat.audio import SAMPLE_RATE_HZ, audio_info, mel_filter_bank, num_frames, read_audio
+    from eat.audio.checks import check_finite, check_length
+
+    path = manifest.path(clip)
+    max_samples = round(max_seconds * SAMPLE_RATE_HZ)
+    try:
+        rate_hz = audio_info(path, hdf5_rate_hz).sample_rate_hz
+        waveform = read_audio(path, num_samples=max_samples, hdf5_rate_hz=hdf5_rate_hz)
+        check_finite(waveform, path)
+        check_length(len(waveform), path)
+    except (ValueError, OSError) as error:
+        reason = Failure.of(path, error).reason
+        return Failure(path, f"{reason} ({manifest.location(clip)})")
+    values = mel_filter_bank(torch.from_numpy(waveform)).double()  # (1, T, F)
+    mean = values.mean()
+    squares = (values - mean).square().sum()
+    frames = num_frames(manifest.clip_samples(clip) * SAMPLE_RATE_HZ // rate_hz)
+    return values.numel(), mean.item(), squares.item(), frames, len(waveform) / SAMPLE_RATE_HZ

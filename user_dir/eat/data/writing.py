@@ -1,0 +1,162 @@
+"""Write a data set: manifests, label files, classes and the list of what was left out."""
+
+import os
+import re
+from contextlib import suppress
+from dataclasses import dataclass, field
+from tempfile import TemporaryDirectory
+from typing import Dict, Iterable, List, Mapping, Optional, Sequence
+
+from eat.files import replace_file
+from eat.work import Failure
+
+from .headers import Clip
+from .labels import (
+    DESCRIPTORS_FILE,
+    Label,
+    LabelError,
+    read_descriptors,
+    write_descriptors,
+    write_labels,
+)
+from .manifest import ManifestError, write_manifest
+
+_SPLIT_NAME = re.compile(r"[\w-][\w.-]*")  # a file name, and no list for fairseq's valid_subset
+
+
+@dataclass
+class Listing:
+    """A data set as it was listed and written."""
+
+    folder: str  # holds the manifests
+    splits: Dict[str, Sequence[Clip]]  # a split without clips has no manifest
+    descriptors: Optional[List[Label]]  # the classes; None without labels
+    left_out: List[Failure]  # inputs that are not listed
+    left_out_file: str  # their list; there is no such file if there are none
+    notes: List[str] = field(default_factory=list)  # what else was found
+    warnings: List[str] = field(default_factory=list)  # likewise, and worth a look
+
+    def compare(self, what: str, found: Sequence[int], published: Sequence[int]) -> None:
+        """Note whether counts are those of the data set as it was published."""
+        got, expected = (" / ".join(f"{n:,}" for n in counts) for counts in (found, published))
+        if got == expected:
+            self.notes.append(f"{what}: {got}, as published")
+        else:
+            self.warnings.append(f"warning: {what}: found {got}, published are {expected}")
+
+
+def unreadable_file(split: Optional[str] = None) -> str:
+    """The name of the list of files that were left out, of one split or of all."""
+    return "unreadable.tsv" if split is None else f"{split}.unreadable.tsv"
+
+
+def split_files(splits: Iterable[str]) -> List[str]:
+    """The names of the manifests and label files of splits.
+
+    Raises:
+        ValueError: an impossible name of a split.
+    """
+    for split in splits:
+        if not _SPLIT_NAME.fullmatch(split):
+            raise ValueError(f"found the split {split!r}, expected letters, digits, '_', '-', '.'")
+    return [f"{split}.{ending}" for split in splits for ending in ("tsv", "lbl")]
+
+
+def refuse_to_replace(
+    folder: str, splits: Iterable[str], other_file: Optional[str], force: bool
+) -> None:
+    """Raise a FileExistsError if a file of an earlier run is there, unless `force` is set."""
+    for file in [*split_files(splits), other_file]:
+        path = os.path.join(folder, file or "")
+        if file is not None and os.path.exists(path) and not force:
+            raise FileExistsError(f"{path}: exists already (--force replaces it)")
+
+
+def write_data_set(
+    folder: str,
+    root: str,
+    splits: Mapping[str, Sequence[Clip]],
+    descriptors: Optional[List[Label]] = None,
+    left_out: Sequence[Failure] = (),
+    left_out_file: Optional[str] = None,
+    force: bool = False,
+) -> Listing:
+    """Write the manifests, label files and classes of a data set, all of them or none.
+
+    Files of an earlier run without clips or labels in this one are removed, because their clips
+    may be in another split now. Call `refuse_to_replace` before the work.
+
+    Args:
+        folder: where to write.
+        root: the folder that the paths of the clips start at.
+        splits: the clips of each split.
+        descriptors: the classes of the data set; None writes no labels.
+        left_out, left_out_file: see `write_left_out`; without a file there is no list.
+        force: replace classes of an earlier run that differ.
+
+    Raises:
+        FileExistsError: the folder has splits with other classes, without `force`.
+        ManifestError, LabelError: a clip or class that the formats cannot hold.
+        ValueError: no split has a clip.
+    """
+    if left_out_file is not None:
+        write_left_out(folder, left_out, left_out_file, sum(map(len, splits.values())))
+    classes_file = os.path.join(folder, DESCRIPTORS_FILE)
+    is_kept = descriptors is not None and not force and os.path.exists(classes_file)
+    if is_kept and read_descriptors(classes_file) != descriptors:
+        raise FileExistsError(f"{classes_file}: lists other classes (--force replaces it)")
+    os.makedirs(folder, exist_ok=True)
+    with TemporaryDirectory(prefix=".", dir=folder) as unfinished:
+        try:
+            _write_splits(unfinished, root, splits, descriptors)
+        except (ManifestError, LabelError) as error:
+            raise type(error)(str(error).replace(unfinished, folder)) from None
+        finished = os.listdir(unfinished)
+        for file in {*split_files(splits)} - {*finished}:
+            _remove(os.path.join(folder, file))
+        for file in finished:
+            os.replace(os.path.join(unfinished, file), os.path.join(folder, file))
+    path = os.path.join(folder, left_out_file or "")
+    return Listing(folder, dict(splits), descriptors, list(left_out), path)
+
+
+def write_left_out(folder: str, left_out: Sequence[Failure], file: str, num_clips: int) -> None:
+    """Write one line for each input that is not listed: its name and why; no file if there is none.
+
+    Raises:
+        ValueError: `num_clips`, the number of clips that are listed, is 0.
+    """
+    path = os.path.join(folder, file)
+    if left_out:
+        os.makedirs(folder, exist_ok=True)
+        with replace_file(path) as list_file:
+            for name, reason in left_out:
+                # One line each, whatever the name or the decoder's message holds.
+                name = name.replace("\n", "\\n").replace("\r", "\\r")
+                list_file.write(os.fsencode(f"{name}\t{' '.join(reason.split())}\n"))
+    else:
+        _remove(path)
+    if num_clips == 0:
+        raise ValueError(f"none of {len(left_out)} clips is usable; the reasons are in {path}")
+
+
+def _write_splits(
+    folder: str,
+    root: str,
+    splits: Mapping[str, Sequence[Clip]],
+    descriptors: Optional[Sequence[Label]],
+) -> None:
+    if descriptors is not None:
+        write_descriptors(os.path.join(folder, DESCRIPTORS_FILE), descriptors)
+    for name, clips in splits.items():
+        if not clips:
+            continue
+        manifest, labels = (os.path.join(folder, file) for file in split_files([name]))
+        write_manifest(manifest, root, ((clip.path, clip.num_samples) for clip in clips))
+        if descriptors is not None:
+            write_labels(labels, ((clip.path, clip.labels) for clip in clips))
+
+
+def _remove(path: str) -> None:
+    with suppress(FileNotFoundError):
+        os.remove(path)
