@@ -66,7 +66,10 @@ setup(
     # Not find_packages("."): user_dir/ has an __init__.py for fairseq but is no package of ours.
     package_dir={"": "user_dir"},
     packages=find_packages(where="user_dir"),
-    package_data={"eat.commands.report": ["report.html"]},
+    package_data={
+        "eat.checkpoint": ["huggingface_card.md"],
+        "eat.commands.report": ["report.html"],
+    },
     cmdclass={"build_py": BuildWithSharedFiles},
     zip_safe=False,
     python_requires=">=3.10",

@@ -1,6 +1,7 @@
 import ast
 import dataclasses
 import json
+import re
 import subprocess
 import sys
 
@@ -331,6 +332,8 @@ def test_the_code_stands_alone(tmp_path):
     }
     names = [n.name for n in tree.body if isinstance(n, (ast.FunctionDef, ast.ClassDef))]
     assert len(names) == len(set(names))
+    assert "def attend" in code and "def gelu_linear" in code  # plain formulas, and only these:
+    assert not re.search(r"by_hand|torch\._|torch\.ops|autograd|once_differentiable", code)
     (tmp_path / "modeling_eat.py").write_text(code)
     command = [sys.executable, "-m", "ruff", "check", "--isolated", "--select", "F", str(tmp_path)]
     check = subprocess.run(command, capture_output=True, text=True)

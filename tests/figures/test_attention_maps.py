@@ -5,7 +5,8 @@ import torch
 
 import eat
 from eat.figures.attention_maps import attention_weights, cls_attention
-from eat.nn.attention import Attention
+from eat.nn import EncoderConfig
+from eat.nn.transformer import Attention
 
 
 @pytest.fixture(scope="module")
@@ -15,7 +16,7 @@ def encoder(official_pretrain):
 
 def test_weights_times_values_are_the_blocks_own_output():
     torch.manual_seed(0)
-    attention = Attention(embed_dim=48, num_heads=4)
+    attention = Attention(EncoderConfig(embed_dim=48, num_heads=4))
     x = torch.randn(2, 7, 48)
     weights = attention_weights(attention, x)
     assert weights.shape == (2, 4, 7, 7)

@@ -7,19 +7,20 @@ than written a second time, because filter bank, positions and blocks have one d
 
 import ast
 import inspect
+import re
 from collections import defaultdict
 from pathlib import Path
 from types import ModuleType
 from typing import Dict, List, Set, Tuple
 
 from eat.audio import SAMPLE_RATE_HZ, log_mel
-from eat.nn import attention, gradients, patches, positions, transformer
+from eat.nn import patches, transformer
 
 CODE_NAME = "modeling_eat"
 
 # The classes for transformers, and what they import from `eat`: modules to write out, and a number.
 _CLASSES = Path(__file__).with_name("huggingface_model.py")
-_MODULES: Tuple[ModuleType, ...] = (log_mel, positions, patches, gradients, attention, transformer)
+_MODULES: Tuple[ModuleType, ...] = (log_mel, patches, transformer)
 _NUMBER = f"SAMPLE_RATE_HZ = {SAMPLE_RATE_HZ:_}"
 
 _HEADER = """# Written by `eat convert --to huggingface`; the source of each part is named above it.
@@ -31,6 +32,8 @@ _HEADER = """# Written by `eat convert --to huggingface`; the source of each par
 def model_code() -> str:
     """`modeling_eat.py`: the classes for transformers, their imports from `eat` written out."""
     parts = {module.__name__: inspect.getsource(module) for module in _MODULES}
+    # Gradients written by hand are for training here: what is exported are the plain formulas.
+    parts = {name: re.sub(r"^@by_hand.*\n", "", text, flags=re.M) for name, text in parts.items()}
     parts["eat.checkpoint.huggingface_model"] = _CLASSES.read_text(encoding="utf-8")
     docstring = ast.get_docstring(ast.parse(parts["eat.checkpoint.huggingface_model"]), clean=False)
     names: Dict[str, Set[str]] = defaultdict(set)

@@ -5,8 +5,8 @@ from typing import Any, List
 import torch
 from torch import Tensor
 
-from eat.nn.attention import Attention, split_heads
-from eat.nn.encoder import Encoder
+from eat.nn import Encoder
+from eat.nn.transformer import Attention, split_heads
 
 
 def attention_weights(attention: Attention, x: Tensor) -> Tensor:

@@ -7,7 +7,7 @@ from typing import Any, Dict, Optional
 import torch
 from fairseq.dataclass import FairseqDataclass
 from fairseq.models import BaseFairseqModel, register_model
-from torch import Tensor
+from torch import Tensor, nn
 
 from eat.checkpoint import Checkpoint, CheckpointError, load_checkpoint, load_weights
 from eat.nn import (
@@ -20,7 +20,6 @@ from eat.nn import (
     TeacherConfig,
 )
 from eat.nn.decoder import DecoderLayer
-from eat.nn.execution import compile_layers
 from eat.nn.masking import select_patches, split_mask
 from eat.nn.transformer import Block
 from eat.settings import part_of
@@ -67,7 +66,7 @@ class PretrainingModel(BaseFairseqModel):
         for part in (self.encoder, self.decoder):
             part.checkpoint_activations = cfg.checkpoint_activations
         if cfg.compile:
-            compile_layers(self, Block, DecoderLayer)
+            compile_layers(self)
 
     @classmethod
     def build_model(cls, cfg: PretrainingModelConfig, task: Any = None) -> "PretrainingModel":
@@ -173,6 +172,20 @@ def load_pretraining_model(path: str, **overrides: Any) -> PretrainingModel:
     model = PretrainingModel(PretrainingModelConfig(**settings))
     model.init_from(checkpoint)
     return model
+
+
+def compile_layers(model: nn.Module) -> None:
+    """Have torch compile all blocks and decoder layers, the code of each type once.
+
+    Raises:
+        ValueError: this torch cannot.
+    """
+    for layer in model.modules():
+        if isinstance(layer, (Block, DecoderLayer)):
+            if not hasattr(layer, "compile"):
+                raise ValueError(f"model.compile: found torch {torch.__version__}, expected >= 2.2")
+            # Batches have one shape, except the last of an epoch, which may compile once more.
+            layer.compile(dynamic=False)
 
 
 def _check_mask(mask: Tensor, batch_size: int, num_patches: int) -> None:

@@ -1,8 +1,11 @@
 """Inverse block multi-masking (EAT section 3.3): which patches each clone of a clip keeps.
 
 A mask is bool, True = hidden from the student and predicted. Masks are drawn on the CPU by the
-data workers, from a generator seeded by (seed, epoch, clip), so that they depend neither on the
-number of workers nor on where a run was resumed.
+data workers, from a generator seeded by (seed, epoch, clip): they depend neither on the number of
+workers nor on where a run was resumed.
+
+To add a setting, add it to `MaskingConfig`, use it here, and add its key to the yaml files: model,
+task and data set get the whole configuration.
 """
 
 from dataclasses import dataclass, field
@@ -32,8 +35,8 @@ class MaskingConfig:
     mask_ratio_adjust: float = field(
         default=0.07,
         metadata={
-            "help": "added to the visible share when counting blocks, to make up for overlaps and"
-            " blocks cut at the border; the final ratio stays mask_ratio (released code: 0.07)"
+            "help": "added to the visible share when blocks are counted, because blocks overlap and"
+            " are cut at the border; the final ratio stays mask_ratio (released code: 0.07)"
         },
     )
 
@@ -50,11 +53,7 @@ def num_blocks(config: MaskingConfig, num_patches: int) -> int:
 
 
 def check_masking(config: MaskingConfig, grid: Tuple[int, int]) -> None:
-    """Refuse settings that cannot give a mask, or not the masks that they describe.
-
-    Args:
-        config: the settings.
-        grid: (H, W), patches along time and frequency.
+    """Check that the settings can give the masks that they describe on a grid of (H, W) patches.
 
     Raises:
         ValueError: naming the setting, what was found and what would work.
@@ -98,7 +97,7 @@ def inverse_block_masks(
     Args:
         config: settings that passed `check_masking`.
         grid: (H, W), patches along time and frequency.
-        generator: source of all randomness.
+        generator: seeded for this clip.
 
     Returns:
         (K, L) bool, L = H * W, time-major; True = hidden.
@@ -137,14 +136,14 @@ def split_mask(mask: Tensor, num_visible: Optional[int] = None) -> Tuple[Tensor,
 
     Args:
         mask: (N, L) bool, True = hidden, with the same number of visible patches in each row.
-        num_visible: V, if it is known; else the mask is checked, for which the host must wait
-            for the device.
+        num_visible: V if it is known; None counts and checks, which makes the host wait for the
+            device.
 
     Returns:
         (N, V) and (N, L - V) int64.
 
     Raises:
-        ValueError: rows with different numbers of visible patches, if V was not given.
+        ValueError: without V: rows have different numbers of visible patches.
     """
     if num_visible is None:
         num_visible = count_visible(mask)
@@ -154,11 +153,7 @@ def split_mask(mask: Tensor, num_visible: Optional[int] = None) -> Tuple[Tensor,
 
 
 def count_visible(mask: Tensor) -> int:
-    """V, the visible patches in each row of a mask.
-
-    Raises:
-        ValueError: rows with different numbers of visible patches.
-    """
+    """V, the visible patches in each row; a ValueError if the rows have different numbers."""
     num_visible = (~mask).sum(dim=-1)
     lowest, highest = int(num_visible.min()), int(num_visible.max())
     if lowest != highest:
