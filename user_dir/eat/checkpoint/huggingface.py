@@ -5,6 +5,7 @@ the published layout leaves out: the front end, the pooling and the names of the
 """
 
 import dataclasses
+import inspect
 import json
 import os
 import re
@@ -15,9 +16,9 @@ from typing import Any, Dict, List, Mapping, Optional
 
 from safetensors.torch import save
 
-from eat.audio import SAMPLE_RATE_HZ, LogMel
+from eat.audio import SAMPLE_RATE_HZ, LogMel, log_mel
 from eat.files import replace_file
-from eat.nn import EncoderConfig
+from eat.nn import EncoderConfig, patches, transformer
 
 from .checkpoint import (
     Checkpoint,
@@ -31,11 +32,21 @@ from .checkpoint import (
     to_our_names,
     to_their_names,
 )
-from .huggingface_code import CODE_NAME, model_code
 
 CONFIG = "config.json"
 WEIGHTS = "model.safetensors"
 _CARD = Path(__file__).with_name("huggingface_card.md")
+
+# The code of a folder: the classes for transformers, and the modules that they import from `eat`.
+CODE = "modeling_eat"
+_CLASSES = Path(__file__).with_name("huggingface_model.py")
+_MODULES = (log_mel, patches, transformer)
+_CODE_HEADER = f"""# Written by `eat convert --to huggingface`. Each part names its module.
+# SPDX-License-Identifier: MIT
+# Copyright (c) 2026 EAT-fairseq contributors
+
+SAMPLE_RATE_HZ = {SAMPLE_RATE_HZ:_}
+"""
 
 # Published prefix -> ours. Everything in the file falls under exactly one of them.
 ENCODER_KEYS = {
@@ -186,7 +197,7 @@ def write(checkpoint: Checkpoint, folder: str) -> None:
     metadata = {"format": "pt", _METADATA_KEY: json.dumps(config)}
     files = {
         WEIGHTS: save(tensors, metadata),
-        f"{CODE_NAME}.py": model_code().encode(),
+        f"{CODE}.py": model_code().encode(),
         "preprocessor_config.json": _json(_preprocessor_config(checkpoint)),
         "README.md": _card(checkpoint).encode(),
         CONFIG: _json(config),
@@ -206,10 +217,10 @@ def _config(checkpoint: Checkpoint) -> Dict[str, Any]:
     config = {
         "architectures": [model_class],
         "auto_map": {
-            "AutoConfig": f"{CODE_NAME}.EatConfig",
-            "AutoFeatureExtractor": f"{CODE_NAME}.EatFeatureExtractor",
-            "AutoModel": f"{CODE_NAME}.{model_class}",
-            "AutoModelForAudioClassification": f"{CODE_NAME}.EatForAudioClassification",
+            "AutoConfig": f"{CODE}.EatConfig",
+            "AutoFeatureExtractor": f"{CODE}.EatFeatureExtractor",
+            "AutoModel": f"{CODE}.{model_class}",
+            "AutoModelForAudioClassification": f"{CODE}.EatForAudioClassification",
         },
         **_REQUIRED,
         **{theirs: getattr(encoder, ours) for theirs, ours in _SIZES.items()},
@@ -235,11 +246,29 @@ def _config(checkpoint: Checkpoint) -> Dict[str, Any]:
 
 def _preprocessor_config(checkpoint: Checkpoint) -> Dict[str, Any]:
     return {
-        "auto_map": {"AutoFeatureExtractor": f"{CODE_NAME}.EatFeatureExtractor"},
+        "auto_map": {"AutoFeatureExtractor": f"{CODE}.EatFeatureExtractor"},
         "feature_extractor_type": "EatFeatureExtractor",
         "sampling_rate": SAMPLE_RATE_HZ,
         **dataclasses.asdict(checkpoint.front_end()),
     }
+
+
+def model_code() -> str:
+    """`modeling_eat.py`: one file that stands alone, put together from our modules.
+
+    transformers runs the Python files of a folder. It is one file because transformers 4 does not
+    find a second one if the folder's name has a dot, and it is put together because filter bank,
+    positions and blocks have one definition. Gradients by hand stay here: it has plain formulas.
+    """
+    parts = {module.__name__: inspect.getsource(module) for module in _MODULES}
+    parts["eat.checkpoint.huggingface_model"] = _CLASSES.read_text(encoding="utf-8")
+    own_imports = re.compile(r"^from (?:\.|eat\b)[^(\n]*(?:\([^)]*\))?\n", re.MULTILINE)
+    decorators = re.compile(r"^@by_hand.*\n", re.MULTILINE)
+    sources = (
+        f"# ---- {name}\n\n{decorators.sub('', own_imports.sub('', source))}"
+        for name, source in parts.items()
+    )
+    return "\n\n".join((_CODE_HEADER, *sources))
 
 
 def _card(checkpoint: Checkpoint) -> str:

@@ -6,7 +6,7 @@ import pickle
 import zipfile
 from dataclasses import replace
 from types import ModuleType
-from typing import Any, Dict, List, Optional, TypeVar, Union
+from typing import Any, Dict, Optional, TypeVar, Union
 
 import torch
 from safetensors import safe_open
@@ -17,12 +17,11 @@ from eat.nn import Classifier, Encoder
 from . import LAYOUTS
 from .building import build_classifier, build_encoder
 from .checkpoint import Checkpoint, CheckpointError, Safetensors, first_line, naming
+from .huggingface import WEIGHTS
 
 CheckpointPath = Union[str, "os.PathLike[str]"]
 Device = Optional[Union[str, torch.device]]
 Network = TypeVar("Network", bound=nn.Module)
-
-WEIGHTS = "model.safetensors"  # in the folder of a Hugging Face model
 
 
 def load_checkpoint(path: CheckpointPath) -> Checkpoint:
@@ -55,27 +54,24 @@ def _layout_of(state: Any) -> ModuleType:
     for layout in map(_layout, LAYOUTS):
         if hasattr(layout, "read") and layout.recognises(state):
             return layout
+    keys = ", ".join(map(str, [*state][:8])) + (", ..." if len(state) > 8 else "")
     raise CheckpointError(
-        f"found no EAT checkpoint (top-level keys: {_some_keys(state)}), expected one of ours, a"
-        " released fairseq .pt, or a Hugging Face folder or file"
+        f"found no EAT checkpoint (top-level keys: {keys}), expected one of ours, a released"
+        " fairseq .pt, or a Hugging Face folder or file"
     )
 
 
 def _open(path: str) -> Union[Dict[str, Any], Safetensors]:
     """The content of a file, or of the weights in a folder."""
     if os.path.isdir(path):
-        return _read_safetensors(_weights_in(path))
+        found = sorted(n for n in os.listdir(path) if n.endswith((".safetensors", ".bin")))
+        if WEIGHTS not in found:
+            raise CheckpointError(
+                f"found no {WEIGHTS} (but: {', '.join(found) or 'no other weights'}), expected all"
+                " weights in this one file"
+            )
+        return _read_safetensors(os.path.join(path, WEIGHTS))
     return _read_safetensors(path) if _is_safetensors(path) else read_pickle(path)
-
-
-def _weights_in(folder: str) -> str:
-    found: List[str] = sorted(n for n in os.listdir(folder) if n.endswith((".safetensors", ".bin")))
-    if WEIGHTS not in found:
-        raise CheckpointError(
-            f"found no {WEIGHTS} (but: {', '.join(found) or 'no other weights'}), expected all"
-            " weights in this one file"
-        )
-    return os.path.join(folder, WEIGHTS)
 
 
 def _is_safetensors(path: str) -> bool:
@@ -117,11 +113,6 @@ def read_pickle(path: str, mapped: bool = True) -> Dict[str, Any]:
         if not isinstance(state, dict):
             raise CheckpointError(f"found a {type(state).__name__}, expected a checkpoint")
     return state
-
-
-def _some_keys(state: Dict[str, Any], limit: int = 8) -> str:
-    keys = [str(key) for key in state]
-    return ", ".join(keys[:limit]) + (", ..." if len(keys) > limit else "")
 
 
 def _check_tensors(checkpoint: Checkpoint) -> None:

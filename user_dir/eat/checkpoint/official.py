@@ -127,8 +127,10 @@ def read(state: Mapping[str, Any], path: str) -> Checkpoint:
     if teacher is not None:
         teacher, rest = to_our_names(teacher, ENCODER_KEYS)
         refuse_rest(rest)
-    if decoder:
-        _check_decoder(sections)
+    embed_dim = sections["model"].get("embed_dim", 768)
+    decoder_dim = sections["decoder"].get("decoder_dim", embed_dim)
+    if decoder and decoder_dim != embed_dim:
+        raise CheckpointError(f"found decoder_dim {decoder_dim}, expected embed_dim {embed_dim}")
     return Checkpoint(
         kind="pre-training",
         encoder_config=encoder_config_of(settings, encoder),
@@ -196,13 +198,6 @@ def _settings(sections: Dict[str, Dict[str, Any]]) -> Dict[str, Any]:
         for (section, theirs), ours in _SETTINGS.items()
         if theirs in sections[section]
     }
-
-
-def _check_decoder(sections: Dict[str, Dict[str, Any]]) -> None:
-    embed_dim = sections["model"].get("embed_dim", 768)
-    found = sections["decoder"].get("decoder_dim", embed_dim)
-    if found != embed_dim:
-        raise CheckpointError(f"found decoder_dim {found}, expected embed_dim {embed_dim}")
 
 
 def _decoder_keys(names: Iterable[str]) -> Dict[str, str]:

@@ -76,10 +76,7 @@ class Classifier(nn.Module):
 
 
 def ranking_scores(logits: Tensor, activation: Optional[str]) -> Tensor:
-    """(B, C) logits -> (B, C) scores that rank as the probabilities do, but never saturate.
-
-    `activation` is that of `Classifier`; None is taken as "sigmoid".
-    """
+    """(B, C) logits -> (B, C) scores that rank as the probabilities do, but never saturate."""
     return logits.log_softmax(dim=1) if activation == "softmax" else logits
 
 

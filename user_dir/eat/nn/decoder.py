@@ -126,12 +126,10 @@ class Decoder(nn.Module):
 
 
 def _check_sizes(config: DecoderConfig, embed_dim: int) -> None:
-    if config.decoder_kernel_size % 2 == 0:
+    side, groups = config.decoder_kernel_size, config.decoder_groups
+    if side % 2 == 0:
+        raise ValueError(f"decoder_kernel_size: found {side}, expected an odd number")
+    if groups < 1 or embed_dim % groups:
         raise ValueError(
-            f"decoder_kernel_size: found {config.decoder_kernel_size}, expected an odd number"
-        )
-    if config.decoder_groups < 1 or embed_dim % config.decoder_groups:
-        raise ValueError(
-            f"decoder_groups: found {config.decoder_groups},"
-            f" expected a divisor of embed_dim {embed_dim}"
+            f"decoder_groups: found {groups}, expected a divisor of embed_dim {embed_dim}"
         )

@@ -151,18 +151,14 @@ class Encoder(nn.Module):
 
     def check_source(self, source: Tensor) -> None:
         """Raise a ValueError unless `source` is (B, 1, T, F) with T a multiple of P."""
-        config = self.config
-        if source.ndim != 4 or source.shape[1] != 1 or source.shape[3] != config.num_mel_bins:
-            raise ValueError(
-                f"source: found shape {tuple(source.shape)},"
-                f" expected (B, 1, T, {config.num_mel_bins})"
-            )
-        if source.shape[0] == 0:
+        shape, bins, size = tuple(source.shape), self.config.num_mel_bins, self.config.patch_size
+        if len(shape) != 4 or shape[1] != 1 or shape[3] != bins:
+            raise ValueError(f"source: found shape {shape}, expected (B, 1, T, {bins})")
+        if shape[0] == 0:
             raise ValueError("source: found no clips, expected one or more")
-        if source.shape[2] == 0 or source.shape[2] % config.patch_size:
+        if shape[2] == 0 or shape[2] % size:
             raise ValueError(
-                f"source: found {source.shape[2]} frames,"
-                f" expected a positive multiple of {config.patch_size}"
+                f"source: found {shape[2]} frames, expected a positive multiple of {size}"
             )
 
     def _apply_lengths(self, source: Tensor, lengths: Tensor) -> Tuple[Tensor, Tensor]:
@@ -192,13 +188,9 @@ def _check_sizes(config: EncoderConfig) -> None:
     for name in ("embed_dim", "depth", "num_heads", "patch_size", "num_mel_bins"):
         if getattr(config, name) < 1:
             raise ValueError(f"{name}: found {getattr(config, name)}, expected 1 or more")
-    if config.embed_dim % config.num_heads:
-        raise ValueError(
-            f"num_heads: found {config.num_heads},"
-            f" expected a divisor of embed_dim {config.embed_dim}"
-        )
-    if config.num_mel_bins % config.patch_size:
-        raise ValueError(
-            f"num_mel_bins: found {config.num_mel_bins},"
-            f" expected a multiple of patch_size {config.patch_size}"
-        )
+    heads, width = config.num_heads, config.embed_dim
+    if width % heads:
+        raise ValueError(f"num_heads: found {heads}, expected a divisor of embed_dim {width}")
+    bins, size = config.num_mel_bins, config.patch_size
+    if bins % size:
+        raise ValueError(f"num_mel_bins: found {bins}, expected a multiple of patch_size {size}")

@@ -58,29 +58,23 @@ def check_masking(config: MaskingConfig, grid: Tuple[int, int]) -> None:
     Raises:
         ValueError: naming the setting, what was found and what would work.
     """
-    height, width = grid
-    num_patches = height * width
+    num_patches, on_grid = grid[0] * grid[1], f"on a grid of {grid[0]} x {grid[1]} patches"
+    ratio, side = config.mask_ratio, config.mask_block_size
     if config.num_clones < 1:
         raise ValueError(f"num_clones: found {config.num_clones}, expected 1 or more")
-    if not 0 < config.mask_ratio < 1:
-        raise ValueError(
-            f"mask_ratio: found {config.mask_ratio}, expected a number between 0 and 1"
-        )
-    if not 1 <= config.mask_block_size <= min(grid):
-        raise ValueError(
-            f"mask_block_size: found {config.mask_block_size}, expected 1 to {min(grid)}"
-            f" on a grid of {height} x {width} patches"
-        )
+    if not 0 < ratio < 1:
+        raise ValueError(f"mask_ratio: found {ratio}, expected a number between 0 and 1")
+    if not 1 <= side <= min(grid):
+        raise ValueError(f"mask_block_size: found {side}, expected 1 to {min(grid)} {on_grid}")
     if num_visible_patches(config, num_patches) < 1:
         raise ValueError(
-            f"mask_ratio: {config.mask_ratio} leaves none of {num_patches} patches visible,"
-            " expected a lower ratio"
+            f"mask_ratio: {ratio} leaves none of {num_patches} patches visible, expected a lower"
+            " ratio"
         )
     if num_blocks(config, num_patches) < 1:
         raise ValueError(
-            f"mask_block_size: a block of {config.mask_block_size} x {config.mask_block_size} is"
-            f" more than the visible share of a grid of {height} x {width} patches at"
-            f" mask_ratio {config.mask_ratio} and mask_ratio_adjust {config.mask_ratio_adjust};"
+            f"mask_block_size: a block of {side} x {side} is more than the visible share"
+            f" {on_grid} at mask_ratio {ratio} and mask_ratio_adjust {config.mask_ratio_adjust};"
             " expected a smaller block, a lower ratio or longer clips"
         )
 

@@ -1,7 +1,7 @@
 """The Transformer block: attention and MLP, each with a residual and a norm after it (post-norm).
 
 To add a variant of the block, add a setting to `EncoderConfig`, use it here, and add its key to the
-yaml files: every block gets the whole configuration, and every checkpoint carries it.
+yaml files. Every block gets the whole configuration, and every checkpoint carries it.
 """
 
 from dataclasses import dataclass, field

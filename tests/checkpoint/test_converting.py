@@ -52,6 +52,19 @@ def test_official_to_ours_and_back_is_exact(name, through, tmp_path):
     )
 
 
+@pytest.mark.parametrize("to", ["eat", "safetensors", "huggingface"])
+def test_every_setting_of_the_encoder_is_kept(to, tmp_path):
+    """Also one that is added later: what layouts write is made from the fields."""
+    settings = {"embed_dim": 32, "depth": 2, "num_heads": 2, "mlp_ratio": 2.0, "norm_eps": 1e-5}
+    config = EncoderConfig(**settings, patch_size=8, num_mel_bins=64, num_position_rows=8)
+    assert all(getattr(config, f.name) != f.default for f in dataclasses.fields(config))
+    weights = {f"encoder.{key}": value for key, value in Encoder(config).state_dict().items()}
+    cfg = {"model": {"_name": "eat", **dataclasses.asdict(config)}}
+    torch.save({"cfg": cfg, "model": weights}, tmp_path / "in.pt")
+    convert_checkpoint(tmp_path / "in.pt", tmp_path / "out", to=to)
+    assert load_checkpoint(tmp_path / "out").encoder_config == config
+
+
 @pytest.mark.parametrize("name", ["official_pretrain.pt", "official_finetune.pt"])
 def test_the_released_configuration_is_kept(name, tmp_path):
     """Every setting that we write has the value that the released code had saved."""
