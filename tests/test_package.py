@@ -21,8 +21,7 @@ NEED_FAIRSEQ = {
     *("eat.tasks", "eat.models", "eat.criterions", "eat.optim"),
     *("eat.data.datasets", "eat.data.classification"),
     *("eat.training.bad_audio", "eat.training.checkpoint_files", "eat.training.gradients"),
-    *("eat.training.guarded", "eat.training.prefetching", "eat.training.recording"),
-    "eat.training.resuming",
+    *("eat.training.epochs", "eat.training.guarded", "eat.training.start"),
 }
 NEED_SCIKIT_LEARN = {"eat.figures.embeddings"}
 # The classes that go into exported Hugging Face folders; the package itself never imports them.

@@ -223,7 +223,7 @@ def groups(figure):
 def cls_map(paths, checkpoint):
     encoder = eat.load_encoder(checkpoint)
     vectors = eat.extract_features(list(map(str, paths)), encoder, granularity="utterance")
-    return map_embeddings(np.array(vectors)).points
+    return map_embeddings(np.array(vectors))[0]
 
 
 def test_by_the_first_label_with_a_checkpoint(plot, manifest, paths, official_pretrain):
@@ -255,7 +255,7 @@ def test_without_labels_folders_are_coloured_and_patches_can_be_averaged(
     _, (figure,) = plot("embeddings", manifest, *options)
     encoder = eat.load_encoder(official_pretrain)
     patches = eat.extract_features(list(map(str, paths)), encoder)
-    expected = map_embeddings(np.array([one.mean(dim=0).numpy() for one in patches])).points
+    expected = map_embeddings(np.array([one.mean(dim=0).numpy() for one in patches]))[0]
     np.testing.assert_allclose(groups(figure)["b"], expected[3:], atol=1e-4)
 
 

@@ -7,7 +7,8 @@ import torch
 import eat
 from eat.audio import LogMel
 from eat.figures.attention import attention_weights, cls_attention, draw_attention
-from eat.nn.attention import Attention
+from eat.nn import EncoderConfig
+from eat.nn.transformer import Attention
 
 PLAIN = LogMel(mean=0.0, std=0.5, target_length=None)  # leaves log-mel values as they are
 
@@ -60,7 +61,7 @@ def encoder(official_pretrain):
 
 def test_weights_times_values_are_the_blocks_own_output():
     torch.manual_seed(0)
-    attention = Attention(embed_dim=48, num_heads=4)
+    attention = Attention(EncoderConfig(embed_dim=48, num_heads=4))
     x = torch.randn(2, 7, 48)
     weights = attention_weights(attention, x)
     assert weights.shape == (2, 4, 7, 7)

@@ -16,7 +16,7 @@ def run(code, *missing):
 
 @pytest.mark.parametrize(
     ("name", "missing"),
-    [("draw_curves", "matplotlib"), ("render_report", "jinja2"), ("draw_embeddings", "sklearn")],
+    [("draw_curves", "matplotlib"), ("render_report", "jinja2"), ("draw_map", "sklearn")],
 )
 def test_a_missing_library_is_one_line_that_says_how_to_get_it(name, missing):
     found = run(

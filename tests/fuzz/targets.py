@@ -19,8 +19,7 @@ import torch
 from eat.audio import AudioError, audio_info, read_audio
 from eat.audio.read import read_part
 from eat.audio.scanning import scan_audio
-from eat.checkpoint import CheckpointError, load_checkpoint
-from eat.checkpoint.loading import build_classifier, build_encoder
+from eat.checkpoint import CheckpointError, build_classifier, build_encoder, load_checkpoint
 from eat.data.annotations.table import Columns, read_table
 from eat.data.labels import LabelError, read_descriptors, read_labels
 from eat.data.manifest import Manifest, ManifestError

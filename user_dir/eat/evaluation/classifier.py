@@ -117,24 +117,20 @@ class Evaluation:
         """Write metrics.json, classes.csv, and if clips have one class confusion.csv, with figures
         of both tables. Files of these names are replaced.
         """
-        from eat.figures import ClassResult, draw_classes, draw_confusion, save_figure
+        from eat.figures import draw_evaluation, save_figure
 
         os.makedirs(folder, exist_ok=True)
         with replace_file(os.path.join(folder, "metrics.json")) as file:
             file.write((json.dumps(self.as_dict(), indent=2) + "\n").encode())
         rows = self.rows()
         _write_csv(f"{folder}/classes.csv", [rows[0].keys(), *(row.values() for row in rows)])
-        results = [
-            ClassResult(row["label"], precision, row["num_positives"])
-            for row, precision in zip(rows, self.average_precisions, strict=True)
-        ]
-        save_figure(draw_classes(results, self.split), f"{folder}/classes")
-        names = [label.name for label in self.descriptors]
         if self.confusion is not None:
+            names = [row["label"] for row in rows]
             counts = zip(names, self.confusion.tolist(), strict=True)
             table = [["", *names], *([name, *row] for name, row in counts)]
             _write_csv(f"{folder}/confusion.csv", table)
-            save_figure(draw_confusion(self.confusion, names), f"{folder}/confusion")
+        for name, figure in draw_evaluation(self.as_dict()).items():
+            save_figure(figure, f"{folder}/{name}")
 
 
 def evaluate_checkpoint(

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from eat.audio import LogMel
 from eat.nn import Encoder
-from eat.nn.attention import Attention, split_heads
+from eat.nn.transformer import Attention, split_heads
 
 from .clip import SECONDS_PER_FRAME, draw_whole_clip, patch_grid
 from .style import SHARE_COLOURS, figure_style, make_panels, show_grid

@@ -26,11 +26,29 @@ class ClassResult(NamedTuple):
     average_precision: float
     num_positives: int
 
-    @classmethod
-    def of(cls, row: Mapping[str, Any]) -> "ClassResult":
-        """A class of metrics.json, which `eat evaluate` writes; null stands for NaN."""
-        precision = row["average_precision"]
-        return cls(row["label"], np.nan if precision is None else precision, row["num_positives"])
+
+def draw_evaluation(report: Mapping[str, Any]) -> Dict[str, Figure]:
+    """Draw what `eat evaluate` found, by what the figures show.
+
+    Args:
+        report: the content of metrics.json.
+
+    Returns:
+        "classes", unless no class has clips; "confusion", unless clips have several classes.
+    """
+    rows = report["classes"]
+    precisions = np.array([row["average_precision"] for row in rows], dtype=float)  # None is NaN
+    results = [
+        ClassResult(row["label"], float(precision), row["num_positives"])
+        for row, precision in zip(rows, precisions, strict=True)
+    ]
+    figures = {}
+    if any(result.num_positives for result in results):
+        figures["classes"] = draw_classes(results, report["split"])
+    if report["confusion_matrix"] is not None:
+        names = [result.label for result in results]
+        figures["confusion"] = draw_confusion(np.array(report["confusion_matrix"]), names)
+    return figures
 
 
 def read_class_results(path: FilePath) -> List[ClassResult]:

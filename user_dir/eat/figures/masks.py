@@ -44,6 +44,9 @@ class MaskSetting:
         num_visible: V, the patches that each clone keeps in the end.
         counts: (N,) int64, patches in the blocks of each clone.
         coverage: (H, W), share of the clones in which a patch is in a block.
+        share_below: share of the clones whose blocks hold fewer than V patches.
+        mean_added: patches outside all blocks that such a clone shows in addition.
+        mean_removed: patches of its blocks that a clone with more than V hides.
         clone: (H, W) int, what became of each patch: `HIDDEN`, `IN_BLOCK`, `ADDED` or `REMOVED`.
     """
 
@@ -52,6 +55,9 @@ class MaskSetting:
     num_visible: int
     counts: np.ndarray
     coverage: np.ndarray
+    share_below: float
+    mean_added: float
+    mean_removed: float
     clone: np.ndarray
 
     @property
@@ -59,23 +65,6 @@ class MaskSetting:
         """The setting in words."""
         size = self.config.mask_block_size
         return f"Blocks of {size} x {size}, {100 * self.config.mask_ratio:g} % hidden"
-
-    @property
-    def share_below(self) -> float:
-        """Share of the clones whose blocks hold fewer than V patches."""
-        return float((self.counts < self.num_visible).mean())
-
-    @property
-    def mean_added(self) -> float:
-        """Patches outside all blocks that such a clone shows in addition; 0 without such clones."""
-        missing = self.num_visible - self.counts
-        return float(missing[missing > 0].mean()) if (missing > 0).any() else 0.0
-
-    @property
-    def mean_removed(self) -> float:
-        """Patches of its blocks that a clone with more than V hides; 0 without such clones."""
-        surplus = self.counts - self.num_visible
-        return float(surplus[surplus > 0].mean()) if (surplus > 0).any() else 0.0
 
 
 def examine_masks(
@@ -101,12 +90,17 @@ def examine_masks(
     fates = np.select(
         [visible & in_block, visible, in_block], [IN_BLOCK, ADDED, REMOVED], default=HIDDEN
     )
+    counts, num_visible = in_blocks.sum(axis=1), num_visible_patches(config, in_blocks.shape[1])
+    missing = num_visible - counts
     return MaskSetting(
         config=config,
         num_blocks=num_blocks(config, in_blocks.shape[1]),
-        num_visible=num_visible_patches(config, in_blocks.shape[1]),
-        counts=in_blocks.sum(axis=1),
+        num_visible=num_visible,
+        counts=counts,
         coverage=in_blocks.mean(axis=0).reshape(grid),
+        share_below=float((missing > 0).mean()),
+        mean_added=float(missing[missing > 0].mean()) if (missing > 0).any() else 0.0,
+        mean_removed=float(-missing[missing < 0].mean()) if (missing < 0).any() else 0.0,
         clone=fates.reshape(grid),
     )
 

@@ -2,11 +2,10 @@
 
 import os
 from dataclasses import replace
-from typing import Any, Dict, List, Mapping, Optional, Sequence, Tuple
+from typing import Any, Dict, List, Optional, Sequence, Tuple
 
 import numpy as np
 import torch
-from matplotlib.figure import Figure
 from torch import Tensor
 
 from eat.audio import SAMPLE_RATE_HZ, LogMel
@@ -25,32 +24,6 @@ MAX_FRAMES = 1024  # of a clip (10.24 s), unless another length is asked for
 
 # A vector (D,) for each clip, by its number in the manifest; and the clips that have none.
 Vectors = Tuple[Dict[int, np.ndarray], List[Failure]]
-
-
-def draw_map(
-    vectors: Mapping[int, np.ndarray],
-    kinds: Sequence[str],
-    title: str,
-    method: str = "pca",
-    seed: int = 1,
-) -> Figure:
-    """Draw clips on a plane, coloured by what they are.
-
-    Args:
-        vectors: (D,) for each clip, by its number.
-        kinds: what the clip of each number is, as from `name_kinds`.
-        title: what to write above, behind the number of clips.
-        method, seed: see `map_embeddings`.
-
-    Raises:
-        ModuleNotFoundError: scikit-learn is missing.
-        ValueError: see `map_embeddings`.
-    """
-    from . import draw_embeddings, map_embeddings  # here, as scikit-learn takes long to import
-
-    points = map_embeddings(np.array(list(vectors.values())), method, seed)
-    title = f"{len(vectors)} clips of {title}"
-    return draw_embeddings(points, [kinds[clip] for clip in vectors], title)
 
 
 def read_clip(

@@ -2,7 +2,7 @@
 
 import logging
 import os
-from typing import Any, Callable, Optional
+from typing import Any, Callable, Dict, Mapping, Optional
 
 import numpy as np
 
@@ -35,7 +35,7 @@ class ValidationFigures:
 
         Args:
             dataset: the validation set, a `SpectrogramDataset`.
-            kind_of: gives the colour of a clip by its number in the manifest.
+            kind_of: what a clip is, by its number in the manifest; gives its colour.
             encoder: an `Encoder` with the weights of this update.
             num_updates: updates so far.
         """
@@ -51,33 +51,36 @@ class ValidationFigures:
     def _write(
         self, dataset: Any, kind_of: Callable[[int], str], encoder: Any, num_updates: int
     ) -> None:
+        # Here, as training without figures needs none of it.
         from eat.figures import MIN_MAPPED_CLIPS, draw_clip, draw_layer, draw_map
 
         sample = dataset[int(np.argmax(dataset.manifest.num_samples[dataset.clips]))]
         name = dataset.manifest.relative_path(sample["id"])
         source, log_mel = sample["source"].unsqueeze(0), dataset.log_mel
-        if self._writer is None:
-            from torch.utils.tensorboard import SummaryWriter
-
-            self._writer = SummaryWriter(self._folder)
-            if "mask" in sample:
-                masks = sample["mask"][:MAX_CLONES].numpy()
-                self._add("clip", draw_clip(source, masks, log_mel, name), num_updates)
-        self._add("attention", draw_layer(encoder, source, log_mel, name), num_updates)
+        figures = {"attention": draw_layer(encoder, source, log_mel, name)}
+        if self._writer is None and "mask" in sample:
+            masks = sample["mask"][:MAX_CLONES].numpy()
+            figures = {"clip": draw_clip(source, masks, log_mel, name), **figures}
         if len(dataset) >= MIN_MAPPED_CLIPS:
             vectors = _embed(dataset, encoder)
             kinds = {clip: kind_of(clip) for clip in vectors}
-            self._add("embeddings", draw_map(vectors, kinds, dataset.manifest.file), num_updates)
-        self._writer.flush()
+            figures["embeddings"] = draw_map(vectors, kinds, dataset.manifest.file)
+        self._add(figures, num_updates)
 
-    def _add(self, tag: str, figure: Any, num_updates: int) -> None:
+    def _add(self, figures: Mapping[str, Any], num_updates: int) -> None:
+        from torch.utils.tensorboard import SummaryWriter
+
         from .style import make_drawable
 
-        make_drawable(figure)
-        self._writer.add_figure(tag, figure, num_updates, close=False)
+        if self._writer is None:
+            self._writer = SummaryWriter(self._folder)
+        for tag, figure in figures.items():
+            make_drawable(figure)
+            self._writer.add_figure(tag, figure, num_updates, close=False)
+        self._writer.flush()
 
 
-def _embed(dataset: Any, encoder: Any) -> "dict[int, np.ndarray]":
+def _embed(dataset: Any, encoder: Any) -> Dict[int, np.ndarray]:
     """The CLS tokens (D,) of clips that are spread evenly over the set, by their numbers."""
     from eat.features import Embedder
 

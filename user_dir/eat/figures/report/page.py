@@ -4,7 +4,7 @@ import base64
 import os
 import shlex
 from datetime import datetime, timezone
-from typing import Any, Dict, Iterator, List, Mapping, Optional, Sequence, Tuple
+from typing import Dict, Iterator, List, Optional, Sequence, Tuple
 
 import jinja2
 import numpy as np
@@ -17,27 +17,30 @@ from eat.training.run import Run
 
 from .. import MIN_MAPPED_CLIPS, style
 from ..attention import draw_layer
-from ..classes import MAX_NAMED, ClassResult, draw_classes, draw_confusion
+from ..classes import draw_evaluation
 from ..clip import draw_clip
 from ..curves import draw_curves, logged_panels
 from ..lengths import draw_lengths
 from ..masks import draw_masks, examine_masks
-from ..network import (
-    draw_map,
-    embed_manifest,
-    mask_clip,
-    name_kinds,
-    read_clip,
+from ..network import embed_manifest, mask_clip, name_kinds, read_clip
+from .facts import (
+    Facts,
+    as_duration,
+    examine_splits,
+    find_results,
+    latest,
+    list_bad_files,
+    list_warnings,
+    measure_speed,
+    training_columns,
 )
-from .data import SplitSummary, examine_splits, find_results, list_bad_files
-from .numbers import as_duration, latest, list_warnings, measure_speed, training_columns
 
 _NUM_CLONES = 4
 _PIXELS_PER_INCH = 96  # in a page
 _IMAGE_TYPES = {"svg": "image/svg+xml", "png": "image/png"}
 
 
-def _picture(figure: Figure, alt: str, kind: str = "png", is_wide: bool = True) -> Dict[str, Any]:
+def _picture(figure: Figure, alt: str, kind: str = "png", is_wide: bool = True) -> Facts:
     """An image as the page shows it, as data, so that the page needs no file beside it.
 
     Args:
@@ -76,7 +79,7 @@ def render_report(run: Run, results: Sequence[str] = (), num_embedded: int = 200
     return environment.get_template("report.html").render(page)
 
 
-def _gather(run: Run, folders: Sequence[str], num_embedded: int) -> Dict[str, Any]:
+def _gather(run: Run, folders: Sequence[str], num_embedded: int) -> Facts:
     """Everything that the template shows, by the names it uses."""
     evaluations = find_results(folders, "metrics.json", "metrics")
     probes = find_results(folders, "probe.json", "results")
@@ -97,7 +100,7 @@ def _gather(run: Run, folders: Sequence[str], num_embedded: int) -> Dict[str, An
         "bad_files": list_bad_files(run, splits),
         "masks": list(_draw_masks(checkpoint)),
         "clips": list(_draw_network(run, checkpoint, splits, num_embedded)),
-        "evaluations": [{**found, "pictures": list(_draw_classes(found))} for found in evaluations],
+        "evaluations": [{**found, "pictures": _draw_evaluation(found)} for found in evaluations],
         "probes": probes,
         "version": __version__,
         "time": datetime.now(timezone.utc).strftime("%Y-%m-%d %H:%M UTC"),
@@ -123,22 +126,22 @@ def _commands(run: Run) -> Dict[Tuple[str, str], List[str]]:
     return commands
 
 
-def _draw_curves(run: Run) -> Iterator[Dict[str, Any]]:
+def _draw_curves(run: Run) -> Iterator[Facts]:
     runs = {"run": run.log}
     for panel in logged_panels(runs) if run.log is not None else ():
         figure = draw_curves(runs, [panel])
         yield _picture(figure, f"{panel.title} over the updates", "svg", is_wide=False)
 
 
-def _draw_lengths(run: Run, splits: Sequence[SplitSummary]) -> Iterator[Dict[str, Any]]:
-    seconds = {split.name: split.seconds for split in splits if split.infos}
+def _draw_lengths(run: Run, splits: Sequence[Facts]) -> Iterator[Facts]:
+    seconds = {split["name"]: split["seconds"] for split in splits if len(split["seconds"])}
     if seconds:
         frames = run.section("task").get("target_length")
         figure = draw_lengths(seconds, frames / 100 if frames else None)
         yield _picture(figure, "Lengths of the clips of each manifest", "svg", is_wide=False)
 
 
-def _draw_masks(checkpoint: Optional[Checkpoint]) -> Iterator[Dict[str, Any]]:
+def _draw_masks(checkpoint: Optional[Checkpoint]) -> Iterator[Facts]:
     if checkpoint is None or checkpoint.masking_config is None:
         return
     if checkpoint.log_mel is not None and checkpoint.log_mel.target_length is not None:
@@ -150,8 +153,8 @@ def _draw_masks(checkpoint: Optional[Checkpoint]) -> Iterator[Dict[str, Any]]:
 
 
 def _draw_network(
-    run: Run, checkpoint: Optional[Checkpoint], splits: Sequence[SplitSummary], num_embedded: int
-) -> Iterator[Dict[str, Any]]:
+    run: Run, checkpoint: Optional[Checkpoint], splits: Sequence[Facts], num_embedded: int
+) -> Iterator[Facts]:
     """The longest clip of the last split, masked and with its attention, and a map of clips.
 
     What cannot be drawn, for example because the audio has moved, is noted in the run.
@@ -159,7 +162,7 @@ def _draw_network(
     if checkpoint is None or not splits:
         return
     try:
-        manifest = splits[-1].manifest
+        manifest = splits[-1]["manifest"]
         encoder = build_encoder(checkpoint).eval()
         log_mel = checkpoint.log_mel or encoder.log_mel
         longest = int(np.argmax(manifest.num_samples))
@@ -172,10 +175,11 @@ def _draw_network(
         yield _picture(figure, f"Attention of the last block's CLS token in {name}")
         if num_embedded >= MIN_MAPPED_CLIPS:
             clips = draw_clips(len(manifest), num_embedded, seed=1).tolist()
-            vectors, failures = embed_manifest(
-                encoder, manifest, clips, target_length=log_mel.target_length
-            )
+            length = log_mel.target_length
+            vectors, failures = embed_manifest(encoder, manifest, clips, target_length=length)
             run.notes += [f"{path} is not in the map of clips: {why}." for path, why in failures]
+            from .. import draw_map  # here, as scikit-learn may be missing
+
             figure = draw_map(vectors, name_kinds(manifest), manifest.file)
             clips = f"CLS tokens of {len(vectors)} clips of {manifest.file}"
             yield _picture(figure, f"Map of the {clips}, coloured by label or folder")
@@ -183,12 +187,6 @@ def _draw_network(
         run.notes.append(f"Figures of clips: {error}.")
 
 
-def _draw_classes(evaluation: Mapping[str, Any]) -> Iterator[Dict[str, Any]]:
-    results = [ClassResult.of(row) for row in evaluation["classes"]]
-    path, confusion = evaluation["path"], evaluation["confusion_matrix"]
-    if any(result.num_positives for result in results):
-        figure = draw_classes(results, title=evaluation["split"])
-        yield _picture(figure, f"Average precision of the classes of {path}")
-    if confusion is not None and len(results) <= MAX_NAMED:
-        figure = draw_confusion(np.array(confusion), [result.label for result in results])
-        yield _picture(figure, f"Confusion matrix of {path}")
+def _draw_evaluation(evaluation: Facts) -> List[Facts]:
+    figures = draw_evaluation(evaluation).values()
+    return [_picture(one, f"{one.get_suptitle()}, of {evaluation['path']}") for one in figures]

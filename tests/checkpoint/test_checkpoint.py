@@ -1,6 +1,6 @@
 import torch
 
-from eat.checkpoint.renaming import to_our_names, to_their_names
+from eat.checkpoint.checkpoint import to_our_names, to_their_names
 
 PREFIXES = {"their.table": "positions", "their.blocks.": "blocks."}
 

@@ -10,7 +10,7 @@ import pytest
 import torch
 from fairseq.data.iterators import EpochBatchIterator
 
-from eat.training.resuming import ResumableIterator
+from eat.training.epochs import ResumableIterator
 
 
 class Numbers(torch.utils.data.Dataset):
@@ -138,7 +138,7 @@ ENDS_EARLY = """
 import time
 import torch
 from fairseq.data.iterators import EpochBatchIterator
-from eat.training.resuming import ResumableIterator
+from eat.training.epochs import ResumableIterator
 
 class Slow(torch.utils.data.Dataset):
     is_first = True

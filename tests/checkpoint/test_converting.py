@@ -8,7 +8,7 @@ import torch
 from helpers import GOLDEN
 
 import eat
-from eat.checkpoint import LAYOUTS, CheckpointError, convert_checkpoint, load_checkpoint, saving
+from eat.checkpoint import CheckpointError, convert_checkpoint, load_checkpoint
 from eat.commands.main import main
 from eat.nn import Encoder, EncoderConfig
 
@@ -50,6 +50,19 @@ def test_official_to_ours_and_back_is_exact(name, through, tmp_path):
     assert dataclasses.replace(first, path="", **dict.fromkeys(PARTS)) == dataclasses.replace(
         second, path="", **dict.fromkeys(PARTS)
     )
+
+
+@pytest.mark.parametrize("to", ["eat", "safetensors", "huggingface"])
+def test_every_setting_of_the_encoder_is_kept(to, tmp_path):
+    """Also one that is added later: what layouts write is made from the fields."""
+    settings = {"embed_dim": 32, "depth": 2, "num_heads": 2, "mlp_ratio": 2.0, "norm_eps": 1e-5}
+    config = EncoderConfig(**settings, patch_size=8, num_mel_bins=64, num_position_rows=8)
+    assert all(getattr(config, f.name) != f.default for f in dataclasses.fields(config))
+    weights = {f"encoder.{key}": value for key, value in Encoder(config).state_dict().items()}
+    cfg = {"model": {"_name": "eat", **dataclasses.asdict(config)}}
+    torch.save({"cfg": cfg, "model": weights}, tmp_path / "in.pt")
+    convert_checkpoint(tmp_path / "in.pt", tmp_path / "out", to=to)
+    assert load_checkpoint(tmp_path / "out").encoder_config == config
 
 
 @pytest.mark.parametrize("name", ["official_pretrain.pt", "official_finetune.pt"])
@@ -121,7 +134,7 @@ def test_the_classifier_gives_the_recorded_logits(official_finetune):
 @pytest.mark.parametrize("to", ["eat", "safetensors", "huggingface"])
 def test_the_activation_goes_along(official_finetune, tmp_path, monkeypatch, to, activation):
     source = dataclasses.replace(load_checkpoint(official_finetune), activation=activation)
-    monkeypatch.setattr("eat.checkpoint.saving.load_checkpoint", lambda path: source)
+    monkeypatch.setattr("eat.checkpoint.loading.load_checkpoint", lambda path: source)
     convert_checkpoint(official_finetune, tmp_path / "out", to=to)
     assert eat.load_classifier(tmp_path / "out").activation == activation
 
@@ -194,7 +207,6 @@ def test_command(official_pretrain, tmp_path, capsys):
     assert capsys.readouterr().out == f"{out}: eat layout, from {official_pretrain}\n"
     assert main(["convert", official_pretrain, out, "--to", "eat"]) == 1
     assert "exists already" in capsys.readouterr().err
-    assert tuple(saving._WRITERS) == LAYOUTS
 
 
 @pytest.mark.parametrize("key, value", [("depth", 10**9), ("mlp_ratio", 1e9), ("num_heads", "4")])
@@ -202,7 +214,7 @@ def test_absurd_sizes_are_refused_before_anything_is_built(official_pretrain, tm
     state = released(official_pretrain)
     state["cfg"]["model"][key] = value
     torch.save(state, tmp_path / "in.pt")
-    message = rf"in.pt: found {key}={re.escape(repr(value))} in its configuration"
+    message = rf"in.pt: found .*{key}={re.escape(repr(value))}.* in its configuration, expected"
     with pytest.raises(CheckpointError, match=message):
         eat.load_encoder(tmp_path / "in.pt")
 
@@ -284,7 +296,7 @@ def test_other_mel_bins_do_not_fit_the_official_layout(tmp_path):
     weights = {f"encoder.{key}": value for key, value in Encoder(config).state_dict().items()}
     cfg = {"model": {"_name": "eat", **dataclasses.asdict(config)}}
     torch.save({"cfg": cfg, "model": weights}, tmp_path / "in.pt")
-    with pytest.raises(CheckpointError, match="in.pt: found 64 mel bins, expected 128"):
+    with pytest.raises(CheckpointError, match="in.pt: found num_mel_bins 64, expected 128"):
         convert_checkpoint(tmp_path / "in.pt", tmp_path / "out.pt", to="official")
     assert not (tmp_path / "out.pt").exists()
 
@@ -299,5 +311,5 @@ def test_sizes_that_are_absurd_together_are_refused_before_anything_is_built(our
 
 def test_a_number_of_classes_that_the_head_has_not(ours):
     path = ours(lambda state: state["cfg"]["model"].update(num_classes=10**9))
-    with pytest.raises(CheckpointError, match="ours.pt: found num_classes=1000000000 .* the 3 of"):
+    with pytest.raises(CheckpointError, match=r"ours.pt: found .*num_classes=1000000000.*that fit"):
         eat.load_classifier(path)

@@ -1,14 +1,30 @@
-"""What a training run leaves behind for people: its log, how it was started, figures."""
+"""What a run does at its start, and leaves behind for people: log, record, figures."""
 
 import json
 import logging
 import os
+import subprocess
+import sys
 
 import pytest
+from torch import nn
 
 from eat.training.record import add_start, read_starts
-from eat.training.recording import RunLog, record_start
 from eat.training.run import find_log, read_training_log
+from eat.training.start import log_to, record_start
+
+# Writes to 64 MB again and again; prints how many pages the system had to provide the last time.
+WRITE_AGAIN = """
+import resource
+import numpy as np
+from eat.training.start import keep_freed_memory
+if {keep}:
+    keep_freed_memory()
+for _ in range(3):
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+    np.empty(64_000_000, np.uint8).fill(1)
+print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
+"""
 
 
 def test_the_log_in_the_runs_folder_has_each_update_once(resumed_run):
@@ -49,39 +65,41 @@ def test_figures_are_in_tensorboard_beside_fairseqs_curves(resumed_run):
 
 
 def test_other_workers_write_nothing(tmp_path, monkeypatch):
-    monkeypatch.setattr("eat.training.recording.distributed.get_global_rank", lambda: 1)
+    monkeypatch.setattr("eat.training.start.distributed.get_global_rank", lambda: 1)
     record_start(str(tmp_path), 1, model=None, datasets={})
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_damaged_record_is_only_warned_of(tmp_path, caplog):
+def test_a_damaged_record_is_only_warned_of(tmp_path, caplog, handlers):
     (tmp_path / "training.json").write_text("[")
-    handlers = list(logging.getLogger().handlers)
-    try:
-        record_start(str(tmp_path), 1, model=_NoModel(), datasets={})
-    finally:
-        _detach(handlers)
+    record_start(str(tmp_path), 1, model=nn.Module(), datasets={})
     assert "the start of the training could not be noted" in caplog.text
     assert (tmp_path / "training.json").read_text() == "["
 
 
-def test_names_that_are_not_utf8_are_logged_with_escapes(tmp_path, capsys):
-    log = RunLog(str(tmp_path))
-    log.emit(logging.makeLogRecord({"msg": "bad clip: bird \udcff.wav"}))
-    log.close()
+@pytest.fixture
+def handlers():
+    """Whatever a test adds to the root logger is taken off again."""
+    root = logging.getLogger()
+    before = list(root.handlers)
+    yield
+    for handler in [one for one in root.handlers if one not in before]:
+        root.removeHandler(handler)
+        handler.close()
+
+
+def test_names_that_are_not_utf8_are_logged_with_escapes(tmp_path, capsys, handlers):
+    log_to(str(tmp_path))
+    logging.getLogger("eat").warning("bad clip: bird \udcff.wav")
     assert r"bad clip: bird \udcff.wav" in (tmp_path / "train.log").read_text()
     assert capsys.readouterr().err == ""
 
 
-def test_a_second_run_of_one_process_has_its_own_log(tmp_path):
-    handlers = list(logging.getLogger().handlers)
-    try:
-        for name in ("first", "second"):
-            (tmp_path / name).mkdir()
-            RunLog(str(tmp_path / name)).attach()
-            logging.getLogger("eat").warning("from the %s", name)
-    finally:
-        _detach(handlers)
+def test_a_second_run_of_one_process_has_its_own_log(tmp_path, handlers):
+    for name in ("first", "second"):
+        (tmp_path / name).mkdir()
+        log_to(str(tmp_path / name))
+        logging.getLogger("eat").warning("from the %s", name)
     assert (tmp_path / "first" / "train.log").read_text().endswith("| eat | from the first\n")
     assert (tmp_path / "second" / "train.log").read_text().count("\n") == 1
 
@@ -97,13 +115,15 @@ def test_records_are_read_back_as_they_were_added(tmp_path):
         read_starts(tmp_path)
 
 
-class _NoModel:
-    def parameters(self):
-        return iter(())
+def page_faults(keep):
+    code = WRITE_AGAIN.format(keep=keep)
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    return int(run.stdout)
 
 
-def _detach(handlers):
-    root = logging.getLogger()
-    for handler in [one for one in root.handlers if one not in handlers]:
-        root.removeHandler(handler)
-        handler.close()
+@pytest.mark.skipif(sys.platform != "linux", reason="is about glibc")
+def test_freed_memory_is_used_again():
+    given_back = page_faults(keep=False)
+    if given_back < 1000:
+        pytest.skip("this C library keeps it anyway")
+    assert page_faults(keep=True) < 100

@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from eat.nn.positions import sincos_positions
+from eat.nn.patches import sincos_positions
 
 
 def test_close_to_the_recorded_table(official_pretrain):
