@@ -8,8 +8,8 @@ import pytest
 from helpers import REPOSITORY
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
+from synthesis import CLASSES as EVENTS
 
-from eat.audio.synthesis import CLASSES as EVENTS
 from eat.data.labels import (
     Label,
     LabelError,

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from synthesis import CLASSES, CLIP_SECONDS
 
 from eat.audio import SAMPLE_RATE_HZ
-from eat.audio.synthesis import CLASSES, CLIP_SECONDS
 from eat.data import manifest as module
 from eat.data.manifest import Manifest, ManifestError, write_manifest
 
