@@ -3,7 +3,7 @@
     train.log        everything that was logged, the statistics of training included
     training.json    how it was started, each time: command, folder, versions, machine, data
 
-The first worker writes both (`eat.training.recording`); `eat.training.run` reads them.
+The first worker writes both (`eat.training.start`); `eat.training.run` reads them.
 """
 
 import json
