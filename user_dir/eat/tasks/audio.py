@@ -12,6 +12,7 @@ from torch import nn
 
 from eat.audio import LogMel, ReadingConfig
 from eat.data.manifest import Manifest
+from eat.figures.tensorboard import ValidationFigures
 from eat.settings import part_of
 from eat.training.guarded import GuardConfig, GuardedTask
 from eat.training.start import keep_freed_memory, record_start
@@ -59,11 +60,9 @@ class AudioTask(GuardedTask):
     def __init__(self, cfg: AudioTaskConfig) -> None:
         super().__init__(cfg)
         self._has_begun = False
-        self._figures: Any = None
-        if cfg.tensorboard_logdir is not None and distributed.get_global_rank() == 0:
-            from eat.figures.tensorboard import ValidationFigures  # needs matplotlib
-
-            self._figures = ValidationFigures(cfg.tensorboard_logdir)
+        # Only the first worker draws.
+        draws = cfg.tensorboard_logdir is not None and distributed.get_global_rank() == 0
+        self._figures = ValidationFigures(cfg.tensorboard_logdir) if draws else None
 
     @classmethod
     def setup_task(cls, cfg: AudioTaskConfig, **kwargs: Any) -> "AudioTask":

@@ -37,5 +37,5 @@ Fine-tuning differs in data/classification (targets, augmentation), models/class
 criterions/classification and tasks/classification (a metric of the whole validation set).
 
 `replacements` holds the table of all that is replaced in fairseq: what, why, and until when.
-`record`, `log` and `run_folder` are what a run leaves for people, and need no fairseq.
+`record` says what a run leaves for people, and `run` reads it; both need no fairseq.
 """
