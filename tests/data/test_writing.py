@@ -5,9 +5,9 @@ import pytest
 from helpers import write_clips
 
 from eat.data.annotations import FolderConfig, list_folder
-from eat.data.headers import Clip
 from eat.data.labels import Label, LabelError
 from eat.data.manifest import ManifestError
+from eat.data.split import Clip
 from eat.data.writing import write_data_set
 from eat.work import Failure
 

@@ -24,6 +24,7 @@ from array import array
 from collections import Counter
 from contextlib import contextmanager
 from functools import cache, partial
+from itertools import zip_longest
 from typing import Dict, Iterable, Iterator, List, NamedTuple, Optional, Sequence, Tuple
 
 import numpy as np
@@ -62,10 +63,8 @@ class LabelTable:
 
     def __init__(self, offsets: np.ndarray, indices: np.ndarray, num_classes: int) -> None:
         self.num_classes = num_classes
-        self._offsets = offsets
-        self._indices = indices
-        self._offsets.flags.writeable = False
-        self._indices.flags.writeable = False
+        self._offsets, self._indices = offsets, indices
+        offsets.flags.writeable = indices.flags.writeable = False
 
     def __len__(self) -> int:
         return len(self._offsets) - 1
@@ -134,9 +133,10 @@ def write_descriptors(path: FilePath, labels: Sequence[Label]) -> None:
             raise LabelError("found no classes to write, expected at least one")
     with replace_file(path) as file:
         for index, label_id, name in labels:
+            quoted_id, quoted_name = ('"{}"'.format(t.replace('"', '""')) for t in (label_id, name))
             # The reference code takes what stands between the first two commas: no quotes there.
-            label_id = _quote_field(label_id) if '"' in label_id else label_id
-            file.write(f"{index},{label_id},{_quote_field(name)}\n".encode())
+            label_id = quoted_id if '"' in label_id else label_id
+            file.write(f"{index},{label_id},{quoted_name}\n".encode())
 
 
 def make_descriptors(names: Iterable[str]) -> List[Label]:
@@ -175,8 +175,7 @@ def describe_difference(
     """Say how a classifier's classes differ from those of a data set; None if they are the same.
 
     Args:
-        num_classes: how many classes the classifier has.
-        names: ids or names of its classes, in order; None if they are not known.
+        num_classes, names: of the classifier; ids or names in order, None if they are not known.
         descriptors: the classes of the data set.
     """
     if num_classes != len(descriptors):
@@ -197,8 +196,6 @@ def read_labels(
 
     Args:
         path: the label file, which has one line per clip of the manifest, in the same order.
-        manifest: the clips.
-        descriptors: the classes.
         descriptors_file: where the classes were read from, for messages.
 
     Raises:
@@ -212,13 +209,17 @@ def read_labels(
     offsets, indices = array("q", [0]), array("i")
     lines = _read_lines(path, "labels", sys.getfilesystemencoding())
     try:
-        for expected, line in zip(manifest.relative_paths(), lines, strict=False):
-            name, field = _split_line(line)
+        for expected, line in zip_longest(manifest.relative_paths(), lines):
+            if line is None or expected is None:
+                raise LabelError(_mismatch(line, "", manifest, len(offsets) - 1))
+            name, tab, field = line.rpartition("\t")
+            if not tab:
+                name, _, field = line.rpartition(" ")
+                name = name.rstrip(" ")
             if name != expected and name not in clip_spellings(expected):
-                raise LabelError(_clip_problem(line, name, manifest, len(offsets) - 1))
+                raise LabelError(_mismatch(line, name, manifest, len(offsets) - 1))
             indices.extend(classes_of(field))
             offsets.append(len(indices))
-        _check_end(len(offsets) - 1, manifest, next(lines, None))
     except LabelError as error:
         raise LabelError(f"{path}:{len(offsets)}: {error}") from None
     return LabelTable(np.array(offsets), np.array(indices), len(descriptors))
@@ -228,7 +229,6 @@ def write_labels(path: FilePath, entries: Iterable[Tuple[str, Sequence[str]]]) -
     """Write the labels of clips; an existing file is replaced at the end.
 
     Args:
-        path: the file to write.
         entries: for each clip its path as the manifest has it, and the ids of its classes.
 
     Returns:
@@ -272,20 +272,17 @@ def _located(place: FilePath) -> Iterator[None]:
 
 def _read_lines(path: str, content: str, encoding: str = "utf-8") -> Iterator[str]:
     """Yield lines without line breaks, byte order mark and the blank lines at the end."""
-    num_blank = 0
+    waiting: List[str] = []  # blank lines that may be at the end
     try:
         # Names of files may hold any bytes: those that are not text are kept.
         with open(path, encoding=encoding, errors="surrogateescape", newline="\n") as file:
-            for number, line in enumerate(file):
-                line = line.rstrip("\r\n")
-                if number == 0:
-                    line = line.removeprefix("\ufeff")
-                if line:
-                    yield from [""] * num_blank
-                    num_blank = 0
-                    yield line
-                else:
-                    num_blank += 1
+            if file.read(1) != "\ufeff":
+                file.seek(0)
+            for line in file:
+                waiting.append(line.rstrip("\r\n"))
+                if waiting[-1]:
+                    yield from waiting
+                    waiting.clear()
     except FileNotFoundError as error:
         raise FileNotFoundError(
             f"no such {content}: {path} (`eat manifest folder DIR --labels-from parent --out"
@@ -341,10 +338,6 @@ def _check_label(label_id: str, name: str) -> None:
             )
 
 
-def _quote_field(text: str) -> str:
-    return '"{}"'.format(text.replace('"', '""'))
-
-
 def _find_classes(
     index_of: Dict[str, int], descriptors_file: FilePath, field: str
 ) -> Tuple[int, ...]:
@@ -363,32 +356,19 @@ def _find_classes(
     return tuple(dict.fromkeys(index_of[label] for label in labels))
 
 
-def _split_line(line: str) -> Tuple[str, str]:
-    """The clip and the labels in a line of a label file."""
-    clip, tab, field = line.rpartition("\t")
-    if not tab:
-        clip, _, field = line.rpartition(" ")
-        clip = clip.rstrip(" ")
-    return clip, field
-
-
-def _clip_problem(line: str, name: str, manifest: Manifest, clip: int) -> str:
+def _mismatch(line: Optional[str], name: str, manifest: Manifest, clip: int) -> str:
+    """Say why a line, or None for the end of the file, does not belong to a clip."""
+    if clip == len(manifest):
+        return (
+            f"found {quote(line or '')}, expected the end of the file after the {clip} clips of"
+            f" {manifest.file}"
+        )
     expected = f"expected {quote(manifest.relative_path(clip))} ({manifest.location(clip)})"
+    if line is None:
+        total = f"each of the {len(manifest)} clips needs a line"
+        return f"found the end of the file, {expected}: {total}"
     if not line:
         return f"found a blank line, {expected}"
     if not name:
         return f"found {quote(line)} without a tab, expected clip<TAB>label[,label...]"
     return f"found the clip {quote(name)}, {expected}"
-
-
-def _check_end(num_clips: int, manifest: Manifest, next_line: Optional[str]) -> None:
-    if num_clips < len(manifest):
-        raise LabelError(
-            f"found the end of the file, expected {quote(manifest.relative_path(num_clips))}"
-            f" ({manifest.location(num_clips)}): each of the {len(manifest)} clips needs a line"
-        )
-    if next_line is not None:
-        raise LabelError(
-            f"found {quote(next_line)}, expected the end of the file after the {num_clips} clips"
-            f" of {manifest.file}"
-        )

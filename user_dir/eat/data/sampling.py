@@ -29,7 +29,6 @@ def draw_weighted(
     Args:
         weights: (N,) numbers above 0.
         num_samples: how many to draw; a ValueError if it is not in [1, N].
-        generator: source of all randomness.
 
     Returns:
         (num_samples,) int64 indices, in random order.
@@ -55,7 +54,6 @@ def draw_parts(num_clips: int, fractions: Sequence[float], seed: int) -> np.ndar
         num_clips: N.
         fractions: the share of each part from part 1 on; the rest is part 0. A share above 0 gets
             at least one clip, as long as one is left for part 0.
-        seed: of the draw.
 
     Returns:
         (N,) int64, the part of each clip.
@@ -80,12 +78,8 @@ def draw_stratified_parts(
     rare classes first. Each clip goes to the part where it reduces most the sum of
     (clips lacking)^2 / (clips to get), over its classes and over the clips of all classes.
 
-    Args:
-        classes: the classes of each of N clips, counted from 0; at least one per clip.
-        fractions, seed: see `draw_parts`.
-
-    Returns:
-        (N,) int64, see `draw_parts`; the sizes are within a few clips of the shares.
+    Takes the classes of each of N clips, at least one per clip; for `fractions` and what is
+    returned see `draw_parts`. The sizes are within a few clips of the shares.
     """
     num_clips = len(classes)
     counts = np.bincount(np.concatenate(classes))
@@ -94,27 +88,17 @@ def draw_stratified_parts(
     to_get = np.outer(np.append(counts, num_clips), shares).clip(1e-9)
     lacking = to_get.copy()
     parts = np.zeros(num_clips, dtype=np.int64)
-    order = _rarest_first(classes, counts, seed)
+    # By their rarest class, at random within a class.
+    rarest = np.array([min(clip, key=lambda index: (counts[index], index)) for clip in classes])
+    order = np.lexsort((np.random.default_rng(seed).permutation(num_clips), rarest, counts[rarest]))
     for clip in order:
         rows = [*classes[clip], len(counts)]
         gains = ((2 * lacking[rows] - 1) / to_get[rows]).sum(axis=0)
         parts[clip] = gains.argmax()
         lacking[rows, parts[clip]] -= 1
-    _fill_empty_parts(parts, order, shares)
-    return parts
-
-
-def _rarest_first(classes: Sequence[Sequence[int]], counts: np.ndarray, seed: int) -> np.ndarray:
-    """(N,) order of the clips: by their rarest class, at random within a class."""
-    rarest = np.array([min(clip, key=lambda index: (counts[index], index)) for clip in classes])
-    at_random = np.random.default_rng(seed).permutation(len(classes))
-    return np.lexsort((at_random, rarest, counts[rarest]))
-
-
-def _fill_empty_parts(parts: np.ndarray, order: np.ndarray, shares: np.ndarray) -> None:
-    """Give each empty part that has a share one clip of the largest part; part 0 first."""
-    for part in np.flatnonzero(shares > 0):
+    for part in np.flatnonzero(shares > 0):  # none with a share stays empty, part 0 least of all
         if not (parts == part).any():
             of_largest = order[parts[order] == np.bincount(parts).argmax()]
             if part == 0 or len(of_largest) > 1:
                 parts[of_largest[-1]] = part
+    return parts

@@ -3,15 +3,9 @@
 import os
 from typing import Dict, List
 
-from ..headers import read_headers
 from ..labels import Label
-from ..writing import (
-    Listing,
-    refuse_to_replace,
-    unreadable_file,
-    write_data_set,
-    write_left_out,
-)
+from ..split import read_headers
+from ..writing import Listing, refuse_to_replace, unreadable_file, write_data_set, write_left_out
 from .table import Columns, read_table
 
 META_FILE = os.path.join("meta", "esc50.csv")

@@ -52,13 +52,14 @@ class Annotations(NamedTuple):
 
 def label_by_parent(paths: Iterable[str]) -> Annotations:
     """Label each file by the folder that it is in."""
-    labels = {path: [os.path.basename(os.path.dirname(path))] for path in paths}
-    left_out = [
-        Failure(path, "in no folder that would be its label")
-        for path, names in labels.items()
-        if not names[0]
-    ]
-    return Annotations({path: names for path, names in labels.items() if names[0]}, {}, left_out)
+    found = Annotations({}, {}, [])
+    for path in paths:
+        name = os.path.basename(os.path.dirname(path))
+        if name:
+            found.labels[path] = [name]
+        else:
+            found.left_out.append(Failure(path, "in no folder that would be its label"))
+    return found
 
 
 def split_by_top(paths: Iterable[str]) -> Dict[str, str]:
@@ -86,7 +87,11 @@ def annotate(rows: Iterable[Row], root: str, paths: Sequence[str]) -> Annotation
     labels: Dict[str, List[str]] = {path: [] for path in paths}
     splits: Dict[str, str] = {}
     left_out = []
-    paths_of = _paths_by_name(paths)
+    paths_of: Dict[str, List[str]] = defaultdict(list)  # that each name may stand for
+    for path in paths:
+        for name in {*clip_spellings(path)}:
+            paths_of[name].append(path)
+    paths_of.update((path, [path]) for path in paths)  # a whole path stands for that file alone
     for row in rows:
         path = _find_clip(row, root, paths_of)
         if path is None:
@@ -123,16 +128,6 @@ def read_table(path: str, columns: Columns) -> Iterator[Row]:
         except csv.Error as error:
             line = reader.reader.line_num
             raise ValueError(f"{path}:{line}: {error}, expected CSV") from error
-
-
-def _paths_by_name(paths: Sequence[str]) -> Dict[str, List[str]]:
-    """The files that each name may stand for; a whole path stands for that file alone."""
-    paths_of = defaultdict(list)
-    for path in paths:
-        for name in {*clip_spellings(path)}:
-            paths_of[name].append(path)
-    paths_of.update((path, [path]) for path in paths)
-    return paths_of
 
 
 def _find_clip(row: Row, root: str, paths_of: Dict[str, List[str]]) -> Optional[str]:
