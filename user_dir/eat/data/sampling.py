@@ -24,14 +24,8 @@ def draw_weighted(
     """Draw clips without replacement, one after the other, each in proportion to its weight.
 
     The smallest of independent exponential variables with these rates are such a draw (Efraimidis
-    and Spirakis, 2006), which takes one pass.
-
-    Args:
-        weights: (N,) numbers above 0.
-        num_samples: how many to draw; a ValueError if it is not in [1, N].
-
-    Returns:
-        (num_samples,) int64 indices, in random order.
+    and Spirakis, 2006), which takes one pass. Weights (N,) above 0 -> (num_samples,) int64 indices,
+    in random order.
     """
     if not 1 <= num_samples <= len(weights):
         raise ValueError(f"num_samples: found {num_samples}, expected 1 to {len(weights)}")
@@ -48,15 +42,10 @@ def draw_clips(num_clips: int, max_clips: int, seed: int) -> np.ndarray:
 
 
 def draw_parts(num_clips: int, fractions: Sequence[float], seed: int) -> np.ndarray:
-    """Draw parts of a data set at random, of exact sizes.
+    """Draw parts of a data set at random, of exact sizes; returns the part of each clip (N,) int64.
 
-    Args:
-        num_clips: N.
-        fractions: the share of each part from part 1 on; the rest is part 0. A share above 0 gets
-            at least one clip, as long as one is left for part 0.
-
-    Returns:
-        (N,) int64, the part of each clip.
+    `fractions` are the shares of the parts from 1 on; the rest is part 0. A share above 0 gets at
+    least one clip, as long as one is left for part 0.
     """
     parts = np.zeros(num_clips, dtype=np.int64)
     order = np.random.default_rng(seed).permutation(num_clips)

@@ -40,9 +40,7 @@ class Split(NamedTuple):
 
 
 def open_split(folder: str, name: str, labelled: bool = True) -> Split:
-    """Read the manifest and the labels of a split, e.g. "train", of the data set in a folder.
-
-    Labels are required if it must be `labelled`; else there may be no `.lbl` file.
+    """Read the manifest and labels of a split, e.g. "train", which need not be `labelled`.
 
     Raises:
         FileNotFoundError: a file is missing.

@@ -53,10 +53,7 @@ def unreadable_file(split: Optional[str] = None) -> str:
 def refuse_to_replace(
     folder: str, splits: Iterable[str], other_file: Optional[str], force: bool
 ) -> None:
-    """Raise a FileExistsError if a file of an earlier run is there, unless `force` is set.
-
-    The name of a split that is impossible raises a ValueError.
-    """
+    """Refuse impossible names of splits and, without `force`, files of an earlier run."""
     for file in [*_split_files(splits), other_file]:
         path = os.path.join(folder, file or "")
         if file is not None and os.path.exists(path) and not force:
@@ -64,12 +61,7 @@ def refuse_to_replace(
 
 
 def open_to_rewrite(manifest: str, out: str, other_file: Optional[str], force: bool) -> Split:
-    """Open the split that a manifest file lists, and make the folder `out` for its new version.
-
-    Raises:
-        FileExistsError: `out` has the manifest or the other file, without `force`.
-        ValueError: a bad manifest or labels, or `out` is the manifest's own folder.
-    """
+    """Open the split that a manifest file lists, and make another folder for its new version."""
     folder, file = os.path.split(manifest)
     name = os.path.splitext(file)[0]
     if os.path.realpath(out) == os.path.realpath(folder):
@@ -116,7 +108,14 @@ def write_data_set(
     shutil.rmtree(unfinished, ignore_errors=True)  # a killed run may have left it
     os.makedirs(unfinished)
     try:
-        _write_splits(unfinished, root, splits, descriptors)
+        if descriptors is not None:
+            write_descriptors(os.path.join(unfinished, DESCRIPTORS_FILE), descriptors)
+        for name, clips in splits.items():
+            path = os.path.join(unfinished, name)
+            if clips:
+                write_manifest(f"{path}.tsv", root, ((c.path, c.num_samples) for c in clips))
+            if clips and descriptors is not None:
+                write_labels(f"{path}.lbl", ((clip.path, clip.labels) for clip in clips))
         finished = os.listdir(unfinished)
         for file in files - {*finished}:
             _remove(os.path.join(folder, file))
@@ -131,10 +130,7 @@ def write_data_set(
 
 
 def write_left_out(folder: str, left_out: Sequence[Failure], file: str, num_clips: int) -> None:
-    """Write one line for each input that is not listed: its name and why; no file if there is none.
-
-    A ValueError if `num_clips`, the number of clips that are listed, is 0.
-    """
+    """List the inputs that are left out, with the reasons; a ValueError if no clip is listed."""
     path = os.path.join(folder, file)
     if left_out:
         os.makedirs(folder, exist_ok=True)
@@ -155,23 +151,6 @@ def _split_files(splits: Iterable[str]) -> List[str]:
         if not _SPLIT_NAME.fullmatch(split):
             raise ValueError(f"found the split {split!r}, expected letters, digits, '_', '-', '.'")
     return [f"{split}.{ending}" for split in splits for ending in ("tsv", "lbl")]
-
-
-def _write_splits(
-    folder: str,
-    root: str,
-    splits: Mapping[str, Sequence[Clip]],
-    descriptors: Optional[Sequence[Label]],
-) -> None:
-    if descriptors is not None:
-        write_descriptors(os.path.join(folder, DESCRIPTORS_FILE), descriptors)
-    for name, clips in splits.items():
-        if not clips:
-            continue
-        path = os.path.join(folder, name)
-        write_manifest(f"{path}.tsv", root, ((clip.path, clip.num_samples) for clip in clips))
-        if descriptors is not None:
-            write_labels(f"{path}.lbl", ((clip.path, clip.labels) for clip in clips))
 
 
 def _remove(path: str) -> None:

@@ -91,10 +91,8 @@ def read_segments(
                     raise ValueError(f"{path}:{number}: found the label {label!r}, {expected}")
         segment = Segment(float(start), labels_of[field], number)
         if segments.setdefault(name, segment) is not segment:
-            other = segments[name].line
-            raise ValueError(
-                f"{path}:{number}: found {name!r} as in line {other}, expected each id once"
-            )
+            found = f"found {name!r} as in line {segments[name].line}"
+            raise ValueError(f"{path}:{number}: {found}, expected each id once")
     if not segments:
         raise ValueError(f"{path}:1: found no clips, {_EXPECTED} in each line")
     return segments

@@ -105,12 +105,12 @@ class FolderConfig:
     @property
     def table(self) -> Optional[str]:
         """The file of the table."""
-        return _name_after("csv:", self.labels_from)
+        return (self.labels_from or "").partition(":")[2] or None
 
     @property
     def columns(self) -> Columns:
         """The columns of the table."""
-        split = _name_after("column:", self.splits_from)
+        split = (self.splits_from or "").partition(":")[2] or None
         return Columns(self.clip_column, self.label_column, self.label_separator, split)
 
     @property
@@ -178,11 +178,6 @@ def list_folder(
     if scan.other_extensions:
         listing.warnings.append(f"not looked at: {count_extensions(scan.other_extensions)}")
     return listing
-
-
-def _name_after(kind: str, source: Optional[str]) -> Optional[str]:
-    """The file or column that a source names."""
-    return source.removeprefix(kind) if source and source.startswith(kind) else None
 
 
 def _annotate(folder: str, paths: Sequence[str], config: FolderConfig) -> Annotations:
