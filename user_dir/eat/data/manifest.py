@@ -70,14 +70,11 @@ class Manifest:
         _refuse(f"{self.file}:1", _root_problem(root))
         self.root = os.path.abspath(os.path.join(os.path.dirname(self.file), os.fsdecode(root)))
         if _lines is None:
-            self._count, self._marks = self._find_lines()
             self._check_clips()
         else:  # the lines were checked when the file was opened first
             self._count, self._marks, version = _lines
             if version != self._version:
-                raise ManifestError(
-                    f"{self.file}: changed while in use, expected it to stay as it was"
-                )
+                _refuse(self.file, "changed while in use, expected it to stay as it was")
 
     def __len__(self) -> int:
         return self._count
@@ -143,9 +140,10 @@ class Manifest:
         return mark * _LINES_PER_MARK + before.count(b"\n")
 
     def _check_clips(self) -> None:
-        if len(self) == 0:
+        self.num_samples, self._marks, first_invalid = self._parse_clips()
+        self._count = len(self.num_samples)
+        if self._count == 0:
             _refuse(f"{self.file}:2", "found no clips after the root folder, expected one per line")
-        self.num_samples, first_invalid = self._parse_clips()
         numbers = set() if first_invalid is None else {first_invalid}
         for pattern in _SUSPICIOUS:
             for match in pattern.finditer(self._text, self._root_end):
@@ -153,16 +151,6 @@ class Manifest:
                 numbers.add(self._line_number(min(match.start(), self._length - 1)))
         for number in sorted(numbers):
             _refuse(f"{self.file}:{number + 1}", _clip_problem(self._line(number)))
-
-    def _find_lines(self) -> Tuple[int, np.ndarray]:
-        """Count the clips; also find where the root's line and every 16th after it end."""
-        dtype = np.min_scalar_type(len(self._text))
-        marks = [np.array([self._root_end], dtype=dtype)]
-        count = 0
-        for _, ends in self._iterate_lines():
-            marks.append(ends[-(count + 1) % _LINES_PER_MARK :: _LINES_PER_MARK].astype(dtype))
-            count += len(ends)
-        return count, np.concatenate(marks)
 
     def _iterate_lines(self) -> Iterator[Tuple[np.ndarray, np.ndarray]]:
         """Yield starts and ends of the clips' lines, (n,) int64 each, a chunk at a time."""
@@ -176,19 +164,21 @@ class Manifest:
                 yield np.append(start, ends[:-1] + 1), ends
                 start = int(ends[-1]) + 1
 
-    def _parse_clips(self) -> Tuple[np.ndarray, Optional[int]]:
-        """Number of samples of each clip, and the first line of a wrong form."""
-        num_samples = np.empty(len(self), dtype=np.int64)
-        first_invalid = None
-        filled = 0
+    def _parse_clips(self) -> Tuple[np.ndarray, np.ndarray, Optional[int]]:
+        """Numbers of samples, ends of the root's line and every 16th after it, first bad line."""
+        dtype = np.min_scalar_type(len(self._text))
+        counts, marks = [np.empty(0, np.int64)], [np.array([self._root_end], dtype)]
+        num_clips, first_invalid = 0, None
         for starts, ends in self._iterate_lines():
-            counts, is_valid = _parse_lines(self._data, starts, ends)
-            num_samples[filled : filled + len(counts)] = counts
+            numbers, is_valid = _parse_lines(self._data, starts, ends)
             if first_invalid is None and not is_valid.all():
-                first_invalid = filled + 1 + int(np.argmin(is_valid))
-            filled += len(counts)
+                first_invalid = num_clips + 1 + int(np.argmin(is_valid))
+            marks.append(ends[-(num_clips + 1) % _LINES_PER_MARK :: _LINES_PER_MARK].astype(dtype))
+            counts.append(numbers)
+            num_clips += len(numbers)
+        num_samples = np.concatenate(counts)
         num_samples.flags.writeable = False
-        return num_samples, first_invalid
+        return num_samples, np.concatenate(marks), first_invalid
 
 
 def write_manifest(path: FilePath, root: str, entries: Iterable[Tuple[str, int]]) -> int:

@@ -50,8 +50,7 @@ def pack_manifest(
     """
     name = Path(manifest).stem
     packer = _Packer(open_to_rewrite(manifest, out, None, force), os.path.join(out, name))
-    packer.clean_up(force)
-    todo = packer.resume()
+    todo = packer.resume(force)
     with ThreadPoolExecutor(num_workers) as executor:
         packer.pack(packer.read(todo, executor), pack_gb * 1e9)
     clips, left_out = packer.list_clips()
@@ -77,17 +76,17 @@ class _Packer:
         """The complete packs."""
         return list(takewhile(os.path.exists, map(self._pack, count())))
 
-    def clean_up(self, force: bool) -> None:
-        """Remove the pack that a killed run was writing; with `force` the complete ones too."""
+    def resume(self, force: bool) -> Sequence[int]:
+        """Take over the packs of an interrupted run, or with `force` remove them.
+
+        Returns the clips that are left to pack.
+        """
         next_one = os.path.abspath(self._pack(len(self.packs)))
-        for unfinished in find_unfinished(os.path.dirname(self._prefix)):
-            if unfinished.place == next_one:
-                os.remove(unfinished.path)
+        for path, place in find_unfinished(os.path.dirname(self._prefix)):
+            if place == next_one:  # a killed run was writing it
+                os.remove(path)
         for pack in self.packs if force else ():
             os.remove(pack)
-
-    def resume(self) -> Sequence[int]:
-        """Take over the packs of an interrupted run; returns the clips that are left to pack."""
         for pack in self.packs:
             self._take_over(pack)
             unknown = self._addresses.keys() - self._clip_of.keys()

@@ -163,7 +163,15 @@ def list_folder(
     left_out_file = unreadable_file(config.split)
     refuse_to_replace(out, names, left_out_file, force)
     scan = find_audio(folder, config.extensions, required=True)
-    found = _annotate(folder, scan.paths, config)
+    if config.table is not None:
+        rows = read_table(config.table, config.columns)
+        found = annotate(rows, os.path.abspath(folder), scan.paths)
+    else:
+        found = label_by_parent(scan.paths) if config.labels_from else Annotations({}, {}, [])
+    if config.splits_from == "top":
+        found.splits.update(split_by_top(scan.paths))
+    elif config.split is not None:
+        found.splits.update(dict.fromkeys(scan.paths, config.split))
     names += sorted({*found.splits.values()} - {*names})
     refuse_to_replace(out, names, None, force)
 
@@ -178,20 +186,6 @@ def list_folder(
     if scan.other_extensions:
         listing.warnings.append(f"not looked at: {count_extensions(scan.other_extensions)}")
     return listing
-
-
-def _annotate(folder: str, paths: Sequence[str], config: FolderConfig) -> Annotations:
-    """What the settings, the names of folders and the table say of the files."""
-    if config.table is not None:
-        rows = read_table(config.table, config.columns)
-        found = annotate(rows, os.path.abspath(folder), paths)
-    else:
-        found = label_by_parent(paths) if config.labels_from else Annotations({}, {}, [])
-    if config.splits_from == "top":
-        found.splits.update(split_by_top(paths))
-    elif config.split is not None:
-        found.splits.update(dict.fromkeys(paths, config.split))
-    return found
 
 
 def _label(
