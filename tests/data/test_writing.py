@@ -32,6 +32,20 @@ def test_a_data_set_is_written_whole_or_not_at_all(tmp_path, bad, error, message
     assert {path: path.read_bytes() for path in (tmp_path / "out").iterdir()} == before
 
 
+def test_what_a_killed_run_left_is_removed(tmp_path, monkeypatch):
+    def interrupt(*args):
+        raise KeyboardInterrupt
+
+    out = str(tmp_path)
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr("eat.data.writing.write_labels", interrupt)
+        patch.setattr("eat.data.writing.shutil.rmtree", lambda *args, **options: None)
+        write_data_set(out, "/data", {"train": [GOOD]}, CLASSES)
+    assert os.listdir(out) == [".train.unfinished"]
+    write_data_set(out, "/data", {"train": [GOOD]}, CLASSES)
+    assert sorted(os.listdir(out)) == ["label_descriptors.csv", "train.lbl", "train.tsv"]
+
+
 def test_what_a_call_lists(tmp_path):
     [(name, num_samples), *_] = write_clips(tmp_path / "audio" / "owl", 1)
     (tmp_path / "audio" / "owl" / "bad.wav").write_text("hello")
