@@ -27,6 +27,9 @@ LACKS_VE_FAIRSEQ = (
     " or platform_python_implementation != 'CPython' or python_version >= '3.13')"
 )
 
+FIGURES = ["matplotlib>=3.7", "jinja2>=3.0", "scikit-learn>=1.1"]  # eat plot, report, probe
+HDF5 = ["h5py>=3.5"]  # packs in this format
+
 
 def read_version() -> str:
     """`eat.__version__`, read as text: importing `eat` would need torch at build time."""
@@ -66,7 +69,7 @@ setup(
     # Not find_packages("."): user_dir/ has an __init__.py for fairseq but is no package of ours.
     package_dir={"": "user_dir"},
     packages=find_packages(where="user_dir"),
-    package_data={"eat.commands.report": ["report.html"]},
+    package_data={"": ["*.html", "*.md"]},  # templates
     cmdclass={"build_py": BuildWithSharedFiles},
     zip_safe=False,
     python_requires=">=3.10",
@@ -77,10 +80,8 @@ setup(
         "numpy>=1.22",
         "soundfile>=0.12",
         "soxr>=0.3.3",
-        "tqdm>=4.60",
         "safetensors>=0.4",
-        "matplotlib>=3.7",
-        "jinja2>=3.0",  # the page of eat report
+        "tqdm>=4.60",
     ],
     extras_require={
         "train": [
@@ -90,9 +91,10 @@ setup(
             "scikit-learn>=1.1",
             "tensorboard>=2.10",
         ],
+        "figures": FIGURES,
         "onnx": ["onnx", "onnxscript", "onnxruntime>=1.18"],  # for eat convert --to onnx
-        "hdf5": ["h5py>=3.5"],  # for packs in this format
-        "dev": ["pytest>=7", "ruff", "hypothesis>=6", "build>=1", "h5py>=3.5"],
+        "hdf5": HDF5,
+        "dev": [*FIGURES, *HDF5, "pytest>=7", "ruff", "hypothesis>=6", "build>=1"],
     },
     entry_points={"console_scripts": ["eat=eat.commands.main:main"]},
     classifiers=[

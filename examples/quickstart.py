@@ -9,8 +9,6 @@ from its last checkpoint when it is started again.
 """
 
 import argparse
-import contextlib
-import io
 import json
 import os
 import shlex
@@ -19,15 +17,18 @@ import sys
 import time
 from collections import Counter
 from pathlib import Path
-from typing import Any, Dict, List, Optional, Sequence, Tuple
+from typing import Any, Dict, Optional, Sequence
 
 import numpy as np
+from launch import TrainingError, train, training_arguments
+from synthesis import CLASSES, write_events
 
-from eat.audio.synthesis import CLASSES, write_events
 from eat.commands.main import main as eat
 from eat.data.manifest import Manifest
-from eat.launch import TrainingError, multiplies_bf16, train, training_arguments
-from eat.training.log import read_training_log
+from eat.data.statistics import Statistics, measure_statistics
+from eat.files import replace_file
+from eat.machine import describe_hardware
+from eat.training.run import read_training_log
 
 CONFIG_NAME = "pretrain_tiny"
 SEED = 1
@@ -41,7 +42,7 @@ PROBE_MAX_CLIPS = 1000
 
 
 class QuickstartError(Exception):
-    """What went wrong and what to do about it, for the user's eyes."""
+    """What went wrong and what to do about it, for the user."""
 
 
 class Run:
@@ -49,19 +50,24 @@ class Run:
 
     def __init__(self, args: argparse.Namespace) -> None:
         self.folder = args.out.resolve()
-        self.audio = None if args.audio is None else args.audio.resolve()
         self.updates = args.updates
         self.clips_per_class = args.clips_per_class
         self.events = self.folder / "events"
+        self.audio = self.events if args.audio is None else args.audio.resolve()
         self.manifests = self.folder / "manifests"
+        self.labelled = self.folder / "labelled"
         self.checkpoints = self.folder / "checkpoints"
         self.checkpoint = self.checkpoints / "checkpoint_last.pt"
         self.figures = self.folder / "figures"
-        self.labelled = self.folder / "labelled"
         self.probe = self.folder / "probe"
         self.report = self.folder / "report.html"
         self.log = self.folder / "train.log"
         self._record = self.folder / "run.json"
+
+    @property
+    def is_synthetic(self) -> bool:
+        """Whether it makes its own recordings."""
+        return self.audio == self.events
 
     @property
     def is_default(self) -> bool:
@@ -71,12 +77,18 @@ class Run:
 
     def begin(self, restart: bool) -> bool:
         """Create or check the folder; returns whether its training is finished."""
+        if self._record.exists() and not restart:
+            record = json.loads(self._record.read_text())
+            if record["settings"] != self._settings():
+                raise QuickstartError(
+                    f"{self.folder}: found a run with {record['settings']}, expected one with"
+                    f" {self._settings()}; add --restart to replace it, or choose another folder"
+                    " with --out"
+                )
+            return record["finished"]
         if self._record.exists():
-            if not restart:
-                record = json.loads(self._record.read_text())
-                self._check_settings(record["settings"])
-                return record["finished"]
-            for path in self._folders():
+            data = (self.events, self.manifests, self.labelled)
+            for path in (*data, self.checkpoints, self.probe, self.figures):
                 shutil.rmtree(path, ignore_errors=True)
             for path in (self.log, self.report):
                 path.unlink(missing_ok=True)
@@ -87,29 +99,16 @@ class Run:
         self.record(finished=False)
         return False
 
-    def _folders(self) -> Tuple[Path, ...]:
-        """All that it makes."""
-        data = (self.events, self.manifests, self.labelled)
-        return (*data, self.checkpoints, self.probe, self.figures)
-
     def record(self, finished: bool) -> None:
         """Remember the settings and how far the run is."""
         self.folder.mkdir(parents=True, exist_ok=True)
-        partial = self._record.with_suffix(".partial")
-        partial.write_text(json.dumps({"settings": self._settings(), "finished": finished}))
-        os.replace(partial, self._record)
+        with replace_file(self._record) as file:
+            file.write(json.dumps({"settings": self._settings(), "finished": finished}).encode())
 
     def _settings(self) -> Dict[str, Any]:
-        if self.audio is not None:
+        if not self.is_synthetic:
             return {"audio": str(self.audio), "updates": self.updates}
         return {"clips_per_class": self.clips_per_class, "updates": self.updates}
-
-    def _check_settings(self, found: Dict[str, Any]) -> None:
-        if found != self._settings():
-            raise QuickstartError(
-                f"{self.folder}: found a run with {found}, expected one with {self._settings()};"
-                " add --restart to replace it, or choose another folder with --out"
-            )
 
 
 def main(argv: Optional[Sequence[str]] = None) -> int:
@@ -120,18 +119,21 @@ def main(argv: Optional[Sequence[str]] = None) -> int:
         if run.begin(args.restart):
             print(f"The run in {run.folder} is finished; --restart trains again.")
         else:
-            if run.audio is None:
+            if run.is_synthetic:
                 make_events(run)
             make_manifests(run)
             pretrain(run, measure(run))
             run.record(finished=True)
         draw_figures(run)
-        if label_clips(run):
-            probe(run)
+        probe(run)
         write_report(run)
         print_results(run, time.monotonic() - started)
-    except QuickstartError as error:
+    except (QuickstartError, ValueError, OSError) as error:
         print(f"\nquickstart: {error}", file=sys.stderr)
+        return 1
+    except TrainingError as error:
+        more = "(the same command continues, --restart starts again)"
+        print(f"\nquickstart: {error}\n\n{more}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         print("\nquickstart: interrupted; the same command continues", file=sys.stderr)
@@ -152,7 +154,7 @@ def parse_arguments(argv: Optional[Sequence[str]]) -> argparse.Namespace:
         "--out",
         type=Path,
         metavar="DIR",
-        help="where everything goes (default: quickstart/NAME, NAME being that of the --audio"
+        help="folder for everything (default: quickstart/NAME, NAME being that of the --audio"
         " folder, or synthetic)",
     )
     parser.add_argument("--updates", type=int, default=DEFAULT_UPDATES, help="default: %(default)s")
@@ -174,41 +176,31 @@ def parse_arguments(argv: Optional[Sequence[str]]) -> argparse.Namespace:
 
 
 def make_events(run: Run) -> None:
-    """Step 1: something to listen to."""
+    """Step 1: make recordings."""
     heading("Synthetic sound events")
     paths = write_events(run.events, run.clips_per_class, SEED, CLIP_SECONDS)
     print(f"{len(paths)} clips of {len(CLASSES)} classes in {run.events}: {', '.join(CLASSES)}")
 
 
 def make_manifests(run: Run) -> None:
-    """Step 2: which files there are, and which of them are for validation."""
+    """Step 2: list the files, some of them for validation."""
     heading("Manifests")
-    folder = run.audio or run.events
-    arguments = ["manifest", "folder", str(folder), "--out", str(run.manifests)]
-    arguments += ["--valid-fraction", "0.1", "--seed", str(SEED), "--force"]
-    show_command("eat", *arguments)
-    status = eat(arguments)
-    # With status 1 and both manifests there, some files were left out and named: good enough.
-    if status != 0 and not (run.manifests / "train.tsv").exists():
-        raise QuickstartError("no manifest could be written, see above")
+    where = ("manifest", "folder", run.audio, "--out", run.manifests)
+    run_eat(*where, "--valid-fraction", 0.1, "--seed", SEED, "--force", makes="train.tsv")
     if not (run.manifests / "valid.tsv").exists():
         raise QuickstartError(
-            f"{folder}: found one readable recording, expected at least two:"
+            f"{run.audio}: found one readable recording, expected at least two:"
             " one to train on and one to validate with"
         )
 
 
-def measure(run: Run) -> Dict[str, Any]:
+def measure(run: Run) -> Statistics:
     """Step 2, continued: mean and standard deviation of the network's input."""
-    arguments = ["stats", str(run.manifests / "train.tsv"), "--json"]
-    show_command("eat", *arguments)
-    with contextlib.redirect_stdout(io.StringIO()) as printed:
-        status = eat(arguments)
-    if not printed.getvalue():
-        raise QuickstartError(f"eat stats failed with status {status}, see above")
-    statistics = json.loads(printed.getvalue())
-    print(f"mean {statistics['mean']:.3f}, standard deviation {statistics['std']:.3f}")
-    frames = statistics["target_length"]
+    manifest = run.manifests / "train.tsv"
+    show_command("eat", "stats", manifest)
+    statistics = measure_statistics(str(manifest))
+    print(f"mean {statistics.mean:.3f}, standard deviation {statistics.std:.3f}")
+    frames = statistics.target_length
     if frames > CLIP_FRAMES:
         print(
             f"Clips are cut after {CLIP_SECONDS} s here. To learn from more of yours, set\n"
@@ -218,27 +210,22 @@ def measure(run: Run) -> Dict[str, Any]:
     return statistics
 
 
-def pretrain(run: Run, statistics: Dict[str, Any]) -> None:
-    """Step 3: fairseq, with a progress bar made of what it logs."""
+def pretrain(run: Run, statistics: Statistics) -> None:
+    """Step 3: train with fairseq, with a progress bar made of its log."""
     heading(f"Pre-training, {run.updates} updates")
     command = training_arguments(CONFIG_NAME, training_settings(run, statistics))
     show_command("fairseq-hydra-train", *command)
-    try:
-        train(command, run.log, run.updates)
-    except TrainingError as error:
-        raise QuickstartError(
-            f"{error}\n\n(the same command continues, --restart starts again)"
-        ) from error
+    train(command, run.log, run.updates)
 
 
-def training_settings(run: Run, statistics: Dict[str, Any]) -> Dict[str, Any]:
-    """What differs from the recipe."""
+def training_settings(run: Run, statistics: Statistics) -> Dict[str, Any]:
+    """The settings that differ from the recipe."""
     return {
         "common.log_interval": 10 if run.updates >= 100 else 1,
-        "common.bf16": multiplies_bf16(),
+        "common.bf16": describe_hardware().multiplies_bf16(),
         "task.data": run.manifests,
-        "task.mean": round(statistics["mean"], 3),
-        "task.std": round(statistics["std"], 3),
+        "task.mean": round(statistics.mean, 3),
+        "task.std": round(statistics.std, 3),
         "checkpoint.save_dir": run.checkpoints,
         # Saving takes seconds on a slow disk; twice in a short run is enough to continue from.
         "checkpoint.save_interval_updates": min(500, max(1, run.updates // 2)),
@@ -252,7 +239,7 @@ def training_settings(run: Run, statistics: Dict[str, Any]) -> Dict[str, Any]:
 
 
 def draw_figures(run: Run) -> None:
-    """Step 4: the curves, and a clip with its masks."""
+    """Step 4: draw the curves, and a clip with its masks."""
     heading("Figures")
     expected = [EXPECTED_CURVE] if run.is_default else []
     run_eat("plot", "curves", *expected, run.checkpoints, "--out", run.figures / "curves")
@@ -261,53 +248,43 @@ def draw_figures(run: Run) -> None:
     run_eat("plot", "clip", longest, "--checkpoint", run.checkpoint, "--out", run.figures / "clip")
 
 
-def label_clips(run: Run) -> bool:
-    """Step 5: take folders as labels; returns whether there are enough for a probe."""
-    heading("Probe")
-    folder = run.audio or run.events
-    arguments = ["manifest", "folder", str(folder), "--labels-from", "parent"]
-    arguments += ["--out", str(run.labelled), "--valid-fraction", "0", "--force"]
-    with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
-        eat(arguments)
-    sizes = count_labels(run.labelled / "train.tsv")
-    if sum(size >= PROBE_FOLDS for size in sizes) < 2:
-        print(
-            f"A probe asks how well the folders of clips can be told apart. It needs two folders of"
-            f" {PROBE_FOLDS} clips or more, and\n{folder} has"
-            f" {sum(size >= PROBE_FOLDS for size in sizes)}: skipped."
-        )
-        return False
-    show_command("eat", *arguments)
-    return True
-
-
-def count_labels(manifest: Path) -> List[int]:
-    """The number of clips of each label; empty if nothing is labelled."""
-    if not manifest.exists():
-        return []
-    paths = Manifest(manifest).relative_paths()
-    return list(Counter(os.path.basename(os.path.dirname(path)) for path in paths).values())
-
-
 def probe(run: Run) -> None:
-    """Step 5, continued: what the features say of the labels, those of an untrained encoder too."""
+    """Step 5: ask what the features say of the folders that clips are in."""
+    heading("Probe")
+    sizes = count_clips(run)
+    num_folders = sum(size >= PROBE_FOLDS for folder, size in sizes.items() if folder)
+    if num_folders < 2:
+        print(
+            "A probe asks how well the folders of clips can be told apart. It needs two folders of"
+            f" {PROBE_FOLDS} clips or more, and\n{run.audio} has {num_folders}: skipped."
+        )
+        return
+    where = ("manifest", "folder", run.audio, "--labels-from", "parent", "--out", run.labelled)
+    run_eat(*where, "--valid-fraction", 0, "--force", makes="train.tsv")
     # As in training: padded, and of longer clips the beginning.
-    options = ["--folds", PROBE_FOLDS, "--pooling", "cls", "mean", "--target-length", CLIP_FRAMES]
-    some = ["--max-clips", PROBE_MAX_CLIPS]
+    options = ("--folds", PROBE_FOLDS, "--pooling", "cls", "mean", "--target-length", CLIP_FRAMES)
+    some = ("--max-clips", PROBE_MAX_CLIPS)
     run_eat("probe", run.checkpoint, "--data", run.labelled, *options, *some, "--out", run.probe)
-    clips = [run.labelled / "train.tsv", "--checkpoint", run.checkpoint, "--pooling", "mean"]
+    clips = (run.labelled / "train.tsv", "--checkpoint", run.checkpoint, "--pooling", "mean")
     run_eat("plot", "embeddings", *clips, *some, "--out", run.figures / "embeddings")
 
 
+def count_clips(run: Run) -> Dict[str, int]:
+    """The number of clips by the name of the folder that they are in."""
+    manifests = [Manifest(run.manifests / f"{split}.tsv") for split in ("train", "valid")]
+    paths = [path for manifest in manifests for path in manifest.relative_paths()]
+    return Counter(os.path.basename(os.path.dirname(path)) for path in paths)
+
+
 def write_report(run: Run) -> None:
-    """Step 6: all of it on one page."""
+    """Step 6: write all of it on one page."""
     heading("Report")
     results = ["--results", run.probe] if run.probe.exists() else []
     run_eat("report", run.checkpoints, *results, "--out", run.report)
 
 
 def print_results(run: Run, seconds: float) -> None:
-    """Step 7: what came out, and where to go from here."""
+    """Step 7: say what came out, and how to go on."""
     heading("Done")
     log = read_training_log(run.log)["train_inner"]
     first, last = log["frame_loss"][0], log["frame_loss"][-1]
@@ -335,21 +312,29 @@ def heading(text: str) -> None:
     print(f"\n== {text}")
 
 
-def run_eat(*words: Any) -> None:
+def run_eat(*words: Any, makes: Optional[str] = None) -> None:
     """Show a command of `eat` and run it.
+
+    Args:
+        words: the command.
+        makes: a file in its `--out`; if it is there, the command did enough, whatever its status:
+            `eat manifest` has 1 when it left files out, which it names.
 
     Raises:
         QuickstartError: it failed.
     """
     arguments = list(map(str, words))
     show_command("eat", *arguments)
-    if eat(arguments) != 0:
+    status = eat(arguments)
+    if makes is not None and Path(arguments[arguments.index("--out") + 1], makes).exists():
+        return
+    if status != 0:
         raise QuickstartError(f"eat {arguments[0]} failed, see above")
 
 
-def show_command(*words: str) -> None:
+def show_command(*words: Any) -> None:
     """Print a command as one would type it into a shell."""
-    print("$", *map(shell_word, words), flush=True)
+    print("$", *(shell_word(str(word)) for word in words), flush=True)
 
 
 def shell_word(word: str) -> str:

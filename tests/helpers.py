@@ -1,9 +1,6 @@
 """What several test modules share: paths, tiny audio, training commands and their logs."""
 
 import json
-import os
-import socket
-import subprocess
 import sys
 from pathlib import Path
 
@@ -158,38 +155,6 @@ def train_command(config: str, overrides: list) -> list:
         f"common.user_dir={REPOSITORY / 'user_dir'}",
         *overrides,
     ]
-
-
-def train_in_two_processes(config: str, overrides: list, folder: Path) -> str:
-    """Run fairseq-hydra-train in two processes that talk over gloo; the first one's output."""
-    common = [
-        *overrides,
-        "common.cpu=true",
-        "distributed_training.distributed_world_size=2",
-        "distributed_training.distributed_backend=gloo",
-        f"distributed_training.distributed_init_method=tcp://127.0.0.1:{_free_port()}",
-        "distributed_training.distributed_no_spawn=true",
-        "distributed_training.device_id=0",
-    ]
-    environment = {**os.environ, "CUDA_VISIBLE_DEVICES": "", "OMP_NUM_THREADS": "1"}
-    options = {"cwd": folder, "env": environment, "stdout": subprocess.PIPE, "text": True}
-    processes = [
-        subprocess.Popen(
-            train_command(config, [*common, f"distributed_training.distributed_rank={rank}"]),
-            stderr=subprocess.STDOUT,
-            **options,
-        )
-        for rank in range(2)
-    ]
-    outputs = [process.communicate(timeout=280)[0] for process in processes]
-    assert [process.returncode for process in processes] == [0, 0], outputs[0]
-    return outputs[0]
-
-
-def _free_port() -> int:
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        return listener.getsockname()[1]
 
 
 def logged(output: str, tag: str = "train_inner") -> list:

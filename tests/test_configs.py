@@ -217,8 +217,9 @@ def test_form(name):
     assert lines[0] == "# @package _group_"
     header = lines[: lines.index("common:")]
     assert any(f"--config-name {name}" in line for line in header)
-    assert any(line.startswith("# Hardware:") for line in header)
-    assert any(line.startswith("# Expect:") for line in header)
+    for fact in ("Hardware", "Time", "Expect"):
+        assert any(line.startswith(f"# {fact}: ") for line in header), fact
+    assert all(len(line) <= 100 for line in lines)
     cfg = load(name)
     assert cfg.checkpoint.save_dir == f"checkpoints/{name}"
     assert OmegaConf.is_missing(cfg.task, "data")

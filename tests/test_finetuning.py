@@ -5,7 +5,8 @@ import shutil
 
 import pytest
 import torch
-from helpers import GOLDEN, MINIATURE_CLASSIFIER, logged, train_in_two_processes
+from faults import training
+from helpers import GOLDEN, MINIATURE_CLASSIFIER, logged
 
 import eat
 from eat.commands.main import main
@@ -135,14 +136,11 @@ def test_two_processes_equal_one_with_the_doubled_batch(train, multi_labelled, t
     output = finetune(
         train, multi_labelled, *common, "dataset.batch_size=24", "checkpoint.save_dir=single"
     )
-    double = train_in_two_processes(
-        "finetune_tiny",
-        [
-            *(f"task.data='{multi_labelled}'", "checkpoint.save_dir=double"),
-            *(*MINIATURE_CLASSIFIER, *common, "dataset.batch_size=12"),
-        ],
-        tmp_path,
-    )
+    overrides = [
+        *(f"task.data='{multi_labelled}'", "checkpoint.save_dir=double"),
+        *(*MINIATURE_CLASSIFIER, *common, "dataset.batch_size=12"),
+    ]
+    double = training.run(overrides, tmp_path, 2, config="finetune_tiny").check().log
     for one, two in zip(logged(output), logged(double), strict=True):
         assert two["bsz"] == one["bsz"] == 24
         assert two["loss"] == pytest.approx(one["loss"], rel=1e-3)

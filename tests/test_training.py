@@ -6,7 +6,8 @@ import subprocess
 
 import pytest
 import torch
-from helpers import MINIATURE, REPOSITORY, logged, train_command, train_in_two_processes
+from faults import training
+from helpers import MINIATURE, REPOSITORY, logged, train_command
 
 import eat
 
@@ -151,7 +152,7 @@ def test_two_processes_equal_one_with_the_doubled_batch(train, manifests, tmp_pa
         *(f"task.data='{manifests}'", "checkpoint.save_dir=double", *MINIATURE, *common),
         "dataset.batch_size=6",
     ]
-    double = train_in_two_processes("pretrain_tiny", distributed, tmp_path)
+    double = training.run(distributed, tmp_path, num_workers=2).check().log
     for one, two in zip(logged(single.stdout), logged(double), strict=True):
         assert two["bsz"] == one["bsz"] == 12
         for key in ("loss", "frame_loss", "utterance_loss", "gnorm", "mask_ratio", "ema_decay"):

@@ -19,23 +19,23 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from eat.benchmark import UpdateCase, measure_update, run_cases
 from eat.figures import save_figure
 from eat.figures.style import LINE_COLOURS, figure_style
-from eat.launch import TrainingError, multiplies_bf16
+from eat.machine import choose_device, describe_hardware
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "real_recordings"))
-from recordings import (
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # examples/
+from experiment import (
     TASKS,
-    StepError,
     as_markdown,
     experiment_arguments,
     make_manifests,
     mean_and_spread,
     pretrain,
     probe,
-    run_eat,
     step,
 )
+from launch import TrainingError
 
 POOLINGS = ("cls", "mean")
 # 2.56 s are 16 x 8 patches: on a smaller grid a block of 5 x 5 is more than the visible fifth.
@@ -120,7 +120,7 @@ def main(argv: Optional[Sequence[str]] = None) -> int:
     args.audio, args.out = args.audio.resolve(), args.out.resolve()
     try:
         outcomes = run_all(args)
-    except (StepError, TrainingError) as error:
+    except (ValueError, OSError, TrainingError) as error:
         print(f"\n{error}\n\n(the same command continues)", file=sys.stderr)
         return 1
     table = make_table(outcomes)
@@ -155,20 +155,24 @@ def run_all(args: argparse.Namespace) -> Dict[str, Outcome]:
 
 def time_updates(args: argparse.Namespace) -> Dict[str, float]:
     """Milliseconds of an update with its reading, by number of clones; text, as in JSON."""
-    file = args.out / "benchmark.json"
-    clones = sorted({variant.clones for variant in VARIANTS})
     settings = {"dataset.num_workers": 0, **dict(args.set)}  # as `run_training` has it
-    run_eat(
-        "benchmark", "train", "--config-size", "tiny", "--frames", CLIP_FRAMES,
-        "--dtype", "bf16" if multiplies_bf16() else "fp32", "--clones", *clones,
-        "--data", args.out / "manifests" / "all", "--repeats", TIMED_UPDATES, "--out", file,
-        "--set", *(f"{key}={json.dumps(value)}" for key, value in settings.items()),
-    )  # fmt: skip
-    cases = json.loads(file.read_text())["cases"]
+    cases = [
+        UpdateCase(
+            config="tiny",
+            dtype="bf16" if describe_hardware().multiplies_bf16() else "fp32",
+            clones=clones,
+            frames=CLIP_FRAMES,
+            settings=tuple(f"{key}={json.dumps(value)}" for key, value in settings.items()),
+            data=str(args.out / "manifests" / "all"),
+            device=choose_device("auto"),
+            repeats=TIMED_UPDATES,
+        )
+        for clones in sorted({variant.clones for variant in VARIANTS})
+    ]
     # The least, as whatever else runs on the machine can only add to it.
     return {
-        str(case["clones"]): round(case["update_ms_minimum"] + case["data_wait_ms_minimum"], 1)
-        for case in cases
+        str(found["clones"]): round(found["update_ms_minimum"] + found["data_wait_ms_minimum"], 1)
+        for found in run_cases(measure_update, cases)
     }
 
 
@@ -185,10 +189,10 @@ def run_variant(
     settings = {**variant.settings(), **dict(args.set)}
     timing = pretrain(checkpoints, manifests, statistics, num_updates, seed, settings)
     # The untrained encoder is the same for all.
-    options = ("--pooling", *POOLINGS, "--untrained", int(variant is REFERENCE))
+    options = {"pooling": list(POOLINGS), "untrained": int(variant is REFERENCE)}
     checkpoint = checkpoints / "checkpoint_last.pt"
     probes = {
-        task.name: probe(checkpoint, manifests, task, seed, folder / task.name, *options)
+        task.name: probe(checkpoint, manifests, task, seed, folder / task.name, **options)
         for task in TASKS
     }
     return {"settings": settings, "updates": num_updates, **timing, "probes": probes}

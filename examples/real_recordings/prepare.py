@@ -26,6 +26,7 @@ import numpy as np
 import soundfile
 
 from eat.audio import SAMPLE_RATE_HZ, AudioError, read_audio
+from eat.files import replace_file
 from eat.work import map_in_threads
 
 PACKAGES = (
@@ -268,9 +269,8 @@ def speak(utterance: Utterance, out: Path, num_samples: int) -> None:
 def write(path: Path, samples: np.ndarray) -> None:
     """Write a clip; it appears when it is complete."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    partial_path = path.with_suffix(".partial")
-    soundfile.write(partial_path, samples, SAMPLE_RATE_HZ, format="FLAC")
-    os.replace(partial_path, path)
+    with replace_file(path) as file:
+        soundfile.write(file, samples, SAMPLE_RATE_HZ, format="FLAC")
 
 
 if __name__ == "__main__":

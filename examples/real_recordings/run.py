@@ -9,7 +9,6 @@ digits, against training from scratch. An interrupted run continues; what is fin
 """
 
 import argparse
-import json
 import os
 import shutil
 import sys
@@ -17,23 +16,24 @@ from pathlib import Path
 from typing import Any, Dict, List, Mapping, NamedTuple, Optional, Sequence
 
 import numpy as np
-from recordings import (
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # examples/
+from experiment import (
     TASKS,
-    StepError,
     as_markdown,
     experiment_arguments,
     make_manifests,
     mean_and_spread,
     pretrain,
     probe,
-    run_eat,
     run_training,
     step,
 )
+from launch import TrainingError
 
 from eat.data.labels import DESCRIPTORS_FILE, write_labels
 from eat.data.manifest import Manifest, write_manifest
-from eat.launch import TrainingError
+from eat.evaluation import evaluate_checkpoint
 
 POOLINGS = ("cls", "mean", "time")
 ENCODER_SIZES = ("model.embed_dim", "model.depth", "model.num_heads")
@@ -55,7 +55,7 @@ def main(argv: Optional[Sequence[str]] = None) -> int:
     try:
         statistics = step(record, "Manifests", make_manifests, args.audio, manifests)
         results = [run_seed(args, statistics, seed) for seed in args.seeds]
-    except (StepError, TrainingError) as error:
+    except (ValueError, OSError, TrainingError) as error:
         print(f"\n{error}\n\n(the same command continues)", file=sys.stderr)
         return 1
     text = f"{probe_table(results)}\n\n{finetuning_table(results)}\n"
@@ -90,7 +90,7 @@ def run_seed(args: argparse.Namespace, statistics: Dict[str, Any], seed: int) ->
     probes = {}
     for task in TASKS:
         out, title = folder / f"probe_{task.name}", f"Probe of {task.name}, seed {seed}"
-        inputs = (checkpoint, manifests, task, seed, out, "--pooling", *POOLINGS)
+        inputs = (checkpoint, manifests, task, seed, out)
         probes[task.name] = step(out / "result.json", title, probe, *inputs)
     return {"probes": probes, "finetuning": run_finetuning(args, statistics, seed, checkpoint)}
 
@@ -168,9 +168,9 @@ def finetune(
             **settings,
         },
     )
-    where = ("--data", data, "--split", "valid", "--out", folder)
-    run_eat("evaluate", folder / "checkpoint_last.pt", *where)
-    return json.loads((folder / "metrics.json").read_text())["metrics"]
+    evaluation = evaluate_checkpoint(str(folder / "checkpoint_last.pt"), str(data), "valid")
+    evaluation.write(str(folder))
+    return evaluation.metrics
 
 
 def probe_table(results: Sequence[Mapping[str, Any]]) -> str:

@@ -8,7 +8,7 @@ import pytest
 import soundfile
 from helpers import pack_clips, write_clips, write_tsv
 
-from eat.audio import audio_info, read_audio
+from eat.audio import AudioError, audio_info, read_audio
 from eat.audio.packing import ZipPack
 from eat.commands.main import main
 from eat.data.manifest import Manifest, write_manifest
@@ -49,6 +49,10 @@ def test_packed_clips_are_the_clips(clips, capsys):
     split = open_split(str(clips / "elsewhere"), "train")
     assert [label.name for label in split.descriptors] == ["bird, any", "rain"]
     assert [split.class_ids(i) for i in range(8)] == [("a",), ("b",)] * 4
+    assert pack(clips, out="one") == 0
+    with zipfile.ZipFile(clips / "one" / "train-00000.zip") as archive:
+        for file in (clips / "audio").iterdir():
+            assert archive.read(file.name) == file.read_bytes()
 
 
 def test_any_file_is_packed_without_loss(tmp_path):
@@ -71,13 +75,6 @@ def test_any_file_is_packed_without_loss(tmp_path):
         assert np.array_equal(read_audio(clip), read_audio(file))
 
 
-def test_a_zip_holds_the_files_as_they_are(clips):
-    assert pack(clips) == 0
-    with zipfile.ZipFile(clips / "packs" / "train-00000.zip") as archive:
-        for file in (clips / "audio").iterdir():
-            assert archive.read(file.name) == file.read_bytes()
-
-
 def test_what_cannot_be_read_is_left_out(clips, capsys):
     (clips / "audio" / "clip 2.wav").write_text("hello")
     (clips / "audio" / "clip 5.wav").unlink()
@@ -88,6 +85,27 @@ def test_what_cannot_be_read_is_left_out(clips, capsys):
     assert reasons[1].startswith("clip 5.wav\tno such audio file")
     split = open_split(str(clips / "packs"), "train")
     assert [split.class_ids(i)[0] for i in range(6)] == list("abbaab")
+
+
+@pytest.mark.parametrize("size", ["2", "0"])  # in GB: all clips in one pack, each in its own
+def test_a_pack_whose_clips_are_all_refused_is_not_kept(clips, monkeypatch, size):
+    """Formats that libsndfile knows by the file's extension alone cannot be in packs."""
+    add = ZipPack.add
+
+    def refuse(pack, name, content):
+        if name in refused:
+            raise AudioError(f"{name}: not readable as audio: Format not recognised.")
+        add(pack, name, content)
+
+    monkeypatch.setattr(ZipPack, "add", refuse)
+    refused = [f"clip {index}.wav" for index in range(8)]
+    assert pack(clips, "--pack-gb", size) == 1
+    assert os.listdir(clips / "packs") == ["train.unreadable.tsv"]
+    del refused[2:-1]
+    assert pack(clips, "--pack-gb", size) == 1
+    assert len(packed(clips)) == 5
+    packs = sorted(path.name for path in (clips / "packs").glob("*.zip"))
+    assert packs == [f"train-{n:05}.zip" for n in range(1 if size == "2" else 5)]
 
 
 def test_a_clip_that_is_listed_twice_is_packed_once(clips):

@@ -31,6 +31,9 @@ def test_no_clip_comes_twice():
     assert len(set(drawn.tolist())) == 20
     assert drawn.min() >= 0 and drawn.max() < 50
     assert sorted(draw_weighted(np.ones(50), 50, generator)) == list(range(50))
+    for num_samples in (0, 51):
+        with pytest.raises(ValueError, match=f"found {num_samples}, expected 1 to 50"):
+            draw_weighted(np.ones(50), num_samples, generator)
 
 
 def test_draws_follow_the_weights():
@@ -63,12 +66,6 @@ def test_two_million_clips_take_a_moment():
     assert weights[drawn].mean() > weights.mean()
 
 
-@pytest.mark.parametrize("num_samples", [0, 6])
-def test_impossible_numbers(num_samples):
-    with pytest.raises(ValueError, match=f"found {num_samples}, expected 1 to 5"):
-        draw_weighted(np.ones(5), num_samples, np.random.default_rng(0))
-
-
 def test_drawn_clips_are_different_ones_in_order():
     drawn = draw_clips(1000, 100, seed=1)
     assert (np.diff(drawn) > 0).all()
@@ -81,18 +78,11 @@ def test_drawn_clips_are_different_ones_in_order():
 @pytest.mark.parametrize(
     "num_clips, fractions, sizes",
     [
-        (0, [0.5], [0, 0]),
-        (1, [0.5], [1, 0]),
-        (1, [0.9], [1, 0]),
-        (2, [0.01], [1, 1]),
-        (2, [0.99], [1, 1]),
-        (100, [0], [100, 0]),
-        (100, [0.05], [95, 5]),
-        (100, [0.999], [1, 99]),
-        (100, [0.1, 0.2], [70, 10, 20]),
-        (100, [0, 0.2], [80, 0, 20]),
-        (2, [0.1, 0.1], [1, 1, 0]),
-        (3, [0.1, 0.1], [1, 1, 1]),
+        *((0, [0.5], [0, 0]), (1, [0.5], [1, 0]), (1, [0.9], [1, 0])),
+        *((2, [0.01], [1, 1]), (2, [0.99], [1, 1]), (100, [0], [100, 0])),
+        *((100, [0.05], [95, 5]), (100, [0.999], [1, 99])),
+        *((100, [0.1, 0.2], [70, 10, 20]), (100, [0, 0.2], [80, 0, 20])),
+        *((2, [0.1, 0.1], [1, 1, 0]), (3, [0.1, 0.1], [1, 1, 1])),
     ],
 )
 def test_sizes_of_parts(num_clips, fractions, sizes):
@@ -126,9 +116,8 @@ def test_small_classes_share_what_none_of_them_fills():
     classes = [[clip % 10] for clip in range(80)]  # 5 % of 8 clips is less than half a clip
     parts = draw_stratified_parts(classes, [0.05], seed=1)
     assert 3 <= parts.sum() <= 5
-    assert (
-        max(np.bincount([clip[0] for clip, part in zip(classes, parts, strict=True) if part])) == 1
-    )
+    drawn = [clip[0] for clip, part in zip(classes, parts, strict=True) if part]
+    assert len(drawn) == len(set(drawn))
 
 
 def deviation(classes, parts, fractions):

@@ -5,9 +5,9 @@ import pytest
 from helpers import write_clips
 
 from eat.data.annotations import FolderConfig, list_folder
-from eat.data.headers import Clip
 from eat.data.labels import Label, LabelError
 from eat.data.manifest import ManifestError
+from eat.data.split import Clip
 from eat.data.writing import write_data_set
 from eat.work import Failure
 
@@ -30,6 +30,20 @@ def test_a_data_set_is_written_whole_or_not_at_all(tmp_path, bad, error, message
     with pytest.raises(error, match=re.escape(f"{out}/{message}")):
         write_data_set(out, "/new", {"train": [GOOD], "valid": [bad]}, CLASSES, force=True)
     assert {path: path.read_bytes() for path in (tmp_path / "out").iterdir()} == before
+
+
+def test_what_a_killed_run_left_is_removed(tmp_path, monkeypatch):
+    def interrupt(*args):
+        raise KeyboardInterrupt
+
+    out = str(tmp_path)
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr("eat.data.writing.write_labels", interrupt)
+        patch.setattr("eat.data.writing.shutil.rmtree", lambda *args, **options: None)
+        write_data_set(out, "/data", {"train": [GOOD]}, CLASSES)
+    assert os.listdir(out) == [".train.unfinished"]
+    write_data_set(out, "/data", {"train": [GOOD]}, CLASSES)
+    assert sorted(os.listdir(out)) == ["label_descriptors.csv", "train.lbl", "train.tsv"]
 
 
 def test_what_a_call_lists(tmp_path):

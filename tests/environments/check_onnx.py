@@ -2,8 +2,8 @@
 
     python check_onnx.py FOLDER
 
-FOLDER is where the graphs go. Run by tests/checkpoint/test_onnx.py in an environment with the extra
-`[onnx]`.
+FOLDER is where the graphs go. Run by tests/checkpoint/test_onnx_export.py in an environment with
+the extra `[onnx]`.
 """
 
 import dataclasses
@@ -99,7 +99,7 @@ def check_short_position_table():
         encoder={**checkpoint.encoder, "positions": positions},
         encoder_config=dataclasses.replace(checkpoint.encoder_config, num_position_rows=64),
     )
-    onnx_export.export_onnx(checkpoint, FOLDER / "short.onnx")
+    onnx_export.write(checkpoint, FOLDER / "short.onnx")
     source = torch.randn(1, 1, 1200, 128, generator=torch.Generator().manual_seed(0))
     with torch.no_grad():
         expected = eat.load_encoder(GOLDEN / "official_pretrain.pt")(source)
@@ -107,10 +107,10 @@ def check_short_position_table():
 
 
 def check_a_graph_that_differs_is_not_written():
-    encoder = eat.load_encoder(GOLDEN / "official_pretrain.pt")
+    checkpoint = load_checkpoint(GOLDEN / "official_pretrain.pt")
     onnx_export.TOLERANCE = 0.0
     try:
-        onnx_export.export_onnx(encoder, FOLDER / "different.onnx")
+        onnx_export.write(checkpoint, FOLDER / "different.onnx")
     except CheckpointError as error:
         assert "different.onnx: not written: onnxruntime differs from torch by" in str(error)
     else:

@@ -1,19 +1,11 @@
 """The doors to HEAR and X-ARES, as their own checkers use them; those need TensorFlow and more."""
 
-import importlib
-import sys
-
+import hear_eat as hear
 import pytest
 import torch
-from helpers import REPOSITORY
+import xares_eat as xares
 
 import eat
-
-
-@pytest.fixture
-def load_example(monkeypatch):
-    monkeypatch.setattr(sys, "path", [str(REPOSITORY / "examples"), *sys.path])
-    return importlib.import_module
 
 
 @pytest.fixture
@@ -21,8 +13,7 @@ def audio():
     return torch.rand(3, 32_000, generator=torch.manual_seed(0)) * 2 - 1
 
 
-def test_hear(load_example, official_pretrain, audio):
-    hear = load_example("hear_eat")
+def test_hear(official_pretrain, audio):
     model = hear.load_model(official_pretrain)
     assert isinstance(model, torch.nn.Module)
     assert model.sample_rate == 16_000
@@ -42,11 +33,10 @@ def test_hear(load_example, official_pretrain, audio):
     assert (scenes[1] - expected).abs().max() < 1e-5
 
 
-def test_xares(load_example, official_pretrain, audio, monkeypatch):
-    module = load_example("xares_eat")
+def test_xares(official_pretrain, audio, monkeypatch):
     monkeypatch.setenv("EAT_CHECKPOINT", official_pretrain)
-    (name,) = [name for name in dir(module) if name.endswith("Encoder")]  # how X-ARES finds it
-    encoder = getattr(module, name)()
+    (name,) = [name for name in dir(xares) if name.endswith("Encoder")]  # how X-ARES finds it
+    encoder = getattr(xares, name)()
     assert encoder.sampling_rate == 16_000
     encoded = encoder(audio)
     assert encoded.shape == (3, 13, encoder.output_dim) == (3, 13, 48)

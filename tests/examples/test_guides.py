@@ -123,6 +123,13 @@ def test_all_commands_are_ours():
         assert {words[0] for words in commands(guide.name)} <= {"eat", "fairseq-hydra-train"}
 
 
+def test_the_list_of_examples_is_whole():
+    text = (GUIDES / "README.md").read_text(encoding="utf-8")
+    linked = {target.rstrip("/") for target in re.findall(r"\]\(([^)]+)\)", text)}
+    names = {path.name for path in GUIDES.iterdir()} - {"README.md", "__pycache__"}
+    assert names <= linked
+
+
 def test_what_the_guides_link_to_is_there():
     for guide in GUIDES.glob("*.md"):
         for target in re.findall(r"\]\((?!http)([^)#]+)\)", guide.read_text(encoding="utf-8")):

@@ -5,14 +5,14 @@ import os
 import shlex
 import subprocess
 import sys
-from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
 
 import numpy as np
 import pytest
+import quickstart
+from synthesis import CLASSES, write_events
 
-from eat.audio.synthesis import CLASSES, write_events
-from eat.training.log import read_training_log
+from eat.training.run import read_training_log
 
 # Of the recorded curve, which is one in fp32: in bf16 a run differs by a fifth of these at most.
 TOLERANCES = {
@@ -23,15 +23,7 @@ TOLERANCES = {
     "prediction_var": 0.02,
     "gnorm": 0.1,
 }
-SCRIPT = Path(__file__).resolve().parents[2] / "examples" / "quickstart.py"
-
-
-@pytest.fixture(scope="module")
-def quickstart():
-    spec = spec_from_file_location("quickstart", SCRIPT)
-    module = module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+SCRIPT = Path(quickstart.__file__)
 
 
 def run_script(*arguments, cwd):
@@ -46,18 +38,18 @@ def run_script(*arguments, cwd):
 
 
 @pytest.mark.parametrize("word", ["plain", "two words", "a='b c'", "$HOME's", "a\\'b", '"', "!'"])
-def test_shown_commands_can_be_pasted_into_a_shell(quickstart, word):
+def test_shown_commands_can_be_pasted_into_a_shell(word):
     assert shlex.split(quickstart.shell_word(word)) == [word]
 
 
-def test_the_output_folder_is_named_after_the_audio_folder(quickstart, tmp_path):
+def test_the_output_folder_is_named_after_the_audio_folder(tmp_path):
     (tmp_path / "birds").mkdir()
     assert quickstart.parse_arguments([]).out == Path("quickstart/synthetic")
     args = quickstart.parse_arguments(["--audio", str(tmp_path / "birds")])
     assert args.out == Path("quickstart/birds")
 
 
-def test_wrong_arguments_are_named(quickstart, capsys, tmp_path):
+def test_wrong_arguments_are_named(capsys, tmp_path):
     for arguments, message in (
         (["--audio", str(tmp_path / "none")], "--audio: no such folder"),
         (["--updates", "0"], "expected 1 or more"),
@@ -68,7 +60,7 @@ def test_wrong_arguments_are_named(quickstart, capsys, tmp_path):
         assert message in capsys.readouterr().err
 
 
-def test_a_folder_with_other_files_is_left_alone(quickstart, capsys, tmp_path):
+def test_a_folder_with_other_files_is_left_alone(capsys, tmp_path):
     (tmp_path / "thesis.tex").write_text("years of work")
     for restart in ([], ["--restart"]):
         assert quickstart.main(["--out", str(tmp_path), *restart]) == 1
@@ -76,7 +68,7 @@ def test_a_folder_with_other_files_is_left_alone(quickstart, capsys, tmp_path):
     assert [path.name for path in tmp_path.iterdir()] == ["thesis.tex"]
 
 
-def test_a_run_with_other_settings_is_not_mixed_with_this_one(quickstart, capsys, tmp_path):
+def test_a_run_with_other_settings_is_not_mixed_with_this_one(capsys, tmp_path):
     run = quickstart.Run(quickstart.parse_arguments(["--out", str(tmp_path), "--updates", "7"]))
     assert run.begin(restart=False) is False
     assert quickstart.main(["--out", str(tmp_path), "--updates", "8"]) == 1
@@ -84,7 +76,7 @@ def test_a_run_with_other_settings_is_not_mixed_with_this_one(quickstart, capsys
     assert "'updates': 7}, expected one with" in error and "--restart" in error
 
 
-def test_restart_removes_the_runs_own_files_only(quickstart, tmp_path):
+def test_restart_removes_the_runs_own_files_only(tmp_path):
     args = quickstart.parse_arguments(["--out", str(tmp_path), "--updates", "7"])
     run = quickstart.Run(args)
     run.begin(restart=False)
@@ -99,7 +91,7 @@ def test_restart_removes_the_runs_own_files_only(quickstart, tmp_path):
     assert json.loads((tmp_path / "run.json").read_text())["finished"] is False
 
 
-def test_one_recording_is_too_few(quickstart, capsys, tmp_path):
+def test_one_recording_is_too_few(capsys, tmp_path):
     audio = tmp_path / "audio"
     for path in write_events(audio, clips_per_class=1, seed=1)[1:]:
         path.unlink()
@@ -159,7 +151,7 @@ def test_an_unfinished_run_on_own_recordings_continues_after_a_failure(tmp_path)
 
 
 @pytest.mark.slow
-def test_the_run_follows_the_recorded_curve(quickstart, tmp_path):
+def test_the_run_follows_the_recorded_curve(tmp_path):
     """The first half of the default run; the schedule is that of the whole."""
     pytest.importorskip("fairseq")
     run = quickstart.Run(quickstart.parse_arguments(["--out", str(tmp_path)]))

@@ -18,7 +18,10 @@ from typing import Any, Callable, Container, List, Mapping, NamedTuple, Optional
 import torch
 from helpers import train_command
 
-PRELOADED = ["fairseq_cli.hydra_train", "eat.tasks", "eat.training.checkpoint_files", "eat.models"]
+PRELOADED = [
+    *("fairseq_cli.hydra_train", "eat.tasks", "eat.models"),
+    *("eat.training.checkpoint_files", "eat.training.replacements"),
+]
 SAVING_STEPS = ("fsync", "replace", "link", "remove")  # of the module os
 
 _context = multiprocessing.get_context("forkserver")

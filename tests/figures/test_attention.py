@@ -1,14 +1,22 @@
-"""The figure of attention shows the shares that it was given, where they belong."""
+"""Attention weights are those that the block itself uses, and the figure shows them in place."""
 
 import numpy as np
 import pytest
+import torch
 
-from eat.figures.attention import draw_attention
+import eat
+from eat.audio import LogMel
+from eat.figures.attention import attention_weights, cls_attention, draw_attention
+from eat.nn import EncoderConfig
+from eat.nn.transformer import Attention
+
+PLAIN = LogMel(mean=0.0, std=0.5, target_length=None)  # leaves log-mel values as they are
 
 
 @pytest.fixture
-def log_mel():
-    return np.random.default_rng(0).normal(size=(64, 128)).astype(np.float32)
+def source():
+    values = np.random.default_rng(0).normal(size=(1, 1, 64, 128)).astype(np.float32)
+    return torch.from_numpy(values)
 
 
 @pytest.fixture
@@ -21,12 +29,12 @@ def by_title(figure):
     return {axes.get_title(loc="left"): axes for axes in figure.axes}
 
 
-def test_every_head_and_their_mean_in_per_cent_on_one_scale(log_mel, attention):
-    panels = by_title(draw_attention(log_mel, attention, title="dog.flac, block 2"))
+def test_every_head_and_their_mean_in_per_cent_on_one_scale(source, attention):
+    panels = by_title(draw_attention(source, attention, PLAIN, title="dog.flac, block 2"))
     mean = next(title for title in panels if title.startswith("Mean over heads"))
     assert f"CLS gives {100 * attention[:, 0].mean():.1f} % to itself" in mean
     maps = 100 * attention[:, 1:].reshape(5, 4, 8)
-    np.testing.assert_array_equal(panels["dog.flac, block 2"].images[0].get_array(), log_mel.T)
+    np.testing.assert_array_equal(panels["dog.flac, block 2"].images[0].get_array(), source[0, 0].T)
     np.testing.assert_allclose(panels[mean].images[0].get_array(), maps.mean(axis=0).T)
     limits = {panels[mean].images[0].get_clim()}
     for head in range(5):
@@ -36,11 +44,55 @@ def test_every_head_and_their_mean_in_per_cent_on_one_scale(log_mel, attention):
     assert limits == {(0, np.percentile(maps, 99.5))}
 
 
-def test_time_is_that_of_the_clip(log_mel, attention):
-    panels = by_title(draw_attention(log_mel, attention))
+def test_time_is_that_of_the_clip(source, attention):
+    panels = by_title(draw_attention(source, attention, PLAIN))
     assert panels["head 1"].get_xlim() == (0, 0.64) == panels["CLS attention"].get_xlim()
 
 
-def test_attention_of_another_clip_is_refused(log_mel, attention):
+def test_attention_of_another_clip_is_refused(source, attention):
     with pytest.raises(ValueError, match=r"attention: found shape \(5, 30\), expected \(heads, 33"):
-        draw_attention(log_mel, attention[:, :30])
+        draw_attention(source, attention[:, :30], PLAIN)
+
+
+@pytest.fixture(scope="module")
+def encoder(official_pretrain):
+    return eat.load_encoder(official_pretrain)
+
+
+def test_weights_times_values_are_the_blocks_own_output():
+    torch.manual_seed(0)
+    attention = Attention(EncoderConfig(embed_dim=48, num_heads=4))
+    x = torch.randn(2, 7, 48)
+    weights = attention_weights(attention, x)
+    assert weights.shape == (2, 4, 7, 7)
+    assert torch.allclose(weights.sum(dim=-1), torch.ones(2, 4, 7), atol=1e-6)
+    values = attention.qkv(x)[..., 96:].view(2, 7, 4, 12).transpose(1, 2)
+    attended = attention.proj((weights @ values).transpose(1, 2).reshape(2, 7, 48))
+    assert torch.allclose(attended, attention(x), atol=1e-6)
+
+
+@pytest.mark.parametrize("layer", [1, 3])
+def test_cls_attends_in_the_block_that_was_asked_for(encoder, golden, layer):
+    source = golden("source")
+    found = cls_attention(encoder, source, layer)
+    assert found.shape == (2, 4, 65)
+    # The input of a block is the output of the one before it.
+    x = encoder.pre_norm(
+        torch.cat([encoder.cls_token.expand(2, -1, -1), encoder.embed(source)], dim=1)
+    )
+    outputs = [x, *(output for output, _ in encoder.layers(source))]
+    weights = attention_weights(encoder.blocks[layer - 1].attn, outputs[layer - 1])
+    assert torch.allclose(found, weights[:, :, 0], atol=1e-6)
+
+
+def test_the_encoder_is_left_as_it_was(encoder, golden):
+    expected = encoder(golden("source"))
+    cls_attention(encoder, golden("source"), 2)
+    assert torch.equal(encoder(golden("source")), expected)
+    assert not encoder.blocks[1].attn._forward_pre_hooks
+
+
+@pytest.mark.parametrize("layer", [0, 4])
+def test_a_block_that_is_not_there_is_named(encoder, golden, layer):
+    with pytest.raises(ValueError, match=f"layer: found {layer}, expected 1 to 3"):
+        cls_attention(encoder, golden("source"), layer)

@@ -1,11 +1,11 @@
-"""The figure of classes: what is read is what was written, ranked, and nothing is hidden."""
+"""Figures of classes: what is read is what was written, ranked, and nothing is hidden."""
 
 import math
 
 import numpy as np
 import pytest
 
-from eat.figures.classes import ClassResult, draw_classes, read_class_results
+from eat.figures import ClassResult, draw_classes, draw_confusion, read_class_results
 
 HEADER = "label,average_precision,num_positives"
 
@@ -78,7 +78,7 @@ def test_reading_names_with_commas_and_classes_without_precision(tmp_path):
         (f"{HEADER}\nRain,high,3\n", r"classes\.csv:2: found 'high' and '3', expected an average"),
         (
             f"{HEADER}\nRain,0.5,3\nSea,40.2,3\n",
-            r"classes\.csv:3: found '40\.2', expected .*\[0, 1",
+            r"classes\.csv:3: found '40\.2' and '3', expected .*\[0, 1",
         ),
         ("\x7fELF\x00\n\udcff", r"classes\.csv:1: found the columns .*, expected label, average"),
     ],
@@ -88,3 +88,28 @@ def test_bad_tables_are_named_with_their_line(tmp_path, text, message):
     path.write_text(text, errors="surrogateescape")
     with pytest.raises(ValueError, match=message):
         read_class_results(path)
+
+
+COUNTS = np.array([[3, 1, 0], [0, 4, 0], [0, 0, 0]])
+
+
+def test_shares_are_by_row_and_numbers_are_clips():
+    figure = draw_confusion(COUNTS, ["a", "b$", "c"])
+    axes = figure.axes[0]
+    (image,) = axes.images
+    assert image.get_array().tolist() == [[0.75, 0.25, 0], [0, 1, 0], [0, 0, 0]]
+    numbers = {text.get_position(): text.get_text() for text in axes.texts}
+    assert numbers == {(0, 0): "3", (1, 0): "1", (1, 1): "4"}  # (column, row)
+    assert [label.get_text() for label in axes.get_yticklabels()] == ["a", "b$", "c"]
+    assert figure.get_suptitle() == "Confusion matrix\n87.5% of 8 clips on the diagonal"
+
+
+def test_many_classes_are_neither_named_nor_numbered():
+    axes = draw_confusion(np.eye(70, dtype=int), [str(i) for i in range(70)]).axes[0]
+    assert not axes.texts
+    assert len(axes.get_yticks()) < 20
+
+
+def test_another_shape():
+    with pytest.raises(ValueError, match=r"counts: found shape \(3, 3\), expected 2 x 2"):
+        draw_confusion(COUNTS, ["a", "b"])

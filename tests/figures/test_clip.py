@@ -2,16 +2,21 @@
 
 import numpy as np
 import pytest
+import torch
 
+from eat.audio import LogMel, mel_filter_bank
 from eat.figures import draw_clip, save_figure
+from eat.figures.clip import mel_bin_of
 from eat.nn.masking import MaskingConfig, inverse_block_masks
 
 GRID = (8, 8)
+PLAIN = LogMel(mean=0.0, std=0.5, target_length=None)  # leaves log-mel values as they are
 
 
 @pytest.fixture
-def log_mel():
-    return np.random.default_rng(0).normal(size=(128, 128)).astype(np.float32)
+def source():
+    values = np.random.default_rng(0).normal(size=(1, 1, 128, 128)).astype(np.float32)
+    return torch.from_numpy(values)
 
 
 @pytest.fixture
@@ -25,28 +30,28 @@ def clone_axes(figure):
     return sorted(named, key=lambda axes: axes.get_title(loc="left"))
 
 
-def test_the_whole_clip_is_shown_with_time_up_to_its_end(log_mel, masks):
-    axes = draw_clip(log_mel, masks, title="siren-0001.wav").axes[0]
+def test_the_whole_clip_is_shown_with_time_up_to_its_end(source, masks):
+    axes = draw_clip(source, masks, PLAIN, title="siren-0001.wav").axes[0]
     assert axes.get_title(loc="left") == "siren-0001.wav"
-    np.testing.assert_array_equal(axes.images[0].get_array(), log_mel.T)
+    np.testing.assert_array_equal(axes.images[0].get_array(), source[0, 0].T)
     assert axes.get_xlim() == (0, 1.28) and axes.get_ylim() == (0, 128)
     assert (axes.get_xlabel(), axes.get_ylabel()) == ("time (s)", "frequency (Hz)")
 
 
-def test_the_patch_grid_lies_on_the_borders_of_patches(log_mel, masks):
-    lines = draw_clip(log_mel, masks).axes[0].get_lines()
+def test_the_patch_grid_lies_on_the_borders_of_patches(source, masks):
+    lines = draw_clip(source, masks, PLAIN).axes[0].get_lines()
     vertical = [line.get_xdata()[0] for line in lines if line.get_xdata()[0] == line.get_xdata()[1]]
     horizontal = [line.get_ydata()[0] for line in lines[len(vertical) :]]
     np.testing.assert_allclose(vertical, np.arange(1, 8) * 0.16)
     np.testing.assert_array_equal(horizontal, np.arange(1, 8) * 16)
 
 
-def test_each_clone_covers_exactly_its_hidden_patches(log_mel, masks):
-    clones = clone_axes(draw_clip(log_mel, masks))
+def test_each_clone_covers_exactly_its_hidden_patches(source, masks):
+    clones = clone_axes(draw_clip(source, masks, PLAIN))
     assert len(clones) == 5
     for axes, mask in zip(clones, masks, strict=True):
         spectrogram, cover = axes.images
-        np.testing.assert_array_equal(spectrogram.get_array(), log_mel.T)
+        np.testing.assert_array_equal(spectrogram.get_array(), source[0, 0].T)
         covered = ~np.ma.getmaskarray(cover.get_array())  # (F / P, T / P)
         np.testing.assert_array_equal(covered, mask.reshape(GRID).T)
         assert cover.get_extent() == spectrogram.get_extent()
@@ -57,19 +62,26 @@ def test_each_clone_covers_exactly_its_hidden_patches(log_mel, masks):
 def test_long_clips_get_their_masks_in_time_order():
     mask = np.ones((1, 64 * 8), dtype=bool)
     mask[0, 63 * 8] = False  # the last patch in time, the lowest in frequency
-    (axes,) = clone_axes(draw_clip(np.zeros((1024, 128), np.float32), mask))
+    (axes,) = clone_axes(draw_clip(torch.zeros(1, 1, 1024, 128), mask, PLAIN))
     covered = ~np.ma.getmaskarray(axes.images[1].get_array())
     assert not covered[0, 63] and covered.sum() == 64 * 8 - 1
 
 
-def test_a_file_name_is_shown_as_it_is(log_mel, masks, tmp_path):
+def test_a_file_name_is_shown_as_it_is(source, masks, tmp_path):
     title = "50 $ and 60 $ \\x^.wav"
-    save_figure(draw_clip(log_mel, masks, title=title), tmp_path / "clip")
-    assert draw_clip(log_mel, masks, title=title).axes[0].get_title(loc="left") == title
+    save_figure(draw_clip(source, masks, PLAIN, title=title), tmp_path / "clip")
+    assert draw_clip(source, masks, PLAIN, title=title).axes[0].get_title(loc="left") == title
 
 
-def test_shapes_that_do_not_fit_are_named(log_mel, masks):
-    with pytest.raises(ValueError, match="log_mel: found 120 frames x 128 bins, expected multip"):
-        draw_clip(log_mel[:120], masks)
+def test_shapes_that_do_not_fit_are_named(source, masks):
+    with pytest.raises(ValueError, match="source: found 120 frames x 128 bins, expected multip"):
+        draw_clip(source[:, :, :120], masks, PLAIN)
     with pytest.raises(ValueError, match=r"masks: found shape \(5, 60\), expected \(K, 64\)"):
-        draw_clip(log_mel, masks[:, :60])
+        draw_clip(source, masks[:, :60], PLAIN)
+
+
+@pytest.mark.parametrize("frequency_hz", [250, 500, 1000, 2000, 4000, 7000])
+def test_the_frequency_axis_agrees_with_the_filter_bank(frequency_hz):
+    time = torch.arange(16_000) / 16_000
+    spectrum = mel_filter_bank(0.5 * torch.sin(2 * torch.pi * frequency_hz * time))[0].mean(dim=0)
+    assert abs(mel_bin_of(frequency_hz) - (int(spectrum.argmax()) + 0.5)) <= 1

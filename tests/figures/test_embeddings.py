@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from eat.figures.embeddings import MAX_LABELS, EmbeddingMap, draw_embeddings, map_embeddings
+from eat.figures.embeddings import MAX_KINDS, draw_map, map_embeddings
 
 
 def clusters(num_clusters=3, size=20, seed=0):
@@ -35,14 +35,16 @@ def test_tsne_keeps_clusters_together_and_repeats_itself():
     distances = np.linalg.norm(points[:, None] - points[None], axis=-1)
     np.fill_diagonal(distances, np.inf)
     assert (numbers[distances.argmin(axis=1)] == numbers).all()
-    np.testing.assert_array_equal(map_embeddings(features, "tsne").points, points)
+    np.testing.assert_array_equal(map_embeddings(features, "tsne")[0], points)
     assert names == ("t-SNE 1", "t-SNE 2")
 
 
 def test_every_clip_is_drawn_under_its_label_and_those_without_apart():
     points = np.arange(12.0).reshape(6, 2)
     labels = ["b", "a", None, "b", "$x", "a"]
-    figure = draw_embeddings(EmbeddingMap(points, ("x", "y")), labels, title="map")
+    figure = draw_map(dict(enumerate(points)), labels, "valid.tsv")
+    assert figure.axes[0].get_title(loc="left") == "6 clips of valid.tsv"
+    points, _ = map_embeddings(points)
     shown = points_by_label(figure)
     assert list(shown) == ["$x", "a", "b", "no label"]
     for name, clips in {"$x": [4], "a": [1, 5], "b": [0, 3], "no label": [2]}.items():
@@ -52,13 +54,14 @@ def test_every_clip_is_drawn_under_its_label_and_those_without_apart():
 
 
 def test_every_label_has_a_look_of_its_own_and_rare_ones_share_the_grey():
-    counts = [2] * MAX_LABELS + [1, 1]
+    counts = [2] * MAX_KINDS + [1, 1]
     labels = [f"label {number:02}" for number, count in enumerate(counts) for _ in range(count)]
     points = np.random.default_rng(0).random((len(labels), 2))
-    figure = draw_embeddings(EmbeddingMap(points, ("x", "y")), labels)
+    figure = draw_map(dict(enumerate(points)), labels, "valid.tsv")
+    points, _ = map_embeddings(points)
     *own, others = figure.axes[0].collections
     looks = {(tuple(group.get_facecolor()[0]), len(group.get_paths()[0].vertices)) for group in own}
-    assert len(own) == len(looks) == MAX_LABELS
+    assert len(own) == len(looks) == MAX_KINDS
     assert others.get_label() == "2 other labels"
     np.testing.assert_array_equal(others.get_offsets(), points[-2:])
 
@@ -67,15 +70,10 @@ def test_every_label_has_a_look_of_its_own_and_rare_ones_share_the_grey():
     ("features", "method", "message"),
     [
         (np.zeros((2, 4)), "pca", r"found shape \(2, 4\), expected at least 3 clips"),
-        (np.full((5, 4), np.nan), "pca", "found values that are no numbers"),
+        (np.full((5, 4), np.nan), "pca", "found NaN or infinite values"),
         (np.eye(5), "umap", r"method: found 'umap', expected one of \('pca', 'tsne'\)"),
     ],
 )
 def test_what_cannot_be_mapped_is_refused(features, method, message):
     with pytest.raises(ValueError, match=message):
         map_embeddings(features, method)
-
-
-def test_labels_of_other_clips_are_refused():
-    with pytest.raises(ValueError, match="labels: found 1, expected one for each of 2 clips"):
-        draw_embeddings(EmbeddingMap(np.zeros((2, 2)), ("x", "y")), ["a"])

@@ -1,4 +1,5 @@
-"""The figure of mask settings shows their statistics and a real clone."""
+"""Mask settings: their statistics, against numbers that were simulated independently of this code,
+and a figure of them with a real clone."""
 
 from dataclasses import replace
 
@@ -9,15 +10,27 @@ from eat.figures.masks import ADDED, HIDDEN, IN_BLOCK, REMOVED, draw_masks, exam
 from eat.nn.masking import MaskingConfig, draw_blocks, inverse_block_masks
 
 GRID = (64, 8)
+BASE = MaskingConfig()
+# 20,000 draws by a re-statement of the released algorithm, written without this code.
+# side of a block: blocks, mean and deviation of the count, % below, mean added and removed
+SIMULATED = {
+    2: (34, 112.0, 5.7, 3.8, 3, 11),
+    3: (15, 109.4, 7.4, 14.5, 5, 10),
+    4: (8, 100.0, 10.0, 54, 9, 7),
+    5: (5, 95.7, 11.6, 69, 12, 7),
+    6: (3, 80.7, 12.9, 93, 23, 6),
+    7: (2, 72.0, 13.2, 100, 30, 0),
+    8: (2, 88.5, 17.1, 74, 21, 8),
+}
 
 
 def examine(side=5, num_draws=300):
-    return examine_masks(replace(MaskingConfig(), mask_block_size=side), GRID, num_draws)
+    return examine_masks(replace(BASE, mask_block_size=side), GRID, num_draws)
 
 
 def test_the_clone_is_one_that_training_could_draw():
     for side in (3, 5, 8):
-        config = replace(MaskingConfig(), mask_block_size=side)
+        config = replace(BASE, mask_block_size=side)
         clone = examine(side).clone.ravel()
         visible = np.isin(clone, (IN_BLOCK, ADDED))
         masks = inverse_block_masks(config, GRID, np.random.default_rng(1))
@@ -28,30 +41,89 @@ def test_the_clone_is_one_that_training_could_draw():
 
 
 def test_every_setting_has_its_counts_its_coverage_and_its_clone():
-    settings = {"five": examine(5), "eight": examine(8)}
+    settings = [examine(5), examine(8)]
     figure = draw_masks(settings)
-    assert [row.get_suptitle() for row in figure.subfigs] == ["five", "eight"]
-    for row, setting in zip(figure.subfigs, settings.values(), strict=True):
+    assert [row.get_suptitle() for row in figure.subfigs] == [
+        "Blocks of 5 x 5, 80 % hidden", "Blocks of 8 x 8, 80 % hidden",
+    ]  # fmt: skip
+    for row, setting in zip(figure.subfigs, settings, strict=True):
         counts, coverage, clone = row.axes[:3]
-        statistics = setting.statistics
         assert counts.get_title(loc="left").startswith(
-            f"{statistics.num_blocks} blocks hold {statistics.counts.mean():.1f} ±"
+            f"{setting.num_blocks} blocks hold {setting.counts.mean():.1f} ±"
         )
-        assert counts.get_lines()[0].get_xdata()[0] == statistics.num_visible == 102
+        assert counts.get_lines()[0].get_xdata()[0] == setting.num_visible == 102
         assert sum(bar.get_height() for bar in counts.patches) == pytest.approx(100)
-        np.testing.assert_allclose(coverage.images[0].get_array(), 100 * statistics.coverage.T)
+        np.testing.assert_allclose(coverage.images[0].get_array(), 100 * setting.coverage.T)
         np.testing.assert_array_equal(clone.images[0].get_array(), setting.clone.T)
 
 
 def test_bars_stand_where_the_counts_are():
-    config = replace(MaskingConfig(), mask_block_size=3)
+    config = replace(BASE, mask_block_size=3)
     setting = examine_masks(config, (8, 8), num_draws=200)  # one block: 4, 6 or 9 patches
-    bars = draw_masks({"three": setting}).subfigs[0].axes[0].patches
+    bars = draw_masks([setting]).subfigs[0].axes[0].patches
     shown = {bar.get_x() + 0.5: bar.get_height() for bar in bars if bar.get_height() > 0}
-    counts, numbers = np.unique(setting.statistics.counts, return_counts=True)
+    counts, numbers = np.unique(setting.counts, return_counts=True)
     assert shown == pytest.approx(dict(zip(counts, numbers / 2, strict=True)))
 
 
 def test_no_setting_is_refused():
     with pytest.raises(ValueError, match="settings: found none"):
-        draw_masks({})
+        draw_masks([])
+
+
+def measure(config, num_draws=20_000):
+    return examine_masks(config, GRID, num_draws)
+
+
+def check(statistics, blocks, mean, deviation, percent_below, added, removed):
+    assert statistics.num_blocks == blocks
+    assert statistics.counts.mean() == pytest.approx(mean, abs=0.4)
+    assert statistics.counts.std() == pytest.approx(deviation, abs=0.3)
+    # Four standard errors of a share of 20,000 draws are 1.4 %, and both sides are drawn.
+    assert 100 * statistics.share_below == pytest.approx(percent_below, abs=1.5)
+    assert statistics.mean_added == pytest.approx(added, abs=0.8)
+    assert statistics.mean_removed == pytest.approx(removed, abs=0.8)
+
+
+@pytest.mark.parametrize("side", SIMULATED)
+def test_base_with_every_size_of_block(side):
+    check(measure(replace(BASE, mask_block_size=side)), *SIMULATED[side])
+
+
+def test_large():
+    large = replace(BASE, mask_ratio=0.75, mask_ratio_adjust=0.10)
+    check(measure(large), 7, 128.5, 14.1, 46, 12, 11)
+
+
+def test_the_extremes_of_the_base_setting():
+    counts = measure(BASE).counts
+    assert 40 <= counts.min() <= 50 and counts.max() == 125  # five whole blocks
+
+
+def test_coverage_is_per_patch_of_the_grid_and_adds_up_to_the_counts():
+    statistics = measure(BASE, num_draws=500)
+    assert statistics.coverage.shape == GRID
+    assert statistics.coverage.sum() == pytest.approx(statistics.counts.mean())
+
+
+def test_blocks_at_the_border_are_pushed_against_it():
+    """Clamped and not dropped: the outermost patches lose neighbours, but none to redrawing."""
+    coverage = measure(BASE).coverage
+    inner = coverage[8:-8, 2:-2].mean()
+    assert coverage[8:-8, 0].mean() < 0.75 * inner  # three of five columns reach it
+    assert coverage[0].mean() < 0.75 * inner
+
+
+def test_what_is_added_and_removed_is_what_the_masks_do():
+    config = replace(BASE, num_clones=200)
+    blocks = examine_masks(config, GRID, 200, seed=2)
+    masks = inverse_block_masks(config, GRID, np.random.default_rng(2))  # the same blocks
+    shown = (~masks).sum(axis=1) - blocks.counts
+    assert blocks.mean_added == shown[shown > 0].mean()
+    assert blocks.mean_removed == -shown[shown < 0].mean()
+    assert blocks.share_below == (shown > 0).mean()
+
+
+def test_impossible_settings_are_refused():
+    with pytest.raises(ValueError, match="mask_block_size: found 9, expected 1 to 8"):
+        measure(replace(BASE, mask_block_size=9))

@@ -18,15 +18,13 @@ import torch
 
 from eat.audio import AudioError, audio_info, read_audio, scan_audio
 from eat.audio.read import read_part
-from eat.checkpoint import CheckpointError, load_checkpoint
-from eat.checkpoint.loading import build_classifier, build_encoder
-from eat.checkpoint.training_state import read_training_state
+from eat.checkpoint import CheckpointError, build_classifier, build_encoder, load_checkpoint
 from eat.data.annotations.table import Columns, read_table
 from eat.data.labels import LabelError, read_descriptors, read_labels
 from eat.data.manifest import Manifest, ManifestError
 from eat.nn import Classifier, ClassifierConfig, Encoder, EncoderConfig
-from eat.training.log import read_training_log
 from eat.training.record import read_starts
+from eat.training.run import read_training_log, read_training_state
 
 from .mutation import mutate_bytes, mutate_value
 

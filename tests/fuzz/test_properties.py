@@ -19,7 +19,7 @@ from eat.data.labels import (
     write_labels,
 )
 from eat.data.manifest import Manifest, ManifestError, write_manifest
-from eat.training.log import parse_log_line, read_training_log
+from eat.training.run import parse_log_line, read_training_log
 
 ANY = settings(max_examples=100, deadline=None, derandomize=True)
 

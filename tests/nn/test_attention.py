@@ -4,8 +4,9 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from eat.nn import attention as module
-from eat.nn.attention import Attention, attend, split_heads
+from eat.nn import EncoderConfig
+from eat.nn.gradients import AttentionByHand, by_hand
+from eat.nn.transformer import Attention, attend, split_heads
 
 NUM_HEADS = 4
 
@@ -35,12 +36,12 @@ def test_without_a_gradient(qkv, valid):
     assert torch.allclose(attend(qkv, NUM_HEADS, valid).double(), formula(qkv, valid), atol=1e-6)
 
 
-@pytest.mark.parametrize("limit", [0, 1024], ids=["torch's", "by hand"])
-def test_with_a_gradient(qkv, valid, limit, monkeypatch):
-    monkeypatch.setattr(module, "_MAX_TOKENS_WITH_WEIGHTS", limit)
+@pytest.mark.parametrize("max_tokens", [20, 21], ids=["torch's", "by hand"])
+def test_with_a_gradient(qkv, valid, max_tokens):
     qkv.requires_grad_()
-    out = attend(qkv, NUM_HEADS, valid)
-    assert ("_Attention" in type(out.grad_fn).__name__) == (limit > 0)
+    limited = by_hand(AttentionByHand, max_tokens)(attend.__wrapped__)
+    out = limited(qkv, NUM_HEADS, valid)
+    assert ("AttentionByHand" in type(out.grad_fn).__name__) == (max_tokens == 21)
     expected = formula(qkv, valid)
     assert torch.allclose(out.double(), expected, atol=1e-6)
     grad = torch.randn_like(out)
@@ -57,7 +58,7 @@ def test_in_half_precision_the_softmax_is_float32(qkv):
 
 def test_a_module_projects_before_and_after(qkv):
     torch.manual_seed(0)
-    attention = Attention(48, NUM_HEADS)
+    attention = Attention(EncoderConfig(embed_dim=48, num_heads=NUM_HEADS))
     x = torch.randn(2, 7, 48)
     expected = attention.proj(formula(attention.qkv(x), None).float())
     assert torch.allclose(attention(x), expected, atol=1e-5)

@@ -2,6 +2,7 @@ import pytest
 import torch
 
 from eat.nn import Decoder, DecoderConfig
+from eat.nn.decoder import _convolve_widened, convolve_grid
 
 
 def hidden_half(num_rows, num_patches):
@@ -62,3 +63,17 @@ def test_parameter_counts_of_the_recipe(depth, kernel, dim, count):
 def test_impossible_sizes(settings, message):
     with pytest.raises(ValueError, match=message):
         Decoder(DecoderConfig(**settings), 48)
+
+
+def test_zeros_beside_the_channels_change_nothing():
+    torch.manual_seed(0)
+    conv = torch.nn.Conv2d(24, 24, kernel_size=3, padding=1, groups=4).double()
+    x = torch.randn(2, 5, 8, 24, dtype=torch.float64, requires_grad=True)
+    outputs = [convolve_grid(conv, x), _convolve_widened(conv, x, spare=2)]
+    expected = conv(x.permute(0, 3, 1, 2)).permute(0, 2, 3, 1)
+    inputs = (x, conv.weight, conv.bias)
+    gradients = torch.autograd.grad(expected.square().sum(), inputs)
+    for output in outputs:
+        assert torch.allclose(output, expected)
+        found = torch.autograd.grad(output.square().sum(), inputs)
+        assert all(torch.allclose(f, g) for f, g in zip(found, gradients, strict=True))

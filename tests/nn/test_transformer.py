@@ -24,7 +24,7 @@ def test_without_a_rate_the_branch_is_not_touched():
 
 def test_a_block_without_its_branches_is_its_two_norms():
     torch.manual_seed(0)
-    block = Block(32, 4, 4.0, 1e-6).train()
+    block = Block(SMALL).train()
     x = torch.randn(2, 5, 32)
     block.drop_path_rate = 1 - 1e-9
     expected = block.norm2(block.norm1(x))

@@ -67,14 +67,17 @@ def test_bad_line(tmp_path):
         load_train(tmp_path)
 
 
-def test_target_length_is_no_multiple_of_16(manifests):
-    with pytest.raises(ValueError, match="target_length: found 100, expected a positive multiple"):
-        load_train(manifests, task__target_length=100)
-
-
-def test_impossible_masks(manifests):
-    with pytest.raises(ValueError, match="mask_block_size: found 9, expected 1 to 8"):
-        load_train(manifests, model__mask_block_size=9)
+@pytest.mark.parametrize(
+    "setting, value, message",
+    [
+        ("task__target_length", 100, "target_length: found 100, expected a positive multiple"),
+        ("model__mask_block_size", 9, "mask_block_size: found 9, expected 1 to 8"),
+        ("task__bad_audio", "ignore", "task.bad_audio: found 'ignore', expected error or skip"),
+    ],
+)
+def test_impossible_settings(manifests, setting, value, message):
+    with pytest.raises(ValueError, match=message):
+        load_train(manifests, **{setting: value})
 
 
 @pytest.mark.parametrize("section", ["task", "model", "criterion", "optimizer"])
@@ -94,8 +97,3 @@ def test_a_run_that_made_all_its_updates_is_not_continued(manifests):
     with pytest.raises(SystemExit) as ended:
         task.train_step({}, model=None, criterion=None, optimizer=None, update_num=5)
     assert ended.value.code == 0
-
-
-def test_a_policy_for_bad_audio_that_does_not_exist(manifests):
-    with pytest.raises(ValueError, match="task.bad_audio: found 'ignore', expected error or skip"):
-        load_train(manifests, task__bad_audio="ignore")

@@ -11,10 +11,11 @@ from eat.audio import AudioError, LogMel
 from eat.data.datasets import PretrainingDataset
 from eat.data.manifest import Manifest
 from eat.nn import MaskingConfig
-from eat.training.bad_audio import BadAudio, BadClip, ReplacingDataset, TooMuchBadAudio
+from eat.training.bad_audio import BadAudio, ReplacingDataset, TooMuchBadAudio
+from eat.work import Failure
 
 BAD = (1, 4)
-CLIP = BadClip("/audio/a b.wav", "train.tsv:2: /audio/a b.wav: not readable as audio")
+CLIP = Failure("/audio/a b.wav", "train.tsv:2: /audio/a b.wav: not readable as audio")
 
 
 @pytest.fixture
@@ -49,7 +50,7 @@ def test_a_bad_clip_becomes_another_one(damaged, tmp_path):
     assert torch.equal(sample["source"], expected["source"])
     assert torch.equal(sample["mask"], expected["mask"])
     assert sample["bad_clip"].path == str(tmp_path / "clip 1.wav")
-    assert sample["bad_clip"].problem.startswith(f"{tmp_path}/train.tsv:3: {tmp_path}/clip 1.wav: ")
+    assert sample["bad_clip"].reason.startswith(f"{tmp_path}/train.tsv:3: {tmp_path}/clip 1.wav: ")
 
 
 def test_which_one_depends_on_seed_epoch_and_clip_alone(damaged, tmp_path):
@@ -96,12 +97,12 @@ def test_nothing_but_bad_clips(tmp_path):
 
 def test_a_clip_is_named_once(tmp_path, caplog):
     bad_audio = BadAudio(str(tmp_path / "bad_audio.tsv"), 0.5)
-    other = CLIP._replace(path="/audio/b.wav", problem="train.tsv:3: no such file")
+    other = CLIP._replace(path="/audio/b.wav", reason="train.tsv:3: no such file")
     assert bad_audio.note({"bad_clips": [CLIP]}) == 1
     assert bad_audio.note({"bad_clips": [CLIP, other]}) == 2
     assert bad_audio.note({"id": torch.arange(3)}) == 0
     assert [record.getMessage() for record in caplog.records] == [
-        f"replaced a clip that cannot be read: {clip.problem}" for clip in (CLIP, other)
+        f"replaced a clip that cannot be read: {clip.reason}" for clip in (CLIP, other)
     ]
     assert all(record.levelno == logging.WARNING for record in caplog.records)
     listed = (tmp_path / "bad_audio.tsv").read_text().splitlines()
@@ -111,7 +112,7 @@ def test_a_clip_is_named_once(tmp_path, caplog):
 def test_other_workers_and_restarts_do_not_name_it_again(tmp_path, caplog):
     file = str(tmp_path / "bad_audio.tsv")
     workers = [BadAudio(file, 0.5) for _ in range(2)]
-    clips = [BadClip(os.fsdecode(b"/audio/\xff%d.wav" % n), f"problem {n}") for n in range(4)]
+    clips = [Failure(os.fsdecode(b"/audio/\xff%d.wav" % n), f"problem {n}") for n in range(4)]
     for clip, order in zip(clips, (workers, workers[::-1]) * 2, strict=True):
         for worker in order:
             worker.note({"bad_clips": [clip]})
@@ -125,7 +126,7 @@ def test_without_a_file_each_worker_names_it(tmp_path, caplog):
         bad_audio = BadAudio(str(tmp_path / "gone" / "bad_audio.tsv"), 0.5)
         bad_audio.note({"bad_clips": [CLIP]})
         bad_audio.note({"bad_clips": [CLIP]})
-    assert caplog.text.count(CLIP.problem) == 2
+    assert caplog.text.count(CLIP.reason) == 2
     assert caplog.text.count("bad_audio.tsv: cannot be written: No such file or directory") == 2
 
 

@@ -6,13 +6,12 @@ import sys
 
 import pytest
 import torch
-from fairseq.file_io import PathManager
-from helpers import GOLDEN, REPOSITORY
+from helpers import GOLDEN
 
 from eat.checkpoint import CheckpointError
 from eat.training import checkpoint_files
 from eat.training.checkpoint_files import (
-    CheckpointPaths,
+    copy_checkpoint,
     load_checkpoint_to_cpu,
     prepare_folder,
     save_checkpoint,
@@ -36,18 +35,6 @@ checkpoint_files.save_checkpoint({"weight": torch.zeros(50_000)}, sys.argv[1])
 @pytest.fixture
 def path(tmp_path):
     return str(tmp_path / "checkpoint_last.pt")
-
-
-def test_the_door_installs_it():
-    names = ("torch_persistent_save", "load_checkpoint_to_cpu", "verify_checkpoint_directory")
-    code = (
-        f"import sys; sys.path.insert(0, {str(REPOSITORY)!r}); import user_dir\n"
-        "from fairseq import checkpoint_utils\n"
-        f"for name in {(*names, 'PathManager')!r}:\n"
-        "    print(getattr(checkpoint_utils, name).__module__)"
-    )
-    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert run.stdout.split() == ["eat.training.checkpoint_files"] * 4
 
 
 def test_what_is_saved_is_loaded(tmp_path, path):
@@ -102,8 +89,8 @@ def test_a_further_name_takes_the_place_of_an_older_checkpoint(tmp_path, path, m
     save_checkpoint({**STATE, "model": {}}, path)
     first = str(tmp_path / "checkpoint_1_2.pt")
     save_checkpoint(STATE, first)
-    assert CheckpointPaths.copy(first, path, overwrite=True)
-    assert CheckpointPaths.copy(first, path, overwrite=True)  # the same file already
+    assert copy_checkpoint(first, path, overwrite=True)
+    assert copy_checkpoint(first, path, overwrite=True)  # the same file already
     os.remove(first)
     assert torch.equal(load_checkpoint_to_cpu(path)["model"]["weight"], STATE["model"]["weight"])
     assert os.listdir(tmp_path) == ["checkpoint_last.pt"]
@@ -113,12 +100,7 @@ def test_a_further_name_that_cannot_be_written(tmp_path, path):
     save_checkpoint(STATE, path)
     message = f"{tmp_path}/gone/best.pt: could not be written"
     with pytest.raises(OSError, match=message):
-        CheckpointPaths.copy(path, str(tmp_path / "gone" / "best.pt"))
-
-
-def test_the_rest_of_fairseq_s_file_operations_stays():
-    assert CheckpointPaths.exists is PathManager.exists
-    assert CheckpointPaths.ls is PathManager.ls
+        copy_checkpoint(path, str(tmp_path / "gone" / "best.pt"))
 
 
 def test_the_folder_is_made_and_cleaned_of_unfinished_checkpoints(tmp_path):

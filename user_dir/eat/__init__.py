@@ -11,7 +11,7 @@ None of this needs fairseq; `eat.load_pretraining_model` and the rooms `tasks`, 
 import importlib
 from typing import Any
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 
 # Public names and the modules they live in: imported on first use, so that `import eat` is quick
 # and the parts that need fairseq are only touched by those who ask for them.

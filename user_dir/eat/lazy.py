@@ -6,23 +6,35 @@ not use.
 
 import importlib
 import sys
-from typing import Any, Callable, List, Mapping, Tuple
+from typing import Any, Callable, List, Mapping, Optional, Tuple
 
 
 def export(
-    package: str, modules: Mapping[str, str]
+    package: str, modules: Mapping[str, str], extra: Optional[str] = None
 ) -> Tuple[Callable[[str], Any], Callable[[], List[str]], List[str]]:
     """Make `__getattr__`, `__dir__` and `__all__` of a package.
 
     Args:
         package: its `__name__`.
         modules: for each public name the module that defines it, relative to the package.
+        extra: of pip install, with the libraries that the modules need; an error about a missing
+            one then says so.
     """
 
     def get(name: str) -> Any:
         if name not in modules:
             raise AttributeError(f"module {package!r} has no attribute {name!r}")
-        value = getattr(importlib.import_module(f".{modules[name]}", package), name)
+        try:
+            value = getattr(importlib.import_module(f".{modules[name]}", package), name)
+        except ModuleNotFoundError as error:
+            library = (error.name or "").split(".")[0]
+            if extra is None or library in ("", "eat"):
+                raise
+            raise ModuleNotFoundError(
+                f"found no {library}, which {package}.{name} needs:"
+                f" pip install 'eat-fairseq[{extra}]'",
+                name=error.name,
+            ) from error
         setattr(sys.modules[package], name, value)
         return value
 

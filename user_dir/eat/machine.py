@@ -1,6 +1,72 @@
 """What this machine computes with."""
 
-import torch
+import os
+import platform
+from typing import FrozenSet, Iterator, List, NamedTuple, Tuple
+
+# Names of the CPU's bf16 units in /proc/cpuinfo.
+_CPU_BF16_UNITS = ("amx_bf16", "avx512_bf16")
+_MIN_BF16_CAPABILITY = 8  # CUDA compute capability of the first GPUs that multiply bf16
+
+
+class Gpu(NamedTuple):
+    """A CUDA device.
+
+    Attributes:
+        name: the product.
+        memory_gib: its memory in GiB.
+        has_bf16: whether it multiplies bf16 in hardware.
+    """
+
+    name: str
+    memory_gib: float
+    has_bf16: bool
+
+
+class Hardware(NamedTuple):
+    """The processor and the GPUs.
+
+    Attributes:
+        processor: the name of the CPU.
+        num_cores: logical cores.
+        cpu_bf16: the CPU's units that multiply bf16; empty where there are none or nothing tells.
+        gpus: the CUDA devices that torch finds.
+    """
+
+    processor: str
+    num_cores: int
+    cpu_bf16: Tuple[str, ...]
+    gpus: List[Gpu]
+
+    def multiplies_bf16(self, device: str = "auto") -> bool:
+        """Whether a device has hardware for bf16; without it bf16 is slower than fp32.
+
+        Args:
+            device: "cpu", "cuda", or "auto", a GPU if there is one.
+        """
+        if device == "cpu" or (device == "auto" and not self.gpus):
+            return bool(self.cpu_bf16)
+        return bool(self.gpus) and all(gpu.has_bf16 for gpu in self.gpus)
+
+
+def describe_hardware() -> Hardware:
+    """Find out what this machine computes with, and what of it multiplies bf16 in hardware."""
+    import torch  # here, as commands import this module to show their help
+
+    devices = map(torch.cuda.get_device_properties, range(torch.cuda.device_count()))
+    gpus = [
+        Gpu(device.name, device.total_memory / 2**30, device.major >= _MIN_BF16_CAPABILITY)
+        for device in devices
+    ]
+    flags = _cpu_flags()
+    cpu_bf16 = tuple(unit for unit in _CPU_BF16_UNITS if unit in flags)
+    return Hardware(processor_name(), os.cpu_count() or 1, cpu_bf16, gpus)
+
+
+def processor_name() -> str:
+    """The name of the CPU, as far as the system tells."""
+    name = next(_cpu_info("model name"), "")
+    return name or platform.processor() or platform.machine()
 
 
 def choose_device(name: str) -> str:
@@ -9,7 +75,23 @@ def choose_device(name: str) -> str:
     Raises:
         ValueError: there is no CUDA device.
     """
+    import torch
+
     has_cuda = torch.cuda.is_available()
     if name == "cuda" and not has_cuda:
         raise ValueError("--device: found no CUDA device (`eat doctor` says more), expected one")
     return "cuda" if has_cuda and name != "cpu" else "cpu"
+
+
+def _cpu_flags() -> FrozenSet[str]:
+    return frozenset(next(_cpu_info("flags"), "").split())
+
+
+def _cpu_info(field: str) -> Iterator[str]:
+    """The values of a field in /proc/cpuinfo, which only Linux has."""
+    try:
+        with open("/proc/cpuinfo", encoding="utf-8") as file:
+            pairs = [line.partition(":") for line in file]
+    except OSError:
+        return
+    yield from (value.strip() for name, _, value in pairs if name.strip() == field)

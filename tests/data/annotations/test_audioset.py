@@ -1,8 +1,8 @@
 import re
+from functools import partial
 
 import pytest
 
-from eat.commands.main import main
 from eat.data.annotations.audioset import Segment, match_files, read_segments
 from eat.data.labels import Label, read_descriptors
 from eat.data.manifest import Manifest
@@ -33,26 +33,16 @@ ANY = [Label(0, "/m/1", "One"), Label(1, "/m/2", "Two")]
 
 
 @pytest.fixture
-def list_segments(tmp_path):
-    """Runs `eat manifest audioset` on `tmp_path / "audio"`."""
+def list_segments(list_clips, audio, tmp_path):
+    """Runs `eat manifest audioset`."""
     (tmp_path / "segments.csv").write_text(SEGMENTS)
-    (tmp_path / "class_labels_indices.csv").write_text(CLASSES)
-
-    def list_segments(*options):
-        return main(
-            [
-                *("manifest", "audioset", "--segments", str(tmp_path / "segments.csv")),
-                *("--labels", str(tmp_path / "class_labels_indices.csv")),
-                *("--audio", str(tmp_path / "audio"), "--out", str(tmp_path / "as")),
-                *options,
-            ]
-        )
-
-    return list_segments
+    (tmp_path / "classes.csv").write_text(CLASSES)
+    given = ("--segments", tmp_path / "segments.csv", "--labels", tmp_path / "classes.csv")
+    return partial(list_clips, "audioset", *given, "--audio", audio)
 
 
 @pytest.fixture
-def audio(write_sound, tmp_path):
+def files(write_sound, audio):
     """Files in the spellings of different downloaders, at different rates."""
     write_sound("part 1/--PJHxphWEs.wav", 480, 48000)
     write_sound("part 1/Y--ZhevVpy1s.flac", 441, 44100, num_channels=2)
@@ -61,37 +51,39 @@ def audio(write_sound, tmp_path):
     write_sound("aB_cD-eF_12_30-40.wav", 320, 32000)
     write_sound("moved_start_110.000.wav", 160)
     write_sound("another_one.wav", 160)
-    (tmp_path / "audio" / "0broken_000.wav").write_text("<html>")
+    (audio / "0broken_000.wav").write_text("<html>")
 
 
-def test_clips_and_labels_of_a_segment_list(list_segments, audio, tmp_path, labels_of, capsys):
+def test_clips_and_labels_of_a_segment_list(
+    list_segments, files, tmp_path, labels_of, capsys, audio, out
+):
     assert list_segments("--split", "balanced") == 1
-    assert labels_of(tmp_path / "as", "balanced") == {
+    assert labels_of("balanced") == {
         "part 1/--PJHxphWEs.wav": ["Speech", "Whimper (dog)"],
         "part 1/Y--ZhevVpy1s.flac": ["Male speech, man speaking"],
         "part 2/-0DdlOuIFUI_0.000_10.000.wav": ["Speech", 'Child speech, "kid" speaking'],
         "part 2/YY1234567890_2500.wav": ["Speech"],
         "aB_cD-eF_12_30-40.wav": ["Whimper (dog)", "Male speech, man speaking"],
     }
-    manifest = Manifest(tmp_path / "as" / "balanced.tsv")
-    assert manifest.root == str(tmp_path / "audio")
+    manifest = Manifest(out / "balanced.tsv")
+    assert manifest.root == str(audio)
     assert manifest.num_samples.tolist() == [480, 441, 160, 160, 320]
     # The reference code takes what stands between the first two commas for the label.
-    lines = (tmp_path / "as" / "label_descriptors.csv").read_text().splitlines()
+    lines = (out / "label_descriptors.csv").read_text().splitlines()
     assert lines[1] == '1,/m/05zppz,"Male speech, man speaking"'
-    assert (tmp_path / "as" / "balanced.lbl").read_text().splitlines()[0] == (
+    assert (out / "balanced.lbl").read_text().splitlines()[0] == (
         "part 1/--PJHxphWEs.wav\t/m/09x0r,/t/dd00004"
     )
-    out, err = capsys.readouterr()
-    assert f"6 of 8 clips of {tmp_path}/segments.csv have an audio file," in out
-    assert "2 of 8 audio files belong to none" in out
-    assert "sample rates: 16000 Hz (2 clips), " in out
-    assert f"left out 3 files, listed in {tmp_path}/as/balanced.unreadable.tsv; the first" in err
+    printed, err = capsys.readouterr()
+    assert f"6 of 8 clips of {tmp_path}/segments.csv have an audio file," in printed
+    assert "2 of 8 audio files belong to none" in printed
+    assert "sample rates: 16000 Hz (2 clips), " in printed
+    assert f"left out 3 files, listed in {out}/balanced.unreadable.tsv; the first" in err
 
 
-def test_what_is_missing_is_listed(list_segments, audio, tmp_path):
+def test_what_is_missing_is_listed(list_segments, files, tmp_path, out):
     assert list_segments() == 1
-    lines = (tmp_path / "as" / "train.unreadable.tsv").read_text().splitlines()
+    lines = (out / "train.unreadable.tsv").read_text().splitlines()
     assert lines[0].startswith("0broken_000.wav\tnot readable as audio")
     assert lines[1:] == [
         f"0gone_gone0\tno audio file ({tmp_path}/segments.csv:9)",
@@ -99,42 +91,38 @@ def test_what_is_missing_is_listed(list_segments, audio, tmp_path):
     ]
 
 
-def test_several_lists_in_one_folder(list_segments, audio, tmp_path, capsys):
+def test_several_lists_in_one_folder(list_segments, files, tmp_path, capsys, out):
     assert list_segments() == 1
     assert list_segments("--split", "eval") == 1
-    assert (tmp_path / "as" / "eval.lbl").read_bytes() == (
-        tmp_path / "as" / "train.lbl"
-    ).read_bytes()
+    assert (out / "eval.lbl").read_bytes() == (out / "train.lbl").read_bytes()
     capsys.readouterr()
     assert list_segments("--split", "eval") == 1
-    assert f"{tmp_path}/as/eval.tsv: exists already (--force" in capsys.readouterr().err
-    (tmp_path / "class_labels_indices.csv").write_text(CLASSES + "4,/m/new,New\n")
+    assert f"{out}/eval.tsv: exists already (--force" in capsys.readouterr().err
+    (tmp_path / "classes.csv").write_text(CLASSES + "4,/m/new,New\n")
     assert list_segments("--split", "other") == 1
     assert "label_descriptors.csv: lists other classes (--force" in capsys.readouterr().err
     assert list_segments("--split", "other", "--force") == 1
-    assert len(read_descriptors(tmp_path / "as" / "label_descriptors.csv")) == 5
+    assert len(read_descriptors(out / "label_descriptors.csv")) == 5
 
 
-def test_all_clips_are_there(list_segments, write_sound, tmp_path):
+def test_all_clips_are_there(list_segments, write_sound, tmp_path, out):
     (tmp_path / "segments.csv").write_text('a, 0.000, 10.000, "/m/09x0r"\n')
     write_sound("a.wav")
     assert list_segments() == 0
-    assert sorted(path.name for path in (tmp_path / "as").iterdir()) == [
+    assert sorted(path.name for path in (out).iterdir()) == [
         *("label_descriptors.csv", "train.lbl", "train.tsv")
     ]
 
 
-def test_no_clip_is_there(list_segments, write_sound, tmp_path, capsys):
-    (tmp_path / "audio").mkdir()
+def test_no_clip_is_there(list_segments, write_sound, capsys, audio, out):
+    audio.mkdir()
     assert list_segments() == 1
-    assert f"error: {tmp_path}/audio: found no audio file (no file" in capsys.readouterr().err
+    assert f"error: {audio}: found no audio file (no file" in capsys.readouterr().err
     write_sound("another.wav")
     assert list_segments() == 1
     error = capsys.readouterr().err
-    assert (
-        f"none of 8 clips is usable; the reasons are in {tmp_path}/as/train.unreadable.tsv" in error
-    )
-    assert not (tmp_path / "as" / "train.tsv").exists()
+    assert f"none of 8 clips is usable; the reasons are in {out}/train.unreadable.tsv" in error
+    assert not (out / "train.tsv").exists()
 
 
 @pytest.mark.parametrize(

@@ -1,16 +1,16 @@
 import os
 import shutil
+from functools import partial
 
 import pytest
 
-from eat.commands.main import main
 from eat.data.labels import read_descriptors
 
 CATEGORIES = {0: "dog", 1: "rooster", 2: "chirping_birds"}
 
 
 @pytest.fixture
-def esc50(write_sound, tmp_path):
+def esc50(write_sound, audio):
     """Two clips of each of three classes in each fold, laid out as published."""
     rows = ["filename,fold,target,category,esc10,src_file,take"]
     for fold in range(5, 0, -1):
@@ -20,24 +20,18 @@ def esc50(write_sound, tmp_path):
                 rate_hz = 48000 if take == "B" else 44100
                 write_sound(f"audio/{name}", rate_hz // 100, rate_hz)
                 rows.append(f"{name},{fold},{target},{CATEGORIES[target]},False,{1000},{take}")
-    folder = tmp_path / "audio"
-    (folder / "meta").mkdir()
-    (folder / "meta" / "esc50.csv").write_text("\n".join(rows) + "\n")
-    return folder
+    (audio / "meta").mkdir()
+    (audio / "meta" / "esc50.csv").write_text("\n".join(rows) + "\n")
+    return audio
 
 
 @pytest.fixture
-def list_esc50(tmp_path):
-    def list_esc50(*options):
-        out = tmp_path / "out"
-        return main(["manifest", "esc50", str(tmp_path / "audio"), "--out", str(out), *options])
-
-    return list_esc50
+def list_esc50(list_clips, audio):
+    return partial(list_clips, "esc50", audio)
 
 
-def test_each_fold_is_a_data_set(esc50, list_esc50, tmp_path, labels_of, capsys):
+def test_each_fold_is_a_data_set(esc50, list_esc50, labels_of, capsys, out):
     assert list_esc50() == 0
-    out = tmp_path / "out"
     assert sorted(os.listdir(out)) == ["fold1", "fold2", "fold3", "fold4", "fold5"]
     in_valid = []
     for fold in range(1, 6):
@@ -45,7 +39,7 @@ def test_each_fold_is_a_data_set(esc50, list_esc50, tmp_path, labels_of, capsys)
         assert sorted(os.listdir(folder)) == [
             *("label_descriptors.csv", "train.lbl", "train.tsv", "valid.lbl", "valid.tsv")
         ]
-        train, valid = labels_of(folder, "train"), labels_of(folder, "valid")
+        train, valid = labels_of("train", folder), labels_of("valid", folder)
         assert {name.split("-")[0] for name in valid} == {str(fold)}
         assert {name.split("-")[0] for name in train} == set("12345") - {str(fold)}
         for name, labels in {**train, **valid}.items():
@@ -64,25 +58,25 @@ def test_each_fold_is_a_data_set(esc50, list_esc50, tmp_path, labels_of, capsys)
     )
 
 
-def test_clips_that_are_missing_or_broken_are_listed(esc50, list_esc50, tmp_path, labels_of):
+def test_clips_that_are_missing_or_broken_are_listed(esc50, list_esc50, labels_of, out):
     (esc50 / "audio" / "1-1000-A-0.wav").unlink()
     (esc50 / "audio" / "2-1001-B-1.wav").write_text("hello")
     assert list_esc50() == 1
-    lines = (tmp_path / "out" / "unreadable.tsv").read_text().splitlines()
+    lines = (out / "unreadable.tsv").read_text().splitlines()
     reasons = dict(line.split("\t") for line in lines)
     assert reasons.pop("1-1000-A-0.wav") == "no such file"
     assert reasons.pop("2-1001-B-1.wav").startswith("not readable as audio")
     assert not reasons
-    assert len(labels_of(tmp_path / "out" / "fold1", "valid")) == 5
-    assert len(labels_of(tmp_path / "out" / "fold1", "train")) == 23
+    assert len(labels_of("valid", "fold1")) == 5
+    assert len(labels_of("train", "fold1")) == 23
 
 
-def test_existing_folds_are_kept_unless_forced(esc50, list_esc50, tmp_path, capsys):
+def test_existing_folds_are_kept_unless_forced(esc50, list_esc50, capsys, out):
     assert list_esc50() == 0
-    shutil.rmtree(tmp_path / "out" / "fold1")
+    shutil.rmtree(out / "fold1")
     assert list_esc50() == 1
-    assert f"error: {tmp_path}/out/fold2/train.tsv: exists already" in capsys.readouterr().err
-    assert not (tmp_path / "out" / "fold1").exists()
+    assert f"error: {out}/fold2/train.tsv: exists already" in capsys.readouterr().err
+    assert not (out / "fold1").exists()
     assert list_esc50("--force") == 0
 
 
@@ -109,7 +103,7 @@ def test_a_bad_table_is_named(esc50, list_esc50, capsys, old, new, message):
     assert message in capsys.readouterr().err
 
 
-def test_another_folder(list_esc50, tmp_path, capsys):
+def test_another_folder(list_esc50, capsys, audio):
     assert list_esc50() == 1
-    error = f"error: {tmp_path}/audio/meta/esc50.csv: no such file, expected ESC-50 as it was publ"
+    error = f"error: {audio}/meta/esc50.csv: no such file, expected ESC-50 as it was publ"
     assert error in capsys.readouterr().err

@@ -7,28 +7,11 @@ import pytest
 from helpers import REPOSITORY
 
 from eat.audio.finding import find_audio
-from eat.commands.main import main
 from eat.data.manifest import Manifest
 
 
-@pytest.fixture
-def list_folder(tmp_path):
-    """Runs `eat manifest folder` on `tmp_path / "audio"`."""
-
-    def list_folder(*options):
-        (tmp_path / "audio").mkdir(exist_ok=True)
-        out = tmp_path / "mine"
-        return main(["manifest", "folder", str(tmp_path / "audio"), "--out", str(out), *options])
-
-    return list_folder
-
-
-def paths_below(folder, extensions=("wav",)):
-    return find_audio(str(folder), extensions).paths
-
-
 def test_all_formats_in_all_folders_are_listed(
-    write_sound, list_folder, tmp_path, capsys, clips_of
+    write_sound, list_folder, capsys, clips_of, audio, out
 ):
     write_sound("b.wav", 800, 8000)
     write_sound("a/deep er/é\t夜.flac", 4410, 44100, num_channels=2)
@@ -36,11 +19,11 @@ def test_all_formats_in_all_folders_are_listed(
     write_sound("c.ogg", 1600)
     write_sound("d.mp3", 2304)
     write_sound(".hidden.aiff", 7)
-    (tmp_path / "audio" / "notes.txt").write_text("")
-    (tmp_path / "audio" / "README").write_text("")
+    (audio / "notes.txt").write_text("")
+    (audio / "README").write_text("")
 
     assert list_folder("--valid-fraction", "0") == 0
-    assert clips_of(tmp_path / "mine" / "train.tsv") == {
+    assert clips_of("train") == {
         ".hidden.aiff": 7,
         "A.WAV": 500,
         "a/deep er/é\t夜.flac": 4410,  # per channel, at the file's own rate
@@ -48,23 +31,23 @@ def test_all_formats_in_all_folders_are_listed(
         "c.ogg": 1600,
         "d.mp3": 2304,
     }
-    assert Manifest(tmp_path / "mine" / "train.tsv").root == str(tmp_path / "audio")
-    assert os.listdir(tmp_path / "mine") == ["train.tsv"]
-    out, err = capsys.readouterr()
-    assert "train.tsv: 6 clips, 0.00 hours" in out
-    assert "sample rates: 16000 Hz (4 clips), " in out
-    assert "44100 Hz (1 clips)" in out
-    assert "channels: 1 (5 clips), 2 (1 clips)" in out
+    assert Manifest(out / "train.tsv").root == str(audio)
+    assert os.listdir(out) == ["train.tsv"]
+    printed, err = capsys.readouterr()
+    assert "train.tsv: 6 clips, 0.00 hours" in printed
+    assert "sample rates: 16000 Hz (4 clips), " in printed
+    assert "44100 Hz (1 clips)" in printed
+    assert "channels: 1 (5 clips), 2 (1 clips)" in printed
     assert "not looked at: 2 other files: 1 without extension, 1 .txt" in err
 
 
-def test_validation_clips_are_drawn_by_the_seed(write_sound, list_folder, tmp_path, clips_of):
+def test_validation_clips_are_drawn_by_the_seed(write_sound, list_folder, clips_of):
     for index in range(20):
         write_sound(f"{index}.wav", 100 + index)
 
     def split(*options):
         assert list_folder("--force", "--valid-fraction", "0.3", *options) == 0
-        return [list(clips_of(tmp_path / "mine" / f"{name}.tsv")) for name in ("train", "valid")]
+        return [list(clips_of(name)) for name in ("train", "valid")]
 
     train, valid = split("--seed", "1")
     assert len(valid) == 6
@@ -75,20 +58,19 @@ def test_validation_clips_are_drawn_by_the_seed(write_sound, list_folder, tmp_pa
 
 
 def test_unreadable_files_are_left_out_and_listed(
-    write_sound, list_folder, tmp_path, capsys, clips_of
+    write_sound, list_folder, capsys, clips_of, audio, out
 ):
     write_sound("good.wav")
     write_sound("nothing.wav", 0)
-    folder = tmp_path / "audio"
-    (folder / "text.wav").write_text("hello")
-    (folder / "empty.flac").write_bytes(b"")
-    (folder / "gone.wav").symlink_to("nowhere.wav")
-    os.mkfifo(folder / "pipe.wav")
-    write_sound("ok.wav").rename(folder / "two\nlines.wav")
+    (audio / "text.wav").write_text("hello")
+    (audio / "empty.flac").write_bytes(b"")
+    (audio / "gone.wav").symlink_to("nowhere.wav")
+    os.mkfifo(audio / "pipe.wav")
+    write_sound("ok.wav").rename(audio / "two\nlines.wav")
 
     assert list_folder("--valid-fraction", "0") == 1
-    assert list(clips_of(tmp_path / "mine" / "train.tsv")) == ["good.wav"]
-    lines = (tmp_path / "mine" / "unreadable.tsv").read_text().splitlines()
+    assert list(clips_of("train")) == ["good.wav"]
+    lines = (out / "unreadable.tsv").read_text().splitlines()
     reasons = dict(line.split("\t") for line in lines)
     assert reasons.pop("empty.flac").startswith("not readable as audio")
     assert reasons.pop("text.wav").startswith("not readable as audio")
@@ -99,10 +81,10 @@ def test_unreadable_files_are_left_out_and_listed(
         "two\\nlines.wav": "a line break in its name, which a manifest cannot hold",
     }
     error = capsys.readouterr().err
-    assert f"left out 6 files, listed in {tmp_path}/mine/unreadable.tsv; the first is" in error
+    assert f"left out 6 files, listed in {out}/unreadable.tsv; the first is" in error
 
 
-def test_a_stream_of_unknown_length_is_counted(write_sound, list_folder, tmp_path, clips_of):
+def test_a_stream_of_unknown_length_is_counted(write_sound, list_folder, clips_of):
     write_sound("good.wav")
     path = write_sound("stream.flac")
     header = bytearray(path.read_bytes())
@@ -111,111 +93,95 @@ def test_a_stream_of_unknown_length_is_counted(write_sound, list_folder, tmp_pat
     path.write_bytes(header)
 
     assert list_folder("--valid-fraction", "0") == 0
-    clips = clips_of(tmp_path / "mine" / "train.tsv")
+    clips = clips_of("train")
     assert clips["stream.flac"] == clips["good.wav"]
 
 
-def test_no_readable_file(list_folder, tmp_path, capsys):
-    (tmp_path / "audio").mkdir()
-    (tmp_path / "audio" / "text.wav").write_text("hello")
+def test_no_readable_file(list_folder, capsys, audio, out):
+    (audio / "text.wav").write_text("hello")
     assert list_folder() == 1
     assert capsys.readouterr().err == (
-        "eat manifest: error: none of 1 clips is usable; the reasons are in"
-        f" {tmp_path}/mine/unreadable.tsv\n"
+        f"eat manifest: error: none of 1 clips is usable; the reasons are in {out}/unreadable.tsv\n"
     )
-    assert os.listdir(tmp_path / "mine") == ["unreadable.tsv"]
+    assert os.listdir(out) == ["unreadable.tsv"]
 
 
-def test_no_audio_file(list_folder, tmp_path, capsys):
+def test_no_audio_file(list_folder, capsys, audio, out):
     assert list_folder("--extensions", "wav", "flac") == 1
-    (tmp_path / "audio" / "a.m4a").write_text("")
+    (audio / "a.m4a").write_text("")
     assert list_folder("--extensions", ".wav", "flac") == 1
-    start = f"eat manifest: error: {tmp_path}/audio: found no audio file"
+    start = f"eat manifest: error: {audio}: found no audio file"
     assert capsys.readouterr().err.splitlines() == [
         f"{start} (no file at all), expected names ending in .wav .flac",
         f"{start} (1 other files: 1 .m4a), expected names ending in .wav .flac",
     ]
-    assert not (tmp_path / "mine").exists()
-
-
-def test_no_such_folder(tmp_path, capsys):
-    assert main(["manifest", "folder", str(tmp_path / "no"), "--out", str(tmp_path / "out")]) == 1
-    assert f"error: {tmp_path}/no: no such folder" in capsys.readouterr().err
-
-
-@pytest.mark.parametrize("fraction", ["1", "-0.1", "few"])
-def test_an_impossible_fraction(list_folder, capsys, fraction):
-    with pytest.raises(SystemExit) as exit:
-        list_folder("--valid-fraction", fraction)
-    assert exit.value.code == 2
-    expected = f"--valid-fraction: found '{fraction}', expected a number of at least 0 and below 1"
-    assert expected in capsys.readouterr().err
+    shutil.rmtree(audio)
+    assert list_folder() == 1
+    assert f"error: {audio}: no such folder" in capsys.readouterr().err
+    assert not out.exists()
 
 
 def test_existing_manifests_are_kept_unless_forced(
-    write_sound, list_folder, tmp_path, capsys, clips_of
+    write_sound, list_folder, capsys, clips_of, audio, out
 ):
-    mine = tmp_path / "mine"
-    (tmp_path / "audio").mkdir()
-    (tmp_path / "audio" / "bad.wav").write_text("hello")
+    (audio / "bad.wav").write_text("hello")
     write_sound("a.wav")
     write_sound("b.wav")
     assert list_folder() == 1
-    assert sorted(os.listdir(mine)) == ["train.tsv", "unreadable.tsv", "valid.tsv"]
+    assert sorted(os.listdir(out)) == ["train.tsv", "unreadable.tsv", "valid.tsv"]
 
-    before = (mine / "train.tsv").read_bytes()
+    before = (out / "train.tsv").read_bytes()
     capsys.readouterr()
     assert list_folder() == 1
     assert capsys.readouterr().err == (
-        f"eat manifest: error: {mine}/train.tsv: exists already (--force replaces it)\n"
+        f"eat manifest: error: {out}/train.tsv: exists already (--force replaces it)\n"
     )
-    assert (mine / "train.tsv").read_bytes() == before
+    assert (out / "train.tsv").read_bytes() == before
 
     # Nothing of the earlier run may stay: its valid.tsv shares clips with the new train.tsv.
-    (tmp_path / "audio" / "bad.wav").unlink()
+    (audio / "bad.wav").unlink()
     assert list_folder("--force", "--valid-fraction", "0") == 0
-    assert os.listdir(mine) == ["train.tsv"]
-    assert list(clips_of(mine / "train.tsv")) == ["a.wav", "b.wav"]
+    assert os.listdir(out) == ["train.tsv"]
+    assert list(clips_of("train")) == ["a.wav", "b.wav"]
 
 
-def test_only_the_given_extensions_in_any_spelling(write_sound, tmp_path):
-    for name in ("a.wav", "b.WAV", "c.flac", "d.ogg"):
-        write_sound(name)
-    assert paths_below(tmp_path / "audio", [".Wav", "ogg"]) == ["a.wav", "b.WAV", "d.ogg"]
-
-
-def test_links_are_followed_but_no_folder_is_listed_twice(write_sound, tmp_path):
+def test_links_are_followed_but_no_folder_is_listed_twice(write_sound, tmp_path, audio):
     write_sound("music/a.wav")
     write_sound("speech/b.wav")
     elsewhere = tmp_path / "elsewhere"
     elsewhere.mkdir()
     write_sound("c.wav").rename(elsewhere / "c.wav")
-    folder = tmp_path / "audio"
-    (folder / "more").symlink_to(elsewhere)
-    (folder / "music" / "loop").symlink_to(folder)
-    (folder / "again").symlink_to(folder / "speech")
-    (folder / "file.wav").symlink_to(elsewhere / "c.wav")
+    (audio / "more").symlink_to(elsewhere)
+    (audio / "music" / "loop").symlink_to(audio)
+    (audio / "again").symlink_to(audio / "speech")
+    (audio / "file.wav").symlink_to(elsewhere / "c.wav")
 
-    paths = paths_below(folder)
+    paths = find_audio(str(audio)).paths
     assert paths == ["again/b.wav", "file.wav", "more/c.wav", "music/a.wav"]
-    assert paths_below(f"{folder}/") == paths
+    assert find_audio(f"{audio}/").paths == paths
+
+
+def test_only_the_given_extensions_in_any_spelling(write_sound, audio):
+    for name in ("a.wav", "b.WAV", "c.flac", "d.ogg"):
+        write_sound(name)
+    assert find_audio(str(audio), [".Wav", "ogg"]).paths == ["a.wav", "b.WAV", "d.ogg"]
 
 
 def test_a_folder_that_cannot_be_opened_is_reported(
-    write_sound, list_folder, tmp_path, close_folder, capsys
+    write_sound, list_folder, close_folder, capsys, audio, out
 ):
     write_sound("open/a.wav")
     write_sound("closed/b.wav")
     close_folder("closed")
     assert list_folder() == 1
-    assert (tmp_path / "mine" / "unreadable.tsv").read_text() == "closed\tPermission denied\n"
-    (tmp_path / "audio" / "open" / "a.wav").unlink()
+    assert (out / "unreadable.tsv").read_text() == "closed\tPermission denied\n"
+    (audio / "open" / "a.wav").unlink()
     assert list_folder("--force") == 1
     assert "found no audio file (closed: Permission denied), expected" in capsys.readouterr().err
 
 
 def test_the_folder_that_a_clip_is_in_is_its_label(
-    write_sound, list_folder, tmp_path, labels_of, capsys
+    write_sound, list_folder, labels_of, capsys, out
 ):
     for label in ("owl", "wren", "Male speech, man speaking"):
         for index in range(10):
@@ -224,131 +190,118 @@ def test_the_folder_that_a_clip_is_in_is_its_label(
 
     options = ("--labels-from", "parent", "--valid-fraction", "0.2", "--eval-fraction", "0.1")
     assert list_folder(*options) == 1
-    mine = tmp_path / "mine"
-    assert (mine / "label_descriptors.csv").read_text() == (
+    assert (out / "label_descriptors.csv").read_text() == (
         '0,Male speech_ man speaking,"Male speech, man speaking"\n1,owl,"owl"\n2,wren,"wren"\n'
     )
     sizes = {}
     for split in ("train", "valid", "eval"):
-        labels = labels_of(mine, split)
+        labels = labels_of(split)
         assert all(names == [os.path.basename(os.path.dirname(p))] for p, names in labels.items())
         sizes[split] = Counter(name for names in labels.values() for name in names)
     assert set(sizes["train"].values()) == {7}
     assert set(sizes["valid"].values()) == {2}
     assert set(sizes["eval"].values()) == {1}
-    unreadable = (mine / "unreadable.tsv").read_text()
+    unreadable = (out / "unreadable.tsv").read_text()
     assert unreadable == "loose.wav\tin no folder that would be its label\n"
-    out = capsys.readouterr().out
-    assert f"{mine}/train.tsv: 21 clips, 0.00 hours\n" in out
-    assert "  3 classes with 7 to 7 clips, 1 classes per clip\n" in out
-    assert out.endswith(f"next: eat stats {mine}/train.tsv\n")
+    printed = capsys.readouterr().out
+    assert f"{out}/train.tsv: 21 clips, 0.00 hours\n" in printed
+    assert "  3 classes with 7 to 7 clips, 1 classes per clip\n" in printed
+    assert printed.endswith(f"next: eat stats {out}/train.tsv\n")
 
 
-def test_labels_of_a_table(write_sound, list_folder, tmp_path, labels_of, capsys):
+def test_labels_of_a_table(write_sound, list_folder, tmp_path, labels_of, capsys, audio, out):
     for name in ("a/1.wav", "a/2.flac", "3.wav", "4.wav", "extra.wav"):
         write_sound(name)
     table = tmp_path / "labels.csv"
     table.write_text(
         "fname,labels,split\n"
         '1,"Dog,Cat",dev\n'
-        f"{tmp_path}/audio/a/2.flac,Cat,dev\n"
+        f"{audio}/a/2.flac,Cat,dev\n"
         "./3.wav,Dog,test\n3.wav,Bird,test\n"
         "gone.wav,Dog,test\n"
         "4.wav,,dev\n"
     )
     options = ("--labels-from", f"csv:{table}", "--splits-from", "column:Split")
     assert list_folder(*options) == 1
-    mine = tmp_path / "mine"
-    assert labels_of(mine, "dev") == {"a/1.wav": ["Dog", "Cat"], "a/2.flac": ["Cat"]}
-    assert labels_of(mine, "test") == {"3.wav": ["Dog", "Bird"]}
-    assert (mine / "unreadable.tsv").read_text().splitlines() == [
+    assert labels_of("dev") == {"a/1.wav": ["Dog", "Cat"], "a/2.flac": ["Cat"]}
+    assert labels_of("test") == {"3.wav": ["Dog", "Bird"]}
+    assert (out / "unreadable.tsv").read_text().splitlines() == [
         f"gone.wav\tno such audio file ({table}:6)",
         "4.wav\tno label",
         "extra.wav\tno label",
     ]
-    assert not (mine / "train.tsv").exists()
-    out, err = capsys.readouterr()
-    assert "  3 classes with 0 to 2 clips, 1.5 classes per clip\n" in out
-    assert "  1 classes without a clip: Bird\n" in out
-    assert f"left out 3 files, listed in {mine}/unreadable.tsv; the first is 'gone.wav'" in err
+    assert not (out / "train.tsv").exists()
+    printed, err = capsys.readouterr()
+    assert "  3 classes with 0 to 2 clips, 1.5 classes per clip\n" in printed
+    assert "  1 classes without a clip: Bird\n" in printed
+    assert f"left out 3 files, listed in {out}/unreadable.tsv; the first is 'gone.wav'" in err
 
 
-def test_splits_of_the_topmost_folders(write_sound, list_folder, tmp_path, labels_of):
+def test_splits_of_the_topmost_folders(write_sound, list_folder, labels_of, out):
     for index in range(10):
         write_sound(f"train/owl/{index}.wav")
     write_sound("test/owl/x.wav")
     options = ("--labels-from", "parent", "--splits-from", "top")
     assert list_folder(*options) == 0
-    mine = tmp_path / "mine"
-    assert sorted(os.listdir(mine)) == [
+    assert sorted(os.listdir(out)) == [
         *("label_descriptors.csv", "test.lbl", "test.tsv", "train.lbl", "train.tsv")
     ]
     assert list_folder(*options, "--valid-fraction", "0.2", "--force") == 0
-    assert len(labels_of(mine, "train")) == 8
-    assert len(labels_of(mine, "valid")) == 2
-    assert list(labels_of(mine, "test")) == ["test/owl/x.wav"]
+    assert len(labels_of("train")) == 8
+    assert len(labels_of("valid")) == 2
+    assert list(labels_of("test")) == ["test/owl/x.wav"]
 
     write_sound("loose.wav")
     assert list_folder("--splits-from", "top", "--force") == 1
 
 
-def test_another_folder_is_added_with_the_same_classes(write_sound, list_folder, tmp_path, capsys):
+def test_another_folder_is_added_with_the_same_classes(
+    write_sound, list_folder, capsys, audio, out
+):
     write_sound("owl/1.wav")
     write_sound("wren/1.wav")
     assert list_folder("--labels-from", "parent", "--valid-fraction", "0") == 0
-    mine = tmp_path / "mine"
-    classes = (mine / "label_descriptors.csv").read_bytes()
+    classes = (out / "label_descriptors.csv").read_bytes()
 
-    shutil.rmtree(tmp_path / "audio" / "owl")
-    (tmp_path / "audio" / "wren" / "bad.wav").write_text("hello")
+    shutil.rmtree(audio / "owl")
+    (audio / "wren" / "bad.wav").write_text("hello")
     assert list_folder("--labels-from", "parent", "--split", "eval") == 1
-    assert (mine / "eval.lbl").read_text() == "wren/1.wav\twren\n"
-    assert (mine / "eval.unreadable.tsv").read_text().startswith("wren/bad.wav\tnot readable")
-    assert (mine / "label_descriptors.csv").read_bytes() == classes
-    assert (mine / "train.lbl").read_text() == "owl/1.wav\towl\nwren/1.wav\twren\n"
+    assert (out / "eval.lbl").read_text() == "wren/1.wav\twren\n"
+    assert (out / "eval.unreadable.tsv").read_text().startswith("wren/bad.wav\tnot readable")
+    assert (out / "label_descriptors.csv").read_bytes() == classes
+    assert (out / "train.lbl").read_text() == "owl/1.wav\towl\nwren/1.wav\twren\n"
 
     write_sound("robin/1.wav")
     capsys.readouterr()
     assert list_folder("--labels-from", "parent", "--split", "test") == 1
     assert capsys.readouterr().err == (
         f"eat manifest: error: robin/1.wav: found the label 'robin', expected one of"
-        f" {mine}/label_descriptors.csv\n"
+        f" {out}/label_descriptors.csv\n"
     )
     assert list_folder("--labels-from", "parent", "--split", "eval") == 1
-    assert f"error: {mine}/eval.tsv: exists already" in capsys.readouterr().err
+    assert f"error: {out}/eval.tsv: exists already" in capsys.readouterr().err
 
 
-def test_given_classes_and_their_order(write_sound, list_folder, tmp_path, labels_of):
+def test_given_classes_and_those_of_earlier_runs(write_sound, list_folder, tmp_path, capsys, out):
     write_sound("Owl/1.wav")
     write_sound("wren/1.wav")
     classes = tmp_path / "classes.csv"
     classes.write_text('0,/m/wren,"wren"\n1,robin,"Robin"\n2,/m/owl,"Owl"\n')
-    options = ("--labels-from", "parent", "--descriptors", str(classes), "--valid-fraction", "0")
-    assert list_folder(*options) == 0
-    mine = tmp_path / "mine"
-    assert (mine / "train.lbl").read_text() == "Owl/1.wav\t/m/owl\nwren/1.wav\t/m/wren\n"
-    assert (mine / "label_descriptors.csv").read_text() == classes.read_text()
+    labels = ("--labels-from", "parent", "--valid-fraction", "0")
+    assert list_folder(*labels, "--descriptors", classes) == 0
+    assert (out / "train.lbl").read_text() == "Owl/1.wav\t/m/owl\nwren/1.wav\t/m/wren\n"
+    assert (out / "label_descriptors.csv").read_text() == classes.read_text()
 
-
-def test_other_classes_are_not_mixed_with_those_of_an_earlier_run(
-    write_sound, list_folder, tmp_path, capsys
-):
-    write_sound("owl/1.wav")
-    classes = tmp_path / "classes.csv"
-    classes.write_text("0,owl,owl\n1,wren,wren\n")
-    assert list_folder("--labels-from", "parent", "--split", "train") == 0
-    options = ("--labels-from", "parent", "--split", "eval", "--descriptors", str(classes))
-    assert list_folder(*options) == 1
-    error = f"error: {tmp_path}/mine/label_descriptors.csv: lists other classes (--force replaces"
+    # Other classes are not mixed with these.
+    classes.write_text("0,Owl,Owl\n1,wren,wren\n")
+    assert list_folder(*labels, "--split", "eval", "--descriptors", classes) == 1
+    error = f"error: {out}/label_descriptors.csv: lists other classes (--force replaces"
     assert error in capsys.readouterr().err
-    assert not (tmp_path / "mine" / "eval.tsv").exists()
+    assert not (out / "eval.tsv").exists()
 
-
-def test_labels_of_an_earlier_run_do_not_stay(write_sound, list_folder, tmp_path):
-    write_sound("owl/1.wav")
-    assert list_folder("--labels-from", "parent") == 0
-    assert list_folder("--force") == 0
-    assert sorted(os.listdir(tmp_path / "mine")) == ["label_descriptors.csv", "train.tsv"]
+    # Labels do not stay where there are none now.
+    assert list_folder("--force", "--valid-fraction", "0") == 0
+    assert sorted(os.listdir(out)) == ["label_descriptors.csv", "train.tsv"]
 
 
 @pytest.mark.parametrize(
@@ -376,9 +329,12 @@ def test_options_that_do_not_fit_together(write_sound, list_folder, options, mes
         (("--labels-from", "folder"), "found 'folder', expected parent, or csv: and a name"),
         (("--labels-from", "csv:"), "found 'csv:', expected parent, or csv: and a name"),
         (("--splits-from", "bottom"), "found 'bottom', expected top, or column: and a name"),
+        (("--valid-fraction", "1"), "found '1', expected a number of at least 0 and below 1"),
+        (("--valid-fraction", "-0.1"), "found '-0.1', expected a number of at least 0 and below"),
+        (("--valid-fraction", "few"), "--valid-fraction: found 'few', expected a number of at lea"),
     ],
 )
-def test_impossible_sources(list_folder, options, message, capsys):
+def test_impossible_options(list_folder, options, message, capsys):
     with pytest.raises(SystemExit) as exit:
         list_folder(*options)
     assert exit.value.code == 2
@@ -393,7 +349,7 @@ def test_the_example_of_a_table(write_sound, list_folder, tmp_path, labels_of):
     write_sound("birds/blackbird 1.wav")
     options = ("--labels-from", f"csv:{tmp_path}/labels.csv", "--valid-fraction", "0")
     assert list_folder(*options) == 0
-    assert labels_of(tmp_path / "mine") == {
+    assert labels_of("train") == {
         "birds/blackbird 1.wav": ["Bird", "Chirp"],
         "birds/wren.flac": ["Bird"],
     }

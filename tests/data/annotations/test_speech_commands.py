@@ -1,8 +1,8 @@
 import os
+from functools import partial
 
 import pytest
 
-from eat.commands.main import main
 from eat.data.annotations.speech_commands import split_of_speaker
 from eat.data.manifest import Manifest
 
@@ -13,25 +13,20 @@ TRAIN = ("00176480_nohash_0.wav", "004ae714_nohash_0.wav")
 
 
 @pytest.fixture
-def list_words(tmp_path):
-    def list_words(*options):
-        command = ["manifest", "speech-commands", str(tmp_path / "audio")]
-        return main([*command, "--out", str(tmp_path / "out"), *options])
-
-    return list_words
+def list_words(list_clips, audio):
+    return partial(list_clips, "speech-commands", audio)
 
 
 @pytest.fixture
-def speech_commands(write_sound, tmp_path):
+def speech_commands(write_sound, audio):
     """Two words and the noise, without the lists."""
     for word in ("bed", "yes"):
         for name in (*VALID, *EVAL, *TRAIN):
             write_sound(f"{word}/{name}", 160)
     write_sound("_background_noise_/pink_noise.wav", 1600)
-    folder = tmp_path / "audio"
-    (folder / "README.md").write_text("words")
-    (folder / "_background_noise_" / "README.md").write_text("noise")
-    return folder
+    (audio / "README.md").write_text("words")
+    (audio / "_background_noise_" / "README.md").write_text("noise")
+    return audio
 
 
 def write_lists(folder, valid, evaluation):
@@ -55,14 +50,13 @@ def test_the_rule_divides_speakers_in_tenths():
     assert splits.count("eval") == pytest.approx(2000, abs=150)
 
 
-def test_splits_by_the_lists(speech_commands, list_words, tmp_path, labels_of, capsys):
+def test_splits_by_the_lists(speech_commands, list_words, labels_of, capsys, out):
     # Not those of the rule, to see that the lists count.
     write_lists(speech_commands, [f"bed/{TRAIN[0]}", f"yes/{EVAL[0]}"], [f"yes/{VALID[1]}"])
     assert list_words() == 0
-    out = tmp_path / "out"
-    assert labels_of(out, "valid") == {f"bed/{TRAIN[0]}": ["bed"], f"yes/{EVAL[0]}": ["yes"]}
-    assert labels_of(out, "eval") == {f"yes/{VALID[1]}": ["yes"]}
-    assert len(labels_of(out, "train")) == 9
+    assert labels_of("valid") == {f"bed/{TRAIN[0]}": ["bed"], f"yes/{EVAL[0]}": ["yes"]}
+    assert labels_of("eval") == {f"yes/{VALID[1]}": ["yes"]}
+    assert len(labels_of("train")) == 9
     assert (out / "label_descriptors.csv").read_text() == '0,bed,"bed"\n1,yes,"yes"\n'
     assert Manifest(out / "eval.tsv").root == str(speech_commands)
     error = capsys.readouterr().err
@@ -72,18 +66,18 @@ def test_splits_by_the_lists(speech_commands, list_words, tmp_path, labels_of, c
     )
 
 
-def test_without_lists_the_hash_decides(speech_commands, list_words, tmp_path, labels_of, capsys):
+def test_without_lists_the_hash_decides(speech_commands, list_words, labels_of, capsys):
     assert list_words() == 0
     for split, files in (("train", TRAIN), ("valid", VALID), ("eval", EVAL)):
-        assert sorted(labels_of(tmp_path / "out", split)) == names(files)
-    out = capsys.readouterr().out
+        assert sorted(labels_of(split)) == names(files)
+    printed = capsys.readouterr().out
     for split, file in (("valid", "validation_list.txt"), ("eval", "testing_list.txt")):
         expected = f"{speech_commands}/{file} is not there: the hash of the speaker decides what"
-        assert f"{expected} is {split}\n" in out
+        assert f"{expected} is {split}\n" in printed
 
 
 def test_a_test_set_in_another_folder(
-    speech_commands, list_words, write_sound, tmp_path, labels_of
+    speech_commands, list_words, write_sound, tmp_path, labels_of, out
 ):
     write_sound("bed/new_nohash_0.wav").rename(tmp_path / "new.wav")
     for word, name in (("bed", "new_nohash_0.wav"), ("yes", TRAIN[0]), ("_silence_", "0.wav")):
@@ -92,22 +86,21 @@ def test_a_test_set_in_another_folder(
     for name in names(EVAL):
         (speech_commands / name).unlink()
     assert list_words("--test", str(tmp_path / "test")) == 0
-    out = tmp_path / "out"
     assert Manifest(out / "train.tsv").root == str(tmp_path)
-    evaluation = labels_of(out, "eval")
+    evaluation = labels_of("eval")
     assert evaluation == {"test/bed/new_nohash_0.wav": ["bed"], f"test/yes/{TRAIN[0]}": ["yes"]}
     train = [f"audio/{name}" for name in names(TRAIN) if name != f"yes/{TRAIN[0]}"]
-    assert sorted(labels_of(out, "train")) == train
-    assert sorted(labels_of(out, "valid")) == [f"audio/{name}" for name in names(VALID)]
+    assert sorted(labels_of("train")) == train
+    assert sorted(labels_of("valid")) == [f"audio/{name}" for name in names(VALID)]
     for path in Manifest(out / "eval.tsv").relative_paths():
         assert (tmp_path / path).exists()
 
 
-def test_what_is_listed_and_missing(speech_commands, list_words, tmp_path, capsys):
+def test_what_is_listed_and_missing(speech_commands, list_words, capsys, out):
     write_lists(speech_commands, names(VALID), [*names(EVAL), "", "bed/gone.wav"])
     (speech_commands / "yes" / TRAIN[0]).write_text("hello")
     assert list_words() == 1
-    lines = (tmp_path / "out" / "unreadable.tsv").read_text().splitlines()
+    lines = (out / "unreadable.tsv").read_text().splitlines()
     assert lines[0].startswith(f"yes/{TRAIN[0]}\tnot readable as audio")
     assert lines[1:] == [f"bed/gone.wav\tno such file ({speech_commands}/testing_list.txt:6)"]
     assert list_words() == 1
@@ -119,19 +112,19 @@ def test_what_is_listed_and_missing(speech_commands, list_words, tmp_path, capsy
 def test_the_full_data_set_is_recognised(speech_commands, list_words, monkeypatch, capsys):
     monkeypatch.setattr("eat.data.annotations.speech_commands.PUBLISHED", (4, 4, 4, 2))
     assert list_words() == 0
-    out, err = capsys.readouterr()
-    assert "clips of train / valid / eval / words: 4 / 4 / 4 / 2, as published\n" in out
+    printed, err = capsys.readouterr()
+    assert "clips of train / valid / eval / words: 4 / 4 / 4 / 2, as published\n" in printed
     assert err == ""
 
 
-def test_no_folder_of_words(list_words, write_sound, tmp_path, capsys):
+def test_no_folder_of_words(list_words, write_sound, capsys, audio, out):
     write_sound("loose.wav")
     assert list_words() == 1
     assert capsys.readouterr().err.endswith(
-        f"{tmp_path}/audio: found no audio file in a folder of it (1 elsewhere), expected a folder"
+        f"{audio}: found no audio file in a folder of it (1 elsewhere), expected a folder"
         " for each word\n"
     )
-    assert not os.path.exists(tmp_path / "out")
+    assert not os.path.exists(out)
 
 
 @pytest.mark.parametrize("folder", ["audio", "test"])
@@ -142,7 +135,7 @@ def test_a_folder_that_is_not_there(list_words, write_sound, tmp_path, capsys, f
     assert f"error: {tmp_path}/{folder}: no such folder, expected" in capsys.readouterr().err
 
 
-def test_a_word_whose_folder_cannot_be_opened(speech_commands, list_words, close_folder, tmp_path):
+def test_a_word_whose_folder_cannot_be_opened(speech_commands, list_words, close_folder, out):
     close_folder("yes")
     assert list_words() == 1
-    assert (tmp_path / "out" / "unreadable.tsv").read_text() == "yes\tPermission denied\n"
+    assert (out / "unreadable.tsv").read_text() == "yes\tPermission denied\n"

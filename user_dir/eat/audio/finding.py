@@ -55,7 +55,14 @@ def find_audio(folder: str, extensions: Sequence[str] = EXTENSIONS, required: bo
                 scan.other_extensions[extension] += 1
     scan.paths.sort()
     if required and not scan.paths:
-        raise ValueError(_nothing_found(folder, extensions, scan))
+        found = [f"{failure.path}: {failure.reason}" for failure in scan.left_out]
+        if scan.other_extensions:
+            found.append(count_extensions(scan.other_extensions))
+        endings = " ".join(f".{extension.lstrip('.')}" for extension in extensions)
+        raise ValueError(
+            f"{folder}: found no audio file ({'; '.join(found) or 'no file at all'}), expected"
+            f" names ending in {endings}"
+        )
     return scan
 
 
@@ -64,14 +71,3 @@ def count_extensions(counts: Counter) -> str:
     most_common = sorted(counts.items(), key=lambda item: (-item[1], item[0]))[:5]
     kinds = [f"{count} {extension or 'without extension'}" for extension, count in most_common]
     return f"{sum(counts.values())} other files: {', '.join(kinds)}"
-
-
-def _nothing_found(folder: str, extensions: Sequence[str], scan: Scan) -> str:
-    found = [f"{failure.path}: {failure.reason}" for failure in scan.left_out]
-    if scan.other_extensions:
-        found.append(count_extensions(scan.other_extensions))
-    endings = " ".join(f".{extension.lstrip('.')}" for extension in extensions)
-    return (
-        f"{folder}: found no audio file ({'; '.join(found) or 'no file at all'}), expected names"
-        f" ending in {endings}"
-    )

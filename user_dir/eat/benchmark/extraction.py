@@ -1,124 +1,129 @@
-"""Features from files, and the network alone, in turn; in a process of its own."""
+"""Feature extraction from files, against the network alone."""
 
 import os
 import statistics
 import tempfile
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, Dict, List, Optional
+from dataclasses import dataclass, replace
+from typing import Any, Dict, List, Optional
 
+import numpy as np
+import soundfile
 import torch
 
 from eat import paths
+from eat.audio import SAMPLE_RATE_HZ
 from eat.checkpoint import load_encoder
-from eat.features import Embedder, make_pipeline
-from eat.features.pipeline import BATCH_SIZE
+from eat.features import BATCH_SIZE
+from eat.features.extraction import Embedder, make_pipeline
 from eat.features.storage import FeatureStore
 from eat.nn import Encoder, EncoderConfig
 from eat.settings import part_of
 
-from .machine import DTYPES, time_call
-from .recordings import KINDS, write_recordings
-
-if TYPE_CHECKING:
-    from eat.commands.benchmark.extract import Case
+from . import RECORDINGS
+from .measuring import TORCH_DTYPES, time_call
 
 _BATCHES = {"cpu": (1, 2, 4, 8, 16), "cuda": (8, 32, 128)}  # for the network alone
-_ROUND_CLIPS = {"cpu": 16, "cuda": 512}  # that it takes in a round
+_ROUND_CLIPS = {"cpu": 16, "cuda": 512}  # clips of the network alone in a round
 
 
-def measure_extraction(case: "Case") -> Dict[str, Any]:
-    """Clips per second of extraction and of the network alone; a flat dict for the report."""
+@dataclass(frozen=True)
+class ExtractionCase:
+    """An encoder, and recordings to run it on."""
+
+    config: str = "base"  # of config/pretrain_*.yaml, the size of an untrained encoder
+    checkpoint: Optional[str] = None  # an encoder to take instead
+    dtype: str = "fp32"
+    kind: int = 0  # of the recordings, an index of `RECORDINGS`
+    seconds: float = 10.0  # of a recording
+    num_clips: int = 32
+    batch_size: Optional[int] = None  # as for `eat.extract_features`
+    num_workers: Optional[int] = None  # likewise
+    device: str = "cpu"
+    repeats: int = 3  # rounds
+
+
+def measure_extraction(case: ExtractionCase) -> Dict[str, Any]:
+    """Clips per second of extraction and of the network alone; a flat dict."""
     encoder = make_encoder(case)
-    network = Network(encoder, case)
-    rates: Dict[str, List[float]] = {"network": [], "extraction": [], "one by one": []}
+    extension, rate_hz, channels = RECORDINGS[case.kind]
+    network_rate(encoder, case, 1)  # sets up the libraries
+    batch = max(_BATCHES[case.device], key=lambda size: network_rate(encoder, case, size))
+    network, whole, one_by_one = [], [], []
     with tempfile.TemporaryDirectory() as folder:
-        kind = KINDS[case.kind]
-        files = write_recordings(Path(folder) / "in", kind, case.num_clips, case.seconds)
-        extract(files[:4], encoder, case, folder)  # sets up the libraries
+        files = write_recordings(folder, case)
+        extraction_rate(files[:4], encoder, case)
         for _ in range(case.repeats):  # in turn, as the machine's speed changes by the minute
-            rates["network"].append(network.clips_per_second())
-            rates["extraction"].append(extract(files, encoder, case, folder))
-            rates["one by one"].append(extract(files, encoder, case, folder, batch_size=1))
-    usual = {name: statistics.median(values) for name, values in rates.items()}
+            network.append(network_rate(encoder, case, batch))
+            whole.append(extraction_rate(files, encoder, case))
+            one_by_one.append(extraction_rate(files, encoder, replace(case, batch_size=1)))
     return {
-        "checkpoint": os.path.basename(case.checkpoint) if case.checkpoint else case.size,
+        "checkpoint": os.path.basename(case.checkpoint) if case.checkpoint else case.config,
         "dtype": case.dtype,
-        "files": f"{kind}, {case.seconds:g} s",
+        "files": f"{extension} {rate_hz / 1000:g} kHz {('mono', 'stereo')[channels - 1]},"
+        f" {case.seconds:g} s",
         "num_files": case.num_clips,
-        "network_clips_per_second": usual["network"],
-        "network_batch": network.batch_size,
-        "clips_per_second": usual["extraction"],
-        "share": _median_ratio(rates["extraction"], rates["network"]),
-        "one_by_one_clips_per_second": usual["one by one"],
-        "gain": _median_ratio(rates["extraction"], rates["one by one"]),
+        "network_clips_per_second": statistics.median(network),
+        "network_batch": batch,
+        "clips_per_second": statistics.median(whole),
+        "share": float(np.median(np.divide(whole, network))),
+        "one_by_one_clips_per_second": statistics.median(one_by_one),
+        "gain": float(np.median(np.divide(whole, one_by_one))),
     }
 
 
-def make_encoder(case: "Case") -> Encoder:
+def make_encoder(case: ExtractionCase) -> Encoder:
     """The checkpoint's encoder, or an untrained one of a config's size."""
-    dtype = DTYPES[case.dtype]
+    dtype = TORCH_DTYPES[case.dtype]
     if case.checkpoint is not None:
         return load_encoder(case.checkpoint, device=case.device, dtype=dtype)
     try:
         from omegaconf import OmegaConf
     except ImportError as error:
         raise ValueError("--config-size: needs the extra [train]; give a --checkpoint") from error
-    sizes = OmegaConf.load(paths.config_dir() / f"pretrain_{case.size}.yaml").model
+    sizes = OmegaConf.load(paths.config_dir() / f"pretrain_{case.config}.yaml").model
     torch.manual_seed(0)
-    encoder = Encoder(part_of(EncoderConfig, sizes))
-    return encoder.to(case.device, dtype).eval()
+    return Encoder(part_of(EncoderConfig, sizes)).to(case.device, dtype).eval()
 
 
-class Network:
-    """The encoder on spectrograms in memory, as long as the recordings.
+def write_recordings(folder: str, case: ExtractionCase) -> List[str]:
+    """Write tones in noise; returns their paths."""
+    extension, rate_hz, num_channels = RECORDINGS[case.kind]
+    time = np.arange(round(case.seconds * rate_hz))[:, None] / rate_hz
+    files = []
+    for index in range(case.num_clips):
+        generator = np.random.default_rng(index)
+        tone = 0.3 * np.sin(2 * np.pi * generator.uniform(200, 4000) * time)
+        noise = 0.05 * generator.standard_normal((len(time), num_channels))
+        files.append(os.path.join(folder, f"{index}.{extension}"))
+        soundfile.write(files[-1], tone + noise, rate_hz)
+    return files
 
-    Attributes:
-        batch_size: that of `_BATCHES` which is fastest.
-    """
 
-    def __init__(self, encoder: Encoder, case: "Case") -> None:
-        self._encoder = encoder
-        self._device = case.device
-        frames = encoder.log_mel(torch.zeros(1, round(case.seconds * 16_000))).shape[2]
-        shape = (max(_BATCHES[case.device]), 1, frames, encoder.config.num_mel_bins)
-        self._source = torch.randn(shape).to(encoder.cls_token) / 2
-        self._run(1)
-        self.batch_size = max(_BATCHES[case.device], key=lambda b: b / self._seconds(b))
+@torch.no_grad()
+def network_rate(encoder: Encoder, case: ExtractionCase, batch_size: int) -> float:
+    """Clips per second of the network alone, on spectrograms in memory."""
+    frames = encoder.log_mel(torch.zeros(1, round(case.seconds * SAMPLE_RATE_HZ))).shape[2]
+    source = torch.randn(batch_size, 1, frames, encoder.config.num_mel_bins) / 2
+    source = source.to(encoder.cls_token)
+    repeats = max(1, _ROUND_CLIPS[case.device] // batch_size)
 
-    def clips_per_second(self) -> float:
-        """Measured once, on as many batches as fill some time."""
-        return self.batch_size / self._seconds(self.batch_size)
-
-    def _seconds(self, batch_size: int) -> float:
-        repeats = max(1, _ROUND_CLIPS[self._device] // batch_size)
-        return time_call(lambda: self._run(batch_size, repeats), self._device) / repeats
-
-    @torch.no_grad()
-    def _run(self, batch_size: int, repeats: int = 1) -> None:
+    def run() -> None:
         for _ in range(repeats):
-            self._encoder(self._source[:batch_size])
+            encoder(source)
+
+    return repeats * batch_size / time_call(run, case.device)
 
 
-def extract(
-    files: List[str], encoder: Encoder, case: "Case", folder: str, batch_size: Optional[int] = None
-) -> float:
+def extraction_rate(files: List[str], encoder: Encoder, case: ExtractionCase) -> float:
     """Clips per second from audio files to .npy files."""
-    pipeline = make_pipeline(
-        encoder,
-        batch_size=batch_size or case.batch_size or BATCH_SIZE,
-        num_workers=case.num_workers,
-    )
+    batch_size, folder = case.batch_size or BATCH_SIZE, os.path.dirname(files[0])
+    pipeline = make_pipeline(encoder, batch_size=batch_size, num_workers=case.num_workers)
     store = FeatureStore(os.path.join(folder, "out"))
-    embedder = Embedder(encoder)
 
     def write_all() -> None:
-        for index, tokens, error in pipeline.run(files, embedder):
+        for index, tokens, error in pipeline.run(files, Embedder(encoder)):
             if error is not None:
                 raise error
             store.write(str(index), tokens.numpy())
 
     return len(files) / time_call(write_all, case.device)
-
-
-def _median_ratio(above: List[float], below: List[float]) -> float:
-    return statistics.median(a / b for a, b in zip(above, below, strict=True))

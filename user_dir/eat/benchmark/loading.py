@@ -1,127 +1,79 @@
-"""How fast clips are read, and whether training waits for them; each in a process of its own."""
+"""Whether training waits for its data: what a loader's worker delivers, and what is needed."""
 
+import math
+import os
 import statistics
-import tempfile
 import time
-from pathlib import Path
-from typing import Any, Dict, List, NamedTuple, Optional, Sequence, Tuple
+from dataclasses import replace
+from typing import Any, Dict
 
+import numpy as np
 from torch.utils.data import DataLoader, Dataset
 
-from eat.audio import LogMel, audio_info
-from eat.data.manifest import Manifest, write_manifest
-from eat.nn import MaskingConfig
+from eat.audio import AudioError
+from eat.data.sampling import draw_clips
+from eat.data.split import split_of
 
-from .baseline import StraightforwardDataset
-from .machine import time_call
-from .recordings import KINDS, FileKind, write_recordings
+from .measuring import time_call
+from .update import Update, UpdateCase, compose, import_fairseq
 
-BATCH_SIZE = 12
-NUM_WORKERS = 2  # of a training
-NUM_SKIPPED = 2  # updates while the workers start
+MAX_CLIPS = 240  # that a round reads, drawn at random
 
 
-class LoadingCase(NamedTuple):
-    """What one process measures."""
+def measure_loading(case: UpdateCase) -> Dict[str, Any]:
+    """Measure what one worker reads, and then what an update takes; a flat dict.
 
-    kind: FileKind
-    num_clips: int
-    seconds: float
-    repeats: int
+    Training waits if its workers deliver less than it needs. On a CPU they also share the cores
+    with the network, so that the true wait is longer.
 
+    Args:
+        case: the training; `data` is the manifest (.tsv) that it is to read.
 
-class WaitingCase(NamedTuple):
-    """What one process measures; None: as in the config. Also a case of `update.compose`."""
-
-    config: str
-    dtype: str
-    clips: Optional[int]
-    device: str
-    repeats: int
-    clones: Optional[int] = None
-    frames: Optional[int] = None
-    compile: str = "config"
-    settings: Sequence[str] = ()
-    data: str = ""
-
-
-def measure_loading(case: LoadingCase) -> Dict[str, Any]:
-    """Clips per second of one worker, with our loader and with the straightforward one."""
-    from eat.data.datasets import PretrainingDataset
-
-    from . import update
-
-    update.import_fairseq()
-    log_mel, masking = LogMel(), MaskingConfig()
-    with tempfile.TemporaryDirectory() as folder:
-        paths = write_recordings(Path(folder), case.kind, case.num_clips, case.seconds)
-        manifest = list_recordings(Path(folder) / "train.tsv", paths)
-        ours = PretrainingDataset(manifest, log_mel, 0, shuffle=False, masking=masking, seed=1)
-        baseline = StraightforwardDataset(paths, log_mel, masking)
-        rates: Dict[str, List[float]] = {"ours": [], "baseline": []}
-        for _ in range(case.repeats):  # in turn, as the machine's speed changes by the minute
-            rates["ours"].append(time_worker(ours))
-            rates["baseline"].append(time_worker(baseline))
-    usual = {name: statistics.median(values) for name, values in rates.items()}
-    ratios = [a / b for a, b in zip(rates["ours"], rates["baseline"], strict=True)]
+    Raises:
+        ManifestError, AudioError: a bad line, or a clip that cannot be read.
+    """
+    import_fairseq()
+    folder, split = split_of(os.path.abspath(case.data))
+    cfg = compose(replace(case, data=folder))
+    update = Update(cfg, case)
+    task, batch_size, workers = update.trainer.task, cfg.dataset.batch_size, cfg.dataset.num_workers
+    task.load_dataset(split)
+    data, rounds = task.dataset(split), range(case.repeats)
+    rate = statistics.median(time_worker(data, batch_size, seed) for seed in rounds)
+    update.whole()  # makes the optimizer
+    seconds = statistics.median(time_call(update.whole, case.device) for _ in rounds)
+    needed = batch_size / seconds
     return {
-        "files": f"{case.kind}, {case.seconds:g} s",
-        "clips_per_second": usual["ours"],
-        "baseline_clips_per_second": usual["baseline"],
-        "ratio": statistics.median(ratios),
-    }
-
-
-def time_worker(data: Dataset) -> float:
-    """Clips per second that one worker process makes batches of, once it has made the first."""
-    loader = DataLoader(data, BATCH_SIZE, num_workers=1, collate_fn=data.collater, drop_last=True)
-    batches = iter(loader)
-    next(batches)
-    start = time.perf_counter()
-    num_batches = sum(1 for _ in batches)
-    return num_batches * BATCH_SIZE / (time.perf_counter() - start)
-
-
-def list_recordings(file: Path, paths: List[str]) -> Manifest:
-    """A manifest of audio files in its folder."""
-    entries = [(Path(path).name, audio_info(path).num_samples) for path in paths]
-    write_manifest(file, ".", entries)
-    return Manifest(file)
-
-
-def measure_waiting(case: WaitingCase) -> Dict[str, Any]:
-    """How long the updates of a training wait for their batches."""
-    from . import update
-
-    update.import_fairseq()
-    with tempfile.TemporaryDirectory() as folder:
-        num_clips = case.repeats + NUM_SKIPPED
-        paths = write_recordings(Path(folder), KINDS[0], num_clips, 10.0)
-        # Each is listed as often as there are clips in an update: to make more takes too long.
-        cfg = update.compose(case._replace(data=folder))
-        list_recordings(Path(folder) / "train.tsv", paths * cfg.dataset.batch_size)
-        cfg.dataset.num_workers = NUM_WORKERS
-        waits, updates = time_updates(update.build_trainer(cfg), case.device)
-    return {
+        "manifest": case.data,
         "config": case.config,
         "dtype": case.dtype,
-        "clips": cfg.dataset.batch_size,
-        "clones": cfg.model.num_clones,
-        "workers": NUM_WORKERS,
-        "update_ms": 1e3 * statistics.median(updates),
-        "wait_ms": 1e3 * statistics.median(waits),
-        "longest_wait_ms": 1e3 * max(waits),
-        "share_of_time": sum(waits) / (sum(waits) + sum(updates)),
+        "clips": batch_size,
+        "clips_per_second": rate,
+        "update_ms": 1e3 * seconds,
+        "needed_clips_per_second": needed,
+        "needed_workers": math.ceil(needed / rate),
+        "workers": workers,
+        "waits": workers * rate < needed,
     }
 
 
-def time_updates(trainer: Any, device: str) -> Tuple[List[float], List[float]]:
-    """Seconds that each update waits for its batch, and then takes; without the first ones."""
-    trainer.task.load_dataset("train")
-    batches = trainer.get_train_iterator(epoch=1).next_epoch_itr(shuffle=True)
-    waits, updates = [], []
-    while batches.has_next():
-        batch: List[Any] = []
-        waits.append(time_call(lambda batch=batch: batch.append(next(batches))))
-        updates.append(time_call(lambda batch=batch: trainer.train_step(batch), device))
-    return waits[NUM_SKIPPED:], updates[NUM_SKIPPED:]
+def time_worker(data: Dataset, batch_size: int, seed: int) -> float:
+    """Clips per second of one worker process, from its second batch on.
+
+    Args:
+        data: a data set of fairseq; small ones are read several times.
+        batch_size: clips in a batch.
+        seed: of the draw of clips.
+    """
+    clips = draw_clips(len(data), MAX_CLIPS, seed)
+    batches = np.resize(clips, (max(3, len(clips) // batch_size), batch_size)).tolist()
+    loader = DataLoader(data, batch_sampler=batches, num_workers=1, collate_fn=data.collater)
+    read = iter(loader)
+    try:
+        next(read)  # the worker starts
+        start = time.perf_counter()
+        for _ in batches[1:]:
+            next(read)
+        return (len(batches) - 1) * batch_size / (time.perf_counter() - start)
+    except AudioError as error:  # it starts with the traceback of the worker
+        raise AudioError(str(error).strip().splitlines()[-1].partition(": ")[2]) from error

@@ -1,66 +1,92 @@
-"""One update of the pre-training, taken apart and timed; runs in a process of its own."""
+"""One update of the pre-training, taken apart and timed."""
 
 import logging
 import statistics
 import warnings
-from typing import TYPE_CHECKING, Any, Callable, Dict, List
+from dataclasses import dataclass
+from typing import Any, Dict, List, Optional, Sequence
 
 import numpy as np
 import torch
 
 from eat import paths
-from eat.commands.benchmark.report import flatten
-from eat.nn.masking import count_visible, inverse_block_masks
+from eat.nn.masking import inverse_block_masks, num_visible_patches
 
-from .flops import count_flops
-from .machine import DTYPES, MatmulPeak, PeakMemory, median_and_minimum, synchronise, time_call
+from .measuring import TORCH_DTYPES, matmul_rate, milliseconds, peak_bytes, synchronise, time_call
 
 logger = logging.getLogger(__name__)
-
-if TYPE_CHECKING:
-    from fairseq.trainer import Trainer
-
-    from eat.commands.benchmark.train import Case
 
 NUM_PROFILED = 25  # operators
 
 
-def measure_update(case: "Case") -> Dict[str, Any]:
-    """Time the updates of a case; a flat dict for the report."""
+@dataclass(frozen=True)
+class UpdateCase:
+    """A training to measure; None leaves a setting as the config has it."""
+
+    config: str = "base"  # of config/pretrain_*.yaml
+    dtype: str = "fp32"
+    compile: Optional[bool] = None
+    clips: Optional[int] = None  # per update
+    clones: Optional[int] = None
+    frames: Optional[int] = None  # of 10 ms
+    settings: Sequence[str] = ()  # further overrides, KEY=VALUE
+    data: Optional[str] = None  # a folder, whose train.tsv is read and timed too
+    device: str = "cpu"
+    repeats: int = 5  # timed updates
+    profile: bool = False  # list the slowest operators too
+
+
+def measure_update(case: UpdateCase) -> Dict[str, Any]:
+    """Time the updates of a case, part by part; a flat dict.
+
+    Raises:
+        ValueError: a setting that does not exist.
+    """
     import_fairseq()
-    cfg = compose(case)
-    memory = PeakMemory(case.device)
-    trainer = build_trainer(cfg)
-    batch = random_batch(cfg, DTYPES[case.dtype], case.device)
-    update = Update(trainer, batch, case.device)
+    cfg, at_start = compose(case), peak_bytes(case.device)
+    update = Update(cfg, case)
     update.forward()
-    update.loss.backward()  # without the optimizer, which is made when it is first needed
-    forward_memory = memory.growth
-    trainer.zero_grad()
+    update.loss.backward()  # without the optimizer, whose state is made by the first update
+    forward_bytes = peak_bytes(case.device) - at_start
+    update.trainer.zero_grad()
     update.whole()
     update.whole()
-    update_memory = memory.growth
-
-    peak = MatmulPeak(case.device, DTYPES[case.dtype])
-    times = [_time_parts(update, peak, case.device) for _ in range(case.repeats)]
-    seconds = {name: [parts[name] for parts in times] for name in times[0]}
-    flops = count_flops(cfg.model, cfg.task.target_length).step(
-        cfg.dataset.batch_size, cfg.model.num_clones
-    )
-    found = {
-        **describe_case(case, cfg),
-        **summarise(seconds, flops, peak.flops_per_second, cfg.dataset.batch_size),
-        "memory_gb": forward_memory / 1e9,
-        "update_memory_gb": update_memory / 1e9,
+    update_bytes = peak_bytes(case.device) - at_start
+    peaks, rounds = [], []
+    for _ in range(case.repeats):
+        peaks.append(matmul_rate(case.device, TORCH_DTYPES[case.dtype]))
+        rounds.append(update.time_parts())
+    seconds = {name: [parts[name] for parts in rounds] for name in rounds[0]}
+    num_clips, num_clones = cfg.dataset.batch_size, cfg.model.num_clones
+    flops = step_flops(cfg.model, cfg.task.target_length, num_clips, num_clones)
+    return {
+        "config": case.config,
+        "dtype": case.dtype,
+        "device": case.device,
+        "compile": str(cfg.model.get("compile", False)).lower(),
+        "clips": num_clips,
+        "clones": num_clones,
+        "frames": cfg.task.target_length,
+        "settings": " ".join(case.settings),
+        **summarise(seconds, flops, statistics.median(peaks), num_clips),
+        "memory_gb": forward_bytes / 1e9,
+        "update_memory_gb": update_bytes / 1e9,
+        **(milliseconds("data_wait", update.time_data_wait(case.repeats)) if case.data else {}),
+        **({"profile": update.profile()} if case.profile else {}),
     }
-    if case.data:
-        found["data_wait_ms"] = median_and_minimum(time_data_wait(trainer, case.repeats))
-    if case.profile:
-        found["profile"] = profile(update.whole, case.device)
-    return flatten(found)
 
 
-def compose(case: "Case") -> Any:
+def import_fairseq() -> None:
+    """Register our tasks, models, criterions and optimizers, and keep fairseq quiet; slow."""
+    logging.disable(logging.INFO)
+    warnings.filterwarnings("ignore", category=FutureWarning, module="fairseq")
+
+    from eat import criterions, models, optim, tasks
+
+    assert all((criterions, models, optim, tasks))
+
+
+def compose(case: UpdateCase) -> Any:
     """The configuration that `fairseq-hydra-train` would make of the case.
 
     Raises:
@@ -83,7 +109,7 @@ def compose(case: "Case") -> Any:
         "dataset.batch_size": case.clips,
         "model.num_clones": case.clones,
         "task.target_length": case.frames,
-        "model.compile": {"on": True, "off": False}.get(case.compile),
+        "model.compile": case.compile,
     }
     for key, value in chosen.items():
         if value is not None:
@@ -97,53 +123,23 @@ def compose(case: "Case") -> Any:
     return OmegaConf.create(OmegaConf.to_container(cfg, resolve=True))
 
 
-def import_fairseq() -> None:
-    """Register our tasks, models, criterions and optimizers, and keep fairseq quiet; slow."""
-    import fairseq.trainer
-
-    logging.getLogger().setLevel(logging.WARNING)  # a task of fairseq set it to DEBUG
-    warnings.filterwarnings("ignore", category=FutureWarning, module="fairseq")
-
-    from eat import criterions, models, optim, tasks
-
-    assert all((fairseq.trainer, criterions, models, optim, tasks))
-
-
-def build_trainer(cfg: Any) -> "Trainer":
-    """Model, criterion and optimizer as `fairseq-hydra-train` makes them."""
-    from fairseq import tasks
-    from fairseq.trainer import Trainer
-
-    torch.manual_seed(cfg.common.seed)
-    task = tasks.setup_task(cfg.task)
-    trainer = Trainer(cfg, task, task.build_model(cfg.model), task.build_criterion(cfg.criterion))
-    return trainer
-
-
-def random_batch(cfg: Any, dtype: torch.dtype, device: str) -> Dict[str, Any]:
-    """A batch of noise, masked as the config says."""
-    model = cfg.model
-    grid = (cfg.task.target_length // model.patch_size, model.num_mel_bins // model.patch_size)
-    generator = np.random.default_rng(cfg.common.seed)
-    num_clips = cfg.dataset.batch_size
-    masks = np.stack([inverse_block_masks(model, grid, generator) for _ in range(num_clips)])
-    source = torch.randn(num_clips, 1, cfg.task.target_length, model.num_mel_bins) / 2
-    net_input = {
-        "source": source.to(device, dtype),
-        "mask": torch.from_numpy(masks).to(device),
-        "num_visible": count_visible(torch.from_numpy(masks).flatten(0, 1)),
-    }
-    return {"id": torch.arange(num_clips), "nsentences": num_clips, "net_input": net_input}
-
-
 class Update:
-    """The parts of an update, in the order in which they are to be called."""
+    """Model, criterion and optimizer as fairseq's trainer has them, and a batch of noise.
 
-    def __init__(self, trainer: "Trainer", batch: Dict[str, Any], device: str) -> None:
-        self.trainer = trainer
-        self.batch = batch
-        self.device = device
-        trainer.model.train()
+    The parts of an update are to be called in their order.
+    """
+
+    def __init__(self, cfg: Any, case: UpdateCase) -> None:
+        from fairseq import tasks
+        from fairseq.trainer import Trainer
+
+        torch.manual_seed(cfg.common.seed)
+        task = tasks.setup_task(cfg.task)
+        model, criterion = task.build_model(cfg.model), task.build_criterion(cfg.criterion)
+        self.trainer = Trainer(cfg, task, model, criterion)
+        self.trainer.model.train()
+        self.batch = random_batch(cfg, TORCH_DTYPES[case.dtype], case.device)
+        self.device = case.device
 
     def teacher(self) -> None:
         """The teacher's targets, and its step."""
@@ -161,7 +157,7 @@ class Update:
         self.trainer.optimizer.backward(self.loss)
         del self.loss
 
-    def optimize(self) -> None:
+    def optimizer(self) -> None:
         """Scale and clip the gradients, change the parameters, clear the gradients."""
         optimizer = self.trainer.optimizer
         optimizer.multiply_grads(1 / self.sample_size)
@@ -172,95 +168,109 @@ class Update:
             logger.info("skipped an update: %s", error)
         optimizer.zero_grad()
 
-    def whole(self) -> None:
+    def whole(self, batch: Optional[Dict[str, Any]] = None) -> None:
         """All of it, by fairseq's trainer."""
         from fairseq.logging import metrics
 
         with metrics.aggregate("train_inner"):
-            self.trainer.train_step([self.batch])
+            self.trainer.train_step([self.batch if batch is None else batch])
+
+    def time_parts(self) -> Dict[str, float]:
+        """Seconds of each part, once."""
+        parts = (self.teacher, self.forward, self.backward, self.optimizer, self.whole)
+        return {part.__name__: time_call(part, self.device) for part in parts}
+
+    def time_data_wait(self, num_updates: int) -> List[float]:
+        """Seconds that each update waits for its batch, after the first."""
+        self.trainer.task.load_dataset("train")
+        batches = self.trainer.get_train_iterator(epoch=1).next_epoch_itr(shuffle=True)
+        waits: List[float] = []
+        while batches.has_next() and len(waits) <= num_updates:
+            read: List[Dict[str, Any]] = []
+            waits.append(time_call(lambda read=read: read.append(next(batches))))
+            self.whole(*read)
+        return waits[1:] or waits
+
+    def profile(self) -> str:
+        """The operators that take longest on the device, as a table."""
+        activities = [torch.profiler.ProfilerActivity.CPU]
+        if self.device == "cuda":
+            activities.append(torch.profiler.ProfilerActivity.CUDA)
+        with torch.profiler.profile(activities=activities) as found:
+            self.whole()
+            synchronise(self.device)
+        order = f"self_{self.device}_time_total"
+        return found.key_averages().table(sort_by=order, row_limit=NUM_PROFILED)
 
 
-def _time_parts(update: Update, peak: MatmulPeak, device: str) -> Dict[str, float]:
-    """Seconds of each part, once."""
-    peak.measure()
-    parts: Dict[str, Callable[[], Any]] = {
-        "teacher": update.teacher,
-        "forward": update.forward,
-        "backward": update.backward,
-        "optimizer": update.optimize,
-        "update": update.whole,
+def random_batch(cfg: Any, dtype: torch.dtype, device: str) -> Dict[str, Any]:
+    """A batch of noise, masked as the config says."""
+    model, num_clips, num_frames = cfg.model, cfg.dataset.batch_size, cfg.task.target_length
+    grid = (num_frames // model.patch_size, model.num_mel_bins // model.patch_size)
+    generator = np.random.default_rng(cfg.common.seed)
+    masks = np.stack([inverse_block_masks(model, grid, generator) for _ in range(num_clips)])
+    source = torch.randn(num_clips, 1, num_frames, model.num_mel_bins) / 2
+    net_input = {
+        "source": source.to(device, dtype),
+        "mask": torch.from_numpy(masks).to(device),
+        "num_visible": num_visible_patches(model, grid[0] * grid[1]),
     }
-    return {name: time_call(part, device) for name, part in parts.items()}
+    return {"id": torch.arange(num_clips), "nsentences": num_clips, "net_input": net_input}
 
 
 def summarise(
     seconds: Dict[str, List[float]], flops: float, peak: float, num_clips: int
-) -> Dict[str, Any]:
+) -> Dict[str, float]:
     """Rates and shares out of the times of the parts.
 
     Args:
-        seconds: of `teacher`, `forward` (with the teacher's), `backward`, `optimizer`, `update`.
+        seconds: of `Update.time_parts`, in its order; `forward` includes the teacher.
         flops: of forward and backward.
         peak: FLOP/s of matrix products.
         num_clips: B.
     """
-    usual = {name: statistics.median(values) for name, values in seconds.items()}
-    step = usual["forward"] + usual["backward"]
-    num_rounds = len(seconds["update"])
-    rounds = [{name: values[i] for name, values in seconds.items()} for i in range(num_rounds)]
-    student = [parts["forward"] - parts["teacher"] for parts in rounds]
-    shown = {**seconds, "forward": student}
+    teacher, forward, backward, optimizer, whole = map(np.array, seconds.values())
+    step, update = np.median(forward) + np.median(backward), np.median(whole)
     return {
-        "clips_per_second": num_clips / usual["update"],
-        **{f"{name}_ms": median_and_minimum(values) for name, values in shown.items()},
-        "rest_ms": 1e3
-        * statistics.median(
-            parts["update"] - parts["forward"] - parts["backward"] - parts["optimizer"]
-            for parts in rounds
-        ),
+        "clips_per_second": num_clips / update,
+        **milliseconds("update", whole),
+        **milliseconds("forward", forward - teacher),
+        **milliseconds("backward", backward),
+        **milliseconds("optimizer", optimizer),
+        **milliseconds("teacher", teacher),
+        "rest_ms": 1e3 * np.median(whole - forward - backward - optimizer),
         "tflop": flops / 1e12,
         "tflops_per_second": flops / step / 1e12,
         "peak_tflops_per_second": peak / 1e12,
         "share_of_peak": flops / step / peak,
-        "update_share_of_peak": flops / usual["update"] / peak,
+        "update_share_of_peak": flops / update / peak,
     }
 
 
-def describe_case(case: "Case", cfg: Any) -> Dict[str, Any]:
-    """The sizes of a case, with what the config filled in."""
-    return {
-        "config": case.config,
-        "dtype": case.dtype,
-        "device": case.device,
-        "compile": str(cfg.model.get("compile", False)).lower(),
-        "clips": cfg.dataset.batch_size,
-        "clones": cfg.model.num_clones,
-        "frames": cfg.task.target_length,
-        "settings": " ".join(case.settings),
-    }
+def step_flops(model: Any, num_frames: int, num_clips: int, num_clones: int) -> float:
+    """Floating-point operations of matrix products, forward and backward, two per multiply-add.
+
+    The backward pass takes two products for each of the forward's; the teacher has none. What is
+    computed twice to save memory does not count.
+
+    Args:
+        model: the config's section `model`.
+        num_frames: T, a multiple of the patch size.
+        num_clips, num_clones: B, K.
+    """
+    num_patches = num_frames // model.patch_size * (model.num_mel_bins // model.patch_size)
+    num_visible, width = num_visible_patches(model, num_patches), model.embed_dim
+    convolution = num_patches * width * width // model.decoder_groups * model.decoder_kernel_size**2
+    projection = (num_patches - num_visible) * width**2  # of the hidden patches alone
+    decoder = 2 * (model.decoder_depth * convolution + projection)
+    embedding = 2 * num_patches * width * model.patch_size**2
+    clone = 3 * (encoder_flops(model, 1 + num_visible) + decoder)
+    return num_clips * (num_clones * clone + encoder_flops(model, 1 + num_patches) + embedding)
 
 
-def time_data_wait(trainer: "Trainer", repeats: int) -> List[float]:
-    """Seconds that each update waits for its batch, after the first."""
-    trainer.task.load_dataset("train")
-    batches = trainer.get_train_iterator(epoch=1).next_epoch_itr(shuffle=True)
-    waits = []
-    for _ in range(repeats + 1):
-        if not batches.has_next():
-            break
-        batch: List[Dict[str, Any]] = []
-        waits.append(time_call(lambda batch=batch: batch.append(next(batches))))
-        trainer.train_step(batch)
-    return waits[1:] or waits
-
-
-def profile(function: Callable[[], Any], device: str) -> str:
-    """The operators of a call that take longest on the device, as a table."""
-    activities = [torch.profiler.ProfilerActivity.CPU]
-    if device == "cuda":
-        activities.append(torch.profiler.ProfilerActivity.CUDA)
-    with torch.profiler.profile(activities=activities) as found:
-        function()
-        synchronise(device)
-    order = f"self_{device}_time_total"
-    return found.key_averages().table(sort_by=order, row_limit=NUM_PROFILED)
+def encoder_flops(model: Any, num_tokens: int) -> float:
+    """Operations of the blocks on one row of tokens."""
+    width = model.embed_dim
+    linear = num_tokens * width**2 * (4 + 2 * model.mlp_ratio)  # qkv and proj, fc1 and fc2
+    attention = 2 * num_tokens**2 * width  # scores, and what they weight
+    return 2 * model.depth * (linear + attention)

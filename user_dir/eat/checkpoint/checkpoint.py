@@ -1,41 +1,80 @@
-"""What every checkpoint layout is translated to, and the one strict way to load it."""
+"""What every checkpoint layout is translated to, and the helpers that translators share."""
 
-from dataclasses import asdict, dataclass
-from typing import Any, Dict, Iterable, List, Mapping, Optional
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, fields, replace
+from typing import Any, Dict, Iterator, List, Mapping, NamedTuple, Optional, Tuple, Type, TypeVar
 
-from torch import Tensor, nn
+from torch import Tensor
 
 from eat.audio import LogMel
 from eat.nn import ClassifierConfig, DecoderConfig, EncoderConfig, MaskingConfig, TeacherConfig
 
+Config = TypeVar("Config")
 Weights = Dict[str, Tensor]
+Prefixes = Mapping[str, str]  # theirs -> ours; a name falls under at most one of them
 
 
 class CheckpointError(ValueError):
-    """A file that is no checkpoint of a known layout, or not a complete one."""
+    """A file that is no checkpoint of a known layout, or not a complete one.
+
+    Attributes:
+        path: the file, which the message then begins with; `naming` sets it.
+    """
+
+    path: Optional[str] = None
+
+    def __str__(self) -> str:
+        message = super().__str__()
+        return message if self.path is None else f"{self.path}: {message}"
+
+
+@contextmanager
+def naming(path: str) -> Iterator[None]:
+    """Name the file in every CheckpointError, and make one of what damaged values raise."""
+    try:
+        yield
+    except CheckpointError as error:
+        error.path = error.path or path
+        raise
+    except (OSError, MemoryError):
+        raise
+    except Exception as error:  # a damaged file can hold anything anywhere
+        damaged = CheckpointError(f"damaged: {type(error).__name__}: {first_line(error)}")
+        damaged.path = path
+        raise damaged from error
+
+
+def first_line(error: Exception) -> str:
+    """The first line of what an error says, or its type if it says nothing."""
+    return (str(error).splitlines() or [type(error).__name__])[0]
+
+
+class Safetensors(NamedTuple):
+    """The content of a `.safetensors` file."""
+
+    tensors: Weights
+    metadata: Dict[str, str]
 
 
 @dataclass
 class Checkpoint:
-    """The parts of one checkpoint under the names of our modules.
+    """The parts of one checkpoint under the names of our modules; None where it has none.
 
     Attributes:
-        path: the file, for messages.
         kind: "pre-training" or "fine-tuned".
-        encoder_config: sizes of the encoder.
-        encoder: the student's weights, names of `Encoder`.
-        decoder_config, decoder: of `Decoder`; None when the file has none.
-        teacher_config, teacher: the teacher's weights, names of `Encoder`; None likewise.
-        masking_config: masks it was trained with; None if the file does not say.
+        encoder_config, encoder: sizes and weights of the student, names of `Encoder`.
+        decoder_config, decoder: the same of `Decoder`.
+        teacher_config, teacher: the teacher's weights, names of `Encoder`.
+        masking_config: the masks that it was trained with.
         classifier_config, classifier: what a fine-tuned one has on top, names of `Classifier`
-            but for the encoder's; None for a pre-training checkpoint.
-        labels: names of the classes in the order of the logits; None if the file does not say.
-        activation: what makes probabilities of the logits, "sigmoid" (any number of classes at
-            once) or "softmax" (exactly one); None likewise.
-        log_mel: the front end it was trained with, `target_length` included; None likewise.
+            without the encoder's.
+        labels: names of the classes in the order of the logits.
+        activation: turns logits into probabilities: "sigmoid" (any number of classes at once) or
+            "softmax" (exactly one).
+        log_mel: the front end that it was trained with, `target_length` included.
+        path: the file, for messages.
     """
 
-    path: str
     kind: str
     encoder_config: EncoderConfig
     encoder: Weights
@@ -49,6 +88,7 @@ class Checkpoint:
     labels: Optional[List[str]] = None
     activation: Optional[str] = None
     log_mel: Optional[LogMel] = None
+    path: str = ""
 
     def encoder_weights(self, weights: str) -> Weights:
         """The encoder of the student, or of the teacher.
@@ -76,57 +116,90 @@ class Checkpoint:
         )
         return {k: v for part in parts if part is not None for k, v in asdict(part).items()}
 
+    def front_end(self) -> LogMel:
+        """The front end that it was trained with; AudioSet's values where it does not say."""
+        log_mel = self.log_mel or LogMel()
+        return replace(
+            log_mel,
+            target_length=log_mel.target_length or LogMel().target_length,
+            num_mel_bins=self.encoder_config.num_mel_bins,
+            patch_size=self.encoder_config.patch_size,
+        )
 
-def fairseq_model_name(state: Mapping[str, Any]) -> Optional[str]:
-    """The registered name of the model in a fairseq checkpoint; None if it is none."""
-    cfg = state.get("cfg")
+
+def config_of(config_class: Type[Config], settings: Mapping[str, Any]) -> Config:
+    """A configuration of the settings that it has a field for, with defaults for the others."""
+    names = {f.name for f in fields(config_class)}
+    return config_class(**{key: value for key, value in settings.items() if key in names})
+
+
+def encoder_config_of(settings: Mapping[str, Any], encoder: Weights) -> EncoderConfig:
+    """Sizes of an encoder; the position table tells its own length, which has changed over time.
+
+    Raises:
+        CheckpointError: a setting is of the wrong type, or not above 0.
+    """
+    config = config_of(EncoderConfig, settings)
+    for f in fields(config):
+        value, kind = getattr(config, f.name), type(f.default)
+        is_known = type(value) is kind or (kind is float and type(value) is int)
+        if not is_known or (kind in (int, float) and not value > 0):
+            expected = "a number above 0" if kind in (int, float) else f"a {kind.__name__}"
+            raise CheckpointError(
+                f"found {f.name}={value!r} in its configuration, expected {expected}"
+            )
+    if "positions" in encoder:
+        config.num_position_rows = encoder["positions"].shape[0] // max(1, config.num_columns)
+    return config
+
+
+def classifier_config_of(settings: Mapping[str, Any], classifier: Weights) -> ClassifierConfig:
+    """The head's configuration; without `num_classes` the head itself tells their number."""
+    num_classes = classifier["head.bias"].numel() if "head.bias" in classifier else 0
+    return config_of(ClassifierConfig, {"num_classes": num_classes, **settings})
+
+
+def fairseq_model_name(state: Any) -> Optional[str]:
+    """The registered name of the model in a fairseq checkpoint; None if it is no such thing."""
+    cfg = state.get("cfg") if isinstance(state, dict) else None
     model_cfg = cfg.get("model") if isinstance(cfg, dict) else None
     if not isinstance(model_cfg, dict) or not isinstance(state.get("model"), dict):
         return None
     return model_cfg.get("_name")
 
 
-def load_weights(module: nn.Module, weights: Mapping[str, Tensor], path: str) -> None:
-    """Load weights that must match the module exactly.
+def refuse_rest(rest: Mapping[str, Any]) -> None:
+    """Raise a CheckpointError if there are weights that belong to no part of EAT."""
+    if rest:
+        raise CheckpointError(f"found unexpected keys: {', '.join(sorted(rest))}")
 
-    Args:
-        module: where to load them.
-        weights: under the module's own names.
-        path: of the file, for the message.
 
-    Raises:
-        CheckpointError: listing missing keys, unexpected keys, differing shapes, and weights that
-            are no numbers.
+def to_our_names(weights: Mapping[str, Any], prefixes: Prefixes) -> Tuple[Weights, Dict[str, Any]]:
+    """Rename the tensors that fall under one of the prefixes of a foreign layout.
+
+    Foreign layouts store the position table as (1, rows * W, D).
+
+    Returns:
+        The renamed tensors, and all else as it is.
     """
-    expected = module.state_dict()
-    shared = expected.keys() & weights.keys()
-    problems = [
-        *_listed("missing", expected.keys() - weights.keys()),
-        *_listed("unexpected", weights.keys() - expected.keys()),
-        *_listed(
-            "of another shape",
-            (
-                f"{key} (found {tuple(weights[key].shape)}, expected {tuple(expected[key].shape)})"
-                for key in shared
-                if weights[key].shape != expected[key].shape
-            ),
-        ),
-        *_listed(
-            "with NaN or infinite values",
-            (key for key in shared if not _is_finite(weights[key])),
-        ),
-    ]
-    if problems:
-        name = type(module).__name__.lower()
-        raise CheckpointError(f"{path}: the {name} does not match: {'; '.join(problems)}")
-    module.load_state_dict(weights)
+    renamed, rest = {}, {}
+    for key, value in weights.items():
+        theirs = next((prefix for prefix in prefixes if key.startswith(prefix)), None)
+        if theirs is None or not isinstance(value, Tensor):
+            rest[key] = value
+        else:
+            renamed[prefixes[theirs] + key[len(theirs) :]] = value
+    if "positions" in renamed:
+        renamed["positions"] = renamed["positions"].flatten(0, -2)
+    return renamed, rest
 
 
-def _is_finite(value: Tensor) -> bool:
-    # By the sum, which takes a tenth of the time; in float32, as 8-bit numbers have none.
-    return bool(value.float().sum().isfinite())
-
-
-def _listed(what: str, keys: Iterable[str]) -> Iterable[str]:
-    keys = sorted(keys)
-    return [f"{len(keys)} {what}: {', '.join(keys)}"] if keys else []
+def to_their_names(weights: Mapping[str, Tensor], prefixes: Prefixes) -> Weights:
+    """The inverse of `to_our_names`, in the order of the prefixes."""
+    renamed = {}
+    for theirs, ours in prefixes.items():
+        for key, value in weights.items():
+            if key.startswith(ours):
+                value = value.unsqueeze(0) if key == "positions" else value
+                renamed[theirs + key[len(ours) :]] = value.contiguous()
+    return renamed

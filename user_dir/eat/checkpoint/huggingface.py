@@ -1,29 +1,52 @@
 """The Hugging Face layout, `config.json` and `model.safetensors`, published as `worstchan/EAT-*`.
 
-What we write has everything that transformers needs besides (`huggingface_model`), and what the
-published layout leaves out: the front end, the pooling and the names of the classes.
+A folder that we write also holds everything that transformers needs (`huggingface_model`), and what
+the published layout leaves out: the front end, the pooling and the names of the classes.
 """
 
 import dataclasses
+import inspect
 import json
 import os
+import re
 from contextlib import suppress
-from typing import Any, Dict, List, Mapping, Optional, Tuple
+from pathlib import Path
+from string import Template
+from typing import Any, Dict, List, Mapping, Optional
 
-from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 
-from eat.audio import SAMPLE_RATE_HZ, LogMel
+from eat.audio import SAMPLE_RATE_HZ, LogMel, log_mel
 from eat.files import replace_file
-from eat.nn import ClassifierConfig, EncoderConfig
+from eat.nn import EncoderConfig, patches, transformer
 
-from .checkpoint import Checkpoint, CheckpointError, Weights
-from .huggingface_card import model_card
-from .huggingface_code import CODE_NAME, model_code
-from .renaming import to_our_names, to_their_names
+from .checkpoint import (
+    Checkpoint,
+    CheckpointError,
+    Safetensors,
+    Weights,
+    classifier_config_of,
+    encoder_config_of,
+    naming,
+    refuse_rest,
+    to_our_names,
+    to_their_names,
+)
 
 CONFIG = "config.json"
 WEIGHTS = "model.safetensors"
+_CARD = Path(__file__).with_name("huggingface_card.md")
+
+# The code of a folder: the classes for transformers, and the modules that they import from `eat`.
+CODE = "modeling_eat"
+_CLASSES = Path(__file__).with_name("huggingface_model.py")
+_MODULES = (log_mel, patches, transformer)
+_CODE_HEADER = f"""# Written by `eat convert --to huggingface`. Each part names its module.
+# SPDX-License-Identifier: MIT
+# Copyright (c) 2026 EAT-fairseq contributors
+
+SAMPLE_RATE_HZ = {SAMPLE_RATE_HZ:_}
+"""
 
 # Published prefix -> ours. Everything in the file falls under exactly one of them.
 ENCODER_KEYS = {
@@ -44,31 +67,26 @@ _REQUIRED: Dict[str, Any] = {
     "norm_affine": True,
     "fixed_positions": True,
 }
-# Published name -> ours.
-_SIZES = {
-    "embed_dim": "embed_dim",
-    "depth": "depth",
-    "num_heads": "num_heads",
-    "mlp_ratio": "mlp_ratio",
-    "norm_eps": "norm_eps",
-    "patch_size": "patch_size",
-    "mel_bins": "num_mel_bins",
-}
-_FRACTIONS = ("mlp_ratio", "norm_eps")
-_ACTIVATIONS = {
-    "multi_label_classification": "sigmoid",
-    "single_label_classification": "softmax",
-}
+# Published name -> ours of the sizes; the table of positions tells its rows.
+_SIZES = {f.name: f.name for f in dataclasses.fields(EncoderConfig)}
+_SIZES["mel_bins"] = _SIZES.pop("num_mel_bins")
+del _SIZES["num_position_rows"]
 _FRONT_END = {"norm_mean": "mean", "norm_std": "std", "target_length": "target_length"}
+_ACTIVATIONS = {"multi_label_classification": "sigmoid", "single_label_classification": "softmax"}
 
-# Heads of the published models by (width, depth): the one size that no tensor shows.
-_NUM_HEADS = {(768, 12): 12, (1024, 24): 16}
+# (width, depth) of the published models -> their names, and their heads, which no tensor shows.
+_PUBLISHED = {(768, 12): ("EAT-base", 12), (1024, 24): ("EAT-large", 16)}
 
 # In the metadata of our weights: config.json, so that the file alone is enough.
 _METADATA_KEY = "config"
 
 
-def read(path: str) -> Checkpoint:
+def recognises(state: Any) -> bool:
+    """Whether this may be a file of this layout; its configuration tells for certain."""
+    return isinstance(state, Safetensors)
+
+
+def read(state: Safetensors, path: str) -> Checkpoint:
     """Read a folder, or a `.safetensors` file of this layout by itself.
 
     Without a `config.json` beside it a file must hold one of the published sizes.
@@ -76,31 +94,96 @@ def read(path: str) -> Checkpoint:
     Raises:
         CheckpointError: a file is missing or damaged, or holds settings or keys that EAT has not.
     """
-    if os.path.isdir(path):
-        config = _read_json(os.path.join(path, CONFIG))
-        tensors, _ = _read_weights(_weights_of(path))
-    else:
-        tensors, metadata = _read_weights(path)
-        config = _config_of(path, metadata)
-    encoder, rest = to_our_names(tensors, ENCODER_KEYS)
+    encoder, rest = to_our_names(state.tensors, ENCODER_KEYS)
     classifier, rest = to_our_names(rest, CLASSIFIER_KEYS)
-    if rest:
-        raise CheckpointError(f"{path}: found unexpected keys: {', '.join(sorted(rest))}")
-    if config is None:
-        config = _guess_config(encoder, path)
-    _check(config, bool(classifier), path)
-    encoder_config = _encoder_config(config, encoder)
+    refuse_rest(rest)
+    config = _config_of(state, path)
+    config = _guess_config(encoder) if config is None else config
+    _check(config, bool(classifier))
+    settings = {ours: config[theirs] for theirs, ours in _SIZES.items() if theirs in config}
+    encoder_config = encoder_config_of(settings, encoder)
     return Checkpoint(
-        path=path,
         kind="fine-tuned" if classifier else "pre-training",
         encoder_config=encoder_config,
         encoder=encoder,
-        classifier_config=_classifier_config(config, classifier) if classifier else None,
+        classifier_config=classifier_config_of(config, classifier) if classifier else None,
         classifier=classifier or None,
-        labels=_labels(config, path),
+        labels=_labels(config),
         activation=_ACTIVATIONS.get(config.get("problem_type")),
-        log_mel=_log_mel(config, encoder_config, path),
+        log_mel=_log_mel(config, encoder_config),
     )
+
+
+def _config_of(state: Safetensors, path: str) -> Optional[Dict[str, Any]]:
+    """The configuration of a folder; of a bare file its own, or that beside it, or None."""
+    if os.path.isdir(path):
+        return _read_json(os.path.join(path, CONFIG))
+    if _METADATA_KEY in state.metadata:
+        return _parse_json(state.metadata[_METADATA_KEY])
+    beside = os.path.join(os.path.dirname(path), CONFIG)
+    return _read_json(beside) if os.path.exists(beside) else None
+
+
+def _read_json(path: str) -> Dict[str, Any]:
+    with naming(path):
+        if not os.path.exists(path):
+            raise CheckpointError(
+                "found no such file, expected one in the folder of a Hugging Face model"
+            )
+        return _parse_json(Path(path).read_bytes())
+
+
+def _parse_json(text: "str | bytes") -> Dict[str, Any]:
+    try:
+        config = json.loads(text)
+    except ValueError as error:
+        raise CheckpointError(f"damaged configuration: {error}") from error
+    if not isinstance(config, dict):
+        raise CheckpointError("found a configuration that is no object, expected one")
+    return config
+
+
+def _guess_config(encoder: Weights) -> Dict[str, Any]:
+    """The configuration of a published model, told by its size."""
+    depth = len({key.split(".")[1] for key in encoder if key.startswith("blocks.")})
+    embed_dim = encoder["cls_token"].shape[-1] if "cls_token" in encoder else 0
+    if (embed_dim, depth) not in _PUBLISHED:
+        raise CheckpointError(
+            f"found a model of width {embed_dim} and depth {depth} without {CONFIG}, expected one"
+            " beside the file, to tell the number of heads"
+        )
+    _, num_heads = _PUBLISHED[embed_dim, depth]
+    return {"model_type": "eat", "embed_dim": embed_dim, "depth": depth, "num_heads": num_heads}
+
+
+def _check(config: Mapping[str, Any], has_classifier: bool) -> None:
+    variant = "finetune" if has_classifier else "pretrain"
+    required = {**_REQUIRED, "stride": config.get("patch_size", 16), "model_variant": variant}
+    for key, value in required.items():
+        found = config.get(key, None if key == "model_type" else value)
+        if found != value:
+            raise CheckpointError(
+                f"found {key}={found!r} in its configuration, expected {value!r} with these weights"
+            )
+
+
+def _labels(config: Mapping[str, Any]) -> Optional[List[str]]:
+    """The names of the classes; transformers calls them LABEL_0, LABEL_1... if it knows none."""
+    id2label = config.get("id2label")
+    if not id2label:
+        return None
+    ids = [str(index) for index in range(len(id2label))]
+    if set(id2label) != set(ids):
+        raise CheckpointError(f"found id2label for {len(ids)} classes that skips some")
+    labels = [id2label[index] for index in ids]
+    return None if labels == [f"LABEL_{index}" for index in ids] else labels
+
+
+def _log_mel(config: Mapping[str, Any], sizes: EncoderConfig) -> Optional[LogMel]:
+    if any(key not in config for key in _FRONT_END):
+        return None
+    settings = {ours: config[theirs] for theirs, ours in _FRONT_END.items()}
+    return LogMel(**settings, num_mel_bins=sizes.num_mel_bins, patch_size=sizes.patch_size)
 
 
 def write(checkpoint: Checkpoint, folder: str) -> None:
@@ -114,9 +197,9 @@ def write(checkpoint: Checkpoint, folder: str) -> None:
     metadata = {"format": "pt", _METADATA_KEY: json.dumps(config)}
     files = {
         WEIGHTS: save(tensors, metadata),
-        f"{CODE_NAME}.py": model_code().encode(),
+        f"{CODE}.py": model_code().encode(),
         "preprocessor_config.json": _json(_preprocessor_config(checkpoint)),
-        "README.md": model_card(checkpoint, _front_end(checkpoint)).encode(),
+        "README.md": _card(checkpoint).encode(),
         CONFIG: _json(config),
     }
     os.makedirs(folder, exist_ok=True)
@@ -127,143 +210,24 @@ def write(checkpoint: Checkpoint, folder: str) -> None:
             file.write(content)
 
 
-def _weights_of(folder: str) -> str:
-    path = os.path.join(folder, WEIGHTS)
-    if not os.path.exists(path):
-        found = sorted(n for n in os.listdir(folder) if n.endswith((".safetensors", ".bin")))
-        raise CheckpointError(
-            f"{folder}: found no {WEIGHTS} (but: {', '.join(found) or 'no other weights'}),"
-            " expected all weights in this one file"
-        )
-    return path
-
-
-def _read_weights(path: str) -> Tuple[Weights, Dict[str, str]]:
-    try:
-        with safe_open(path, framework="pt") as file:
-            names = file.keys()
-            return {name: file.get_tensor(name) for name in names}, file.metadata() or {}
-    except SafetensorError as error:
-        raise CheckpointError(f"{path}: damaged: {error}") from error
-
-
-def _config_of(path: str, metadata: Mapping[str, str]) -> Optional[Dict[str, Any]]:
-    """The configuration of a bare file: its own, or that beside it; None if there is none."""
-    if _METADATA_KEY in metadata:
-        return _parse_json(metadata[_METADATA_KEY], path)
-    beside = os.path.join(os.path.dirname(path), CONFIG)
-    return _read_json(beside) if os.path.exists(beside) else None
-
-
-def _read_json(path: str) -> Dict[str, Any]:
-    if not os.path.exists(path):
-        raise CheckpointError(
-            f"{path}: found no such file, expected one in the folder of a Hugging Face model"
-        )
-    with open(path, "rb") as file:
-        return _parse_json(file.read(), path)
-
-
-def _parse_json(text: "str | bytes", path: str) -> Dict[str, Any]:
-    try:
-        config = json.loads(text)
-    except ValueError as error:
-        raise CheckpointError(f"{path}: damaged configuration: {error}") from error
-    if not isinstance(config, dict):
-        raise CheckpointError(f"{path}: found a configuration that is no object, expected one")
-    return config
-
-
-def _guess_config(encoder: Weights, path: str) -> Dict[str, Any]:
-    """The configuration of a published model, told by its size."""
-    depth = len({key.split(".")[1] for key in encoder if key.startswith("blocks.")})
-    embed_dim = encoder["cls_token"].shape[-1] if "cls_token" in encoder else 0
-    if (embed_dim, depth) not in _NUM_HEADS:
-        raise CheckpointError(
-            f"{path}: found a model of width {embed_dim} and depth {depth} without {CONFIG},"
-            " expected one beside the file, to tell the number of heads"
-        )
-    num_heads = _NUM_HEADS[embed_dim, depth]
-    return {"model_type": "eat", "embed_dim": embed_dim, "depth": depth, "num_heads": num_heads}
-
-
-def _check(config: Mapping[str, Any], has_classifier: bool, path: str) -> None:
-    variant = "finetune" if has_classifier else "pretrain"
-    required = {
-        **_REQUIRED,
-        "stride": config.get("patch_size", 16),
-        "model_variant": variant,
-    }
-    for key, value in required.items():
-        found = config.get(key, None if key == "model_type" else value)
-        if found != value:
-            raise CheckpointError(
-                f"{path}: found {key}={found!r} in its configuration,"
-                f" expected {value!r} with these weights"
-            )
-    for key in (*_SIZES, "num_classes"):
-        found = config.get(key, 1)
-        is_number = type(found) is int or (type(found) is float and key in _FRACTIONS)
-        if not is_number or found <= 0:
-            raise CheckpointError(
-                f"{path}: found {key}={found!r} in its configuration, expected a number above 0"
-            )
-
-
-def _encoder_config(config: Mapping[str, Any], encoder: Weights) -> EncoderConfig:
-    sizes = {ours: config[theirs] for theirs, ours in _SIZES.items() if theirs in config}
-    encoder_config = EncoderConfig(**sizes)
-    if "positions" in encoder:  # told by the table itself, as its length has changed over time
-        columns = max(1, encoder_config.num_columns)
-        encoder_config.num_position_rows = encoder["positions"].shape[0] // columns
-    return encoder_config
-
-
-def _classifier_config(config: Mapping[str, Any], classifier: Weights) -> ClassifierConfig:
-    # A `config.json` that transformers has saved does not say num_classes.
-    found = classifier["head.bias"].numel() if "head.bias" in classifier else 0
-    return ClassifierConfig(config.get("num_classes", found), config.get("pooling", "cls"))
-
-
-def _labels(config: Mapping[str, Any], path: str) -> Optional[List[str]]:
-    """The names of the classes; transformers calls them LABEL_0, LABEL_1... if it knows none."""
-    id2label = config.get("id2label")
-    if not id2label:
-        return None
-    ids = [str(index) for index in range(len(id2label))]
-    if set(id2label) != set(ids):
-        raise CheckpointError(f"{path}: found id2label for {len(ids)} classes that skips some")
-    labels = [id2label[index] for index in ids]
-    return None if labels == [f"LABEL_{index}" for index in ids] else labels
-
-
-def _log_mel(config: Mapping[str, Any], sizes: EncoderConfig, path: str) -> Optional[LogMel]:
-    if any(key not in config for key in _FRONT_END):
-        return None
-    settings = {ours: config[theirs] for theirs, ours in _FRONT_END.items()}
-    try:
-        return LogMel(**settings, num_mel_bins=sizes.num_mel_bins, patch_size=sizes.patch_size)
-    except (ValueError, TypeError) as error:
-        raise CheckpointError(f"{path}: {error}") from error
-
-
 def _config(checkpoint: Checkpoint) -> Dict[str, Any]:
-    encoder, log_mel = checkpoint.encoder_config, _front_end(checkpoint)
-    model_class = "EatModel" if checkpoint.classifier is None else "EatForAudioClassification"
+    encoder = checkpoint.encoder_config
+    is_finetuned = checkpoint.classifier is not None
+    model_class = "EatForAudioClassification" if is_finetuned else "EatModel"
     config = {
         "architectures": [model_class],
         "auto_map": {
-            "AutoConfig": f"{CODE_NAME}.EatConfig",
-            "AutoFeatureExtractor": f"{CODE_NAME}.EatFeatureExtractor",
-            "AutoModel": f"{CODE_NAME}.{model_class}",
-            "AutoModelForAudioClassification": f"{CODE_NAME}.EatForAudioClassification",
+            "AutoConfig": f"{CODE}.EatConfig",
+            "AutoFeatureExtractor": f"{CODE}.EatFeatureExtractor",
+            "AutoModel": f"{CODE}.{model_class}",
+            "AutoModelForAudioClassification": f"{CODE}.EatForAudioClassification",
         },
         **_REQUIRED,
         **{theirs: getattr(encoder, ours) for theirs, ours in _SIZES.items()},
         "stride": encoder.patch_size,
         "max_length": encoder.num_position_rows,
-        "img_size": [log_mel.target_length, encoder.num_mel_bins],
-        "model_variant": "pretrain" if checkpoint.classifier is None else "finetune",
+        "img_size": [checkpoint.front_end().target_length, encoder.num_mel_bins],
+        "model_variant": "finetune" if is_finetuned else "pretrain",
         "torch_dtype": str(checkpoint.encoder["cls_token"].dtype).removeprefix("torch."),
     }
     if checkpoint.log_mel is not None:
@@ -282,21 +246,49 @@ def _config(checkpoint: Checkpoint) -> Dict[str, Any]:
 
 def _preprocessor_config(checkpoint: Checkpoint) -> Dict[str, Any]:
     return {
-        "auto_map": {"AutoFeatureExtractor": f"{CODE_NAME}.EatFeatureExtractor"},
+        "auto_map": {"AutoFeatureExtractor": f"{CODE}.EatFeatureExtractor"},
         "feature_extractor_type": "EatFeatureExtractor",
         "sampling_rate": SAMPLE_RATE_HZ,
-        **dataclasses.asdict(_front_end(checkpoint)),
+        **dataclasses.asdict(checkpoint.front_end()),
     }
 
 
-def _front_end(checkpoint: Checkpoint) -> LogMel:
-    """What the checkpoint was trained with; AudioSet's values where it does not say."""
-    encoder, log_mel = checkpoint.encoder_config, checkpoint.log_mel or LogMel()
-    return dataclasses.replace(
-        log_mel,
-        target_length=log_mel.target_length or LogMel().target_length,
-        num_mel_bins=encoder.num_mel_bins,
-        patch_size=encoder.patch_size,
+def model_code() -> str:
+    """`modeling_eat.py`: one file that stands alone, put together from our modules.
+
+    transformers runs the Python files of a folder. It is one file because transformers 4 does not
+    find a second one if the folder's name has a dot, and it is put together because filter bank,
+    positions and blocks have one definition. Gradients by hand stay here: it has plain formulas.
+    """
+    parts = {module.__name__: inspect.getsource(module) for module in _MODULES}
+    parts["eat.checkpoint.huggingface_model"] = _CLASSES.read_text(encoding="utf-8")
+    own_imports = re.compile(r"^from (?:\.|eat\b)[^(\n]*(?:\([^)]*\))?\n", re.MULTILINE)
+    decorators = re.compile(r"^@by_hand.*\n", re.MULTILINE)
+    sources = (
+        f"# ---- {name}\n\n{decorators.sub('', own_imports.sub('', source))}"
+        for name, source in parts.items()
+    )
+    return "\n\n".join((_CODE_HEADER, *sources))
+
+
+def _card(checkpoint: Checkpoint) -> str:
+    """`README.md`: what the model is, its sizes, its front end and how to use it."""
+    encoder, head = checkpoint.encoder_config, checkpoint.classifier_config
+    size, _ = _PUBLISHED.get((encoder.embed_dim, encoder.depth), ("EAT", None))
+    weights = {**checkpoint.encoder, **(checkpoint.classifier or {})}
+    weights.pop("positions")  # a table, nothing learned
+    millions = sum(value.numel() for value in weights.values()) / 1e6
+    text = re.sub(  # keeps the parts of the template for this kind of checkpoint
+        r"<!-- if pre-training -->\n(.*?)<!-- if fine-tuned -->\n(.*?)<!-- end -->\n",
+        r"\1" if head is None else r"\2",
+        _CARD.read_text(encoding="utf-8"),
+        flags=re.DOTALL,
+    )
+    return Template(text).substitute(
+        {**vars(encoder), **vars(checkpoint.front_end()), **({} if head is None else vars(head))},
+        size=size,
+        num_parameters=f"{millions:.1f}" if millions >= 1 else f"{millions:.2f}",
+        activation=checkpoint.activation or "sigmoid",
     )
 
 

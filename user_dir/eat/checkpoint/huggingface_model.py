@@ -11,6 +11,7 @@ from typing import Iterator, List, Optional, Sequence, Tuple, Union
 import numpy as np
 import torch
 import torch.nn.functional as F
+from eat.nn.positions import sincos_positions
 from torch import Tensor, nn
 from transformers import (
     AutoFeatureExtractor,
@@ -23,26 +24,18 @@ from transformers.modeling_outputs import BaseModelOutputWithPooling, SequenceCl
 
 from eat.audio.log_mel import SAMPLE_RATE_HZ, LogMel, num_frames
 from eat.nn.patches import PatchEmbed
-from eat.nn.positions import sincos_positions
 from eat.nn.transformer import Block
 
 
 class EatConfig(PretrainedConfig):
-    """Sizes of an EAT model; the defaults are EAT-base.
+    """Sizes of an EAT model, see `EncoderConfig`; the defaults are EAT-base.
 
     Args:
-        embed_dim: D, width.
-        depth: number of blocks.
-        num_heads: attention heads of a block.
-        mlp_ratio: width of a block's hidden layer, in units of `embed_dim`.
-        norm_eps: epsilon of the LayerNorms.
-        patch_size: P, side of a patch in frames and mel bins.
-        mel_bins: F, mel bins.
-        max_length: rows (patches along time) of the stored position table.
-        pooling: what is classified: "cls" token or "mean" of the patches.
+        mel_bins, max_length: published names of `num_mel_bins` and `num_position_rows`.
+        pooling: input of the head: "cls" token or "mean" of the patches.
         model_variant: "pretrain", or "finetune" with a classifier.
         num_classes: C; the same as `num_labels`.
-        kwargs: settings that all transformers configurations have.
+        kwargs: other sizes, and settings that all transformers configurations have.
     """
 
     model_type = "eat"
@@ -87,14 +80,9 @@ class EatConfig(PretrainedConfig):
 
 
 class EatFeatureExtractor(FeatureExtractionMixin):
-    """Raw audio to the normalised log-mel spectrogram that the model takes.
+    """Raw audio to the normalised log-mel spectrogram that the model takes; see `LogMel`.
 
     Args:
-        mean: mean of the log-mel values of the data set (default: AudioSet's).
-        std: their standard deviation; values become (x - mean) / (2 std).
-        target_length: frames of 10 ms that clips are padded or cut to, a multiple of `patch_size`.
-        num_mel_bins: F.
-        patch_size: P.
         sampling_rate: of the audio, in Hz; only 16000 is possible.
         kwargs: settings that all transformers feature extractors have.
     """
@@ -216,14 +204,12 @@ class EatNetwork(nn.Module):
 
     def __init__(self, config: EatConfig, has_classifier: bool) -> None:
         super().__init__()
-        embed_dim, eps = config.embed_dim, config.norm_eps
+        embed_dim = config.embed_dim
         self.local_encoder = PatchEmbed(config.patch_size, embed_dim)
         self.fixed_positional_encoder = EatPositions(config)
         self.extra_tokens = nn.Parameter(torch.zeros(1, 1, embed_dim))
-        self.pre_norm = nn.LayerNorm(embed_dim, eps=eps)
-        self.blocks = nn.ModuleList(
-            Block(embed_dim, config.num_heads, config.mlp_ratio, eps) for _ in range(config.depth)
-        )
+        self.pre_norm = nn.LayerNorm(embed_dim, eps=config.norm_eps)
+        self.blocks = nn.ModuleList(Block(config) for _ in range(config.depth))
         if has_classifier:
             self.fc_norm = nn.LayerNorm(embed_dim, eps=1e-6)
             self.head = nn.Linear(embed_dim, config.num_labels)

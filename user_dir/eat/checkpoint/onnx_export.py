@@ -1,10 +1,8 @@
 """Networks as ONNX graphs: any number of clips, any length up to two minutes."""
 
-import copy
 import importlib.util
 import json
 import logging
-import os
 import warnings
 from contextlib import contextmanager
 from typing import Any, Dict, Iterator, Union
@@ -15,8 +13,8 @@ from torch import Tensor
 from eat.files import replace_file
 from eat.nn import Classifier, Encoder
 
+from .building import build_classifier, build_encoder
 from .checkpoint import Checkpoint, CheckpointError
-from .loading import build_classifier, build_encoder
 
 PACKAGES = ("onnx", "onnxscript", "onnxruntime")
 OPSET = 18  # read by onnxruntime 1.18 of 2024 and later
@@ -26,19 +24,13 @@ TOLERANCE = 1e-4  # of the largest output
 Network = Union[Encoder, Classifier]
 
 
-def export_onnx(
-    model: Union[Checkpoint, Encoder, Classifier], path: Union[str, "os.PathLike[str]"]
-) -> None:
+def write(checkpoint: Checkpoint, path: str) -> None:
     """Write an encoder or a classifier as an ONNX graph, once onnxruntime agrees with torch.
 
     The graph's input `source` is a (B, 1, T, F) float32 normalised log-mel spectrogram; B is any
     number and T any multiple of the patch size, up to 768 patches. Its output is `tokens`
     (B, 1+L, D), or `logits` (B, C) of a classifier. Padding counts as sound, as in the released
     code. The graph's metadata holds the front end and the labels under "eat", as JSON.
-
-    Args:
-        model: a checkpoint, whose classifier is exported if it has one, or a network.
-        path: the file to write; complete or absent.
 
     Raises:
         ValueError: the extra `[onnx]` is not installed.
@@ -51,7 +43,7 @@ def export_onnx(
             f"found no {', '.join(missing)}, expected all of {', '.join(PACKAGES)} for ONNX:"
             " pip install 'eat-fairseq[onnx]'"
         )
-    network = _prepare(_build(model))
+    network = _build(checkpoint)
     graph = _trace(network)
     _strip_paths(graph)
     graph.metadata_props.add(key="eat", value=json.dumps(_description(network)))
@@ -61,15 +53,10 @@ def export_onnx(
         file.write(content)
 
 
-def _build(model: Union[Checkpoint, Encoder, Classifier]) -> Network:
-    if not isinstance(model, Checkpoint):
-        return model
-    return build_encoder(model) if model.classifier is None else build_classifier(model)
-
-
-def _prepare(network: Network) -> Network:
-    """A copy for inference in float32 on the CPU, with a position table for all lengths."""
-    network = copy.deepcopy(network).to("cpu", torch.float32).eval()
+def _build(checkpoint: Checkpoint) -> Network:
+    """The network for inference in float32, with a position table for all lengths."""
+    build = build_encoder if checkpoint.classifier is None else build_classifier
+    network = build(checkpoint).float().eval()
     encoder = _encoder(network)
     encoder.positions = encoder.positions_for(MAX_ROWS * encoder.config.num_columns)
     return network
@@ -107,7 +94,7 @@ def _example(network: Network, num_clips: int, num_rows: int) -> Tensor:
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """The exporter warns of its own parts, and of torchvision, which nothing here needs."""
+    """Silence the exporter, which warns of its own parts and of a missing torchvision."""
     logger = logging.getLogger("torch.onnx")
     level = logger.level
     logger.setLevel(logging.ERROR)
@@ -120,7 +107,7 @@ def _quiet() -> Iterator[None]:
 
 
 def _strip_paths(graph: Any) -> None:
-    """Forget where in which file of this machine each node comes from."""
+    """Remove the names of files of this machine, which each node carries."""
     for node in graph.graph.node:
         node.ClearField("metadata_props")
         node.ClearField("doc_string")
@@ -138,7 +125,7 @@ def _description(network: Network) -> Dict[str, Any]:
 
 
 @torch.no_grad()
-def _check(content: bytes, network: Network, path: Union[str, "os.PathLike[str]"]) -> None:
+def _check(content: bytes, network: Network, path: str) -> None:
     """Compare with torch for other numbers of clips and other lengths than those of the trace."""
     import onnxruntime
 

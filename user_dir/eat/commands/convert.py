@@ -13,7 +13,7 @@ from .shared import WeightsOption
 class Options(WeightsOption):
     """Convert a checkpoint to another layout.
 
-    Weights are copied to the bit; optimizer state and paths are left behind.
+    Weights are copied to the bit. Optimizer state and file paths are left out.
     """
 
     EXAMPLE: ClassVar[str] = "eat convert EAT-base_epoch30_ft.pt classifier --to huggingface"
@@ -21,15 +21,15 @@ class Options(WeightsOption):
     source: str = argument(
         "checkpoint: ours, a released .pt, or a Hugging Face folder or file", metavar="IN"
     )
-    destination: str = argument("the file to write; for huggingface the folder", metavar="OUT")
+    destination: str = argument("file to write; for --to huggingface a folder", metavar="OUT")
     to: str = option(
-        "eat: for this package, with decoder and teacher; official: for the released code,"
-        " likewise; huggingface: a folder for transformers; safetensors, onnx: the encoder or"
-        " classifier alone",
-        choices=LAYOUTS,
+        "layout of OUT. eat: for this package, with decoder and teacher; official: for the"
+        " released code, with decoder and teacher; safetensors, onnx: the encoder or classifier"
+        " alone; huggingface: the same, as a folder for transformers",
+        choices=tuple(LAYOUTS),
     )
-    keep_teacher: bool = option("keep decoder and teacher in safetensors too", False)
-    force: bool = option("replace OUT", False)
+    keep_teacher: bool = option("with --to safetensors: keep decoder and teacher too", False)
+    force: bool = option("replace OUT if it exists", False)
 
 
 def run(options: Options) -> int:

@@ -1,12 +1,5 @@
-"""`eat doctor`: what is installed, and what of it works.
+"""`eat doctor`: what is installed and what of it works."""
 
-Every part is tried in a Python of its own, so that one that crashes, hangs or prints takes
-nothing with it. What counts is whether a part works; versions are only reported.
-"""
-
-import argparse
-import importlib
-import importlib.util
 import json
 import os
 import platform
@@ -15,239 +8,176 @@ import subprocess
 import sys
 import tempfile
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any, Callable, Dict, List, NamedTuple, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from importlib import metadata
+from types import SimpleNamespace
+from typing import ClassVar, Dict, List, NamedTuple, Sequence, Tuple
 
 from eat import __version__, paths
+from eat.machine import describe_hardware
 from eat.work import show_progress
 
-HELP = "what is installed and what of it works"
-
-DESCRIPTION = """\
-Try every part that EAT can use and say which work, and why others do not. The exit status is 0 if
-features can be extracted, whether or not training works.
-"""
+from .options import option
 
 TIMEOUT_SECONDS = 300
 
-# In front of the result of a trial; whatever else it prints is not ours.
-_MARK = "eat doctor found: "
-
 
 class Part(NamedTuple):
-    """Something that may be installed, or that should work."""
+    """Something that EAT can use, or, without `packages`, an ability that is tried."""
 
     name: str
     used_for: str
+    packages: Tuple[str, ...] = ()  # its names on PyPI
+    may_crash: bool = False  # its import is tried, in a process of its own
 
 
 class Finding(NamedTuple):
-    """What became of trying a part."""
+    """What became of a part: "works" or "broken" if it was tried, else "found" or "absent"."""
 
     name: str
     used_for: str
-    state: str  # "works", "broken" or "absent"
+    state: str
     details: List[str]
 
 
-PACKAGES = (
-    Part("torch", "everything"),
-    Part("numpy", "everything"),
-    Part("soundfile", "reading audio"),
-    Part("soxr", "resampling audio"),
-    Part("safetensors", "checkpoints"),
-    Part("fairseq", "training"),
-    Part("hydra", "training"),
-    Part("omegaconf", "training"),
-    Part("sklearn", "metrics of fine-tuning"),
-    Part("tensorboard", "training curves in TensorBoard"),
-    Part("transformers", "models exported with `eat convert --to huggingface`"),
-    Part("onnx", "eat convert --to onnx"),
-    Part("onnxscript", "eat convert --to onnx"),
-    Part("onnxruntime", "eat convert --to onnx"),
-    Part("h5py", "audio packed in HDF5"),
-)
-ABILITIES = (
+PARTS = (
+    Part("torch", "everything", ("torch",), may_crash=True),
+    Part("numpy", "everything", ("numpy",)),
+    Part("soundfile", "reading audio", ("soundfile",), may_crash=True),
+    Part("soxr", "resampling audio", ("soxr",), may_crash=True),
+    Part("safetensors", "checkpoints", ("safetensors",)),
+    Part("fairseq", "training", ("ve-fairseq", "fairseq-fixed", "fairseq"), may_crash=True),
+    Part("hydra", "training", ("hydra-core",)),
+    Part("omegaconf", "training", ("omegaconf",)),
+    Part("sklearn", "probes and metrics of fine-tuning", ("scikit-learn",)),
+    Part("tensorboard", "training curves in TensorBoard", ("tensorboard",)),
+    Part("matplotlib", "figures", ("matplotlib",)),
+    Part("jinja2", "eat report", ("jinja2",)),
+    Part("transformers", "models exported with `eat convert --to huggingface`", ("transformers",)),
+    Part("onnx", "eat convert --to onnx", ("onnx",)),
+    Part("onnxscript", "eat convert --to onnx", ("onnxscript",)),
+    Part("onnxruntime", "eat convert --to onnx", ("onnxruntime",), may_crash=True),
+    Part("h5py", "audio packed in HDF5", ("h5py",), may_crash=True),
     Part("inference", "features and tags"),
     Part("training", "pre-training and fine-tuning"),
 )
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Declare the arguments of `eat doctor`."""
-    parser.description = DESCRIPTION
-    parser.add_argument("--json", action="store_true", help="print one JSON object, for programs")
+@dataclass(kw_only=True)
+class Options:
+    """Say which parts that EAT can use are installed and work, and why others do not.
+
+    The exit status is 0 if features can be extracted, whether or not training works.
+    """
+
+    EXAMPLE: ClassVar[str] = "eat doctor --json"
+
+    json: bool = option("print one JSON object, for programs", False)
 
 
-def run(args: argparse.Namespace) -> int:
+def run(options: Options) -> int:
     """Print what works; 1 if inference does not."""
-    findings = examine([*PACKAGES, *ABILITIES])
-    print(as_json(findings) if args.json else as_text(findings))
-    return 0 if _works("inference", findings) else 1
+    findings, places = examine(PARTS), find_places()
+    if options.json:
+        found = {**places, "parts": [finding._asdict() for finding in findings]}
+        print(json.dumps(found, indent=2))
+    else:
+        print(as_text(findings, places))
+    return 0 if any(f.name == "inference" and f.state == "works" for f in findings) else 1
 
 
 def examine(parts: Sequence[Part]) -> List[Finding]:
-    """Try parts, several at once."""
+    """Look up versions, and try what may not work, several at once."""
     with ThreadPoolExecutor(min(4, os.cpu_count() or 1)) as executor:
-        return list(show_progress(executor.map(_examine, parts), len(parts), "trying", "part"))
+        found = executor.map(_examine, parts)
+        return list(show_progress(found, len(parts), "examining", "part"))
 
 
 def _examine(part: Part) -> Finding:
-    if part not in ABILITIES and not _is_installed(part.name):
-        return Finding(*part, "absent", [])
+    name, used_for, packages, may_crash = part
+    versions = []
+    for package in packages:
+        with suppress(metadata.PackageNotFoundError):
+            versions.append(metadata.version(package))
+    if packages and not may_crash:
+        return Finding(name, used_for, "found" if versions else "absent", versions[:1])
+    trial = f"import {name}" if packages else f"from {__name__} import try_{name} as t; t()"
+    state, details = _run(name, trial)
+    if state == "works" and packages:
+        details = versions[:1] or ["of unknown version"]
+    return Finding(name, used_for, state, details)
+
+
+def _run(name: str, code: str) -> Tuple[str, List[str]]:
+    """State and details of what a new Python makes of some code; it prints details as JSON."""
     # The same search path, whatever made it what it is.
-    code = (
-        f"import sys; sys.path[:] = {sys.path!r};"
-        f" from {__name__} import try_part; try_part({part.name!r})"
-    )
+    command = [sys.executable, "-c", f"import sys; sys.path[:] = {sys.path!r}; {code}"]
+    options = {"stdin": subprocess.DEVNULL, "capture_output": True, "timeout": TIMEOUT_SECONDS}
     try:
-        process = subprocess.run(
-            [sys.executable, "-c", code],
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            text=True,
-            errors="replace",
-            timeout=TIMEOUT_SECONDS,
-        )
+        process = subprocess.run(command, text=True, errors="replace", **options)
     except subprocess.TimeoutExpired:
-        return Finding(*part, "broken", [f"did not finish within {TIMEOUT_SECONDS} s"])
-    for line in process.stdout.splitlines():
-        if line.startswith(_MARK):
-            return Finding(*part, *json.loads(line.removeprefix(_MARK)))
-    return Finding(*part, "broken", [_last_words(process)])
-
-
-def _is_installed(package: str) -> bool:
-    try:
-        return importlib.util.find_spec(package) is not None
-    except ValueError:  # something put an incomplete module in its place
-        return True
-
-
-def _last_words(process: subprocess.CompletedProcess) -> str:
+        return "broken", [f"did not finish within {TIMEOUT_SECONDS} s"]
+    if process.returncode == 0:
+        last_line = process.stdout.strip().rpartition("\n")[2]
+        return "works", json.loads(last_line) if last_line.startswith("[") else []
+    words = process.stderr.strip().splitlines()[-1:]
+    if words == [f"ModuleNotFoundError: No module named {name!r}"]:
+        return "absent", []
     if process.returncode < 0:
-        end = f"killed by {signal.Signals(-process.returncode).name}"
-    else:
-        end = f"left with exit status {process.returncode}"
-    lines = process.stderr.strip().splitlines()
-    return f"{end}: {lines[-1]}" if lines else end
+        words.insert(0, f"killed by {signal.Signals(-process.returncode).name}")
+    elif process.returncode > 1:  # not by an exception
+        words.insert(0, f"left with exit status {process.returncode}")
+    return "broken", [": ".join(words)]
 
 
-def try_part(name: str) -> None:
-    """Try a part in this process and print what came of it."""
-    try:
-        state, details = "works", _TRIALS.get(name, lambda: _try_package(name))()
-    except Exception as error:
-        state, details = "broken", [f"{type(error).__name__}: {error}"]
-    print(f"\n{_MARK}{json.dumps([state, details])}", flush=True)
-
-
-def _try_package(name: str) -> List[str]:
-    package = importlib.import_module(name)
-    version = getattr(package, "__version__", "of unknown version")
-    return [f"{version}, {os.path.dirname(package.__file__ or '')}"]
-
-
-def _try_torch() -> List[str]:
-    import torch
-
-    details = _try_package("torch")
-    details.append(
-        f"CPU: {torch.backends.cpu.get_cpu_capability()}, {torch.get_num_threads()} threads,"
-        f" bf16 in hardware: {_cpu_bf16()}"
-    )
-    for index in range(torch.cuda.device_count()):
-        device = torch.cuda.get_device_properties(index)
-        torch.ones(2, device=f"cuda:{index}").sum().item()
-        details.append(
-            f"CUDA {index}: {device.name}, {device.total_memory / 2**30:.0f} GiB, bf16 in hardware:"
-            f" {'yes' if device.major >= 8 else 'no'}"
-        )
-    if not torch.cuda.is_available():
-        has_cuda = torch.version.cuda is not None
-        reason = "torch finds none" if has_cuda else "this torch is built without CUDA"
-        details.append(f"no CUDA device: {reason}")
-    return details
-
-
-def _cpu_bf16() -> str:
-    try:
-        with open("/proc/cpuinfo", encoding="utf-8") as file:
-            features = set(file.read().split())
-    except OSError:
-        return "unknown"
-    return ", ".join(sorted(features & {"amx_bf16", "avx512_bf16"})) or "no"
-
-
-def _try_soundfile() -> List[str]:
-    import soundfile
-
-    return [
-        *_try_package("soundfile"),
-        f"libsndfile {soundfile.__libsndfile_version__}:"
-        f" {' '.join(sorted(soundfile.available_formats()))}",
-    ]
-
-
-def _try_soxr() -> List[str]:
-    import numpy as np
-    import soxr
-
-    found = len(soxr.resample(np.zeros(8000, np.float32), 8000, 16000))
-    if found != 16000:
-        raise ValueError(f"found {found} samples after resampling, expected 16000")
-    return _try_package("soxr")
-
-
-def _try_fairseq() -> List[str]:
-    details = _try_package("fairseq")
-    # Built with fairseq or not: batches cannot be made without.
-    importlib.import_module("fairseq.data.data_utils_fast")
-    importlib.import_module("fairseq_cli.hydra_train")
-    return details
-
-
-def _try_inference() -> List[str]:
+def try_inference() -> None:
+    """Extract features of a file that has to be resampled; prints what computed them."""
     import numpy as np
     import soundfile
     import torch
 
-    from eat import extract_features
-    from eat.nn import Encoder, EncoderConfig
+    from eat import Encoder, EncoderConfig, extract_features
 
     encoder = Encoder(EncoderConfig(embed_dim=48, depth=1, num_heads=4, num_position_rows=8)).eval()
     with tempfile.TemporaryDirectory() as folder:
         file = os.path.join(folder, "noise.wav")
-        noise = np.random.default_rng(1).standard_normal((8000, 2)) * 0.1
-        soundfile.write(file, noise, 8000)
+        soundfile.write(file, np.random.default_rng(1).standard_normal((8000, 2)) * 0.1, 8000)
         features = extract_features(file, encoder)
     if features.shape != (56, 48) or not torch.isfinite(features).all():
         raise ValueError(f"found features of shape {tuple(features.shape)}, or not finite")
-    return ["read, resampled and embedded a second of sound"]
+    details = ["read, resampled and embedded a second of sound"]
+    details.append(f"audio formats: {' '.join(sorted(soundfile.available_formats()))}")
+    hardware = describe_hardware()
+    bf16, threads = ", ".join(hardware.cpu_bf16) or "no", torch.get_num_threads()
+    details.append(f"CPU: {hardware.processor}, {threads} threads, bf16 in hardware: {bf16}")
+    for index, (name, memory_gib, has_bf16) in enumerate(hardware.gpus):
+        torch.ones(2, device=f"cuda:{index}").sum().item()
+        bf16 = "yes" if has_bf16 else "no"
+        details.append(f"CUDA {index}: {name}, {memory_gib:.0f} GiB, bf16 in hardware: {bf16}")
+    if not hardware.gpus:
+        has_cuda = torch.version.cuda is not None
+        reason = "torch finds none" if has_cuda else "this torch is built without CUDA"
+        details.append(f"no CUDA device: {reason}")
+    print(json.dumps(details))
 
 
-def _try_training() -> List[str]:
+def try_training() -> None:
+    """Register EAT in fairseq."""
+    import fairseq.data.data_utils_fast  # noqa: F401  compiled or not: batches need it
+    import fairseq_cli.hydra_train  # noqa: F401
     from fairseq.models import MODEL_REGISTRY
     from fairseq.utils import import_user_module
 
-    import_user_module(argparse.Namespace(user_dir=str(paths.user_dir())))
+    import_user_module(SimpleNamespace(user_dir=str(paths.user_dir())))
     if "eat" not in MODEL_REGISTRY:
         raise ValueError(f"{paths.user_dir()}: found no model `eat` registered in fairseq")
     paths.config_dir()
-    return ["fairseq takes the tasks, models, criterions and optimizer of EAT"]
+    print('["fairseq takes the tasks, models, criterions and optimizer of EAT"]')
 
 
-_TRIALS: Dict[str, Callable[[], List[str]]] = {
-    "torch": _try_torch,
-    "soundfile": _try_soundfile,
-    "soxr": _try_soxr,
-    "fairseq": _try_fairseq,
-    "inference": _try_inference,
-    "training": _try_training,
-}
-
-
-def _places() -> Dict[str, str]:
-    """Where things are; what is missing says so."""
+def find_places() -> Dict[str, str]:
+    """Where eat, Python, the configs and the fairseq door are; what is missing says so."""
     places = {
         "eat": f"{__version__}, {os.path.dirname(os.path.abspath(paths.__file__))}",
         "python": f"{platform.python_version()}, {sys.executable}, {platform.platform()}",
@@ -260,23 +190,13 @@ def _places() -> Dict[str, str]:
     return places
 
 
-def _works(name: str, findings: Sequence[Finding]) -> bool:
-    return any(finding.name == name and finding.state == "works" for finding in findings)
-
-
-def as_text(findings: Sequence[Finding]) -> str:
-    """A line per part, and what more is to say below it."""
-    lines = [f"{'':<7} {name:<13} {place}" for name, place in _places().items()]
-    for finding in findings:
-        first, *rest = finding.details or [f"not installed; for {finding.used_for}"]
-        if finding.state == "broken":
-            first += f"; for {finding.used_for}"
-        lines.append(f"{finding.state:<7} {finding.name:<13} {first}")
-        lines.extend(f"{'':<7} {'':<13} {detail}" for detail in rest)
+def as_text(findings: Sequence[Finding], places: Dict[str, str]) -> str:
+    """A line per place and part, and further details below it."""
+    lines = [f"{'':<7} {name:<13} {place}" for name, place in places.items()]
+    for name, used_for, state, details in findings:
+        first, *rest = details or [f"not installed; for {used_for}"]
+        if state == "broken":
+            first += f"; for {used_for}"
+        lines.append(f"{state:<7} {name:<13} {first}")
+        lines.extend(f"{'':<21} {detail}" for detail in rest)
     return "\n".join(lines)
-
-
-def as_json(findings: Sequence[Finding]) -> str:
-    """One object: where things are, and the parts."""
-    found: Dict[str, Any] = {**_places(), "parts": [finding._asdict() for finding in findings]}
-    return json.dumps(found, indent=2)

@@ -98,10 +98,6 @@ def _build_parser(argv: Sequence[str]) -> argparse.ArgumentParser:
 
 def _declare(parser: argparse.ArgumentParser, module: ModuleType) -> None:
     """Declare the options of a subcommand, or its actions with theirs."""
-    if hasattr(module, "add_arguments"):
-        module.add_arguments(parser)
-        parser.set_defaults(function=module.run)
-        return
     if hasattr(module, "Options"):
         _declare_one(parser, module.Options, module.run)
         return

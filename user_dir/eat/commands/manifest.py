@@ -5,19 +5,9 @@ import sys
 from collections import Counter
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, ClassVar, List, Optional, Sequence
+from typing import Any, ClassVar, Optional, Sequence
 
-from eat.audio.finding import EXTENSIONS
-from eat.data.annotations.folder import (
-    LABEL_SOURCES,
-    SPLIT_SOURCES,
-    VALID_FRACTION,
-    FolderConfig,
-    check_source,
-    list_folder,
-)
-from eat.data.annotations.table import CLIP_COLUMNS, LABEL_COLUMNS, LABELS_COLUMNS
-from eat.settings import part_of
+from eat.data.annotations.folder import FolderConfig, list_folder
 
 from .options import argument, option
 from .shared import Hdf5Option
@@ -97,7 +87,7 @@ class Esc50Options(ListingOptions):
 
 
 @dataclass(kw_only=True)
-class FolderOptions(ListingOptions):
+class FolderOptions(FolderConfig, ListingOptions):
     """List the audio files below a folder.
 
     Lists files at any depth in OUT/train.tsv and OUT/valid.tsv. Only their headers are read. Files
@@ -113,63 +103,6 @@ class FolderOptions(ListingOptions):
     )
 
     folder: str = argument("the folder; becomes the manifests' root", metavar="DIR")
-    extensions: List[str] = option(
-        "file name extensions to look for, in any case", EXTENSIONS, metavar="EXT"
-    )
-    labels_from: Optional[str] = option(
-        "where labels come from. parent: the folder that a file is in is its label; csv:FILE: a"
-        " table with a header line and a row for each file, or for each of its labels",
-        None,
-        metavar="parent|csv:FILE",
-        parse=partial(check_source, LABEL_SOURCES),
-    )
-    clip_column: Optional[str] = option(
-        "column of the table with the names of files. Not given: the one called"
-        f" {' or '.join(CLIP_COLUMNS)}",
-        None,
-        metavar="NAME",
-    )
-    label_column: Optional[str] = option(
-        f"column of the table with the labels. Not given: {' or '.join(LABEL_COLUMNS)} for one"
-        f" label, {' or '.join(LABELS_COLUMNS)} for several with commas between them",
-        None,
-        metavar="NAME",
-    )
-    label_separator: Optional[str] = option(
-        "what separates the labels in a cell of the table; an empty text: a cell is one label",
-        None,
-        metavar="TEXT",
-    )
-    descriptors: Optional[str] = option(
-        "a label_descriptors.csv with the classes and their order. Not given: all labels that were"
-        " found, in alphabetical order",
-        None,
-        metavar="FILE",
-    )
-    valid_fraction: Optional[float] = option(
-        "share of the clips drawn at random for valid.tsv: at least one clip if there are two, and"
-        f" with 0 no valid.tsv. Not given: {VALID_FRACTION}, or 0 with --splits-from or --split",
-        None,
-        at_least=0,
-        below=1,
-        metavar="SHARE",
-    )
-    eval_fraction: float = option(
-        "share of the clips drawn at random for eval.tsv", 0.0, at_least=0, below=1, metavar="SHARE"
-    )
-    seed: int = option("seed of the draw of valid.tsv and eval.tsv", 1, at_least=0)
-    splits_from: Optional[str] = option(
-        "take the splits as they are. top: from the topmost folders below DIR (train/..., test/...)"
-        "; column:NAME: from a column of the table. Shares, if given, are drawn from train",
-        None,
-        metavar="top|column:NAME",
-        parse=partial(check_source, SPLIT_SOURCES),
-    )
-    split: Optional[str] = option(
-        "list all clips in NAME.tsv; their labels must then be among the classes that OUT has",
-        None,
-        metavar="NAME",
-    )
 
 
 @dataclass(kw_only=True)
@@ -221,9 +154,8 @@ def _list(name: str, options: Any) -> int:
 
 
 def _list_folder(options: FolderOptions) -> int:
-    config = part_of(FolderConfig, options)
     return _print_listing(
-        list_folder(options.folder, options.out, config, options.force, options.workers)
+        list_folder(options.folder, options.out, options, options.force, options.workers)
     )
 
 

@@ -39,15 +39,10 @@ def run(options: Options) -> int:
     from eat.data.manifest import Manifest
     from eat.data.statistics import measure_statistics
 
-    statistics = measure_statistics(
-        options.manifest,
-        options.max_clips,
-        options.max_seconds,
-        options.seed,
-        options.workers,
-        options.hdf5_rate_hz,
-    )
-    if options.json:
+    given = dict(vars(options))
+    as_json = given.pop("json")
+    statistics = measure_statistics(num_workers=given.pop("workers"), **given)
+    if as_json:
         print(json.dumps(statistics.as_dict(), indent=2))
     else:
         print(_as_text(statistics, len(Manifest(options.manifest))))

@@ -12,18 +12,15 @@ from torch import Tensor, nn
 from eat.evaluation.metrics import METRICS
 from eat.nn.classifier import ranking_scores
 
-# What makes probabilities of the logits that a loss trains.
+# The function that turns the logits of each loss into probabilities.
 ACTIVATIONS = {"bce": "sigmoid", "cross_entropy": "softmax"}
 REDUCTIONS = ("labels", "clips")
 
 
 def classification_loss(logits: Tensor, targets: Tensor, loss: str) -> Tensor:
-    """Loss of a batch, summed over clips and classes.
+    """The loss "bce" (each class by itself) or "cross_entropy", summed over clips and classes.
 
-    Args:
-        logits: (B, C) float32.
-        targets: (B, C) in [0, 1]; fractions after mixup.
-        loss: "bce", each class by itself, or "cross_entropy".
+    `logits` are (B, C) float32, `targets` (B, C) in [0, 1], fractions after mixup.
     """
     if loss == "bce":
         return F.binary_cross_entropy_with_logits(logits, targets, reduction="sum")
@@ -31,7 +28,7 @@ def classification_loss(logits: Tensor, targets: Tensor, loss: str) -> Tensor:
 
 
 def smooth_targets(targets: Tensor, amount: float) -> Tensor:
-    """Take `amount` off the targets (B, C) and spread it evenly over the classes."""
+    """Move the share `amount` of the targets (B, C) evenly to all classes."""
     return targets * (1 - amount) + amount / targets.shape[1]
 
 
@@ -49,8 +46,8 @@ class ClassificationConfig(FairseqDataclass):
     reduction: str = field(
         default="labels",
         metadata={
-            "help": "what the summed loss is divided by: the labels of the batch (released code:"
-            " AudioSet) or its clips (released: ESC-50, Speech Commands)"
+            "help": "divide the summed loss by the batch's labels (released code: AudioSet) or by"
+            " its clips (released: ESC-50, Speech Commands)"
         },
     )
     label_smoothing: float = field(
@@ -105,7 +102,7 @@ class ClassificationCriterion(FairseqCriterion):
 
     @staticmethod
     def logging_outputs_can_be_summed() -> bool:
-        """All that is logged are sums."""
+        """All logged values are sums."""
         return True
 
 

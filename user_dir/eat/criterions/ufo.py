@@ -33,11 +33,7 @@ class UfoLosses(NamedTuple):
 
 
 def ufo_losses(output: Mapping[str, Tensor]) -> UfoLosses:
-    """Both losses of a batch, before any averaging or weighting.
-
-    Args:
-        output: of the model `eat`: (M, D) frame and (B*K, D) utterance predictions and targets.
-    """
+    """Both losses of an output of `PretrainingModel`, before any averaging or weighting."""
     return UfoLosses(
         _scaled_squared_error(output["frame_predictions"], output["frame_targets"]),
         _scaled_squared_error(output["utterance_predictions"], output["utterance_targets"]),
@@ -117,7 +113,7 @@ class UfoCriterion(FairseqCriterion):
 
     @staticmethod
     def logging_outputs_can_be_summed() -> bool:
-        """All that is logged are sums."""
+        """All logged values are sums."""
         return True
 
 
@@ -125,7 +121,7 @@ class UfoCriterion(FairseqCriterion):
 def _spread(x: Tensor) -> Tensor:
     """Standard deviation over the rows of (N, D), averaged over D: near 0 after a collapse.
 
-    Of a thousand rows or two, evenly chosen: more change nothing that a log can show.
+    One to two thousand evenly spaced rows are enough for a value in a log.
     """
     x = x[:: max(1, len(x) // _ROWS_LOGGED)].float()
     return (x.var(dim=0) + 1e-6).sqrt().mean()

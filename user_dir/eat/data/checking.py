@@ -9,10 +9,9 @@ from typing import Dict, Iterator, List, NamedTuple, Optional
 from eat.files import replace_file
 from eat.work import Failure, map_in_threads
 
-from .headers import Clip
 from .manifest import Manifest
-from .split import open_split, split_of
-from .writing import refuse_to_replace, write_data_set
+from .split import Clip
+from .writing import open_to_rewrite, write_data_set
 
 LEFT_OUT, CORRECTED, KEPT = "left out", "corrected", "kept"  # what was done with a clip
 
@@ -54,27 +53,26 @@ def check_manifest(
         FileExistsError: `out` has a manifest of this name, without `force`.
         ValueError: a bad manifest or labels, `out` is its own folder, or no clip can be used.
     """
-    folder, name = split_of(manifest)
-    if os.path.realpath(out) == os.path.realpath(folder):
-        raise ValueError(f"--out: found the folder of {manifest} itself, expected another one")
+    name = Path(manifest).stem
     report = os.path.join(out, f"{name}.check.tsv")
     journal = f"{report}.partial"
     force = force or os.path.exists(journal)
-    refuse_to_replace(out, [name], os.path.basename(report), force)
-    split = open_split(folder, name, labelled=False)  # bad labels are an error before the work
-    os.makedirs(out, exist_ok=True)
-    findings = read_journal(journal, split.manifest)
+    split = open_to_rewrite(manifest, out, os.path.basename(report), force)
+    listed = split.manifest
+    findings = read_journal(journal, listed)
     num_resumed = len(findings)
     with open(journal, "ab") as file:
-        for finding in _check_clips(split.manifest, findings, num_workers, hdf5_rate_hz):
+        for finding in _check_clips(listed, findings, num_workers, hdf5_rate_hz):
             findings[finding.clip] = finding
             file.write(_join(*finding))
 
-    in_order = [findings[clip] for clip in range(len(split.manifest))]
+    in_order = [findings[clip] for clip in range(len(listed))]
     problems = [finding for finding in in_order if finding.action]
-    _write_report(report, split.manifest, problems)
+    with replace_file(report) as file:
+        for clip, _, action, problem in problems:
+            file.write(_join(clip + 2, action, listed.relative_path(clip), problem))
     clips = [
-        Clip(split.manifest.relative_path(clip), num_samples, labels=split.class_ids(clip))
+        Clip(listed.relative_path(clip), num_samples, labels=split.class_ids(clip))
         for clip, num_samples, action, _ in in_order
         if action != LEFT_OUT
     ]
@@ -82,10 +80,9 @@ def check_manifest(
         raise ValueError(
             f"{manifest}: none of {len(problems)} clips can be used; the reasons are in {report}"
         )
-    write_data_set(out, split.manifest.root, {name: clips}, split.descriptors, force=force)
+    write_data_set(out, listed.root, {name: clips}, split.descriptors, force=force)
     os.remove(journal)
-    written = os.path.join(out, f"{name}.tsv")
-    return Check(written, report, len(split.manifest), num_resumed, problems)
+    return Check(os.path.join(out, f"{name}.tsv"), report, len(listed), num_resumed, problems)
 
 
 def read_journal(path: str, manifest: Manifest) -> Dict[int, Finding]:
@@ -124,33 +121,22 @@ def check_clip(manifest: Manifest, clip: int, hdf5_rate_hz: Optional[int] = None
 
 
 def _check_clips(
-    manifest: Manifest,
-    known: Dict[int, Finding],
-    num_workers: Optional[int],
-    hdf5_rate_hz: Optional[int],
+    manifest: Manifest, known: Dict[int, Finding], workers: Optional[int], rate_hz: Optional[int]
 ) -> Iterator[Finding]:
     """Check the clips that are not known yet; each file is decoded once."""
     line_of: Dict[str, int] = {}
     to_decode = []
     for clip, path in enumerate(manifest.relative_paths()):
         line = line_of.setdefault(os.path.normpath(path), clip + 2)
-        if clip in known:
-            continue
-        if line == clip + 2:
+        if clip not in known and line == clip + 2:
             to_decode.append(clip)
-        else:
+        elif clip not in known:
             yield Finding(clip, 0, LEFT_OUT, f"listed in line {line} before")
-    check = partial(check_clip, manifest, hdf5_rate_hz=hdf5_rate_hz)
-    num_workers = num_workers or os.cpu_count() or 1
+    check = partial(check_clip, manifest, hdf5_rate_hz=rate_hz)
+    workers = workers or os.cpu_count() or 1
     yield from map_in_threads(
-        check, to_decode, num_workers, "checking", failed=lambda found: found.action == LEFT_OUT
+        check, to_decode, workers, "checking", failed=lambda found: found.action == LEFT_OUT
     )
-
-
-def _write_report(path: str, manifest: Manifest, problems: List[Finding]) -> None:
-    with replace_file(path) as file:
-        for clip, _, action, problem in problems:
-            file.write(_join(clip + 2, action, manifest.relative_path(clip), problem))
 
 
 def _join(*fields: object) -> bytes:

@@ -6,13 +6,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from eat.audio import LogMel, ReadingConfig
 from eat.audio.augment import AugmentationConfig, add_noise, mask_spectrogram, mix_up, roll_waveform
 from eat.randomness import Purpose
 
 from .datasets import SpectrogramDataset
 from .labels import LabelTable
-from .manifest import Manifest
 from .sampling import balancing_weights, draw_weighted
 
 
@@ -20,12 +18,13 @@ class ClassificationDataset(SpectrogramDataset):
     """Spectrograms with the targets of a classifier.
 
     Args:
-        manifest, log_mel, min_samples, shuffle, seed, reading: see `SpectrogramDataset`.
         labels: the classes of all clips of the manifest.
-        augmentation: what is done to the clips; None: nothing. A clip's depends on (seed, epoch,
-            its number in the manifest) and a batch's on (seed, epoch, its clips), on nothing else.
-        num_samples: clips drawn for an epoch, without replacement and those of rare classes more
-            often; None: all.
+        augmentation: how clips are changed; None: not at all. The changes of a clip depend on
+            (seed, epoch, its number in the manifest), those of a batch on (seed, epoch, its clips),
+            and on nothing else.
+        num_samples: clips that are drawn for an epoch, without replacement, those of rare classes
+            more often; None: all.
+        args, kwargs: those of `SpectrogramDataset`.
 
     Raises:
         ValueError: impossible augmentation, or fewer clips than `num_samples`.
@@ -33,17 +32,13 @@ class ClassificationDataset(SpectrogramDataset):
 
     def __init__(
         self,
-        manifest: Manifest,
-        log_mel: LogMel,
-        min_samples: int,
-        shuffle: bool,
+        *args: Any,
         labels: LabelTable,
         augmentation: Optional[AugmentationConfig] = None,
         num_samples: Optional[int] = None,
-        seed: int = 1,
-        reading: Optional[ReadingConfig] = None,
+        **kwargs: Any,
     ) -> None:
-        super().__init__(manifest, log_mel, min_samples, shuffle, seed, reading)
+        super().__init__(*args, **kwargs)
         self.labels = labels
         self.augmentation = augmentation
         self.num_samples = num_samples
@@ -52,7 +47,7 @@ class ClassificationDataset(SpectrogramDataset):
         if num_samples is not None and not 1 <= num_samples <= len(self):
             raise ValueError(
                 f"task.num_samples: found {num_samples}, expected 1 to {len(self)}, the clips of"
-                f" {manifest.file}; null takes all of them"
+                f" {self.manifest.file}; null takes all of them"
             )
 
     def __getitem__(self, index: int) -> Dict[str, Any]:
@@ -75,7 +70,7 @@ class ClassificationDataset(SpectrogramDataset):
         return source
 
     def ordered_indices(self) -> np.ndarray:
-        """The clips of this epoch, in their order."""
+        """The clips of this epoch, in order."""
         if self.num_samples is None:
             return super().ordered_indices()
         weights = balancing_weights(self.labels)[self.clips]
@@ -84,7 +79,7 @@ class ClassificationDataset(SpectrogramDataset):
     def collater(self, samples: List[Dict[str, Any]]) -> Dict[str, Any]:
         """Stack clips into `net_input = {source (B, 1, T, F)}` and `target` (B, C) float64.
 
-        Batches are mixed first and masked then, as in the released code.
+        Mixup comes before SpecAugment, as in the released code.
         """
         batch = super().collater(samples)
         if not batch:

@@ -27,12 +27,12 @@ class SpectrogramDataset(FairseqDataset):
         log_mel: the front end; its `target_length` must be set.
         min_samples: clips with fewer samples in the manifest are left out.
         shuffle: draw a new order every epoch, from fairseq's seed; else keep the manifest's.
-        seed: of what is random.
+        seed: of all random draws.
         reading: which part of a clip is read; None: the start. A random part depends on (seed,
             epoch, the clip's number in the manifest) and on nothing else.
 
     Raises:
-        ValueError: no clip is long enough, or impossible settings.
+        ValueError: no clip is long enough, or a setting is impossible.
     """
 
     # New batches are drawn every epoch, and loader workers learn the epoch when they start.
@@ -56,7 +56,7 @@ class SpectrogramDataset(FairseqDataset):
         self.reading = reading
         self.seed = seed
         self.epoch = 1
-        # A tensor, as torch puts those into memory that all workers share, forked or not.
+        # A tensor: torch puts tensors into memory that all workers share, forked or not.
         self._clips = torch.from_numpy(np.flatnonzero(manifest.num_samples >= min_samples))
         if len(self) == 0:
             raise ValueError(
@@ -70,7 +70,7 @@ class SpectrogramDataset(FairseqDataset):
 
     @property
     def clips(self) -> np.ndarray:
-        """(len(self),) int64, numbers in the manifest of the clips that are kept."""
+        """(len(self),) int64, the numbers of the clips that are kept."""
         return self._clips.numpy()
 
     def __getitem__(self, index: int) -> Dict[str, Any]:
@@ -91,7 +91,7 @@ class SpectrogramDataset(FairseqDataset):
         return torch.from_numpy(waveform)
 
     def _read(self, clip: int) -> np.ndarray:
-        """The part of a clip that is used, (S,) at 16 kHz."""
+        """The part of a clip that is used, (S,) at the front end's rate."""
         path, count = self.manifest.path(clip), self.log_mel.max_samples
         rate = self.reading.hdf5_rate_hz
         if self.reading.crop == "start":
@@ -106,7 +106,7 @@ class SpectrogramDataset(FairseqDataset):
         return len(self._clips)
 
     def size(self, index: int) -> int:
-        """Frames of a clip: all are padded or cropped to the same length."""
+        """Frames of a clip: all clips are padded or cropped to the same length."""
         assert self.log_mel.target_length is not None
         return self.log_mel.target_length
 
@@ -127,7 +127,7 @@ class SpectrogramDataset(FairseqDataset):
         max_sentences: Optional[int] = None,
         required_batch_size_multiple: int = 1,
     ) -> List[np.ndarray]:
-        """Cut an order of clips into batches; clips have one length, so nothing is sorted."""
+        """Cut the ordered clips into batches; all have one length, so nothing is sorted."""
         if max_sentences is None:
             raise ValueError(
                 "dataset.batch_size: not set, expected a number of clips"
@@ -150,25 +150,16 @@ class PretrainingDataset(SpectrogramDataset):
     """Spectrograms with the masks of their clones.
 
     Args:
-        manifest, log_mel, min_samples, shuffle, seed, reading: see `SpectrogramDataset`.
         masking: how patches are hidden. A clip's masks depend on (seed, epoch, its number in the
             manifest) and on nothing else.
+        args, kwargs: those of `SpectrogramDataset`.
 
     Raises:
-        ValueError: the masks are impossible on the grid of `log_mel`.
+        ValueError: the masks are impossible on the grid of the front end.
     """
 
-    def __init__(
-        self,
-        manifest: Manifest,
-        log_mel: LogMel,
-        min_samples: int,
-        shuffle: bool,
-        masking: MaskingConfig,
-        seed: int,
-        reading: Optional[ReadingConfig] = None,
-    ) -> None:
-        super().__init__(manifest, log_mel, min_samples, shuffle, seed, reading)
+    def __init__(self, *args: Any, masking: MaskingConfig, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
         self.masking = masking
         check_masking(masking, self.grid)
 
@@ -190,7 +181,7 @@ class PretrainingDataset(SpectrogramDataset):
         batch = super().collater(samples)
         if batch:
             mask = torch.stack([sample["mask"] for sample in samples])
-            # Told rather than counted by the model, for which the host would wait for the GPU.
+            # If the model had to count them, the host would wait for the GPU.
             num_visible = num_visible_patches(self.masking, mask.shape[2])
             batch["net_input"].update(mask=mask, num_visible=num_visible)
         return batch

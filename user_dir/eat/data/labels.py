@@ -24,6 +24,7 @@ from array import array
 from collections import Counter
 from contextlib import contextmanager
 from functools import cache, partial
+from itertools import zip_longest
 from typing import Dict, Iterable, Iterator, List, NamedTuple, Optional, Sequence, Tuple
 
 import numpy as np
@@ -34,6 +35,7 @@ from .manifest import Manifest, quote
 
 DESCRIPTORS_FILE = "label_descriptors.csv"
 
+_EXPECTED_LINE = "expected clip<TAB>label[,label...]"
 _HEADER = re.compile(r'\s*"?index"?\s*(?:,|$)', re.IGNORECASE)
 _CONTROL = re.compile("[\0-\x1f\x7f]")  # line breaks and tabs among them
 _NOT_UTF8 = re.compile("[\ud800-\udfff]")  # what Python makes of such bytes
@@ -62,10 +64,8 @@ class LabelTable:
 
     def __init__(self, offsets: np.ndarray, indices: np.ndarray, num_classes: int) -> None:
         self.num_classes = num_classes
-        self._offsets = offsets
-        self._indices = indices
-        self._offsets.flags.writeable = False
-        self._indices.flags.writeable = False
+        self._offsets, self._indices = offsets, indices
+        offsets.flags.writeable = indices.flags.writeable = False
 
     def __len__(self) -> int:
         return len(self._offsets) - 1
@@ -108,10 +108,9 @@ def read_descriptors(path: FilePath) -> List[Label]:
     path = os.fspath(path)
     labels: Dict[str, Label] = {}
     for number, line in enumerate(_read_lines(path, "label descriptors"), start=1):
-        if number == 1 and _HEADER.match(line):
-            continue
-        with _located(f"{path}:{number}"):
-            _add_label(labels, *_split_descriptor(line))
+        if number > 1 or not _HEADER.match(line):
+            with _located(f"{path}:{number}"):
+                _add_label(labels, *_split_descriptor(line))
     if not labels:
         raise LabelError(
             f'{path}:1: found no classes, expected a line index,id,"name" for each of them'
@@ -127,38 +126,33 @@ def write_descriptors(path: FilePath, labels: Sequence[Label]) -> None:
             that the formats cannot hold.
     """
     checked: Dict[str, Label] = {}
-    with _located(path):
+    with _located(path), replace_file(path) as file:
         for index, label_id, name in labels:
             _add_label(checked, str(index), label_id, name)
+            quoted_id, quoted_name = ('"{}"'.format(t.replace('"', '""')) for t in (label_id, name))
+            # The reference code takes what stands between the first two commas: no quotes there.
+            label_id = quoted_id if '"' in label_id else label_id
+            file.write(f"{index},{label_id},{quoted_name}\n".encode())
         if not labels:
             raise LabelError("found no classes to write, expected at least one")
-    with replace_file(path) as file:
-        for index, label_id, name in labels:
-            # The reference code takes what stands between the first two commas: no quotes there.
-            label_id = _quote_field(label_id) if '"' in label_id else label_id
-            file.write(f"{index},{label_id},{_quote_field(name)}\n".encode())
 
 
 def make_descriptors(names: Iterable[str]) -> List[Label]:
     """Make classes out of names, in alphabetical order, or by number if all names are numbers.
 
-    The ids are the names, with an underscore for each character that label files cannot hold.
-
-    Raises:
-        LabelError: two names that differ only in such characters.
+    The ids are the names, with an underscore for each character that label files cannot hold. A
+    LabelError names two names that differ only in such characters.
     """
     names = set(names)
     is_number = all(name.isdecimal() for name in names)
     in_order = sorted(names, key=lambda name: (int(name) if is_number else 0, name))
-    labels: List[Label] = []
-    name_of: Dict[str, str] = {}
+    labels: Dict[str, Label] = {}
     for index, name in enumerate(in_order):
         label_id = _CONTROL.sub("_", name.replace(",", "_")).strip()
-        other = name_of.setdefault(label_id, name)
+        other = labels.setdefault(label_id, Label(index, label_id, name)).name
         if other != name:
             raise LabelError(f"found the labels {other!r} and {name!r}, expected names that differ")
-        labels.append(Label(index, label_id, name))
-    return labels
+    return list(labels.values())
 
 
 def index_labels(descriptors: Sequence[Label]) -> Dict[str, int]:
@@ -174,10 +168,7 @@ def describe_difference(
 ) -> Optional[str]:
     """Say how a classifier's classes differ from those of a data set; None if they are the same.
 
-    Args:
-        num_classes: how many classes the classifier has.
-        names: ids or names of its classes, in order; None if they are not known.
-        descriptors: the classes of the data set.
+    The classifier's `names` are ids or names of its classes, in order; None if they are not known.
     """
     if num_classes != len(descriptors):
         return f"found {num_classes} classes, expected {len(descriptors)}"
@@ -197,8 +188,6 @@ def read_labels(
 
     Args:
         path: the label file, which has one line per clip of the manifest, in the same order.
-        manifest: the clips.
-        descriptors: the classes.
         descriptors_file: where the classes were read from, for messages.
 
     Raises:
@@ -212,13 +201,17 @@ def read_labels(
     offsets, indices = array("q", [0]), array("i")
     lines = _read_lines(path, "labels", sys.getfilesystemencoding())
     try:
-        for expected, line in zip(manifest.relative_paths(), lines, strict=False):
-            name, field = _split_line(line)
+        for expected, line in zip_longest(manifest.relative_paths(), lines):
+            if line is None or expected is None:
+                raise LabelError(_mismatch(line, "", manifest, len(offsets) - 1))
+            name, tab, field = line.rpartition("\t")
+            if not tab:
+                name, _, field = line.rpartition(" ")
+                name = name.rstrip(" ")
             if name != expected and name not in clip_spellings(expected):
-                raise LabelError(_clip_problem(line, name, manifest, len(offsets) - 1))
+                raise LabelError(_mismatch(line, name, manifest, len(offsets) - 1))
             indices.extend(classes_of(field))
             offsets.append(len(indices))
-        _check_end(len(offsets) - 1, manifest, next(lines, None))
     except LabelError as error:
         raise LabelError(f"{path}:{len(offsets)}: {error}") from None
     return LabelTable(np.array(offsets), np.array(indices), len(descriptors))
@@ -227,15 +220,9 @@ def read_labels(
 def write_labels(path: FilePath, entries: Iterable[Tuple[str, Sequence[str]]]) -> int:
     """Write the labels of clips; an existing file is replaced at the end.
 
-    Args:
-        path: the file to write.
-        entries: for each clip its path as the manifest has it, and the ids of its classes.
-
-    Returns:
-        The number of clips.
-
-    Raises:
-        LabelError: no clips, a clip without label, or a path or id that the format cannot hold.
+    Takes for each clip its path as the manifest has it, and the ids of its classes; returns the
+    number of clips. A LabelError says that there is no clip, that a clip has no label, or which
+    path or id the format cannot hold.
     """
     count = 0
     with _located(path), replace_file(path) as file:
@@ -245,9 +232,8 @@ def write_labels(path: FilePath, entries: Iterable[Tuple[str, Sequence[str]]]) -
             for label_id in ids:
                 _check_label(label_id, label_id)
             if not clip or "\n" in clip or "\r" in clip:
-                raise LabelError(
-                    f"found the clip {quote(clip)}, expected a path without line breaks"
-                )
+                expected = "expected a path without line breaks"
+                raise LabelError(f"found the clip {quote(clip)}, {expected}")
             file.write(os.fsencode(f"{clip}\t{','.join(ids)}\n"))
             count += 1
         if count == 0:
@@ -272,20 +258,17 @@ def _located(place: FilePath) -> Iterator[None]:
 
 def _read_lines(path: str, content: str, encoding: str = "utf-8") -> Iterator[str]:
     """Yield lines without line breaks, byte order mark and the blank lines at the end."""
-    num_blank = 0
+    waiting: List[str] = []  # blank lines that may be at the end
     try:
         # Names of files may hold any bytes: those that are not text are kept.
         with open(path, encoding=encoding, errors="surrogateescape", newline="\n") as file:
-            for number, line in enumerate(file):
-                line = line.rstrip("\r\n")
-                if number == 0:
-                    line = line.removeprefix("\ufeff")
-                if line:
-                    yield from [""] * num_blank
-                    num_blank = 0
-                    yield line
-                else:
-                    num_blank += 1
+            if file.read(1) != "\ufeff":
+                file.seek(0)
+            for line in file:
+                waiting.append(line.rstrip("\r\n"))
+                if waiting[-1]:
+                    yield from waiting
+                    waiting.clear()
     except FileNotFoundError as error:
         raise FileNotFoundError(
             f"no such {content}: {path} (`eat manifest folder DIR --labels-from parent --out"
@@ -314,9 +297,8 @@ def _add_label(labels: Dict[str, Label], index: str, label_id: str, name: str) -
     """Add a class to those before it, by its id."""
     place = len(labels)
     if index != str(place):
-        raise LabelError(
-            f"found the index {quote(index)}, expected {place}: classes count from 0, in order"
-        )
+        expected = f"expected {place}: classes count from 0, in order"
+        raise LabelError(f"found the index {quote(index)}, {expected}")
     _check_label(label_id, name)
     if label_id in labels:
         raise LabelError(f"found the id {quote(label_id)} a second time, expected each once")
@@ -326,23 +308,17 @@ def _add_label(labels: Dict[str, Label], index: str, label_id: str, name: str) -
 def _check_label(label_id: str, name: str) -> None:
     """Refuse an id or name that the formats cannot hold."""
     if not label_id or not name:
-        raise LabelError(
-            f"found the id {quote(label_id)} with the name {quote(name)}, expected both"
-        )
+        found = f"found the id {quote(label_id)} with the name {quote(name)}"
+        raise LabelError(f"{found}, expected both")
     if "," in label_id:
-        raise LabelError(
-            f"found a comma in the id {quote(label_id)}, expected none: it separates labels"
-        )
+        expected = "expected none: it separates labels"
+        raise LabelError(f"found a comma in the id {quote(label_id)}, {expected}")
     for text in (label_id, name):
         if text != text.strip() or _CONTROL.search(text) or _NOT_UTF8.search(text):
             raise LabelError(
                 f"found {quote(text)}, expected an id or name in UTF-8 without control"
                 " characters (tab, line break) and without spaces around it"
             )
-
-
-def _quote_field(text: str) -> str:
-    return '"{}"'.format(text.replace('"', '""'))
 
 
 def _find_classes(
@@ -352,9 +328,7 @@ def _find_classes(
     labels = [label.strip() for label in field.split(",")]
     for label in labels:
         if not label:
-            raise LabelError(
-                f"found an empty label in {quote(field)}, expected clip<TAB>label[,label...]"
-            )
+            raise LabelError(f"found an empty label in {quote(field)}, {_EXPECTED_LINE}")
         if label not in index_of:
             raise LabelError(
                 f"found the label {quote(label)}, expected an id of {os.fspath(descriptors_file)}"
@@ -363,32 +337,17 @@ def _find_classes(
     return tuple(dict.fromkeys(index_of[label] for label in labels))
 
 
-def _split_line(line: str) -> Tuple[str, str]:
-    """The clip and the labels in a line of a label file."""
-    clip, tab, field = line.rpartition("\t")
-    if not tab:
-        clip, _, field = line.rpartition(" ")
-        clip = clip.rstrip(" ")
-    return clip, field
-
-
-def _clip_problem(line: str, name: str, manifest: Manifest, clip: int) -> str:
+def _mismatch(line: Optional[str], name: str, manifest: Manifest, clip: int) -> str:
+    """Say why a line, or None for the end of the file, does not belong to a clip."""
+    if line is not None and clip == len(manifest):
+        end = f"the end of the file after the {clip} clips of {manifest.file}"
+        return f"found {quote(line)}, expected {end}"
     expected = f"expected {quote(manifest.relative_path(clip))} ({manifest.location(clip)})"
+    if line is None:
+        total = f"each of the {len(manifest)} clips needs a line"
+        return f"found the end of the file, {expected}: {total}"
     if not line:
         return f"found a blank line, {expected}"
     if not name:
-        return f"found {quote(line)} without a tab, expected clip<TAB>label[,label...]"
+        return f"found {quote(line)} without a tab, {_EXPECTED_LINE}"
     return f"found the clip {quote(name)}, {expected}"
-
-
-def _check_end(num_clips: int, manifest: Manifest, next_line: Optional[str]) -> None:
-    if num_clips < len(manifest):
-        raise LabelError(
-            f"found the end of the file, expected {quote(manifest.relative_path(num_clips))}"
-            f" ({manifest.location(num_clips)}): each of the {len(manifest)} clips needs a line"
-        )
-    if next_line is not None:
-        raise LabelError(
-            f"found {quote(next_line)}, expected the end of the file after the {num_clips} clips"
-            f" of {manifest.file}"
-        )

@@ -17,7 +17,7 @@ import os
 import re
 from functools import cached_property
 from itertools import pairwise
-from typing import Iterable, Iterator, NamedTuple, Optional, Set, Tuple
+from typing import Iterable, Iterator, Optional, Tuple, Union
 
 import numpy as np
 
@@ -38,12 +38,9 @@ class ManifestError(ValueError):
     """A manifest has a bad line; the message is `file:line: found ..., expected ...`."""
 
 
-class _Lines(NamedTuple):
-    """Where the lines of a manifest are."""
-
-    count: int  # N, the clips; the root folder is line 0
-    marks: np.ndarray  # where lines 0, 16, 32, ... end, in the smallest type that holds it
-    version: Tuple[int, int]  # size and time of the last change of the file
+# Number of clips; where lines 0, 16, 32, ... end (line 0 is the root folder); size and time of the
+# last change of the file.
+_Lines = Tuple[int, np.ndarray, Tuple[int, int]]
 
 
 class Manifest:
@@ -59,29 +56,31 @@ class Manifest:
 
     Raises:
         FileNotFoundError: there is no such manifest.
-        ManifestError: the file is not a manifest; the message names the line, what was found and
-            what was expected.
+        ManifestError: the file is not a manifest.
     """
 
     def __init__(self, path: FilePath, _lines: Optional[_Lines] = None) -> None:
         self.file = os.path.abspath(os.fspath(path))
-        self._text, version = _map_file(self.file)
-        self._length = _text_length(self._text)
+        self._text, self._version = _map_file(self.file)
+        self._length = len(self._text)  # without the line breaks at the end
+        while self._length > 0 and self._text[self._length - 1] in b"\r\n":
+            self._length -= 1
         self._root_end = self._find_end(0)
-        self.root = self._read_root()
+        root = self._text[: self._root_end].removesuffix(b"\r").removeprefix(_BOM)
+        _refuse(f"{self.file}:1", _root_problem(root))
+        self.root = os.path.abspath(os.path.join(os.path.dirname(self.file), os.fsdecode(root)))
         if _lines is None:
-            self._lines = _Lines(*_find_lines(self._data, self._root_end, self._length), version)
             self._check_clips()
-        elif _lines.version == version:
-            self._lines = _lines  # the lines were checked when the file was opened first
-        else:
-            raise ManifestError(f"{self.file}: changed while in use, expected it to stay as it was")
+        else:  # the lines were checked when the file was opened first
+            self._count, self._marks, version = _lines
+            if version != self._version:
+                _refuse(self.file, "changed while in use, expected it to stay as it was")
 
     def __len__(self) -> int:
-        return self._lines.count
+        return self._count
 
     def __reduce__(self) -> Tuple[type, Tuple[str, _Lines]]:
-        return Manifest, (self.file, self._lines)
+        return Manifest, (self.file, (self._count, self._marks, self._version))
 
     @cached_property
     def num_samples(self) -> np.ndarray:
@@ -103,7 +102,7 @@ class Manifest:
 
     def relative_paths(self) -> Iterator[str]:
         """Paths of all clips below the root; several times faster than one by one."""
-        ends = self._lines.marks[::_MARKS_AT_ONCE].tolist()
+        ends = self._marks[::_MARKS_AT_ONCE].tolist()
         if ends[-1] < self._length:  # else the last mark is the last line's end
             ends.append(self._length)
         for begin, end in pairwise(ends):
@@ -123,11 +122,9 @@ class Manifest:
         return np.frombuffer(self._text, dtype=np.uint8)
 
     def _line(self, number: int) -> bytes:
-        """Line `number`, counted from 0, without its line break."""
-        if number == 0:
-            return self._text[: self._root_end].removesuffix(b"\r")
+        """Line `number`, which is 1 for the first clip, without its line break."""
         mark, num_between = divmod(number - 1, _LINES_PER_MARK)
-        end = int(self._lines.marks[mark])
+        end = int(self._marks[mark])
         for _ in range(num_between):
             end = self._find_end(end + 1)
         return self._text[end + 1 : self._find_end(end + 1)].removesuffix(b"\r")
@@ -138,62 +135,56 @@ class Manifest:
 
     def _line_number(self, position: int) -> int:
         """The line that holds the byte at a position, which must be after the root's line."""
-        mark = int(np.searchsorted(self._lines.marks, position)) - 1
-        before = self._text[int(self._lines.marks[mark]) : position]
+        mark = int(np.searchsorted(self._marks, position)) - 1
+        before = self._text[int(self._marks[mark]) : position]
         return mark * _LINES_PER_MARK + before.count(b"\n")
 
-    def _read_root(self) -> str:
-        line = self._line(0).removeprefix(_BOM)
-        problem = _root_problem(line)
-        if problem is not None:
-            raise self._error(0, problem)
-        return os.path.abspath(os.path.join(os.path.dirname(self.file), os.fsdecode(line)))
-
     def _check_clips(self) -> None:
-        if len(self) == 0:
-            raise self._error(1, "found no clips after the root folder, expected one per line")
-        self.num_samples, first_invalid = self._parse_clips()
-        numbers = self._suspicious_lines()
-        if first_invalid is not None:
-            numbers.add(first_invalid)
+        self.num_samples, self._marks, first_invalid = self._parse_clips()
+        self._count = len(self.num_samples)
+        if self._count == 0:
+            _refuse(f"{self.file}:2", "found no clips after the root folder, expected one per line")
+        numbers = set() if first_invalid is None else {first_invalid}
+        for pattern in _SUSPICIOUS:
+            for match in pattern.finditer(self._text, self._root_end):
+                # A crash may leave zero bytes after the last line.
+                numbers.add(self._line_number(min(match.start(), self._length - 1)))
         for number in sorted(numbers):
-            problem = _clip_problem(self._line(number))
-            if problem is not None:
-                raise self._error(number, problem)
+            _refuse(f"{self.file}:{number + 1}", _clip_problem(self._line(number)))
 
-    def _parse_clips(self) -> Tuple[np.ndarray, Optional[int]]:
-        """Number of samples of each clip, and the first line of a wrong form."""
-        num_samples = np.empty(len(self), dtype=np.int64)
-        first_invalid = None
-        filled = 0
-        data = self._data
-        for starts, ends in _iterate_lines(data, self._root_end + 1, self._length):
-            counts, is_valid = _parse_lines(data, starts, ends)
-            num_samples[filled : filled + len(counts)] = counts
+    def _iterate_lines(self) -> Iterator[Tuple[np.ndarray, np.ndarray]]:
+        """Yield starts and ends of the clips' lines, (n,) int64 each, a chunk at a time."""
+        start = self._root_end + 1
+        for begin in range(start, self._length, _CHUNK_BYTES):
+            stop = min(begin + _CHUNK_BYTES, self._length)
+            ends = np.flatnonzero(self._data[begin:stop] == ord("\n")) + begin
+            if stop == self._length:
+                ends = np.append(ends, stop)
+            if len(ends) > 0:
+                yield np.append(start, ends[:-1] + 1), ends
+                start = int(ends[-1]) + 1
+
+    def _parse_clips(self) -> Tuple[np.ndarray, np.ndarray, Optional[int]]:
+        """Numbers of samples, ends of the root's line and every 16th after it, first bad line."""
+        dtype = np.min_scalar_type(len(self._text))
+        counts, marks = [np.empty(0, np.int64)], [np.array([self._root_end], dtype)]
+        num_clips, first_invalid = 0, None
+        for starts, ends in self._iterate_lines():
+            numbers, is_valid = _parse_lines(self._data, starts, ends)
             if first_invalid is None and not is_valid.all():
-                first_invalid = filled + 1 + int(np.argmin(is_valid))
-            filled += len(counts)
+                first_invalid = num_clips + 1 + int(np.argmin(is_valid))
+            marks.append(ends[-(num_clips + 1) % _LINES_PER_MARK :: _LINES_PER_MARK].astype(dtype))
+            counts.append(numbers)
+            num_clips += len(numbers)
+        num_samples = np.concatenate(counts)
         num_samples.flags.writeable = False
-        return num_samples, first_invalid
-
-    def _suspicious_lines(self) -> Set[int]:
-        matches = (
-            match
-            for pattern in _SUSPICIOUS
-            for match in pattern.finditer(self._text, self._root_end)
-        )
-        # A crash may leave zero bytes after the last line.
-        return {self._line_number(min(match.start(), self._length - 1)) for match in matches}
-
-    def _error(self, number: int, problem: str) -> ManifestError:
-        return ManifestError(f"{self.file}:{number + 1}: {problem}")
+        return num_samples, np.concatenate(marks), first_invalid
 
 
 def write_manifest(path: FilePath, root: str, entries: Iterable[Tuple[str, int]]) -> int:
     """Write a manifest that `Manifest` reads back; an existing file is replaced at the end.
 
     Args:
-        path: the file to write.
         root: the folder that holds the clips; a relative one starts at the manifest's folder.
         entries: for each clip its path below the root and its number of samples per channel.
 
@@ -204,17 +195,18 @@ def write_manifest(path: FilePath, root: str, entries: Iterable[Tuple[str, int]]
         ManifestError: nothing to write, or a root, path or number that the format cannot hold.
     """
     root_line = os.fsencode(root)
-    _refuse(path, _root_problem(root_line) or _line_break_problem(root_line))
+    place = os.fspath(path)
+    _refuse(place, _root_problem(root_line) or _line_break_problem(root_line))
     count = 0
     with replace_file(path) as file:
         file.write(root_line + b"\n")
         for relative_path, num_samples in entries:
             line = os.fsencode(relative_path) + b"\t%d" % num_samples
-            _refuse(path, _line_break_problem(line) or _clip_problem(line))
+            _refuse(place, _line_break_problem(line) or _clip_problem(line))
             file.write(line + b"\n")
             count += 1
         if count == 0:
-            _refuse(path, "found no clips to write, expected at least one")
+            _refuse(place, "found no clips to write, expected at least one")
     return count
 
 
@@ -225,8 +217,8 @@ def _map_file(path: str) -> Tuple[mmap.mmap, Tuple[int, int]]:
             status = os.fstat(file.fileno())
             if status.st_size == 0:
                 raise ManifestError(f"{path}:1: found an empty file, expected the root folder")
-            text = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
-            return text, (status.st_size, status.st_mtime_ns)
+            version = (status.st_size, status.st_mtime_ns)
+            return mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ), version
     except FileNotFoundError as error:
         raise FileNotFoundError(
             f"no such manifest: {path} (make one with `eat manifest folder DIR --out"
@@ -234,51 +226,13 @@ def _map_file(path: str) -> Tuple[mmap.mmap, Tuple[int, int]]:
         ) from error
 
 
-def _text_length(text: mmap.mmap) -> int:
-    """Number of bytes without the line breaks at the end."""
-    length = len(text)
-    while length > 0 and text[length - 1] in b"\r\n":
-        length -= 1
-    return length
-
-
-def _find_lines(data: np.ndarray, root_end: int, length: int) -> Tuple[int, np.ndarray]:
-    """Count the lines after the root's; also where the root's and every 16th after it end."""
-    dtype = np.min_scalar_type(len(data))
-    marks = [np.array([root_end], dtype=dtype)]
-    count = 0
-    for _, ends in _iterate_lines(data, root_end + 1, length):
-        marks.append(ends[-(count + 1) % _LINES_PER_MARK :: _LINES_PER_MARK].astype(dtype))
-        count += len(ends)
-    return count, np.concatenate(marks)
-
-
-def _iterate_lines(
-    data: np.ndarray, start: int, length: int
-) -> Iterator[Tuple[np.ndarray, np.ndarray]]:
-    """Yield starts and ends of the lines from `start` on, (n,) int64 each, a chunk at a time."""
-    for begin in range(start, length, _CHUNK_BYTES):
-        stop = min(begin + _CHUNK_BYTES, length)
-        ends = np.flatnonzero(data[begin:stop] == ord("\n")) + begin
-        if stop == length:
-            ends = np.append(ends, length)
-        if len(ends) > 0:
-            yield np.append(start, ends[:-1] + 1), ends
-            start = int(ends[-1]) + 1
-
-
 def _parse_lines(
     data: np.ndarray, starts: np.ndarray, ends: np.ndarray
 ) -> Tuple[np.ndarray, np.ndarray]:
     """Read the digits of many lines at once, from the last digit back to the tab.
 
-    Args:
-        data: (bytes,) uint8, the whole file.
-        starts: (n,) int64, where each line starts; a line break comes before it.
-        ends: (n,) int64, where each line ends.
-
-    Returns:
-        (n,) int64 numbers of samples, and (n,) bool: whether the line has the right form.
+    Takes the whole file (bytes,) uint8, and the place (n,) int64 where each line starts and ends.
+    Returns numbers of samples (n,) int64, and (n,) bool: whether the line has the right form.
     """
     ends = ends - (data[ends - 1] == ord("\r"))
     counts = np.zeros(len(starts), dtype=np.int64)
@@ -303,20 +257,20 @@ def _clip_problem(line: bytes) -> Optional[str]:
     if not line:
         return "found a blank line, expected path<TAB>samples"
     if not tab:
-        return f"found {_quote(line)} without a tab, expected path<TAB>samples"
+        return f"found {quote(line)} without a tab, expected path<TAB>samples"
     if not re.fullmatch(rb"[0-9]{1,%d}" % MAX_DIGITS, count):
         return (
-            f"found {_quote(count)} after the last tab, expected the number of samples"
+            f"found {quote(count)} after the last tab, expected the number of samples"
             f" (a whole number of at most {MAX_DIGITS} digits)"
         )
     if not path:
-        return f"found no path before the tab of {_quote(line)}, expected path<TAB>samples"
+        return f"found no path before the tab of {quote(line)}, expected path<TAB>samples"
     if b"\0" in path:
-        return f"found a zero byte in {_quote(path)}, expected a file name (UTF-8, not UTF-16)"
+        return f"found a zero byte in {quote(path)}, expected a file name (UTF-8, not UTF-16)"
     if path.startswith(b"/"):
-        return f"found the absolute path {_quote(path)}, expected a path below the root folder"
+        return f"found the absolute path {quote(path)}, expected a path below the root folder"
     if os.path.normpath(path).split(b"/")[0] == b"..":
-        return f"found {_quote(path)}, which leaves the root folder, expected a path below it"
+        return f"found {quote(path)}, which leaves the root folder, expected a path below it"
     return None
 
 
@@ -325,27 +279,24 @@ def _root_problem(line: bytes) -> Optional[str]:
     if not line:
         return "found a blank line, expected the root folder"
     if b"\0" in line:
-        return f"found a zero byte in {_quote(line)}, expected the root folder (UTF-8, not UTF-16)"
+        return f"found a zero byte in {quote(line)}, expected the root folder (UTF-8, not UTF-16)"
     if re.search(rb"\t[0-9]+$", line):
-        return f"found the clip {_quote(line)}, expected the root folder: its line is missing"
+        return f"found the clip {quote(line)}, expected the root folder: its line is missing"
     return None
 
 
 def _line_break_problem(line: bytes) -> Optional[str]:
     if b"\n" in line or b"\r" in line:
-        return f"found a line break in {_quote(line)}, expected a name without: rename the file"
+        return f"found a line break in {quote(line)}, expected a name without: rename the file"
     return None
 
 
-def _refuse(path: FilePath, problem: Optional[str]) -> None:
+def _refuse(place: str, problem: Optional[str]) -> None:
     if problem is not None:
-        raise ManifestError(f"{os.fspath(path)}: {problem}")
+        raise ManifestError(f"{place}: {problem}")
 
 
-def _quote(text: bytes) -> str:
-    return quote(os.fsdecode(text))
-
-
-def quote(text: str, limit: int = 120) -> str:
-    """Quote a text for a message, cut off at `limit` characters."""
+def quote(text: Union[str, bytes], limit: int = 120) -> str:
+    """Quote a text or the name of a file for a message, cut off at `limit` characters."""
+    text = os.fsdecode(text)
     return repr(text) if len(text) <= limit else f"{text[:limit]!r}..."

@@ -4,15 +4,15 @@ import os
 from concurrent.futures import Executor, ThreadPoolExecutor
 from contextlib import closing
 from itertools import chain, count, takewhile
+from pathlib import Path
 from typing import Any, Dict, Iterator, List, NamedTuple, Sequence, Tuple
 
 from eat.audio.packing import ZipPack, member_name
 from eat.files import find_unfinished, replace_file
 from eat.work import Failure, is_failure, show_progress
 
-from .headers import Clip
-from .split import Split, open_split, split_of
-from .writing import refuse_to_replace, unreadable_file, write_data_set
+from .split import Clip, Split
+from .writing import open_to_rewrite, unreadable_file, write_data_set
 
 _READ_AHEAD = 256  # clips
 
@@ -40,32 +40,22 @@ def pack_manifest(
     be moved together. Clips that cannot be packed are listed in `NAME.unreadable.tsv`.
 
     Args:
-        manifest: the file.
-        out: the folder to write to.
         pack_gb: size in GB at which a pack is full.
         force: replace a manifest and packs that are there.
-        num_workers: threads that read clips.
 
     Raises:
         FileExistsError: `out` has a manifest of this name, without `force`.
         ValueError: a bad manifest, `out` is its own folder or has packs of another manifest, a
             pack differs from its clips, or no clip can be packed.
     """
-    folder, name = split_of(manifest)
-    if os.path.realpath(out) == os.path.realpath(folder):
-        raise ValueError(f"--out: found the folder of {manifest}, expected another one")
-    refuse_to_replace(out, [name], None, force)
-    packer = _Packer(open_split(folder, name, labelled=False), os.path.join(out, name))
-    os.makedirs(out, exist_ok=True)
-    packer.clean_up(force)
-    todo = packer.resume()
+    name = Path(manifest).stem
+    packer = _Packer(open_to_rewrite(manifest, out, None, force), os.path.join(out, name))
+    todo = packer.resume(force)
     with ThreadPoolExecutor(num_workers) as executor:
         packer.pack(packer.read(todo, executor), pack_gb * 1e9)
     clips, left_out = packer.list_clips()
-    write_data_set(
-        *(out, ".", {name: clips}, packer.split.descriptors),
-        *(left_out, unreadable_file(name), force),
-    )
+    descriptors = packer.split.descriptors
+    write_data_set(out, ".", {name: clips}, descriptors, left_out, unreadable_file(name), force)
     return Packs(os.path.join(out, f"{name}.tsv"), packer.packs, len(clips), left_out)
 
 
@@ -73,33 +63,32 @@ class _Packer:
     """Fills one pack after the other, called `{prefix}-00000.zip` and so on."""
 
     def __init__(self, split: Split, prefix: str) -> None:
-        self.split = split
+        self.split, self._prefix = split, prefix
         self._manifest = split.manifest
-        self._prefix = prefix
         self._addresses: Dict[str, str] = {}  # of the members of complete packs, by their names
         self._reasons: Dict[str, str] = {}  # why clips cannot be packed, by their names
         self._clip_of: Dict[str, int] = {}  # a clip that is listed several times is packed once
-        for clip in range(len(self._manifest)):
-            self._clip_of.setdefault(self._name(clip), clip)
+        for clip, path in enumerate(self._manifest.relative_paths()):
+            self._clip_of.setdefault(self._name(path), clip)
 
     @property
     def packs(self) -> List[str]:
         """The complete packs."""
         return list(takewhile(os.path.exists, map(self._pack, count())))
 
-    def clean_up(self, force: bool) -> None:
-        """Remove the pack that a killed run was writing; with `force` the complete ones too."""
+    def resume(self, force: bool) -> Sequence[int]:
+        """Take over the packs of an interrupted run, or with `force` remove them.
+
+        Returns the clips that are left to pack.
+        """
         next_one = os.path.abspath(self._pack(len(self.packs)))
-        for unfinished in find_unfinished(os.path.dirname(self._prefix)):
-            if unfinished.place == next_one:
-                os.remove(unfinished.path)
+        for path, place in find_unfinished(os.path.dirname(self._prefix)):
+            if place == next_one:  # a killed run was writing it
+                os.remove(path)
         for pack in self.packs if force else ():
             os.remove(pack)
-
-    def resume(self) -> Sequence[int]:
-        """Take over the packs of an interrupted run; returns the clips that are left to pack."""
         for pack in self.packs:
-            self._complete(pack)
+            self._take_over(pack)
             unknown = self._addresses.keys() - self._clip_of.keys()
             if unknown:
                 raise ValueError(
@@ -112,13 +101,13 @@ class _Packer:
         """Yield name and content of the clips that can be read, with a progress bar."""
         blocks = (clips[i : i + _READ_AHEAD] for i in range(0, len(clips), _READ_AHEAD))
         contents = chain.from_iterable(executor.map(self._load, block) for block in blocks)
-        for clip, content in zip(
-            clips, show_progress(contents, len(clips), "packing"), strict=True
-        ):
+        contents = show_progress(contents, len(clips), "packing")
+        for clip, content in zip(clips, contents, strict=True):
+            name = self._name(self._manifest.relative_path(clip))
             if is_failure(content):
-                self._reasons[self._name(clip)] = content.reason
+                self._reasons[name] = content.reason
             else:
-                yield self._name(clip), content
+                yield name, content
 
     def pack(self, clips: Iterator[Tuple[str, Any]], max_bytes: float) -> None:
         """Fill packs with clips, as long as there are any, and compare each pack with them."""
@@ -133,13 +122,13 @@ class _Packer:
                     if pack.num_bytes >= max_bytes:
                         break
                 pack.finish()
-            self._complete(path)
+            self._take_over(path)
 
     def list_clips(self) -> Tuple[List[Clip], List[Failure]]:
         """The clips in the packs, by their addresses there, and those that were left out."""
         clips, left_out = [], []
         for clip, path in enumerate(self._manifest.relative_paths()):
-            name = self._name(clip)
+            name = self._name(path)
             if self._manifest.relative_path(self._clip_of[name]) != path:
                 reason = f"another clip is called {name!r} too, as packs have it: rename it"
                 left_out.append(Failure(path, reason))
@@ -157,13 +146,17 @@ class _Packer:
         except (ValueError, OSError) as error:
             return Failure.of(path, error)
 
-    def _complete(self, pack: str) -> None:
-        for name, place in ZipPack.members(pack).items():
+    def _take_over(self, pack: str) -> None:
+        """Note where the clips of a pack are; remove one without clips, which were all refused."""
+        members = ZipPack.members(pack)
+        for name, place in members.items():
             self._addresses[name] = os.path.basename(pack) + place
+        if not members:
+            os.remove(pack)
 
-    def _name(self, clip: int) -> str:
-        """The name of a clip in its pack."""
-        return member_name(self._manifest.relative_path(clip), self._manifest.root)
+    def _name(self, path: str) -> str:
+        """The name in its pack of the clip at a path below the root."""
+        return member_name(path, self._manifest.root)
 
     def _pack(self, number: int) -> str:
         return f"{self._prefix}-{number:05}{ZipPack.ending}"

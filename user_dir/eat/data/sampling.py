@@ -24,15 +24,8 @@ def draw_weighted(
     """Draw clips without replacement, one after the other, each in proportion to its weight.
 
     The smallest of independent exponential variables with these rates are such a draw (Efraimidis
-    and Spirakis, 2006), which takes one pass.
-
-    Args:
-        weights: (N,) numbers above 0.
-        num_samples: how many to draw; a ValueError if it is not in [1, N].
-        generator: source of all randomness.
-
-    Returns:
-        (num_samples,) int64 indices, in random order.
+    and Spirakis, 2006), which takes one pass. Weights (N,) above 0 -> (num_samples,) int64 indices,
+    in random order.
     """
     if not 1 <= num_samples <= len(weights):
         raise ValueError(f"num_samples: found {num_samples}, expected 1 to {len(weights)}")
@@ -49,16 +42,10 @@ def draw_clips(num_clips: int, max_clips: int, seed: int) -> np.ndarray:
 
 
 def draw_parts(num_clips: int, fractions: Sequence[float], seed: int) -> np.ndarray:
-    """Draw parts of a data set at random, of exact sizes.
+    """Draw parts of a data set at random, of exact sizes; returns the part of each clip (N,) int64.
 
-    Args:
-        num_clips: N.
-        fractions: the share of each part from part 1 on; the rest is part 0. A share above 0 gets
-            at least one clip, as long as one is left for part 0.
-        seed: of the draw.
-
-    Returns:
-        (N,) int64, the part of each clip.
+    `fractions` are the shares of the parts from 1 on; the rest is part 0. A share above 0 gets at
+    least one clip, as long as one is left for part 0.
     """
     parts = np.zeros(num_clips, dtype=np.int64)
     order = np.random.default_rng(seed).permutation(num_clips)
@@ -80,12 +67,8 @@ def draw_stratified_parts(
     rare classes first. Each clip goes to the part where it reduces most the sum of
     (clips lacking)^2 / (clips to get), over its classes and over the clips of all classes.
 
-    Args:
-        classes: the classes of each of N clips, counted from 0; at least one per clip.
-        fractions, seed: see `draw_parts`.
-
-    Returns:
-        (N,) int64, see `draw_parts`; the sizes are within a few clips of the shares.
+    Takes the classes of each of N clips, at least one per clip; for `fractions` and what is
+    returned see `draw_parts`. The sizes are within a few clips of the shares.
     """
     num_clips = len(classes)
     counts = np.bincount(np.concatenate(classes))
@@ -94,27 +77,17 @@ def draw_stratified_parts(
     to_get = np.outer(np.append(counts, num_clips), shares).clip(1e-9)
     lacking = to_get.copy()
     parts = np.zeros(num_clips, dtype=np.int64)
-    order = _rarest_first(classes, counts, seed)
+    # By their rarest class, at random within a class.
+    rarest = np.array([min(clip, key=lambda index: (counts[index], index)) for clip in classes])
+    order = np.lexsort((np.random.default_rng(seed).permutation(num_clips), rarest, counts[rarest]))
     for clip in order:
         rows = [*classes[clip], len(counts)]
         gains = ((2 * lacking[rows] - 1) / to_get[rows]).sum(axis=0)
         parts[clip] = gains.argmax()
         lacking[rows, parts[clip]] -= 1
-    _fill_empty_parts(parts, order, shares)
-    return parts
-
-
-def _rarest_first(classes: Sequence[Sequence[int]], counts: np.ndarray, seed: int) -> np.ndarray:
-    """(N,) order of the clips: by their rarest class, at random within a class."""
-    rarest = np.array([min(clip, key=lambda index: (counts[index], index)) for clip in classes])
-    at_random = np.random.default_rng(seed).permutation(len(classes))
-    return np.lexsort((at_random, rarest, counts[rarest]))
-
-
-def _fill_empty_parts(parts: np.ndarray, order: np.ndarray, shares: np.ndarray) -> None:
-    """Give each empty part that has a share one clip of the largest part; part 0 first."""
-    for part in np.flatnonzero(shares > 0):
+    for part in np.flatnonzero(shares > 0):  # none with a share stays empty, part 0 least of all
         if not (parts == part).any():
             of_largest = order[parts[order] == np.bincount(parts).argmax()]
             if part == 0 or len(of_largest) > 1:
                 parts[of_largest[-1]] = part
+    return parts

@@ -1,10 +1,23 @@
-"""A split of a data set: its clips, their labels and the classes of the data set."""
+"""The clips of a data set: what the headers of their files say, and the lists of a split."""
 
 import os
-from typing import List, NamedTuple, Optional, Tuple
+from functools import partial
+from typing import List, NamedTuple, Optional, Sequence, Tuple, Union
+
+from eat.work import Failure, is_failure, map_in_threads
 
 from .labels import DESCRIPTORS_FILE, Label, LabelTable, read_descriptors, read_labels
 from .manifest import Manifest
+
+
+class Clip(NamedTuple):
+    """A clip as manifests and label files list it."""
+
+    path: str  # below the manifest's root
+    num_samples: int  # per channel, at the file's own rate
+    sample_rate_hz: int = 0  # 0: not known
+    num_channels: int = 0
+    labels: Tuple[str, ...] = ()  # ids of its classes
 
 
 class Split(NamedTuple):
@@ -27,12 +40,7 @@ class Split(NamedTuple):
 
 
 def open_split(folder: str, name: str, labelled: bool = True) -> Split:
-    """Read a manifest and its labels.
-
-    Args:
-        folder: the folder of the data set.
-        name: the name of the split, e.g. "train".
-        labelled: whether labels are required; if not, a split may have no `.lbl` file.
+    """Read the manifest and labels of a split, e.g. "train", which need not be `labelled`.
 
     Raises:
         FileNotFoundError: a file is missing.
@@ -47,7 +55,27 @@ def open_split(folder: str, name: str, labelled: bool = True) -> Split:
     return Split(manifest, descriptors, read_labels(path, manifest, descriptors, descriptors_file))
 
 
-def split_of(manifest_file: str) -> "tuple[str, str]":
-    """Folder and name of the split that a manifest file lists."""
-    folder, file = os.path.split(manifest_file)
-    return folder, os.path.splitext(file)[0]
+def read_headers(
+    folder: str, paths: Sequence[str], num_workers: int
+) -> Tuple[List[Clip], List[Failure]]:
+    """Read the headers of files below a folder, in their order."""
+    read = partial(_read_header, folder)
+    results = list(map_in_threads(read, paths, num_workers, "reading headers"))
+    clips = [result for result in results if isinstance(result, Clip)]
+    return clips, [result for result in results if is_failure(result)]
+
+
+def _read_header(folder: str, path: str) -> Union[Clip, Failure]:
+    from eat.audio import audio_info
+
+    absolute = os.path.join(folder, path)
+    if not os.path.isfile(absolute):  # opening a pipe would wait forever
+        is_there = os.path.lexists(absolute)
+        return Failure(path, "not a file, or a broken link" if is_there else "no such file")
+    if "\n" in path or "\r" in path:
+        return Failure(path, "a line break in its name, which a manifest cannot hold")
+    try:
+        info = audio_info(absolute)
+    except (ValueError, OSError) as error:
+        return Failure(path, Failure.of(absolute, error).reason)
+    return Clip(path, *info) if info.num_samples > 0 else Failure(path, "no samples")

@@ -64,10 +64,8 @@ def measure_statistics(
     any number of workers.
 
     Args:
-        manifest: the file.
         max_clips: how many clips to draw at random; 0 measures all.
         max_seconds: how much to read of a clip, from its start.
-        seed: of the draw.
         num_workers: threads; None: one per core.
         hdf5_rate_hz: rate of HDF5 data that has no attribute `sample_rate`.
 
@@ -83,12 +81,12 @@ def measure_statistics(
     num_workers = num_workers or os.cpu_count() or 1
     results = list(map_in_threads(measure, clips, num_workers, "measuring", one_thread_each))
     failures = list(filter(is_failure, results))
-    if len(failures) == len(results):
-        path, reason = failures[0]
-        raise ValueError(
-            f"{listed.file}: none of {len(failures)} clips is usable; the first is {path}: {reason}"
-        )
     measured = np.array([result for result in results if not is_failure(result)])
+    if len(measured) == 0:
+        first = ": ".join(failures[0])
+        raise ValueError(
+            f"{listed.file}: none of {len(failures)} clips is usable; the first is {first}"
+        )
     mean, std = pool_moments(*measured[:, :3].T)
     if std < MIN_STD:
         raise ValueError(f"{listed.file}: found only silence, expected sound")
@@ -99,9 +97,7 @@ def measure_statistics(
 def pool_moments(counts: np.ndarray, means: np.ndarray, squares: np.ndarray) -> Tuple[float, float]:
     """Mean and standard deviation of several sets of values together, without cancellation.
 
-    Args:
-        counts, means, squares: (n,) for each set its size, its mean and its sum of squared
-            deviations from that mean.
+    (n,) each: sizes of the sets, their means, and their sums of squared deviations from those.
     """
     mean = np.average(means, weights=counts)
     variance = (squares.sum() + (counts * (means - mean) ** 2).sum()) / counts.sum()
@@ -125,8 +121,7 @@ def _measure_clip(
         check_finite(waveform, path)
         check_length(len(waveform), path)
     except (ValueError, OSError) as error:
-        reason = Failure.of(path, error).reason
-        return Failure(path, f"{reason} ({manifest.location(clip)})")
+        return Failure(path, f"{Failure.of(path, error).reason} ({manifest.location(clip)})")
     values = mel_filter_bank(torch.from_numpy(waveform)).double()  # (1, T, F)
     mean = values.mean()
     squares = (values - mean).square().sum()

@@ -2,15 +2,14 @@
 
 import os
 import re
+import shutil
 from contextlib import suppress
 from dataclasses import dataclass, field
-from tempfile import TemporaryDirectory
 from typing import Dict, Iterable, List, Mapping, Optional, Sequence
 
 from eat.files import replace_file
 from eat.work import Failure
 
-from .headers import Clip
 from .labels import (
     DESCRIPTORS_FILE,
     Label,
@@ -20,6 +19,7 @@ from .labels import (
     write_labels,
 )
 from .manifest import ManifestError, write_manifest
+from .split import Clip, Split, open_split
 
 _SPLIT_NAME = re.compile(r"[\w-][\w.-]*")  # a file name, and no list for fairseq's valid_subset
 
@@ -50,26 +50,26 @@ def unreadable_file(split: Optional[str] = None) -> str:
     return "unreadable.tsv" if split is None else f"{split}.unreadable.tsv"
 
 
-def split_files(splits: Iterable[str]) -> List[str]:
-    """The names of the manifests and label files of splits.
-
-    Raises:
-        ValueError: an impossible name of a split.
-    """
-    for split in splits:
-        if not _SPLIT_NAME.fullmatch(split):
-            raise ValueError(f"found the split {split!r}, expected letters, digits, '_', '-', '.'")
-    return [f"{split}.{ending}" for split in splits for ending in ("tsv", "lbl")]
-
-
 def refuse_to_replace(
     folder: str, splits: Iterable[str], other_file: Optional[str], force: bool
 ) -> None:
-    """Raise a FileExistsError if a file of an earlier run is there, unless `force` is set."""
-    for file in [*split_files(splits), other_file]:
+    """Refuse impossible names of splits and, without `force`, files of an earlier run."""
+    for file in [*_split_files(splits), other_file]:
         path = os.path.join(folder, file or "")
         if file is not None and os.path.exists(path) and not force:
             raise FileExistsError(f"{path}: exists already (--force replaces it)")
+
+
+def open_to_rewrite(manifest: str, out: str, other_file: Optional[str], force: bool) -> Split:
+    """Open the split that a manifest file lists, and make another folder for its new version."""
+    folder, file = os.path.split(manifest)
+    name = os.path.splitext(file)[0]
+    if os.path.realpath(out) == os.path.realpath(folder):
+        raise ValueError(f"--out: found the folder of {manifest} itself, expected another one")
+    refuse_to_replace(out, [name], other_file, force)
+    split = open_split(folder, name, labelled=False)
+    os.makedirs(out, exist_ok=True)
+    return split
 
 
 def write_data_set(
@@ -87,9 +87,7 @@ def write_data_set(
     may be in another split now. Call `refuse_to_replace` before the work.
 
     Args:
-        folder: where to write.
         root: the folder that the paths of the clips start at.
-        splits: the clips of each split.
         descriptors: the classes of the data set; None writes no labels.
         left_out, left_out_file: see `write_left_out`; without a file there is no list.
         force: replace classes of an earlier run that differ.
@@ -105,27 +103,34 @@ def write_data_set(
     is_kept = descriptors is not None and not force and os.path.exists(classes_file)
     if is_kept and read_descriptors(classes_file) != descriptors:
         raise FileExistsError(f"{classes_file}: lists other classes (--force replaces it)")
-    os.makedirs(folder, exist_ok=True)
-    with TemporaryDirectory(prefix=".", dir=folder) as unfinished:
-        try:
-            _write_splits(unfinished, root, splits, descriptors)
-        except (ManifestError, LabelError) as error:
-            raise type(error)(str(error).replace(unfinished, folder)) from None
+    files = {*_split_files(splits)}
+    unfinished = os.path.join(folder, f".{next(iter(splits))}.unfinished")
+    shutil.rmtree(unfinished, ignore_errors=True)  # a killed run may have left it
+    os.makedirs(unfinished)
+    try:
+        if descriptors is not None:
+            write_descriptors(os.path.join(unfinished, DESCRIPTORS_FILE), descriptors)
+        for name, clips in splits.items():
+            path = os.path.join(unfinished, name)
+            if clips:
+                write_manifest(f"{path}.tsv", root, ((c.path, c.num_samples) for c in clips))
+            if clips and descriptors is not None:
+                write_labels(f"{path}.lbl", ((clip.path, clip.labels) for clip in clips))
         finished = os.listdir(unfinished)
-        for file in {*split_files(splits)} - {*finished}:
+        for file in files - {*finished}:
             _remove(os.path.join(folder, file))
         for file in finished:
             os.replace(os.path.join(unfinished, file), os.path.join(folder, file))
+    except (ManifestError, LabelError) as error:
+        raise type(error)(str(error).replace(unfinished, folder)) from None
+    finally:
+        shutil.rmtree(unfinished)
     path = os.path.join(folder, left_out_file or "")
     return Listing(folder, dict(splits), descriptors, list(left_out), path)
 
 
 def write_left_out(folder: str, left_out: Sequence[Failure], file: str, num_clips: int) -> None:
-    """Write one line for each input that is not listed: its name and why; no file if there is none.
-
-    Raises:
-        ValueError: `num_clips`, the number of clips that are listed, is 0.
-    """
+    """List the inputs that are left out, with the reasons; a ValueError if no clip is listed."""
     path = os.path.join(folder, file)
     if left_out:
         os.makedirs(folder, exist_ok=True)
@@ -140,21 +145,12 @@ def write_left_out(folder: str, left_out: Sequence[Failure], file: str, num_clip
         raise ValueError(f"none of {len(left_out)} clips is usable; the reasons are in {path}")
 
 
-def _write_splits(
-    folder: str,
-    root: str,
-    splits: Mapping[str, Sequence[Clip]],
-    descriptors: Optional[Sequence[Label]],
-) -> None:
-    if descriptors is not None:
-        write_descriptors(os.path.join(folder, DESCRIPTORS_FILE), descriptors)
-    for name, clips in splits.items():
-        if not clips:
-            continue
-        manifest, labels = (os.path.join(folder, file) for file in split_files([name]))
-        write_manifest(manifest, root, ((clip.path, clip.num_samples) for clip in clips))
-        if descriptors is not None:
-            write_labels(labels, ((clip.path, clip.labels) for clip in clips))
+def _split_files(splits: Iterable[str]) -> List[str]:
+    """The names of the manifests and label files of splits."""
+    for split in splits:
+        if not _SPLIT_NAME.fullmatch(split):
+            raise ValueError(f"found the split {split!r}, expected letters, digits, '_', '-', '.'")
+    return [f"{split}.{ending}" for split in splits for ending in ("tsv", "lbl")]
 
 
 def _remove(path: str) -> None:

@@ -97,23 +97,20 @@ class Evaluation:
         """Write metrics.json, classes.csv, and if clips have one class confusion.csv, with figures
         of both tables. Files of these names are replaced.
         """
-        from eat.figures import save_figure
-        from eat.figures.classes import draw_classes, read_class_results
-        from eat.figures.confusion import draw_confusion
+        from eat.figures import draw_evaluation, save_figure
 
         os.makedirs(folder, exist_ok=True)
         with replace_file(os.path.join(folder, "metrics.json")) as file:
             file.write((json.dumps(self.as_dict(), indent=2) + "\n").encode())
         rows = self.rows()
-        table = f"{folder}/classes.csv"
-        _write_csv(table, [rows[0].keys(), *(row.values() for row in rows)])
-        save_figure(draw_classes(read_class_results(table), self.split), f"{folder}/classes")
+        _write_csv(f"{folder}/classes.csv", [rows[0].keys(), *(row.values() for row in rows)])
         if self.confusion is not None:
             names = [row["label"] for row in rows]
             counts = zip(names, self.confusion.tolist(), strict=True)
-            lines = [["", *names], *([name, *row] for name, row in counts)]
-            _write_csv(f"{folder}/confusion.csv", lines)
-            save_figure(draw_confusion(self.confusion, names), f"{folder}/confusion")
+            table = [["", *names], *([name, *row] for name, row in counts)]
+            _write_csv(f"{folder}/confusion.csv", table)
+        for name, figure in draw_evaluation(self.as_dict()).items():
+            save_figure(figure, f"{folder}/{name}")
 
 
 def evaluate_checkpoint(

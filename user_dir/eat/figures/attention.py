@@ -1,88 +1,141 @@
-"""What the CLS token of a block attends to in a clip."""
+"""What the CLS token of a block attends to in a clip: the weights, and a picture of them."""
+
+from typing import List, Optional, Tuple
 
 import numpy as np
+import torch
 from matplotlib import rcParams
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure, SubFigure
+from matplotlib.figure import Figure
 from matplotlib.image import AxesImage
+from torch import Tensor
 
-from .spectrogram import SECONDS_PER_FRAME, draw_whole_clip, patch_grid
-from .style import figure_style
+from eat.audio import LogMel
+from eat.nn import Encoder
+from eat.nn.transformer import Attention, split_heads
 
-ATTENTION_COLOURS = "cividis"  # made for colour-blind eyes
+from .clip import SECONDS_PER_FRAME, draw_whole_clip, patch_grid
+from .style import SHARE_COLOURS, figure_style, make_panels, show_grid
+
 _CLIP_INCHES, _MEAN_INCHES, _HEADS_INCHES = 3.4, 2.2, 1.7  # heights of the rows
 # A single patch that takes nearly all would leave the rest black.
 _BRIGHTEST_PERCENTILE = 99.5
 
 
+def attention_weights(attention: Attention, x: Tensor) -> Tensor:
+    """How much each token of a row attends to each other one; the forward pass drops these.
+
+    Args:
+        attention: of one block.
+        x: (N, L, D) tokens, as its forward pass takes them.
+
+    Returns:
+        (N, heads, L, L) float32; the last axis, the tokens attended to, sums to 1.
+    """
+    q, k, _ = split_heads(attention.qkv(x), attention.num_heads)
+    scores = (q * q.shape[-1] ** -0.5) @ k.transpose(-2, -1)
+    return scores.softmax(dim=-1, dtype=torch.float32)
+
+
+@torch.no_grad()
+def cls_attention(encoder: Encoder, source: Tensor, layer: int) -> Tensor:
+    """What the CLS token attends to in one block.
+
+    Args:
+        encoder: in evaluation mode.
+        source: (B, 1, T, F) normalised log-mel; T a multiple of the patch size.
+        layer: number of the block, from 1.
+
+    Returns:
+        (B, heads, 1+L): CLS itself, then the patches in time-major order; sums to 1.
+
+    Raises:
+        ValueError: there is no such block, or `source` has an impossible shape.
+    """
+    depth = len(encoder.blocks)
+    if not 1 <= layer <= depth:
+        raise ValueError(f"layer: found {layer}, expected 1 to {depth}")
+    attention = encoder.blocks[layer - 1].attn
+    inputs: List[Tensor] = []
+    hook = attention.register_forward_pre_hook(lambda module, args: inputs.append(args[0]))
+    try:
+        encoder(source)
+    finally:
+        hook.remove()
+    return attention_weights(attention, inputs[0])[:, :, 0]
+
+
+def draw_layer(
+    encoder: Encoder, source: Tensor, log_mel: LogMel, title: str, layer: Optional[int] = None
+) -> Figure:
+    """Draw a clip and what the CLS token of one block attends to in it.
+
+    Args:
+        encoder: in evaluation mode.
+        source: (1, 1, T, F) network input.
+        log_mel: the front end that made the input.
+        title: what to write above; the number of the block is added.
+        layer: number of the block, from 1; None: the last.
+
+    Raises:
+        ValueError: there is no such block.
+    """
+    depth = encoder.config.depth
+    layer = depth if layer is None else layer
+    attention = cls_attention(encoder, source.to(encoder.cls_token), layer)[0].cpu().numpy()
+    return draw_attention(source, attention, log_mel, f"{title}, block {layer} of {depth}")
+
+
 @figure_style
 def draw_attention(
-    log_mel: np.ndarray, attention: np.ndarray, patch_size: int = 16, title: str = "CLS attention"
+    source: Tensor, attention: np.ndarray, log_mel: LogMel, title: str = "CLS attention"
 ) -> Figure:
     """Draw a clip and, below it, the attention of CLS: the mean over heads, then each head.
 
     All pictures of attention share one scale, the share of a head's attention that a patch gets.
 
     Args:
-        log_mel: (T, F), normalised or not.
-        attention: (heads, 1+L) as from `eat.nn.attention_maps.cls_attention`, CLS first.
-        patch_size: P.
-        title: what to write above.
+        source, log_mel, title: see `draw_layer`.
+        attention: (heads, 1+L) as from `cls_attention`, CLS first.
 
     Raises:
-        ValueError: T or F is not a multiple of P, or L is not their number of patches.
+        ValueError: L is not the number of patches.
     """
-    grid = patch_grid(log_mel, patch_size)
-    num_patches = grid[0] * grid[1]
-    if attention.ndim != 2 or attention.shape[1] != 1 + num_patches:
+    height, width = patch_grid(source, log_mel.patch_size)
+    if attention.ndim != 2 or attention.shape[1] != 1 + height * width:
         raise ValueError(
-            f"attention: found shape {attention.shape}, expected (heads, {1 + num_patches}) for a"
-            f" grid of {grid[0]} x {grid[1]} patches"
+            f"attention: found shape {attention.shape}, expected (heads, {1 + height * width}) for"
+            f" a grid of {height} x {width} patches"
         )
     num_columns = min(len(attention), 4)
-    num_rows = -(-len(attention) // num_columns)
-    heights = (_CLIP_INCHES + _MEAN_INCHES, _HEADS_INCHES * num_rows)
+    heights = (_CLIP_INCHES + _MEAN_INCHES, _HEADS_INCHES * -(-len(attention) // num_columns))
     figure = Figure(figsize=(12, sum(heights)), layout="constrained")
     above, below = figure.subfigures(2, 1, height_ratios=heights)
     clip, mean = above.subplots(2, 1, height_ratios=(_CLIP_INCHES, _MEAN_INCHES))
-    maps = 100 * attention[:, 1:].reshape(-1, *grid)  # %
-    style = {
-        "duration_seconds": log_mel.shape[0] * SECONDS_PER_FRAME,
-        "brightest": np.percentile(maps, _BRIGHTEST_PERCENTILE),
-    }
-    draw_whole_clip(above, clip, log_mel, patch_size, title)
-    image = _draw_map(mean, maps.mean(axis=0), **style)
+    draw_whole_clip(above, clip, source, log_mel, title)
+    maps = 100 * attention[:, 1:].reshape(-1, height, width)  # %
+    brightest = np.percentile(maps, _BRIGHTEST_PERCENTILE)
+    extent = source.shape[2] * SECONDS_PER_FRAME, width
+    image = _draw_map(mean, maps.mean(axis=0), extent, brightest)
     mean.set_title(
         f"Mean over heads; CLS gives {100 * attention[:, 0].mean():.1f} % to itself, the rest to"
         " the patches"
     )
     mean.set(xlabel="time (s)", ylabel="patch in\nfrequency")
     above.colorbar(image, ax=mean, label="share (%)", pad=0.02, extend="max")
-    _draw_heads(below, maps, (num_rows, num_columns), **style)
+    panels = make_panels(below, len(maps), num_columns, sharex=True, sharey=True)
+    for number, (axes, one) in enumerate(zip(panels, maps, strict=True), start=1):
+        _draw_map(axes, one, extent, brightest)
+        axes.set_title(f"head {number}", fontsize="medium")
+    below.supxlabel("time (s)", fontsize=rcParams["axes.labelsize"])
+    below.supylabel("patch in frequency", fontsize=rcParams["axes.labelsize"])
     return figure
 
 
-def _draw_heads(
-    figure: SubFigure, maps: np.ndarray, layout: "tuple[int, int]", **style: float
-) -> None:
-    all_axes = list(figure.subplots(*layout, sharex=True, sharey=True, squeeze=False).flat)
-    for number, (axes, one) in enumerate(zip(all_axes, maps, strict=False), start=1):
-        _draw_map(axes, one, **style)
-        axes.set_title(f"head {number}", fontsize="medium")
-    for unused in all_axes[len(maps) :]:
-        unused.remove()
-    figure.supxlabel("time (s)", fontsize=rcParams["axes.labelsize"])
-    figure.supylabel("patch in frequency", fontsize=rcParams["axes.labelsize"])
-
-
 def _draw_map(
-    axes: Axes, values: np.ndarray, duration_seconds: float, brightest: float
+    axes: Axes, values: np.ndarray, extent: Tuple[float, int], brightest: float
 ) -> AxesImage:
-    width = values.shape[1]
-    image = axes.imshow(
-        values.T, extent=(0, duration_seconds, 0, width), origin="lower", aspect="auto",
-        cmap=ATTENTION_COLOURS, interpolation="nearest", vmin=0, vmax=brightest,
-    )  # fmt: skip
-    axes.set_yticks(range(0, width + 1, max(1, width // 4)))
+    image = show_grid(axes, values, extent, cmap=SHARE_COLOURS, vmin=0, vmax=brightest)
+    axes.set_yticks(range(0, extent[1] + 1, max(1, extent[1] // 4)))
     axes.xaxis.set_major_formatter("{x:g}")  # short, as the panels are narrow
     return image

@@ -1,20 +1,22 @@
-"""How well each class is recognised."""
+"""How well each class is recognised, and which classes are taken for which."""
 
 import csv
-import os
-from typing import List, NamedTuple, Sequence, Union
+from typing import Any, Dict, List, Mapping, NamedTuple, Sequence
 
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import NullFormatter
 
+from eat.files import FilePath
+
 from .style import LINE_COLOURS, figure_style, shorten
 
-COLUMNS = ("label", "average_precision", "num_positives")
-MAX_NAMED = 60  # classes; of more, only the best and the worst are named
+MAX_NAMED = 60  # classes; of more, bars name the best and the worst, and a matrix names none
 _NUM_EXTREMES = 25
+_MAX_NUMBERED = 20  # classes; of more, the numbers in a matrix would overlap
 _MAX_CHARACTERS = 32  # of a name
+_INCHES_PER_CLASS = 0.22
 
 
 class ClassResult(NamedTuple):
@@ -25,22 +27,45 @@ class ClassResult(NamedTuple):
     num_positives: int
 
 
-def read_class_results(path: Union[str, "os.PathLike[str]"]) -> List[ClassResult]:
+def draw_evaluation(report: Mapping[str, Any]) -> Dict[str, Figure]:
+    """Draw what `eat evaluate` found, by what the figures show.
+
+    Args:
+        report: the content of metrics.json.
+
+    Returns:
+        "classes", unless no class has clips; "confusion", unless clips have several classes.
+    """
+    rows = report["classes"]
+    precisions = np.array([row["average_precision"] for row in rows], dtype=float)  # None is NaN
+    results = [
+        ClassResult(row["label"], float(precision), row["num_positives"])
+        for row, precision in zip(rows, precisions, strict=True)
+    ]
+    figures = {}
+    if any(result.num_positives for result in results):
+        figures["classes"] = draw_classes(results, report["split"])
+    if report["confusion_matrix"] is not None:
+        names = [result.label for result in results]
+        figures["confusion"] = draw_confusion(np.array(report["confusion_matrix"]), names)
+    return figures
+
+
+def read_class_results(path: FilePath) -> List[ClassResult]:
     """Read the table of classes that `eat evaluate` writes.
 
     Raises:
         FileNotFoundError: there is no such file.
-        ValueError: it lacks one of the columns, holds no class, or a bad number; with its line.
+        ValueError: a column is missing, no class is there, or a number is bad; names the line.
     """
-    path = os.fspath(path)
+    columns = ClassResult._fields
     with open(path, encoding="utf-8", errors="backslashreplace", newline="") as file:
         reader = csv.DictReader(file)
-        missing = [name for name in COLUMNS if name not in (reader.fieldnames or ())]
-        if missing:
-            found = ", ".join(reader.fieldnames or ["(none)"])
+        names = reader.fieldnames or []
+        if not {*columns} <= {*names}:
             raise ValueError(
-                f"{path}:1: found the columns {found}, expected {', '.join(COLUMNS)}, as"
-                " `eat evaluate` writes them"
+                f"{path}:1: found the columns {', '.join(names) or '(none)'}, expected"
+                f" {', '.join(columns)}, as `eat evaluate` writes them"
             )
         results = [_parse(row, f"{path}:{reader.line_num}") for row in reader]
     if not results:
@@ -48,20 +73,18 @@ def read_class_results(path: Union[str, "os.PathLike[str]"]) -> List[ClassResult
     return results
 
 
-def _parse(row: "dict[str, str]", location: str) -> ClassResult:
-    label, precision, positives = (row[name] or "" for name in COLUMNS)
+def _parse(row: Dict[str, str], location: str) -> ClassResult:
+    label, precision, positives = (row[name] or "" for name in ClassResult._fields)
     try:
         result = ClassResult(label, float(precision or "nan"), int(positives))
+        if result.average_precision < 0 or result.average_precision > 1:
+            raise ValueError(precision)
+        return result
     except ValueError as error:
         raise ValueError(
-            f"{location}: found {precision!r} and {positives!r}, expected an average precision and"
-            " a number of clips"
+            f"{location}: found {precision!r} and {positives!r}, expected an average precision in"
+            " [0, 1] and a number of clips"
         ) from error
-    if not (np.isnan(result.average_precision) or 0 <= result.average_precision <= 1):
-        raise ValueError(
-            f"{location}: found {precision!r}, expected an average precision in [0, 1]"
-        )
-    return result
 
 
 @figure_style
@@ -86,7 +109,8 @@ def draw_classes(results: Sequence[ClassResult], title: str = "Classes") -> Figu
     named = ranked
     if len(ranked) > MAX_NAMED:
         named = ranked[:_NUM_EXTREMES] + ranked[-_NUM_EXTREMES:]
-    figure = Figure(figsize=(12, max(4.0, 0.22 * len(named) + 1.5)), layout="constrained")
+    height = max(4.0, _INCHES_PER_CLASS * len(named) + 1.5)
+    figure = Figure(figsize=(12, height), layout="constrained")
     bars, points = figure.subplots(1, 2, width_ratios=(1.2, 1))
     mean = float(np.mean([result.average_precision for result in ranked]))
     left_out = len(results) - len(ranked)
@@ -101,9 +125,9 @@ def draw_classes(results: Sequence[ClassResult], title: str = "Classes") -> Figu
 
 
 def _draw_bars(axes: Axes, named: Sequence[ClassResult], mean: float, is_cut: bool) -> None:
-    # A gap between the best and the worst when others lie between them.
-    gap = np.where(np.arange(len(named)) < len(named) / 2, 0, 1) if is_cut else 0
-    places = np.arange(len(named)) + gap
+    places = np.arange(len(named))
+    if is_cut:  # a gap between the best and the worst, as others lie between them
+        places[len(named) // 2 :] += 1
     axes.barh(
         places, [result.average_precision for result in named], color=LINE_COLOURS[0], height=0.75
     )
@@ -117,15 +141,8 @@ def _draw_bars(axes: Axes, named: Sequence[ClassResult], mean: float, is_cut: bo
 
 
 def _draw_points(axes: Axes, ranked: Sequence[ClassResult], mean: float) -> None:
-    numbers = [result.num_positives for result in ranked]
-    axes.scatter(
-        numbers,
-        [result.average_precision for result in ranked],
-        s=18,
-        color=LINE_COLOURS[0],
-        alpha=0.7,
-        linewidths=0,
-    )
+    _, precisions, numbers = zip(*ranked, strict=True)
+    axes.scatter(numbers, precisions, s=18, color=LINE_COLOURS[0], alpha=0.7, linewidths=0)
     axes.axhline(mean, color=LINE_COLOURS[1], linewidth=1.2)
     axes.annotate(
         f"mean {mean:.3f}", (1, mean), xycoords=("axes fraction", "data"), xytext=(0, 3),
@@ -139,3 +156,44 @@ def _draw_points(axes: Axes, ranked: Sequence[ClassResult], mean: float) -> None
     axes.xaxis.set_minor_formatter(NullFormatter())
     axes.set_title("All classes, by their number of clips", fontsize="medium")
     axes.grid(True)
+
+
+@figure_style
+def draw_confusion(
+    counts: np.ndarray, names: Sequence[str], title: str = "Confusion matrix"
+) -> Figure:
+    """Draw a confusion matrix: the shade is the share of the clips of a class, by row.
+
+    Args:
+        counts: (C, C) clips by their class (rows) and the class predicted (columns).
+        names: the classes.
+        title: what to write above.
+
+    Raises:
+        ValueError: `counts` has another shape.
+    """
+    num_classes = len(names)
+    if counts.shape != (num_classes, num_classes):
+        raise ValueError(
+            f"counts: found shape {counts.shape}, expected {num_classes} x {num_classes}"
+        )
+    side = min(14.0, max(4.5, _INCHES_PER_CLASS * num_classes + 2))
+    figure = Figure(figsize=(side + 0.8, side), layout="constrained")
+    axes = figure.subplots()
+    shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
+    image = axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
+    figure.colorbar(image, ax=axes, label="share of the clips of the class", shrink=0.7)
+    if num_classes <= MAX_NAMED:
+        axes.set_xticks(range(num_classes), names, rotation=90, fontsize="small", parse_math=False)
+        axes.set_yticks(range(num_classes), names, fontsize="small", parse_math=False)
+    for row, column in np.argwhere(counts > 0) if num_classes <= _MAX_NUMBERED else ():
+        axes.text(
+            column, row, f"{counts[row, column]}", ha="center", va="center", fontsize="small",
+            color="white" if shares[row, column] > 0.5 else "black",
+        )  # fmt: skip
+    axes.set(xlabel="predicted", ylabel="class")
+    share_right = counts.trace() / max(1, counts.sum())
+    right = f"{share_right:.1%} of {counts.sum()} clips on the diagonal"
+    # In two lines, as the figure of few classes is narrow.
+    figure.suptitle(f"{title}\n{right}", x=0.02, ha="left", fontsize="large", parse_math=False)
+    return figure

@@ -1,64 +1,91 @@
 """One clip as the network meets it: spectrogram, patch grid, and what each clone hides."""
 
-from typing import Tuple
+from typing import Sequence, Tuple
 
 import numpy as np
 from matplotlib import rcParams
+from matplotlib.axes import Axes
 from matplotlib.colors import ListedColormap
 from matplotlib.figure import Figure, SubFigure
+from matplotlib.image import AxesImage
+from torch import Tensor
 
-from .spectrogram import (
-    TICKS_HZ,
-    draw_patch_grid,
-    draw_spectrogram,
-    draw_whole_clip,
-    label_frequencies,
-    patch_grid,
-)
-from .style import HIDDEN_COLOUR, figure_style
+from eat.audio import SAMPLE_RATE_HZ, LogMel
+from eat.audio.log_mel import HIGH_HZ, HOP_SAMPLES, LOW_HZ, hz_to_mel
 
+from .style import HIDDEN_COLOUR, figure_style, make_panels, show_grid
+
+SECONDS_PER_FRAME = HOP_SAMPLES / SAMPLE_RATE_HZ
+_COLOURS = "magma"
+_TICKS_HZ = (125, 250, 500, 1000, 2000, 4000)
 _CLIP_INCHES, _CLONES_INCHES = 3.8, 1.8  # heights of the clip and of a row of clones
 
 
 @figure_style
-def draw_clip(
-    log_mel: np.ndarray, masks: np.ndarray, patch_size: int = 16, title: str = "One clip"
-) -> Figure:
+def draw_clip(source: Tensor, masks: np.ndarray, log_mel: LogMel, title: str = "A clip") -> Figure:
     """Draw a clip's spectrogram with its patch grid, and below it what each clone shows.
 
     Args:
-        log_mel: (T, F), normalised or not.
+        source: (1, 1, T, F) network input.
         masks: (K, L) bool, True = hidden, time-major as in `eat.nn.masking`.
-        patch_size: P.
+        log_mel: the front end that made the input.
         title: what to write above.
 
     Raises:
-        ValueError: T or F is not a multiple of P, or L is not their number of patches.
+        ValueError: T or F is not a multiple of the patch size, or L is not the number of patches.
     """
-    grid = _grid(log_mel, masks, patch_size)
+    height, width = patch_grid(source, log_mel.patch_size)
+    if masks.ndim != 2 or masks.shape[1] != height * width:
+        raise ValueError(
+            f"masks: found shape {masks.shape}, expected (K, {height * width}) for a grid of"
+            f" {height} x {width} patches"
+        )
     # Up to four clones side by side; those of clips beyond 10 s get a row each to be legible.
-    num_columns = min(len(masks), max(1, min(4, 128 // grid[0])))
-    num_rows = -(-len(masks) // num_columns)
-    heights = (_CLIP_INCHES, _CLONES_INCHES * num_rows)
+    num_columns = min(len(masks), max(1, min(4, 128 // height)))
+    heights = (_CLIP_INCHES, _CLONES_INCHES * -(-len(masks) // num_columns))
     figure = Figure(figsize=(12, sum(heights)), layout="constrained")
     above, below = figure.subfigures(2, 1, height_ratios=heights)
-    draw_whole_clip(above, above.subplots(), log_mel, patch_size, title)
-    _draw_clones(below, log_mel, masks.reshape(-1, *grid), (num_rows, num_columns))
+    draw_whole_clip(above, above.subplots(), source, log_mel, title)
+    _draw_clones(below, _energies(source, log_mel), masks.reshape(-1, height, width), num_columns)
     return figure
 
 
-def _grid(log_mel: np.ndarray, masks: np.ndarray, patch_size: int) -> Tuple[int, int]:
-    grid = patch_grid(log_mel, patch_size)
-    if masks.ndim != 2 or masks.shape[1] != grid[0] * grid[1]:
+def patch_grid(source: Tensor, patch_size: int) -> Tuple[int, int]:
+    """(H, W) of a (1, 1, T, F) network input.
+
+    Raises:
+        ValueError: T or F is not a multiple of the patch size.
+    """
+    num_frames, num_bins = source.shape[2:]
+    if num_frames % patch_size or num_bins % patch_size:
         raise ValueError(
-            f"masks: found shape {masks.shape}, expected (K, {grid[0] * grid[1]}) for a grid of"
-            f" {grid[0]} x {grid[1]} patches"
+            f"source: found {num_frames} frames x {num_bins} bins, expected multiples of the patch"
+            f" size {patch_size}"
         )
-    return grid
+    return num_frames // patch_size, num_bins // patch_size
+
+
+def draw_whole_clip(
+    figure: SubFigure, axes: Axes, source: Tensor, log_mel: LogMel, title: str
+) -> None:
+    """Draw one large spectrogram with all its axes, the colour bar and the patch grid."""
+    num_bins = source.shape[3]
+    image = _draw_spectrogram(axes, _energies(source, log_mel), log_mel.patch_size, _TICKS_HZ)
+    axes.set(xlabel="time (s)", ylabel="frequency (Hz)")
+    axes.set_title(title, parse_math=False)  # file names may hold dollar signs
+    bins = axes.secondary_yaxis("right")
+    bins.set_yticks(range(0, num_bins + 1, 2 * log_mel.patch_size))
+    bins.set_ylabel("mel bin")
+    figure.colorbar(image, ax=axes, label="log energy", pad=0.02)
+
+
+def _energies(source: Tensor, log_mel: LogMel) -> np.ndarray:
+    """(1, 1, T, F) network input -> (T, F) log-mel values before normalisation."""
+    return (source[0, 0] * (2 * log_mel.std) + log_mel.mean).cpu().numpy()
 
 
 def _draw_clones(
-    figure: SubFigure, log_mel: np.ndarray, masks: np.ndarray, layout: Tuple[int, int]
+    figure: SubFigure, energies: np.ndarray, masks: np.ndarray, num_columns: int
 ) -> None:
     num_visible, num_patches = int((~masks[0]).sum()), masks[0].size
     figure.suptitle(
@@ -66,18 +93,43 @@ def _draw_clones(
         " the grey ones are to be predicted",
         x=0.01, ha="left", fontsize=rcParams["axes.titlesize"],
     )  # fmt: skip
-    all_axes = list(figure.subplots(*layout, sharex=True, sharey=True, squeeze=False).flat)
-    for number, (axes, mask) in enumerate(zip(all_axes, masks, strict=False), start=1):
-        image = draw_spectrogram(axes, log_mel)
-        hidden = np.ma.masked_equal(mask.T, False)
-        axes.imshow(
-            hidden, extent=image.get_extent(), origin="lower", aspect="auto",
-            cmap=ListedColormap([HIDDEN_COLOUR]), interpolation="nearest",
-        )  # fmt: skip
-        label_frequencies(axes, TICKS_HZ[1::2], log_mel.shape[1])
-        draw_patch_grid(axes, log_mel.shape, log_mel.shape[1] // mask.shape[1])
+    panels = make_panels(figure, len(masks), num_columns, sharex=True, sharey=True)
+    for number, (axes, mask) in enumerate(zip(panels, masks, strict=True), start=1):
+        patch_size = energies.shape[1] // mask.shape[1]
+        _draw_spectrogram(axes, energies, patch_size, _TICKS_HZ[1::2])
+        hidden = np.ma.masked_equal(mask, False)
+        show_grid(axes, hidden, _extent(energies), cmap=ListedColormap([HIDDEN_COLOUR]))
         axes.set_title(f"clone {number}", fontsize="medium")
-    for unused in all_axes[len(masks) :]:
-        unused.remove()
     figure.supxlabel("time (s)", fontsize="medium")
     figure.supylabel("frequency (Hz)", fontsize="medium")
+
+
+def _draw_spectrogram(
+    axes: Axes, energies: np.ndarray, patch_size: int, ticks_hz: Sequence[int]
+) -> AxesImage:
+    """(T, F) values over seconds and frequencies, with thin lines between the patches."""
+    num_frames, num_bins = energies.shape
+    # The quietest values are the floor of digital silence, which would take half of the colours.
+    limits = {"vmin": np.percentile(energies, 1), "vmax": energies.max()}
+    image = show_grid(axes, energies, _extent(energies), cmap=_COLOURS, **limits)
+    axes.set_yticks([mel_bin_of(hz, num_bins) for hz in ticks_hz], ticks_hz)
+    for frame in range(patch_size, num_frames, patch_size):
+        axes.axvline(frame * SECONDS_PER_FRAME, color="white", linewidth=0.5, alpha=0.6)
+    for mel_bin in range(patch_size, num_bins, patch_size):
+        axes.axhline(mel_bin, color="white", linewidth=0.5, alpha=0.6)
+    return image
+
+
+def _extent(energies: np.ndarray) -> Tuple[float, int]:
+    """Seconds and mel bins of a (T, F) spectrogram."""
+    return energies.shape[0] * SECONDS_PER_FRAME, energies.shape[1]
+
+
+def mel_bin_of(frequency_hz: float, num_mel_bins: int = 128) -> float:
+    """Where a frequency lies on an axis of mel bins, bin i reaching from i to i + 1.
+
+    The filters' centres are equally spaced on the mel scale, with one spacing left at each end.
+    """
+    low, high = hz_to_mel(LOW_HZ), hz_to_mel(HIGH_HZ)
+    share = (hz_to_mel(frequency_hz) - low) / (high - low)
+    return share * (num_mel_bins + 1) - 0.5

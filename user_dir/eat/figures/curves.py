@@ -7,13 +7,13 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from eat.training.log import TrainingLog
+from eat.training.run import TrainingLog
 
-from .style import LINE_COLOURS, figure_style
+from .style import LINE_COLOURS, figure_style, make_panels
 
 
 class Panel(NamedTuple):
-    """One quantity over the updates: its column in the log, and how to call it."""
+    """One quantity over the updates: its column in the log, its title and its unit."""
 
     column: str
     title: str
@@ -58,11 +58,8 @@ def draw_curves(
     num_columns = min(_COLUMNS_OF_PANELS, len(panels))
     num_rows = -(-len(panels) // num_columns)
     figure = Figure(figsize=(3.6 * num_columns, 2.7 * num_rows + 0.4), layout="constrained")
-    all_axes = list(figure.subplots(num_rows, num_columns, squeeze=False).flat)
-    for panel, axes in zip(panels, all_axes, strict=False):
+    for panel, axes in zip(panels, make_panels(figure, len(panels), num_columns), strict=True):
         _draw_panel(axes, panel, runs)
-    for unused in all_axes[len(panels) :]:
-        unused.remove()
     _add_legend(figure)
     return figure
 
@@ -93,15 +90,13 @@ def _draw_panel(axes: Axes, panel: Panel, runs: Mapping[str, TrainingLog]) -> No
             logged = np.isfinite(values)
             is_training = label == "training"
             axes.plot(
-                columns["num_updates"][logged],
-                values[logged],
-                color=colour,
+                columns["num_updates"][logged], values[logged], color=colour,
                 linestyle="-" if is_training else ":",
                 marker="" if is_training and logged.sum() > _MARKERS_UP_TO else "o",
                 markersize=4 if is_training else 6,
                 markerfacecolor=colour if is_training else "white",
                 label=label if len(runs) == 1 else f"{name}, {label}",
-            )
+            )  # fmt: skip
     axes.set(title=panel.title, xlabel="update", ylabel=panel.unit)
     axes.set_xlim(left=0)
     axes.grid(True)
@@ -115,10 +110,9 @@ def _draw_panel(axes: Axes, panel: Panel, runs: Mapping[str, TrainingLog]) -> No
 
 def _series(log: TrainingLog) -> Iterator["tuple[str, Dict[str, np.ndarray]]"]:
     """Columns by label: training, as finely as it was logged, then every validation set."""
-    for kind in _TRAINING_KINDS:
-        if kind in log:
-            yield "training", log[kind]
-            break
+    training = next((kind for kind in _TRAINING_KINDS if kind in log), None)
+    if training is not None:
+        yield "training", log[training]
     for kind in log:
         if kind not in _TRAINING_KINDS:
             yield "validation" if kind == "valid" else kind, log[kind]

@@ -1,93 +1,83 @@
-"""Maps of embeddings: clips as points, near each other if the encoder takes them as alike."""
+"""Maps of embeddings: points are clips, near each other if the encoder takes them as alike."""
 
 from collections import Counter
-from typing import Any, Dict, Iterator, NamedTuple, Optional, Sequence, Tuple
+from typing import Any, Dict, Iterator, Mapping, Optional, Sequence, Tuple, Union
 
 import numpy as np
 from matplotlib.figure import Figure
+from sklearn.decomposition import PCA
+from sklearn.manifold import TSNE
 
+from . import MAPPING_METHODS, MIN_MAPPED_CLIPS
 from .style import HIDDEN_COLOUR, LINE_COLOURS, figure_style, shorten
 
-METHODS = ("pca", "tsne")
 _MARKERS = ("o", "s", "^")
 # Every colour in every shape; rarer labels share the colour of what is not looked at.
-MAX_LABELS = len(LINE_COLOURS) * len(_MARKERS)
+MAX_KINDS = len(LINE_COLOURS) * len(_MARKERS)
 _MAX_CHARACTERS = 40  # of a name; leaves room for the map
 _MAX_PERPLEXITY = 30.0  # of t-SNE; about the number of neighbours that matter to a point
 
 
-class EmbeddingMap(NamedTuple):
-    """Clips on a plane: (N, 2) points, and what the two axes are."""
-
-    points: np.ndarray
-    axis_names: Tuple[str, str]
-
-
-def map_embeddings(features: np.ndarray, method: str = "pca", seed: int = 1) -> EmbeddingMap:
-    """Put clips on a plane.
+def map_embeddings(
+    features: np.ndarray, method: str = "pca", seed: int = 1
+) -> Tuple[np.ndarray, Tuple[str, str]]:
+    """Put clips on a plane: (N, D) features -> (N, 2) points, and what the two axes are.
 
     Args:
-        features: (N, D), one row per clip.
+        features: one row per clip.
         method: "pca", the directions of largest variance, or "tsne", which keeps neighbours
             together and distorts distances (van der Maaten and Hinton 2008).
         seed: of t-SNE.
 
     Raises:
-        ModuleNotFoundError: scikit-learn is not installed.
-        ValueError: fewer than three clips, values that are no numbers, or no such method.
+        ValueError: fewer than three clips, NaN or infinite values, or no such method.
     """
-    from sklearn.decomposition import PCA
-    from sklearn.manifold import TSNE
-
-    if features.ndim != 2 or len(features) < 3 or features.shape[1] < 2:
+    if features.ndim != 2 or len(features) < MIN_MAPPED_CLIPS or features.shape[1] < 2:
         raise ValueError(
-            f"features: found shape {features.shape}, expected at least 3 clips of 2 values"
+            f"features: found shape {features.shape}, expected at least {MIN_MAPPED_CLIPS} clips"
+            " of 2 values"
         )
     if not np.isfinite(features).all():
-        raise ValueError("features: found values that are no numbers, expected finite ones")
+        raise ValueError("features: found NaN or infinite values, expected finite ones")
     if method == "pca":
         pca = PCA(2, svd_solver="full")
         points = pca.fit_transform(features)
         shares = 100 * pca.explained_variance_ratio_
         first, second = (f"{share:.0f} % of the variance" for share in shares)
-        return EmbeddingMap(points, (f"component 1 ({first})", f"component 2 ({second})"))
+        return points, (f"component 1 ({first})", f"component 2 ({second})")
     if method == "tsne":
         perplexity = min(_MAX_PERPLEXITY, (len(features) - 1) / 3)
         tsne = TSNE(2, init="pca", perplexity=perplexity, random_state=seed)
-        return EmbeddingMap(tsne.fit_transform(features), ("t-SNE 1", "t-SNE 2"))
-    raise ValueError(f"method: found {method!r}, expected one of {METHODS}")
+        return tsne.fit_transform(features), ("t-SNE 1", "t-SNE 2")
+    raise ValueError(f"method: found {method!r}, expected one of {MAPPING_METHODS}")
 
 
 @figure_style
-def draw_embeddings(
-    embedding_map: EmbeddingMap, labels: Sequence[Optional[str]], title: str = "Embeddings"
+def draw_map(
+    vectors: Mapping[int, np.ndarray],
+    kinds: Union[Sequence[Optional[str]], Mapping[int, str]],
+    title: str,
+    method: str = "pca",
+    seed: int = 1,
 ) -> Figure:
-    """Draw a map, each label in a colour and shape of its own.
+    """Draw a map of clips, each kind in a colour and shape of its own.
 
     Args:
-        embedding_map: from `map_embeddings`.
-        labels: of the clips; None for a clip without one. Beyond the `MAX_LABELS` most frequent
-            ones, the others are drawn in grey.
-        title: what to write above.
-
-    Raises:
-        ValueError: there are more or fewer labels than clips.
+        vectors: (D,) for each clip, by its number.
+        kinds: what the clip of each number is, see `name_kinds`; None if that is not known. Kinds
+            beyond the `MAX_KINDS` most frequent ones are drawn in grey.
+        title: what to write above, after the number of clips.
+        method, seed: see `map_embeddings`.
     """
-    points = embedding_map.points
-    if len(labels) != len(points):
-        raise ValueError(
-            f"labels: found {len(labels)}, expected one for each of {len(points)} clips"
-        )
+    points, (x_name, y_name) = map_embeddings(np.array([*vectors.values()]), method, seed)
     figure = Figure(figsize=(9, 6.5), layout="constrained")
     axes = figure.subplots()
     size = float(np.clip(8000 / len(points), 6, 40))
-    for name, clips, style in _groups(labels):
+    for name, clips, style in _groups([kinds[clip] for clip in vectors]):
         shown = shorten(name, _MAX_CHARACTERS)
         axes.scatter(*points[clips].T, s=size, label=shown, linewidths=0, alpha=0.8, **style)
-    axes.set_title(title, parse_math=False)
-    axes.set(xlabel=embedding_map.axis_names[0], ylabel=embedding_map.axis_names[1])
-    axes.set_xticks([])
-    axes.set_yticks([])
+    axes.set_title(f"{len(points)} clips of {title}", parse_math=False)
+    axes.set(xlabel=x_name, ylabel=y_name, xticks=[], yticks=[])
     legend = figure.legend(loc="outside right upper", fontsize="small", markerscale=1.5)
     for text in legend.get_texts():
         text.set_parse_math(False)  # labels may hold dollar signs
@@ -97,7 +87,7 @@ def draw_embeddings(
 def _groups(labels: Sequence[Optional[str]]) -> Iterator[Tuple[str, np.ndarray, Dict[str, Any]]]:
     """Name, clips and style of each label in alphabetical order, then of all other clips."""
     counts = Counter(label for label in labels if label is not None)
-    kept = sorted(label for label, _ in counts.most_common(MAX_LABELS))
+    kept = sorted(label for label, _ in counts.most_common(MAX_KINDS))
     numbers = np.array([kept.index(label) if label in kept else len(kept) for label in labels])
     for number, label in enumerate(kept):
         shape, colour = divmod(number, len(LINE_COLOURS))

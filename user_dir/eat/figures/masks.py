@@ -1,19 +1,26 @@
 """What mask settings do: how much the blocks keep, where they lie, and a clone of each."""
 
-from typing import Mapping, NamedTuple, Tuple
+from dataclasses import dataclass, replace
+from typing import Any, Sequence, Tuple
 
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.colors import ListedColormap
 from matplotlib.figure import Figure, SubFigure
+from matplotlib.image import AxesImage
 from matplotlib.patches import Patch
 
-from eat.nn.masking import MaskingConfig, draw_blocks, inverse_block_masks
+from eat.nn.masking import (
+    MaskingConfig,
+    check_masking,
+    draw_blocks,
+    inverse_block_masks,
+    num_blocks,
+    num_visible_patches,
+)
 
-from .mask_statistics import MaskStatistics, measure_masks
-from .style import HIDDEN_COLOUR, LINE_COLOURS, figure_style
+from .style import HIDDEN_COLOUR, LINE_COLOURS, SHARE_COLOURS, figure_style, show_grid
 
-COVERAGE_COLOURS = "cividis"  # made for colour-blind eyes
 # What became of each patch of a clone; the numbers are those in its picture.
 HIDDEN, IN_BLOCK, ADDED, REMOVED = range(4)
 _FATES = {
@@ -24,45 +31,86 @@ _FATES = {
 }
 
 
-class MaskSetting(NamedTuple):
-    """A setting on a grid, as measured, and one clone of it.
+@dataclass(frozen=True)
+class MaskSetting:
+    """A mask setting on a grid: statistics of many clones, and one of them.
+
+    The statistics are those of the blocks, before random patches are shown or hidden to give all
+    clones the same number.
 
     Attributes:
-        statistics: of many clones.
+        config: the setting.
+        num_blocks: visible blocks drawn per clone.
+        num_visible: V, the patches that each clone keeps in the end.
+        counts: (N,) int64, patches in the blocks of each clone.
+        coverage: (H, W), share of the clones in which a patch is in a block.
+        share_below: share of the clones whose blocks hold fewer than V patches.
+        mean_added: patches outside all blocks that such a clone shows in addition.
+        mean_removed: patches of its blocks that a clone with more than V hides.
         clone: (H, W) int, what became of each patch: `HIDDEN`, `IN_BLOCK`, `ADDED` or `REMOVED`.
     """
 
-    statistics: MaskStatistics
+    config: MaskingConfig
+    num_blocks: int
+    num_visible: int
+    counts: np.ndarray
+    coverage: np.ndarray
+    share_below: float
+    mean_added: float
+    mean_removed: float
     clone: np.ndarray
+
+    @property
+    def name(self) -> str:
+        """The setting in words."""
+        size = self.config.mask_block_size
+        return f"Blocks of {size} x {size}, {100 * self.config.mask_ratio:g} % hidden"
 
 
 def examine_masks(
     config: MaskingConfig, grid: Tuple[int, int], num_draws: int = 10_000, seed: int = 1
 ) -> MaskSetting:
-    """Measure a setting and draw one clone.
+    """Draw the blocks of many clones and count, and draw one clone.
+
+    Args:
+        config: the setting; its number of clones does not matter.
+        grid: (H, W), patches along time and frequency.
+        num_draws: N.
+        seed: of both draws.
 
     Raises:
-        ValueError: the setting is impossible on this grid.
+        ValueError: the setting is impossible on this grid, see `check_masking`.
     """
-    statistics = measure_masks(config, grid, num_draws, np.random.default_rng(seed))
+    check_masking(config, grid)
+    many = replace(config, num_clones=num_draws)
+    in_blocks = draw_blocks(many, grid, np.random.default_rng(seed))
     # Twice the same blocks: masks are made of them by drawing on.
     in_block = draw_blocks(config, grid, np.random.default_rng(seed))[0]
     visible = ~inverse_block_masks(config, grid, np.random.default_rng(seed))[0]
     fates = np.select(
         [visible & in_block, visible, in_block], [IN_BLOCK, ADDED, REMOVED], default=HIDDEN
     )
-    return MaskSetting(statistics, fates.reshape(grid))
+    counts, num_visible = in_blocks.sum(axis=1), num_visible_patches(config, in_blocks.shape[1])
+    missing = num_visible - counts
+    return MaskSetting(
+        config=config,
+        num_blocks=num_blocks(config, in_blocks.shape[1]),
+        num_visible=num_visible,
+        counts=counts,
+        coverage=in_blocks.mean(axis=0).reshape(grid),
+        share_below=float((missing > 0).mean()),
+        mean_added=float(missing[missing > 0].mean()) if (missing > 0).any() else 0.0,
+        mean_removed=float(-missing[missing < 0].mean()) if (missing < 0).any() else 0.0,
+        clone=fates.reshape(grid),
+    )
 
 
 @figure_style
-def draw_masks(settings: Mapping[str, MaskSetting]) -> Figure:
+def draw_masks(settings: Sequence[MaskSetting]) -> Figure:
     """Draw mask settings below each other.
 
     Per setting: how many patches the blocks of a clone hold before random patches are shown or
     hidden to make it V in each; how often each patch is in a block; and one clone.
-
-    Args:
-        settings: from `examine_masks`, by the name to show.
 
     Raises:
         ValueError: there is no setting.
@@ -71,8 +119,8 @@ def draw_masks(settings: Mapping[str, MaskSetting]) -> Figure:
         raise ValueError("settings: found none, expected at least one")
     figure = Figure(figsize=(12, 2.9 * len(settings) + 0.4), layout="constrained")
     rows = figure.subfigures(len(settings), 1, squeeze=False)[:, 0]
-    for row, (name, setting) in zip(rows, settings.items(), strict=True):
-        _draw_setting(row, name, setting)
+    for row, setting in zip(rows, settings, strict=True):
+        _draw_setting(row, setting)
     figure.legend(
         handles=[Patch(facecolor=colour, label=label) for label, colour in _FATES.values()],
         loc="outside lower right", ncols=4, fontsize="small",
@@ -80,17 +128,19 @@ def draw_masks(settings: Mapping[str, MaskSetting]) -> Figure:
     return figure
 
 
-def _draw_setting(figure: SubFigure, name: str, setting: MaskSetting) -> None:
+def _draw_setting(figure: SubFigure, setting: MaskSetting) -> None:
     counts, coverage, clone = figure.subplots(1, 3, width_ratios=(1, 1.25, 1.1))
-    figure.suptitle(name, x=0.01, ha="left", fontsize="large")
-    _draw_counts(counts, setting.statistics)
-    _draw_coverage(figure, coverage, setting.statistics.coverage)
+    figure.suptitle(setting.name, x=0.01, ha="left", fontsize="large")
+    _draw_counts(counts, setting)
+    often = "How often a patch is in a block"
+    image = _draw_grid(coverage, 100 * setting.coverage, often, cmap=SHARE_COLOURS, vmin=0)
+    figure.colorbar(image, ax=coverage, label="clones (%)", pad=0.02)
     colours = ListedColormap([colour for _, colour in _FATES.values()])
     _draw_grid(clone, setting.clone, "One clone", cmap=colours, vmin=-0.5, vmax=len(_FATES) - 0.5)
 
 
-def _draw_counts(axes: Axes, statistics: MaskStatistics) -> None:
-    counts, target = statistics.counts, statistics.num_visible
+def _draw_counts(axes: Axes, setting: MaskSetting) -> None:
+    counts, target = setting.counts, setting.num_visible
     edges = np.arange(counts.min() - 0.5, counts.max() + 1)
     if len(edges) > 80:  # bars of several patches each, as wide as can be told apart
         edges = edges[:: -(-len(edges) // 60)]
@@ -103,27 +153,14 @@ def _draw_counts(axes: Axes, statistics: MaskStatistics) -> None:
         textcoords="offset points", va="top", color=LINE_COLOURS[1],
     )  # fmt: skip
     axes.margins(y=0.2)  # room for "V" above the bars
-    blocks = (
-        "1 block holds" if statistics.num_blocks == 1 else f"{statistics.num_blocks} blocks hold"
-    )
+    blocks = "1 block holds" if setting.num_blocks == 1 else f"{setting.num_blocks} blocks hold"
     axes.set_title(f"{blocks} {counts.mean():.1f} ± {counts.std():.1f} patches", fontsize="medium")
     axes.set(xlabel="patches in blocks", ylabel="clones (%)")
 
 
-def _draw_coverage(figure: SubFigure, axes: Axes, coverage: np.ndarray) -> None:
-    image = _draw_grid(
-        axes, 100 * coverage, "How often a patch is in a block", cmap=COVERAGE_COLOURS, vmin=0
-    )
-    figure.colorbar(image, ax=axes, label="clones (%)", pad=0.02)
-
-
-def _draw_grid(axes: Axes, values: np.ndarray, title: str, **colours):
-    height, width = values.shape
-    image = axes.imshow(
-        values.T, origin="lower", interpolation="nearest", extent=(0, height, 0, width),
-        aspect="auto", **colours,
-    )  # fmt: skip
+def _draw_grid(axes: Axes, values: np.ndarray, title: str, **colours: Any) -> AxesImage:
+    image = show_grid(axes, values, values.shape, **colours)
     axes.set_title(title, fontsize="medium")
     axes.set(xlabel="patch in time", ylabel="patch in frequency")
-    axes.set_yticks(range(0, width + 1, max(1, width // 4)))
+    axes.set_yticks(range(0, values.shape[1] + 1, max(1, values.shape[1] // 4)))
     return image

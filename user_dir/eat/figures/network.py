@@ -1,51 +1,176 @@
-"""Figures of what goes into a network and of what it looks at, from its own tensors."""
+"""What pictures of a network need: a clip and its masks, vectors of clips, what clips are."""
+
+import os
+from dataclasses import replace
+from typing import Any, Dict, List, Optional, Sequence, Tuple
 
 import numpy as np
-from matplotlib.figure import Figure
+import torch
 from torch import Tensor
 
-from eat.audio import LogMel
-from eat.nn import Encoder
+from eat.audio import SAMPLE_RATE_HZ, LogMel
+from eat.audio.log_mel import WINDOW_SAMPLES, num_samples_for
+from eat.checkpoint import build_encoder, load_checkpoint
+from eat.data.manifest import Manifest
+from eat.data.split import open_split, split_of
+from eat.evaluation import embed_clips
+from eat.features.recordings import FileRecording
+from eat.features.storage import name_features, open_features
+from eat.nn import Encoder, MaskingConfig
+from eat.nn.masking import check_masking, inverse_block_masks
+from eat.work import Failure
 
-from .attention import draw_attention
-from .attention_maps import cls_attention
-from .clip import draw_clip
+MAX_FRAMES = 1024  # of a clip (10.24 s), unless another length is asked for
+
+# A vector (D,) for each clip, by its number in the manifest; and the clips that have none.
+Vectors = Tuple[Dict[int, np.ndarray], List[Failure]]
 
 
-def draw_input(source: Tensor, masks: np.ndarray, log_mel: LogMel, title: str) -> Figure:
-    """Draw a clip as the student of pre-training gets it.
+def read_clip(
+    file: str, log_mel: LogMel, start_seconds: float = 0.0, target_length: Optional[int] = None
+) -> Tensor:
+    """The network input (1, 1, T, F) of a part of a recording.
 
     Args:
-        source: (1, 1, T, F) network input.
-        masks: (K, L) bool, True = hidden.
-        log_mel: the front end that made it.
-        title: what to write above.
+        file: of any format.
+        log_mel: the front end.
+        start_seconds: where the part starts.
+        target_length: frames to pad or cut to; None: the front end's, or the file's own length up
+            to `MAX_FRAMES`.
 
     Raises:
-        ValueError: the masks are those of another length.
+        FileNotFoundError, AudioError: as for `FileRecording`.
+        ValueError: a start beyond the end, or a length that is no multiple of the patch size.
     """
-    return draw_clip(_before_normalisation(source, log_mel), masks, log_mel.patch_size, title)
+    if target_length is not None:
+        log_mel = replace(log_mel, target_length=target_length)
+    recording = FileRecording(file)
+    offset_samples = round(start_seconds * SAMPLE_RATE_HZ)
+    rest_samples = recording.num_samples - offset_samples
+    if rest_samples < WINDOW_SAMPLES:
+        raise ValueError(
+            f"start_seconds: found {start_seconds:g} in a file of"
+            f" {recording.num_samples / SAMPLE_RATE_HZ:.2f} s, expected an earlier start"
+        )
+    most_samples = num_samples_for(log_mel.target_length or MAX_FRAMES)
+    samples = recording.read(offset_samples, min(rest_samples, most_samples))
+    return log_mel(torch.from_numpy(samples))
 
 
-def draw_layer(encoder: Encoder, source: Tensor, layer: int, log_mel: LogMel, title: str) -> Figure:
-    """Draw a clip and what the CLS token of one block attends to in it.
+def mask_clip(source: Tensor, masking: MaskingConfig, patch_size: int, seed: int = 1) -> np.ndarray:
+    """Masks (K, L) for a network input (1, 1, T, F), True = hidden.
+
+    Raises:
+        ValueError: the setting is impossible for a clip of this length.
+    """
+    grid = source.shape[2] // patch_size, source.shape[3] // patch_size
+    check_masking(masking, grid)
+    return inverse_block_masks(masking, grid, np.random.default_rng(seed))
+
+
+def training_settings(
+    checkpoint: Optional[str] = None, **given: Any
+) -> Tuple[MaskingConfig, LogMel]:
+    """How a pre-training masks clips, and its front end.
+
+    Args:
+        checkpoint: of a pre-training; None: the settings of `pretrain_base`, but with a front end
+            that keeps the length of clips.
+        given: settings of masks that replace the found ones, unless they are None.
+
+    Raises:
+        FileNotFoundError, CheckpointError: as for `load_checkpoint`.
+        ValueError: the checkpoint does not say how its clips were masked.
+    """
+    masking, log_mel = MaskingConfig(), LogMel(target_length=None)
+    if checkpoint is not None:
+        found = load_checkpoint(checkpoint)
+        if found.masking_config is None:
+            raise ValueError(
+                f"{checkpoint}: found a {found.kind} checkpoint without settings of masks, expected"
+                " a pre-training checkpoint"
+            )
+        masking, log_mel = found.masking_config, found.log_mel or build_encoder(found).log_mel
+    given = {name: value for name, value in given.items() if value is not None}
+    return replace(masking, **given), log_mel
+
+
+def embed_manifest(
+    encoder: Encoder,
+    manifest: Manifest,
+    clips: Sequence[int],
+    pooling: str = "cls",
+    target_length: Optional[int] = None,
+) -> Vectors:
+    """Compute vectors of some clips of a manifest, with a progress bar.
 
     Args:
         encoder: in evaluation mode.
-        source: (1, 1, T, F) network input.
-        layer: number of the block, from 1.
-        log_mel: the front end that made the input.
-        title: what to write above; the number of the block is added.
+        manifest: where the clips are.
+        clips: their numbers.
+        pooling: "cls", or "mean" of the patches.
+        target_length: frames to pad or cut clips to; None: each at its own length.
 
     Raises:
-        ValueError: there is no such block.
+        ValueError: no clip can be read.
     """
-    attention = cls_attention(encoder, source.to(encoder.cls_token), layer)[0].cpu().numpy()
-    values = _before_normalisation(source, log_mel)
-    title = f"{title}, block {layer} of {encoder.config.depth}"
-    return draw_attention(values, attention, log_mel.patch_size, title)
+    paths = [manifest.path(clip) for clip in clips]
+    found = embed_clips(encoder, paths, (pooling,), target_length=target_length)
+    (values,) = found.values.values()
+    return {clips[index]: v for index, v in zip(found.clips, values, strict=True)}, found.failures
 
 
-def _before_normalisation(source: Tensor, log_mel: LogMel) -> np.ndarray:
-    """(1, 1, T, F) network input -> (T, F) log-mel values."""
-    return (source[0, 0] * (2 * log_mel.std) + log_mel.mean).numpy()
+def read_vectors(path: str, manifest: Manifest, clips: Sequence[int]) -> Vectors:
+    """Read vectors of some clips of a manifest from what `eat extract` wrote; tokens are averaged.
+
+    Raises:
+        FileNotFoundError: there are no such features.
+        ValueError: they are those of other clips, or of several layers.
+    """
+    arrays = open_features(path)
+    vectors, failures = {}, []
+    for clip in clips:
+        name = name_features(manifest.relative_path(clip))
+        if name in arrays:
+            features = np.atleast_2d(arrays[name]())
+            if features.ndim > 2:
+                raise ValueError(
+                    f"{name}: found features of shape {features.shape}, of several layers,"
+                    " expected those of one (`eat extract --layers`)"
+                )
+            vectors[clip] = features.mean(axis=0)
+        else:
+            failures.append(Failure(manifest.location(clip), f"no features of {name} in {path}"))
+    if not vectors:
+        raise ValueError(
+            f"{path}: found no features of the clips of {manifest.file}, expected the OUT of"
+            f" `eat extract {manifest.file} --out OUT`"
+        )
+    return vectors, failures
+
+
+def name_kinds(manifest: Manifest, by: Optional[str] = None) -> List[str]:
+    """What each clip is, for the colours of a map.
+
+    Args:
+        manifest: the clips.
+        by: "label", its first one; "folder", see `name_folders`; None: labels if there is a `.lbl`
+            file.
+
+    Raises:
+        FileNotFoundError, LabelError: as for `open_split`.
+    """
+    if by != "folder":
+        _, descriptors, labels = open_split(*split_of(manifest.file), labelled=by == "label")
+        if labels is not None:
+            return [descriptors[labels.classes(clip)[0]].name for clip in range(len(labels))]
+    return name_folders(list(manifest.relative_paths()))
+
+
+def name_folders(paths: Sequence[str]) -> List[str]:
+    """The folder of each path, below the one that all are in."""
+    folders = [os.path.dirname(path) or "." for path in paths]
+    if len(set(folders)) == 1:
+        return folders
+    common = os.path.commonpath(folders)
+    return [os.path.relpath(folder, common or ".") for folder in folders]

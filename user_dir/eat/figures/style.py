@@ -1,20 +1,22 @@
 """The look of all figures, and how they are saved."""
 
 import io
-import os
 from pathlib import Path
-from typing import Tuple, Union
+from typing import Any, List, Sequence, Tuple, Union
 
 import matplotlib
-from matplotlib.figure import Figure
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure, SubFigure
+from matplotlib.image import AxesImage
 from matplotlib.text import Text
 
-from eat.files import replace_file
+from eat.files import FilePath, replace_file
 
 # Okabe and Ito's palette, which people with any of the common colour-blindnesses can tell apart;
 # ordered so that the first ones also differ in lightness. Its yellow is too pale for thin lines.
 LINE_COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00", "#000000")
-SPECTROGRAM_COLOURS = "magma"
+SHARE_COLOURS = "cividis"  # made for colour-blind eyes
 HIDDEN_COLOUR = "#c8c8c8"
 
 # Used as a decorator of every drawing function: matplotlib's settings are global, and a user's
@@ -40,6 +42,25 @@ figure_style = matplotlib.rc_context(
 )
 
 
+def make_panels(
+    figure: Union[Figure, SubFigure], number: int, num_columns: int, **settings: Any
+) -> List[Axes]:
+    """So many axes of equal size, in rows of `num_columns`; `settings` are those of `subplots`."""
+    rows = figure.subplots(-(-number // num_columns), num_columns, squeeze=False, **settings)
+    panels = list(rows.flat)
+    for unused in panels[number:]:
+        unused.remove()
+    return panels[:number]
+
+
+def show_grid(axes: Axes, values: np.ndarray, extent: Sequence[float], **colours: Any) -> AxesImage:
+    """Draw (time, frequency) values with time to the right up to extent[0], frequency upwards."""
+    return axes.imshow(
+        values.T, extent=(0, extent[0], 0, extent[1]), origin="lower", aspect="auto",
+        interpolation="nearest", **colours,
+    )  # fmt: skip
+
+
 def shorten(label: str, max_characters: int) -> str:
     """A label of at most so many characters, with both of its ends: paths often begin alike."""
     if len(label) <= max_characters:
@@ -56,7 +77,7 @@ def make_drawable(figure: Figure) -> None:
 
 @figure_style
 def render_figure(figure: Figure, kind: str) -> bytes:
-    """A figure as the content of a file, of kind "png" or "svg"; the same data give the same."""
+    """The content of a file with a figure, "png" or "svg"; equal figures give equal bytes."""
     # An SVG holds the time of writing unless told otherwise; a PNG never does.
     metadata = {"Date": None} if kind == "svg" else {}
     make_drawable(figure)
@@ -65,7 +86,7 @@ def render_figure(figure: Figure, kind: str) -> bytes:
     return buffer.getvalue()
 
 
-def save_figure(figure: Figure, path: Union[str, "os.PathLike[str]"]) -> Tuple[Path, Path]:
+def save_figure(figure: Figure, path: FilePath) -> Tuple[Path, Path]:
     """Write a figure as PNG and as SVG; each file appears only when it is complete.
 
     Args:
@@ -79,11 +100,8 @@ def save_figure(figure: Figure, path: Union[str, "os.PathLike[str]"]) -> Tuple[P
     if stem.suffix in (".png", ".svg"):
         stem = stem.with_suffix("")
     stem.parent.mkdir(parents=True, exist_ok=True)
-    return _save(figure, stem, "png"), _save(figure, stem, "svg")
-
-
-def _save(figure: Figure, stem: Path, kind: str) -> Path:
-    path = stem.with_name(f"{stem.name}.{kind}")
-    with replace_file(path) as file:
-        file.write(render_figure(figure, kind))
-    return path
+    png, svg = (stem.with_name(f"{stem.name}.{kind}") for kind in ("png", "svg"))
+    for file_path in (png, svg):
+        with replace_file(file_path) as file:
+            file.write(render_figure(figure, file_path.suffix[1:]))
+    return png, svg

@@ -25,7 +25,7 @@ class ClassificationModelConfig(EncoderConfig, FairseqDataclass):
         default=MISSING,
         metadata={
             "help": "checkpoint to start from (ours, released .pt, Hugging Face), pretrained or"
-            " fine-tuned; the sizes below are then the checkpoint's. null: from scratch"
+            " fine-tuned; the model's sizes must be the checkpoint's. null: from scratch"
         },
     )
     weights: str = field(
@@ -34,11 +34,11 @@ class ClassificationModelConfig(EncoderConfig, FairseqDataclass):
     )
     new_head: bool = field(
         default=False,
-        metadata={"help": "if init_from is fine-tuned: start with a new head all the same"},
+        metadata={"help": "start with a new head even if init_from is fine-tuned"},
     )
     pooling: str = field(
         default="cls",
-        metadata={"help": "what is classified: cls token (paper) or mean of the patches"},
+        metadata={"help": "input of the head: cls token (paper) or mean of the patches"},
     )
     drop_path: float = field(
         default=0.1,
@@ -58,12 +58,7 @@ class ClassificationModelConfig(EncoderConfig, FairseqDataclass):
 
 @register_model("eat_classifier", dataclass=ClassificationModelConfig)
 class ClassificationModel(Classifier, BaseFairseqModel):
-    """The classifier with what training it takes; its weights have the classifier's names.
-
-    Args:
-        cfg: the settings.
-        descriptors: the classes.
-    """
+    """The classifier with what training needs besides; its weights keep the classifier's names."""
 
     def __init__(self, cfg: ClassificationModelConfig, descriptors: Sequence[Label]) -> None:
         encoder = Encoder(part_of(EncoderConfig, cfg))
@@ -93,16 +88,11 @@ class ClassificationModel(Classifier, BaseFairseqModel):
     def init_from(
         self, checkpoint: Checkpoint, weights: str = "student", new_head: bool = False
     ) -> None:
-        """Start from a checkpoint's encoder, and from its head if it has one.
-
-        Args:
-            checkpoint: pretrained or fine-tuned.
-            weights: "student" or "teacher".
-            new_head: leave the checkpoint's head aside.
+        """Start from a checkpoint's encoder ("student" or "teacher"), and from its head if any.
 
         Raises:
             CheckpointError: the sizes differ, or there is no teacher.
-            ValueError: the head is one for other classes.
+            ValueError: the head is for other classes, and `new_head` is not set.
         """
         encoder = checkpoint.encoder_weights(weights)
         if checkpoint.classifier is None or new_head:
@@ -115,7 +105,7 @@ class ClassificationModel(Classifier, BaseFairseqModel):
         logger.info("%s: its head for %d classes", checkpoint.path, len(self.descriptors))
 
     def _check_classes(self, checkpoint: Checkpoint) -> None:
-        """A head is kept for the very classes that it was trained for."""
+        """Raise a ValueError unless the head was trained for the same classes."""
         num_classes = checkpoint.classifier_config.num_classes
         problem = describe_difference(num_classes, checkpoint.labels, self.descriptors)
         if problem is not None:
@@ -128,7 +118,7 @@ class ClassificationModel(Classifier, BaseFairseqModel):
 def set_layer_decay(encoder: Encoder, decay: float) -> None:
     """Scale the learning rate of block i of n, counted from 0, by decay^(n - i).
 
-    What comes before the blocks gets the full rate, as in the released code.
+    Parameters before the blocks get the full rate, as in the released code.
 
     Raises:
         ValueError: `decay` is not in (0, 1].

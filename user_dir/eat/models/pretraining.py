@@ -7,7 +7,7 @@ from typing import Any, Dict, Optional
 import torch
 from fairseq.dataclass import FairseqDataclass
 from fairseq.models import BaseFairseqModel, register_model
-from torch import Tensor
+from torch import Tensor, nn
 
 from eat.checkpoint import Checkpoint, CheckpointError, load_checkpoint, load_weights
 from eat.nn import (
@@ -20,7 +20,6 @@ from eat.nn import (
     TeacherConfig,
 )
 from eat.nn.decoder import DecoderLayer
-from eat.nn.execution import compile_layers
 from eat.nn.masking import select_patches, split_mask
 from eat.nn.transformer import Block
 from eat.settings import part_of
@@ -32,24 +31,24 @@ logger = logging.getLogger(__name__)
 class PretrainingModelConfig(
     EncoderConfig, MaskingConfig, DecoderConfig, TeacherConfig, FairseqDataclass
 ):
-    """Every knob of the model; the task takes the masking ones from here."""
+    """All settings of the model; the task reads the masks' settings from here."""
 
     init_from: Optional[str] = field(
         default=None,
         metadata={
-            "help": "checkpoint to start from (ours, released .pt, Hugging Face); its decoder and"
-            " teacher are used where it has them"
+            "help": "checkpoint to start from (ours, released .pt, Hugging Face), with its decoder"
+            " and teacher if it has them"
         },
     )
     compile: bool = field(
         default=False,
-        metadata={"help": "have torch compile the layers: a slower start, faster on a GPU"},
+        metadata={"help": "compile the layers with torch: slower to start, faster on a GPU"},
     )
     checkpoint_activations: bool = field(
         default=False,
         metadata={
-            "help": "compute activations again for the gradient rather than keep them: less memory,"
-            " at the cost of a second forward pass"
+            "help": "compute activations again for the gradient instead of keeping them: less"
+            " memory, at the cost of a second forward pass"
         },
     )
 
@@ -67,7 +66,7 @@ class PretrainingModel(BaseFairseqModel):
         for part in (self.encoder, self.decoder):
             part.checkpoint_activations = cfg.checkpoint_activations
         if cfg.compile:
-            compile_layers(self, Block, DecoderLayer)
+            compile_layers(self)
 
     @classmethod
     def build_model(cls, cfg: PretrainingModelConfig, task: Any = None) -> "PretrainingModel":
@@ -85,8 +84,7 @@ class PretrainingModel(BaseFairseqModel):
         Args:
             source: (B, 1, T, F) normalised log-mel.
             mask: (B, K, L) bool, True = hidden; equally many hidden patches in every row.
-            num_visible: V, the visible patches in every row; None counts and checks them, which
-                makes the host wait for the device.
+            num_visible: V if it is known, see `split_mask`.
 
         Returns:
             `frame_predictions` and `frame_targets`, both (M, D), at the hidden patches in the
@@ -128,11 +126,7 @@ class PretrainingModel(BaseFairseqModel):
         self.num_updates = num_updates
 
     def init_from(self, checkpoint: Checkpoint) -> None:
-        """Start from a checkpoint's weights; what it lacks keeps its initialisation.
-
-        Raises:
-            CheckpointError: the sizes differ.
-        """
+        """Start from a checkpoint's weights; a CheckpointError if the sizes differ."""
         load_weights(self.encoder, checkpoint.encoder, checkpoint.path)
         if checkpoint.decoder is None:
             logger.warning("%s has no decoder: it starts from scratch", checkpoint.path)
@@ -166,13 +160,23 @@ def load_pretraining_model(path: str, **overrides: Any) -> PretrainingModel:
             " expected a pre-training checkpoint"
         )
     settings = {**checkpoint.settings(), **overrides}
-    known = {f.name for f in fields(PretrainingModelConfig)}
-    unknown = sorted(set(settings) - known)
+    known = sorted(f.name for f in fields(PretrainingModelConfig))
+    unknown = sorted(set(settings).difference(known))
     if unknown:
-        raise ValueError(f"found unknown model settings {unknown}, expected among {sorted(known)}")
+        raise ValueError(f"found unknown model settings {unknown}, expected among {known}")
     model = PretrainingModel(PretrainingModelConfig(**settings))
     model.init_from(checkpoint)
     return model
+
+
+def compile_layers(model: nn.Module) -> None:
+    """Compile all blocks and decoder layers, the code of each type once."""
+    for layer in model.modules():
+        if isinstance(layer, (Block, DecoderLayer)):
+            if not hasattr(layer, "compile"):
+                raise ValueError(f"model.compile: found torch {torch.__version__}, expected >= 2.2")
+            # Batches have one shape, except the last of an epoch, which may compile once more.
+            layer.compile(dynamic=False)
 
 
 def _check_mask(mask: Tensor, batch_size: int, num_patches: int) -> None:

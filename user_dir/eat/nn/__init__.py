@@ -1,4 +1,8 @@
-"""The networks, in plain torch; nothing here knows fairseq."""
+"""The networks, in plain torch, without fairseq.
+
+In reading order: `patches`, `transformer`, `encoder`; `masking`, `teacher` and `decoder` for
+pre-training; `classifier` for fine-tuning. `gradients` only makes training on a CPU cheaper.
+"""
 
 from eat.lazy import export
 
@@ -10,7 +14,7 @@ __getattr__, __dir__, __all__ = export(
         "Decoder": "decoder",
         "DecoderConfig": "decoder",
         "Encoder": "encoder",
-        "EncoderConfig": "encoder",
+        "EncoderConfig": "transformer",
         "MaskingConfig": "masking",
         "Teacher": "teacher",
         "TeacherConfig": "teacher",

@@ -1,4 +1,4 @@
-"""The classifier that fine-tuning trains: encoder, LayerNorm, linear head."""
+"""The classifier that fine-tuning trains: encoder, LayerNorm and linear head."""
 
 from dataclasses import dataclass, field
 from typing import List, Optional
@@ -17,12 +17,12 @@ ACTIVATIONS = ("sigmoid", "softmax")
 
 @dataclass
 class ClassifierConfig:
-    """What a classifier puts on top of an encoder."""
+    """The head that a classifier adds to an encoder."""
 
     num_classes: int = field(default=527, metadata={"help": "C, classes (AudioSet: 527)"})
     pooling: str = field(
         default="cls",
-        metadata={"help": "what is classified: cls token (paper) or mean of the patches"},
+        metadata={"help": "input of the head: cls token (paper) or mean of the patches"},
     )
 
 
@@ -31,8 +31,8 @@ class Classifier(nn.Module):
 
     Attributes:
         labels: the names of the classes in the order of the logits; None if unknown.
-        activation: what makes probabilities of the logits, "sigmoid" (any number of classes at
-            once) or "softmax" (exactly one); None if unknown.
+        activation: turns logits into probabilities: "sigmoid" (any number of classes at once) or
+            "softmax" (exactly one); None if unknown.
         log_mel: the front end that the head was trained with, `target_length` included.
     """
 
@@ -59,15 +59,7 @@ class Classifier(nn.Module):
         nn.init.zeros_(self.head.bias)
 
     def forward(self, source: Tensor, lengths: Optional[Tensor] = None) -> Tensor:
-        """Classify clips.
-
-        Args:
-            source: (B, 1, T, F) normalised log-mel.
-            lengths: (B,) valid frames of each clip, see `Encoder.forward`.
-
-        Returns:
-            (B, C) logits.
-        """
+        """(B, 1, T, F) normalised log-mel -> (B, C) logits; `lengths` as in `Encoder.forward`."""
         tokens = self.encoder(source, lengths)
         return self.head(self.fc_norm(self._pool(tokens, lengths)))
 
@@ -84,15 +76,7 @@ class Classifier(nn.Module):
 
 
 def ranking_scores(logits: Tensor, activation: Optional[str]) -> Tensor:
-    """Numbers that grow with the probabilities, but do not saturate as those do.
-
-    Args:
-        logits: (B, C).
-        activation: see `Classifier`; None is taken as "sigmoid".
-
-    Returns:
-        (B, C).
-    """
+    """(B, C) logits -> (B, C) scores that rank as the probabilities do, but never saturate."""
     return logits.log_softmax(dim=1) if activation == "softmax" else logits
 
 

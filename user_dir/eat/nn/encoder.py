@@ -1,7 +1,6 @@
-"""The encoder: what pre-training learns and everything downstream uses."""
+"""The encoder, which pre-training learns and everything downstream uses."""
 
 import math
-from dataclasses import dataclass, field
 from typing import Iterator, Optional, Tuple
 
 import numpy as np
@@ -10,42 +9,10 @@ from torch import Tensor, nn
 
 from eat.audio import LogMel
 
-from .execution import call_layer
+from .gradients import call_layer
 from .masking import select_patches
-from .patches import PatchEmbed
-from .positions import sincos_positions
-from .transformer import Block
-
-
-@dataclass
-class EncoderConfig:
-    """Size of the encoder; the defaults are EAT-base."""
-
-    embed_dim: int = field(
-        default=768, metadata={"help": "D, width of the encoder (base 768, large 1024)"}
-    )
-    depth: int = field(default=12, metadata={"help": "blocks (base 12, large 24)"})
-    num_heads: int = field(default=12, metadata={"help": "attention heads (base 12, large 16)"})
-    mlp_ratio: float = field(
-        default=4.0, metadata={"help": "width of a block's hidden layer, in units of embed_dim"}
-    )
-    norm_eps: float = field(default=1e-6, metadata={"help": "epsilon of the encoder's LayerNorms"})
-    patch_size: int = field(
-        default=16, metadata={"help": "P, side of a patch in frames and mel bins (paper: 16)"}
-    )
-    num_mel_bins: int = field(default=128, metadata={"help": "F, mel bins (paper: 128)"})
-    num_position_rows: int = field(
-        default=768,
-        metadata={
-            "help": "time patches in the stored position table (released code: 768, about 2 min);"
-            " positions of longer clips are computed"
-        },
-    )
-
-    @property
-    def num_columns(self) -> int:
-        """W, patches along frequency."""
-        return self.num_mel_bins // self.patch_size
+from .patches import PatchEmbed, sincos_positions
+from .transformer import Block, EncoderConfig
 
 
 class Encoder(nn.Module):
@@ -54,10 +21,10 @@ class Encoder(nn.Module):
     Patches plus positions, CLS in front, one LayerNorm, post-norm blocks, no final norm.
 
     Attributes:
-        log_mel: the front end that the weights were trained with, without a fixed length;
-            AudioSet's constants unless a checkpoint says otherwise.
-        checkpoint_activations: compute each block's inside again for its gradient, rather than
-            keep it: less memory, more time.
+        log_mel: the front end that the weights were trained with, without a fixed length; it has
+            AudioSet's constants unless the checkpoint holds others.
+        checkpoint_activations: compute the activations inside each block again for its gradient
+            instead of keeping them: less memory, more time.
     """
 
     checkpoint_activations = False
@@ -74,10 +41,7 @@ class Encoder(nn.Module):
         self.register_buffer("positions", positions)  # (768 * W, D), never trained
         self.cls_token = nn.Parameter(torch.randn(1, 1, config.embed_dim))
         self.pre_norm = nn.LayerNorm(config.embed_dim, eps=config.norm_eps)
-        self.blocks = nn.ModuleList(
-            Block(config.embed_dim, config.num_heads, config.mlp_ratio, config.norm_eps)
-            for _ in range(config.depth)
-        )
+        self.blocks = nn.ModuleList(Block(config) for _ in range(config.depth))
         self.blocks.apply(init_linear)
 
     def forward(self, source: Tensor, lengths: Optional[Tensor] = None) -> Tensor:
@@ -85,9 +49,9 @@ class Encoder(nn.Module):
 
         Args:
             source: (B, 1, T, F) normalised log-mel; T any multiple of the patch size.
-            lengths: (B,) int, valid frames of each clip. What lies beyond has no influence on
-                the outputs of the valid patches. None: everything is valid, padding included,
-                as in the released code.
+            lengths: (B,) int, valid frames of each clip; the frames beyond do not change the
+                outputs of the valid patches. None: all frames are valid, padding included, as in
+                the released code.
 
         Returns:
             (B, 1+L, D), CLS first, then patches in time-major order.
@@ -121,8 +85,8 @@ class Encoder(nn.Module):
     def embed_visible(self, source: Tensor, ids: Tensor) -> Tensor:
         """Embed some patches of each clip.
 
-        Patches are chosen before they are projected: that takes less arithmetic when few are
-        visible, and clones that share a patch need not add up their gradients.
+        Patches are chosen before they are projected: that is less arithmetic when few are
+        visible, and saves adding up the gradients of clones that share a patch.
 
         Args:
             source: (B, 1, T, F) normalised log-mel.
@@ -156,9 +120,7 @@ class Encoder(nn.Module):
             yield x, mlp_output
 
     def set_drop_path(self, rate: float) -> None:
-        """Let training leave out branches: never in the first block, with `rate` in the last.
-
-        In between the rate grows linearly, as in the released code.
+        """Set the drop path rate of each block, linearly from 0 to `rate` as in the released code.
 
         Raises:
             ValueError: `rate` is not in [0, 1).
@@ -189,18 +151,14 @@ class Encoder(nn.Module):
 
     def check_source(self, source: Tensor) -> None:
         """Raise a ValueError unless `source` is (B, 1, T, F) with T a multiple of P."""
-        config = self.config
-        if source.ndim != 4 or source.shape[1] != 1 or source.shape[3] != config.num_mel_bins:
-            raise ValueError(
-                f"source: found shape {tuple(source.shape)},"
-                f" expected (B, 1, T, {config.num_mel_bins})"
-            )
-        if source.shape[0] == 0:
+        shape, bins, size = tuple(source.shape), self.config.num_mel_bins, self.config.patch_size
+        if len(shape) != 4 or shape[1] != 1 or shape[3] != bins:
+            raise ValueError(f"source: found shape {shape}, expected (B, 1, T, {bins})")
+        if shape[0] == 0:
             raise ValueError("source: found no clips, expected one or more")
-        if source.shape[2] == 0 or source.shape[2] % config.patch_size:
+        if shape[2] == 0 or shape[2] % size:
             raise ValueError(
-                f"source: found {source.shape[2]} frames,"
-                f" expected a positive multiple of {config.patch_size}"
+                f"source: found {shape[2]} frames, expected a positive multiple of {size}"
             )
 
     def _apply_lengths(self, source: Tensor, lengths: Tensor) -> Tuple[Tensor, Tensor]:
@@ -230,13 +188,9 @@ def _check_sizes(config: EncoderConfig) -> None:
     for name in ("embed_dim", "depth", "num_heads", "patch_size", "num_mel_bins"):
         if getattr(config, name) < 1:
             raise ValueError(f"{name}: found {getattr(config, name)}, expected 1 or more")
-    if config.embed_dim % config.num_heads:
-        raise ValueError(
-            f"num_heads: found {config.num_heads},"
-            f" expected a divisor of embed_dim {config.embed_dim}"
-        )
-    if config.num_mel_bins % config.patch_size:
-        raise ValueError(
-            f"num_mel_bins: found {config.num_mel_bins},"
-            f" expected a multiple of patch_size {config.patch_size}"
-        )
+    heads, width = config.num_heads, config.embed_dim
+    if width % heads:
+        raise ValueError(f"num_heads: found {heads}, expected a divisor of embed_dim {width}")
+    bins, size = config.num_mel_bins, config.patch_size
+    if bins % size:
+        raise ValueError(f"num_mel_bins: found {bins}, expected a multiple of patch_size {size}")

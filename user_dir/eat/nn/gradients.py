@@ -1,15 +1,57 @@
-"""When gradients that are written by hand are used."""
+"""How gradients are computed: by autograd or by hand, with activations kept or computed again.
+
+The networks show plain formulas. On a CPU, autograd's way through three of them costs time or
+memory that a gradient written by hand saves; `by_hand` marks those formulas. Private functions of
+torch are used in this file only.
+"""
+
+import functools
+from typing import Any, Callable, Optional, Tuple, Type
 
 import torch
-from torch import Tensor
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.autograd.function import Function, once_differentiable
+from torch.utils.checkpoint import checkpoint as run_checkpointed
+
+# With more tokens than this, the L x L weights of `AttentionByHand` take too much memory.
+MAX_TOKENS_WITH_WEIGHTS = 1024
+
+Formula = Callable[..., Tensor]
+
+
+def call_layer(layer: nn.Module, *args: Any, checkpoint: bool) -> Any:
+    """Call a layer; with `checkpoint` keep only its inputs, and call it again for the gradient."""
+    if checkpoint and torch.is_grad_enabled():
+        return run_checkpointed(layer, *args, use_reentrant=False)
+    return layer(*args)
+
+
+def by_hand(
+    function: Type[Function], max_tokens: Optional[int] = None
+) -> Callable[[Formula], Formula]:
+    """Decorate a formula for which `function` computes the same value, and its gradient by hand.
+
+    Inputs (N, L, ...) of more than `max_tokens` tokens are left to autograd.
+    """
+
+    def decorate(formula: Formula) -> Formula:
+        @functools.wraps(formula)
+        def compute(x: Tensor, *args: Any) -> Tensor:
+            if writes_own_gradient(x) and (max_tokens is None or x.shape[1] <= max_tokens):
+                return function.apply(x, *args)
+            return formula(x, *args)
+
+        return compute
+
+    return decorate
 
 
 def writes_own_gradient(x: Tensor) -> bool:
     """Whether the gradient with respect to `x` is needed, and on a CPU.
 
-    There, autograd's way costs time or memory that a gradient written by hand saves. On a GPU
-    fused kernels do better, as does a compiler, which sees through plain formulas only. Under
-    `torch.autocast` the tensors of a formula differ in dtype, of which autograd keeps track.
+    On a GPU fused kernels are faster. A compiler is too, and it needs the plain formula. Under
+    `torch.autocast` the tensors of a formula differ in dtype, which only autograd keeps track of.
     """
     is_compiling = getattr(torch.compiler, "is_compiling", bool)  # torch >= 2.3
     needs_gradient = x.requires_grad and torch.is_grad_enabled()
@@ -21,3 +63,103 @@ def _autocasts() -> bool:
         return torch.is_autocast_enabled("cpu")
     except TypeError:  # torch < 2.4
         return torch.is_autocast_cpu_enabled()
+
+
+class AttentionByHand(Function):
+    """Attention by plain matrix products.
+
+    At 100 tokens on a CPU the gradient of torch's fused attention takes five times as long, and
+    autograd's gradient of this formula twice as long, because of its copies. The backward pass
+    computes the weights again: they are cheap, and keeping them in float32 would take as much
+    memory as queries, keys and values together.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, qkv: Tensor, num_heads: int, valid: Optional[Tensor]) -> Tensor:
+        num_rows, num_tokens, _ = qkv.shape
+        q, k, v = (x.flatten(0, 1) for x in _by_head(qkv, num_heads))  # (N*heads, L, D / heads)
+        ctx.save_for_backward(q, k, v, valid)
+        ctx.num_heads = num_heads
+        x = torch.bmm(_attention_weights(q, k, valid), v).view(num_rows, num_heads, num_tokens, -1)
+        return x.transpose(1, 2).reshape(num_rows, num_tokens, -1)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, grad: Tensor) -> Tuple[Tensor, None, None]:
+        q, k, v, valid = ctx.saved_tensors
+        num_rows, num_tokens, embed_dim = grad.shape
+        grad = grad.reshape(num_rows, num_tokens, ctx.num_heads, -1).transpose(1, 2).flatten(0, 1)
+        weights = _attention_weights(q, k, valid)
+        grad_weights = torch.bmm(grad, v.transpose(1, 2))
+        grad_scores = torch._softmax_backward_data(grad_weights, weights, -1, weights.dtype)
+        scale = q.shape[-1] ** -0.5
+        grad_qkv = grad.new_empty(num_rows, num_tokens, 3 * embed_dim)
+        grads = (
+            _scaled_bmm(grad_scores, k, scale),
+            _scaled_bmm(grad_scores.transpose(1, 2), q, scale),
+            torch.bmm(weights.transpose(1, 2), grad),
+        )
+        for target, source in zip(_by_head(grad_qkv, ctx.num_heads), grads, strict=True):
+            target.copy_(source.view(target.shape))
+        return grad_qkv, None, None
+
+
+def _by_head(qkv: Tensor, num_heads: int) -> Tensor:
+    """(N, L, 3D) -> (3, N, heads, L, D / heads), a view."""
+    return qkv.view(*qkv.shape[:2], 3, num_heads, -1).permute(2, 0, 3, 1, 4)
+
+
+def _attention_weights(q: Tensor, k: Tensor, valid: Optional[Tensor]) -> Tensor:
+    """(N * heads, L, L), softmax of the scores; its sums are float32 in half precision too."""
+    scores = _scaled_bmm(q, k.transpose(1, 2), q.shape[-1] ** -0.5)
+    if valid is not None:
+        rows = scores.view(valid.shape[0], -1, *scores.shape[1:])  # (N, heads, L, L)
+        rows.masked_fill_(~valid[:, None, None, :], float("-inf"))
+    return scores.softmax(dim=-1)
+
+
+def _scaled_bmm(a: Tensor, b: Tensor, scale: float) -> Tensor:
+    """scale * (a @ b) without another pass over the product."""
+    return torch.baddbmm(a.new_empty(()), a, b, beta=0, alpha=scale)
+
+
+class GeluLinearByHand(Function):
+    """GELU and a linear layer. Keeps only the input for the gradient, not the GELU's output."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+        ctx.save_for_backward(x, weight)
+        return F.linear(F.gelu(x), weight, bias)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, grad: Tensor) -> Tuple[Tensor, Tensor, Tensor]:
+        x, weight = ctx.saved_tensors
+        rows = grad.flatten(0, -2)
+        columns = rows.t()
+        if grad.dtype == torch.bfloat16:
+            # oneDNN multiplies transposed bfloat16 matrices at half speed: copy the narrow one.
+            columns = columns.contiguous()
+        grad_weight = columns @ F.gelu(x).flatten(0, -2)
+        grad_x = torch.ops.aten.gelu_backward(grad @ weight, x)
+        return grad_x, grad_weight, rows.sum(dim=0)
+
+
+class NormGeluByHand(Function):
+    """LayerNorm without parameters, then GELU. Keeps only the input, not the norm's output."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, eps: float) -> Tensor:
+        ctx.save_for_backward(x)
+        ctx.eps = eps
+        return F.gelu(F.layer_norm(x, x.shape[-1:], eps=eps))
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, grad: Tensor) -> Tuple[Tensor, None]:
+        (x,) = ctx.saved_tensors
+        with torch.enable_grad():
+            x = x.detach().requires_grad_()
+            normed = F.layer_norm(x, x.shape[-1:], eps=ctx.eps)
+        grad_normed = torch.ops.aten.gelu_backward(grad, normed.detach())
+        return torch.autograd.grad(normed, x, grad_normed)[0], None

@@ -1,8 +1,11 @@
 """Inverse block multi-masking (EAT section 3.3): which patches each clone of a clip keeps.
 
 A mask is bool, True = hidden from the student and predicted. Masks are drawn on the CPU by the
-data workers, from a generator seeded by (seed, epoch, clip), so that they depend neither on the
-number of workers nor on where a run was resumed.
+data workers, from a generator seeded by (seed, epoch, clip): they depend neither on the number of
+workers nor on where a run was resumed.
+
+To add a setting, add it to `MaskingConfig`, use it here, and add its key to the yaml files: model,
+task and data set get the whole configuration.
 """
 
 from dataclasses import dataclass, field
@@ -32,8 +35,8 @@ class MaskingConfig:
     mask_ratio_adjust: float = field(
         default=0.07,
         metadata={
-            "help": "added to the visible share when counting blocks, to make up for overlaps and"
-            " blocks cut at the border; the final ratio stays mask_ratio (released code: 0.07)"
+            "help": "added to the visible share when blocks are counted, because blocks overlap and"
+            " are cut at the border; the final ratio stays mask_ratio (released code: 0.07)"
         },
     )
 
@@ -50,38 +53,28 @@ def num_blocks(config: MaskingConfig, num_patches: int) -> int:
 
 
 def check_masking(config: MaskingConfig, grid: Tuple[int, int]) -> None:
-    """Refuse settings that cannot give a mask, or not the masks that they describe.
-
-    Args:
-        config: the settings.
-        grid: (H, W), patches along time and frequency.
+    """Check that the settings can give the masks that they describe on a grid of (H, W) patches.
 
     Raises:
         ValueError: naming the setting, what was found and what would work.
     """
-    height, width = grid
-    num_patches = height * width
+    num_patches, on_grid = grid[0] * grid[1], f"on a grid of {grid[0]} x {grid[1]} patches"
+    ratio, side = config.mask_ratio, config.mask_block_size
     if config.num_clones < 1:
         raise ValueError(f"num_clones: found {config.num_clones}, expected 1 or more")
-    if not 0 < config.mask_ratio < 1:
-        raise ValueError(
-            f"mask_ratio: found {config.mask_ratio}, expected a number between 0 and 1"
-        )
-    if not 1 <= config.mask_block_size <= min(grid):
-        raise ValueError(
-            f"mask_block_size: found {config.mask_block_size}, expected 1 to {min(grid)}"
-            f" on a grid of {height} x {width} patches"
-        )
+    if not 0 < ratio < 1:
+        raise ValueError(f"mask_ratio: found {ratio}, expected a number between 0 and 1")
+    if not 1 <= side <= min(grid):
+        raise ValueError(f"mask_block_size: found {side}, expected 1 to {min(grid)} {on_grid}")
     if num_visible_patches(config, num_patches) < 1:
         raise ValueError(
-            f"mask_ratio: {config.mask_ratio} leaves none of {num_patches} patches visible,"
-            " expected a lower ratio"
+            f"mask_ratio: {ratio} leaves none of {num_patches} patches visible, expected a lower"
+            " ratio"
         )
     if num_blocks(config, num_patches) < 1:
         raise ValueError(
-            f"mask_block_size: a block of {config.mask_block_size} x {config.mask_block_size} is"
-            f" more than the visible share of a grid of {height} x {width} patches at"
-            f" mask_ratio {config.mask_ratio} and mask_ratio_adjust {config.mask_ratio_adjust};"
+            f"mask_block_size: a block of {side} x {side} is more than the visible share"
+            f" {on_grid} at mask_ratio {ratio} and mask_ratio_adjust {config.mask_ratio_adjust};"
             " expected a smaller block, a lower ratio or longer clips"
         )
 
@@ -98,7 +91,7 @@ def inverse_block_masks(
     Args:
         config: settings that passed `check_masking`.
         grid: (H, W), patches along time and frequency.
-        generator: source of all randomness.
+        generator: seeded for this clip.
 
     Returns:
         (K, L) bool, L = H * W, time-major; True = hidden.
@@ -137,14 +130,14 @@ def split_mask(mask: Tensor, num_visible: Optional[int] = None) -> Tuple[Tensor,
 
     Args:
         mask: (N, L) bool, True = hidden, with the same number of visible patches in each row.
-        num_visible: V, if it is known; else the mask is checked, for which the host must wait
-            for the device.
+        num_visible: V if it is known; None counts and checks, which makes the host wait for the
+            device.
 
     Returns:
         (N, V) and (N, L - V) int64.
 
     Raises:
-        ValueError: rows with different numbers of visible patches, if V was not given.
+        ValueError: without V: rows have different numbers of visible patches.
     """
     if num_visible is None:
         num_visible = count_visible(mask)
@@ -154,11 +147,7 @@ def split_mask(mask: Tensor, num_visible: Optional[int] = None) -> Tuple[Tensor,
 
 
 def count_visible(mask: Tensor) -> int:
-    """V, the visible patches in each row of a mask.
-
-    Raises:
-        ValueError: rows with different numbers of visible patches.
-    """
+    """V, the visible patches in each row; a ValueError if the rows have different numbers."""
     num_visible = (~mask).sum(dim=-1)
     lowest, highest = int(num_visible.min()), int(num_visible.max())
     if lowest != highest:

@@ -1,4 +1,4 @@
-"""The teacher: a moving average of the student's encoder, and the targets made from it."""
+"""The teacher: a moving average of the student's encoder, and the targets that it makes."""
 
 import copy
 from dataclasses import dataclass, field
@@ -8,11 +8,12 @@ from typing import Any, Callable, Dict, Iterable, Mapping, Optional
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.optim.swa_utils import get_ema_multi_avg_fn
 
 from .encoder import Encoder
 
 _NORM_EPS = 1e-5  # of both normalisations of the targets
-_TENSORS_AT_ONCE = 16  # in a step: few calls for a GPU, and little enough for a CPU's cache
+_TENSORS_AT_ONCE = 16  # in a step: few calls on a GPU, and few enough for the cache of a CPU
 
 
 @dataclass
@@ -44,8 +45,8 @@ def ema_decay(config: TeacherConfig, num_updates: int) -> float:
 class Teacher(nn.Module):
     """EMA copy of the student's encoder that sees whole clips and makes the targets.
 
-    The average is kept in float32 whatever dtype the model is cast to: a step of the EMA is far
-    below the resolution of half precision. `state_dict` holds the float32 values.
+    The average is kept in float32 even when the model is cast to half precision, whose resolution
+    is far coarser than a step of the EMA. `state_dict` holds the float32 values.
     """
 
     def __init__(self, config: TeacherConfig, student: Encoder) -> None:
@@ -76,15 +77,14 @@ class Teacher(nn.Module):
     @torch.no_grad()
     def step(self, student: Encoder, num_updates: int) -> None:
         """Move towards the student after its `num_updates`-th update."""
-        weight = 1 - ema_decay(self.config, num_updates)
+        average = get_ema_multi_avg_fn(ema_decay(self.config, num_updates))
         parameters = list(self.encoder.parameters())
         averages = list(self._masters.values()) if self._masters else parameters
         values = list(student.parameters())
         for start in range(0, len(values), _TENSORS_AT_ONCE):
             some = slice(start, start + _TENSORS_AT_ONCE)
-            torch._foreach_lerp_(averages[some], [p.float() for p in values[some]], weight)
-            if self._masters:
-                torch._foreach_copy_(parameters[some], averages[some])
+            average(averages[some], [p.float() for p in values[some]], None)
+        self._copy_masters()
 
     @torch.no_grad()
     def copy_from(self, student: Encoder) -> None:
@@ -93,9 +93,11 @@ class Teacher(nn.Module):
         if self._masters is not None:
             self._masters = {n: p.detach().float() for n, p in student.named_parameters()}
 
-    def _sync_from_masters(self) -> None:
+    def _copy_masters(self) -> None:
+        """Round the float32 values, if there are any, to the encoder's half precision."""
         if self._masters is not None:
-            torch._foreach_copy_(list(self.encoder.parameters()), list(self._masters.values()))
+            for p, master in zip(self.encoder.parameters(), self._masters.values(), strict=True):
+                p.copy_(master)
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> "Teacher":
         """Keep the float32 values when the model is cast or moved."""
@@ -105,7 +107,7 @@ class Teacher(nn.Module):
         super()._apply(fn, recurse)
         parameter = next(self.encoder.parameters())
         self._masters = {name: m.to(parameter.device) for name, m in masters.items()}
-        self._sync_from_masters()
+        self._copy_masters()
         if parameter.dtype == torch.float32:
             self._masters = None
         return self

@@ -1,14 +1,84 @@
-"""Transformer blocks: post-norm, as in the released code."""
+"""The Transformer block: attention and MLP, each with a residual and a norm after it (post-norm).
 
-from typing import Any, Optional, Tuple
+To add a variant of the block, add a setting to `EncoderConfig`, use it here, and add its key to the
+yaml files. Every block gets the whole configuration, and every checkpoint carries it.
+"""
+
+from dataclasses import dataclass, field
+from typing import Optional, Tuple
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from torch.autograd.function import once_differentiable
 
-from .attention import Attention
-from .gradients import writes_own_gradient
+from .gradients import MAX_TOKENS_WITH_WEIGHTS, AttentionByHand, GeluLinearByHand, by_hand
+
+
+@dataclass
+class EncoderConfig:
+    """Size of the encoder; the defaults are EAT-base."""
+
+    embed_dim: int = field(
+        default=768, metadata={"help": "D, width of the encoder (base 768, large 1024)"}
+    )
+    depth: int = field(default=12, metadata={"help": "number of blocks (base 12, large 24)"})
+    num_heads: int = field(default=12, metadata={"help": "attention heads (base 12, large 16)"})
+    mlp_ratio: float = field(
+        default=4.0, metadata={"help": "width of a block's hidden layer, in units of embed_dim"}
+    )
+    norm_eps: float = field(default=1e-6, metadata={"help": "epsilon of the encoder's LayerNorms"})
+    patch_size: int = field(
+        default=16, metadata={"help": "P, side of a patch in frames and mel bins (paper: 16)"}
+    )
+    num_mel_bins: int = field(default=128, metadata={"help": "F, mel bins (paper: 128)"})
+    num_position_rows: int = field(
+        default=768,
+        metadata={
+            "help": "time patches in the stored position table (released code: 768, about 2 min);"
+            " positions of longer clips are computed"
+        },
+    )
+
+    @property
+    def num_columns(self) -> int:
+        """W, patches along frequency."""
+        return self.num_mel_bins // self.patch_size
+
+
+class Attention(nn.Module):
+    """Multi-head self-attention with one projection for queries, keys and values."""
+
+    def __init__(self, config: EncoderConfig) -> None:
+        super().__init__()
+        self.num_heads = config.num_heads
+        self.qkv = nn.Linear(config.embed_dim, 3 * config.embed_dim)
+        self.proj = nn.Linear(config.embed_dim, config.embed_dim)
+
+    def forward(self, x: Tensor, valid: Optional[Tensor] = None) -> Tensor:
+        """Attend among the tokens of each row.
+
+        Args:
+            x: (N, L, D) tokens.
+            valid: (N, L) bool, False = no token attends to this one. None: all are valid.
+
+        Returns:
+            (N, L, D).
+        """
+        return self.proj(attend(self.qkv(x), self.num_heads, valid))
+
+
+@by_hand(AttentionByHand, max_tokens=MAX_TOKENS_WITH_WEIGHTS)
+def attend(qkv: Tensor, num_heads: int, valid: Optional[Tensor]) -> Tensor:
+    """Scaled dot-product attention with the softmax in float32: (N, L, 3D) -> (N, L, D)."""
+    mask = None if valid is None else valid[:, None, None, :]
+    x = F.scaled_dot_product_attention(*split_heads(qkv, num_heads), attn_mask=mask)
+    return x.transpose(1, 2).reshape(*qkv.shape[:2], -1)
+
+
+def split_heads(qkv: Tensor, num_heads: int) -> Tuple[Tensor, Tensor, Tensor]:
+    """(N, L, 3D) -> queries, keys and values, each (N, heads, L, D / heads), without a copy."""
+    q, k, v = qkv.view(*qkv.shape[:2], 3, num_heads, -1).permute(2, 0, 3, 1, 4)
+    return q, k, v
 
 
 class Mlp(nn.Module):
@@ -21,43 +91,19 @@ class Mlp(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """(..., D) -> (..., D)."""
-        return _gelu_linear(self.fc1(x), self.fc2.weight, self.fc2.bias)
+        return gelu_linear(self.fc1(x), self.fc2.weight, self.fc2.bias)
 
 
-def _gelu_linear(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
-    if writes_own_gradient(x):
-        return _GeluLinear.apply(x, weight, bias)
+@by_hand(GeluLinearByHand)
+def gelu_linear(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+    """GELU, then a linear layer: (..., hidden) -> (..., D)."""
     return F.linear(F.gelu(x), weight, bias)
 
 
-class _GeluLinear(torch.autograd.Function):
-    """GELU and a linear layer, keeping for the gradient what goes in, but not what is between."""
-
-    @staticmethod
-    def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
-        ctx.save_for_backward(x, weight)
-        return F.linear(F.gelu(x), weight, bias)
-
-    @staticmethod
-    @once_differentiable
-    def backward(ctx: Any, grad: Tensor) -> Tuple[Tensor, Tensor, Tensor]:
-        x, weight = ctx.saved_tensors
-        rows = grad.flatten(0, -2)
-        columns = rows.t()
-        if grad.dtype == torch.bfloat16:
-            # oneDNN multiplies a transposed matrix of these at half its speed: turn the narrow one.
-            columns = columns.contiguous()
-        grad_weight = columns @ F.gelu(x).flatten(0, -2)
-        grad_x = torch.ops.aten.gelu_backward(grad @ weight, x)
-        return grad_x, grad_weight, rows.sum(dim=0)
-
-
 def drop_path(branch: Tensor, rate: float) -> Tensor:
-    """Leave out a residual branch for random rows, and scale it up for the others.
+    """Leave out a residual branch (N, L, D) for rows drawn with probability `rate`.
 
-    Args:
-        branch: (N, L, D).
-        rate: probability of leaving a row out; 0 costs nothing.
+    The other rows are scaled up, so that the mean stays.
     """
     if rate == 0:
         return branch
@@ -69,17 +115,18 @@ class Block(nn.Module):
     """Post-norm block: x = norm1(x + attention(x)), then norm2(x + mlp(x)).
 
     Attributes:
-        drop_path_rate: how often training leaves out each of the branches.
+        drop_path_rate: probability with which training leaves out each of the branches.
     """
 
     drop_path_rate = 0.0
 
-    def __init__(self, embed_dim: int, num_heads: int, mlp_ratio: float, norm_eps: float) -> None:
+    def __init__(self, config: EncoderConfig) -> None:
         super().__init__()
-        self.norm1 = nn.LayerNorm(embed_dim, eps=norm_eps)
-        self.attn = Attention(embed_dim, num_heads)
-        self.norm2 = nn.LayerNorm(embed_dim, eps=norm_eps)
-        self.mlp = Mlp(embed_dim, int(embed_dim * mlp_ratio))
+        embed_dim = config.embed_dim
+        self.norm1 = nn.LayerNorm(embed_dim, eps=config.norm_eps)
+        self.attn = Attention(config)
+        self.norm2 = nn.LayerNorm(embed_dim, eps=config.norm_eps)
+        self.mlp = Mlp(embed_dim, int(embed_dim * config.mlp_ratio))
 
     def forward(self, x: Tensor, valid: Optional[Tensor] = None) -> Tuple[Tensor, Tensor]:
         """Run the block.

@@ -24,15 +24,13 @@ class AdamWConfig(FairseqDataclass):
     )
     decay_1d: bool = field(
         default=True,
-        metadata={
-            "help": "also decay biases and LayerNorm weights, as the released code does in effect"
-        },
+        metadata={"help": "also decay biases and LayerNorm weights, as the released code does"},
     )
     min_lr: float = field(
         default=0.0,
         metadata={
-            "help": "the scheduler's min_lr, which is that of every group: one whose peak is below"
-            " it stays at its peak throughout, as in the released code"
+            "help": "the scheduler's min_lr, which holds for every group of parameters: a group"
+            " whose peak is lower stays at its peak, as in the released code"
         },
     )
     lr: List[float] = II("optimization.lr")
@@ -49,7 +47,7 @@ def set_lr_scale(parameter: nn.Parameter, scale: float) -> None:
 
 @register_optimizer("eat_adamw", dataclass=AdamWConfig)
 class EatAdamW(FairseqOptimizer):
-    """torch's AdamW, fused where this torch can and over lists of tensors elsewhere."""
+    """torch's AdamW: fused where this torch can, else over lists of tensors."""
 
     def __init__(self, cfg: AdamWConfig, params: Iterable[nn.Parameter]) -> None:
         super().__init__(cfg)
@@ -69,10 +67,10 @@ class EatAdamW(FairseqOptimizer):
         )
 
     def clip_grad_norm(self, max_norm: float, aggregate_norm_fn: Any = None) -> Tensor:
-        """Clip, and note in `has_finite_gradients` whether there was something to clip.
+        """Clip, and note in `has_finite_gradients` whether the norm is finite.
 
-        A norm that is not finite makes fairseq end the run; the task skips the step instead. With
-        fp16 fairseq's loss scaler has to see it.
+        fairseq would end the run at a norm that is not; the task skips the step instead. With fp16
+        fairseq's loss scaler must see it.
         """
         norm = super().clip_grad_norm(max_norm, aggregate_norm_fn)
         self.has_finite_gradients = bool(norm.isfinite())
@@ -80,7 +78,7 @@ class EatAdamW(FairseqOptimizer):
 
     @property
     def optimizer_config(self) -> Dict[str, Any]:
-        """What may differ from the checkpoint on resuming; read by fairseq."""
+        """Settings that may differ from the checkpoint on resuming; read by fairseq."""
         return dict(self._implementation)
 
     def get_lr(self) -> float:
@@ -109,7 +107,7 @@ class EatAdamW(FairseqOptimizer):
     def load_state_dict(
         self, state_dict: Dict[str, Any], optimizer_overrides: Optional[Dict[str, Any]] = None
     ) -> None:
-        """Resume; how the step is computed depends on this device, not on the checkpoint's."""
+        """Resume; this device, not the checkpoint's, decides how the step is computed."""
         super().load_state_dict(state_dict, optimizer_overrides)
         for group in self.param_groups:
             group.update(self._implementation)

@@ -1,9 +1,9 @@
-"""What both tasks are made of: a folder of manifests, a front end, and fairseq's questions."""
+"""What both tasks have in common: manifests, a front end, and the start of a training."""
 
 from dataclasses import dataclass, field, replace
 from os.path import dirname
 from pathlib import Path
-from typing import Any, Optional
+from typing import Any, Dict, Optional
 
 import torch
 from fairseq.distributed import utils as distributed
@@ -15,8 +15,7 @@ from eat.data.manifest import Manifest
 from eat.figures.tensorboard import ValidationFigures
 from eat.settings import part_of
 from eat.training.guarded import GuardConfig, GuardedTask
-from eat.training.memory import keep_freed_memory
-from eat.training.recording import record_start
+from eat.training.start import keep_freed_memory, record_start
 
 
 @dataclass
@@ -31,7 +30,8 @@ class AudioTaskConfig(ReadingConfig, GuardConfig):
         default=-4.268, metadata={"help": "mean of the log-mel values (AudioSet: -4.268)"}
     )
     std: float = field(
-        default=4.569, metadata={"help": "their standard deviation (AudioSet: 4.569)"}
+        default=4.569,
+        metadata={"help": "standard deviation of the log-mel values (AudioSet: 4.569)"},
     )
     target_length: int = field(
         default=1024,
@@ -86,47 +86,44 @@ class AudioTask(GuardedTask):
             keep_freed_memory()
         return cls(cfg)
 
-    def manifest(self, split: str) -> Manifest:
-        """Open `{data}/{split}.tsv`.
+    def clips_of(self, split: str) -> Dict[str, Any]:
+        """The arguments of a `SpectrogramDataset` of a split; only training is random.
 
         Raises:
-            FileNotFoundError: there is no such manifest.
-            ManifestError: a bad line.
+            FileNotFoundError: there is no manifest `{data}/{split}.tsv`.
+            ManifestError: a bad line in it.
+            ValueError: impossible settings.
         """
-        return Manifest(Path(self.cfg.data) / f"{split}.tsv")
-
-    def is_for_training(self, split: str) -> bool:
-        """Whether a split is shuffled; others keep their order."""
-        return split == self.cfg.train_subset
-
-    def reading(self, split: str) -> ReadingConfig:
-        """How the clips of a split are read; random parts are for training."""
-        reading = part_of(ReadingConfig, self.cfg)
+        cfg, is_training = self.cfg, split == self.cfg.train_subset
+        reading = part_of(ReadingConfig, cfg)
         reading.check()
-        return reading if self.is_for_training(split) else replace(reading, crop="start")
-
-    @property
-    def log_mel(self) -> LogMel:
-        """The front end of all splits."""
-        cfg = self.cfg
-        return LogMel(cfg.mean, cfg.std, cfg.target_length, cfg.num_mel_bins, cfg.patch_size)
+        return {
+            "manifest": Manifest(Path(cfg.data) / f"{split}.tsv"),
+            "log_mel": LogMel(
+                cfg.mean, cfg.std, cfg.target_length, cfg.num_mel_bins, cfg.patch_size
+            ),
+            "min_samples": cfg.min_samples,
+            "shuffle": is_training,
+            "seed": cfg.seed,
+            "reading": reading if is_training else replace(reading, crop="start"),
+        }
 
     def kind_of(self, split: str, clip: int) -> str:
         """What a clip is, for the colours of a figure: the folder it is in."""
         return dirname(self.datasets[split].manifest.relative_path(clip)) or "."
 
     def begin_epoch(self, epoch: int, model: nn.Module) -> None:
-        """Called by fairseq; the first time a training has begun, which is recorded."""
+        """Called by fairseq before each epoch; the first call is recorded as the run's start."""
         super().begin_epoch(epoch, model)
         if not self._has_begun:
             self._has_begun = True
             record_start(self.cfg.save_dir, epoch, model, self.datasets)
 
     def begin_valid_epoch(self, epoch: int, model: nn.Module) -> None:
-        """Called by fairseq before each validation, of which figures go to TensorBoard."""
+        """Called by fairseq before each validation; draws its figures for TensorBoard."""
         super().begin_valid_epoch(epoch, model)
         if self._figures is not None:
-            # With dataset.valid_subset=train there is no other.
+            # With dataset.valid_subset=train there is no other split.
             train = self.cfg.train_subset
             split = next((name for name in self.datasets if name != train), train)
             self._figures.write(
@@ -137,19 +134,5 @@ class AudioTask(GuardedTask):
             )
 
     def has_sharded_data(self, split: str) -> bool:
-        """`data` is one folder, also if there is a colon in its name."""
+        """False: `data` is one folder, even with a colon in its name; fairseq asks."""
         return False
-
-    def max_positions(self) -> None:
-        """No clip is too long: all are cropped."""
-        return None
-
-    @property
-    def source_dictionary(self) -> None:
-        """There are no tokens; fairseq asks."""
-        return None
-
-    @property
-    def target_dictionary(self) -> None:
-        """There are no tokens; fairseq asks."""
-        return None

@@ -5,8 +5,11 @@ from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any, Dict, Optional, Tuple
 
+import numpy as np
+import torch.distributed as dist
 from fairseq.criterions import FairseqCriterion
 from fairseq.logging import metrics
+from fairseq.logging.meters import Meter
 from fairseq.tasks import register_task
 from omegaconf import II, OmegaConf
 from torch import Tensor, nn
@@ -17,10 +20,10 @@ from eat.criterions.classification import ACTIVATIONS
 from eat.data.classification import ClassificationDataset
 from eat.data.labels import DESCRIPTORS_FILE, LabelTable, read_descriptors, read_labels
 from eat.data.manifest import Manifest
+from eat.evaluation.metrics import accuracy, average_precisions, mean_over_classes
 from eat.settings import part_of
 
 from .audio import AudioTask, AudioTaskConfig
-from .predictions import Predictions, gather_from_workers
 
 logger = logging.getLogger(__name__)
 
@@ -55,7 +58,7 @@ class ClassificationTask(AudioTask):
         super().__init__(cfg)
         self._descriptors_file = Path(cfg.data) / DESCRIPTORS_FILE
         self.descriptors = read_descriptors(self._descriptors_file)
-        # In every checkpoint, which with these needs no other file to be used.
+        # Stored in every checkpoint, so that using one needs no other file.
         self._description = {
             "labels": [label.name for label in self.descriptors],
             "activation": ACTIVATIONS.get(cfg.loss),
@@ -78,7 +81,7 @@ class ClassificationTask(AudioTask):
         super().load_state_dict(state_dict)
 
     def build_model(self, cfg: Any, *args: Any, **kwargs: Any) -> nn.Module:
-        """Build the model, with the encoder's size that of the checkpoint it starts from."""
+        """Build the model, whose encoder has the size of the checkpoint it starts from."""
         if OmegaConf.is_missing(cfg, "init_from"):
             raise ValueError(
                 "model.init_from: not set, expected the checkpoint to fine-tune;"
@@ -86,7 +89,7 @@ class ClassificationTask(AudioTask):
             )
         if cfg.init_from:
             sizes = load_checkpoint(cfg.init_from).encoder_config
-            # In place: this is what fairseq writes into the checkpoints of the run.
+            # In place: fairseq writes this object into the checkpoints of the run.
             for size in fields(sizes):
                 cfg[size.name] = getattr(sizes, size.name)
         return super().build_model(cfg, *args, **kwargs)
@@ -99,24 +102,20 @@ class ClassificationTask(AudioTask):
             ManifestError, LabelError: a bad line.
             ValueError: impossible settings, or a loss or metric that does not fit the labels.
         """
-        cfg, is_training = self.cfg, self.is_for_training(split)
-        manifest = self.manifest(split)
+        cfg, clips = self.cfg, self.clips_of(split)
         labels = read_labels(
-            Path(cfg.data) / f"{split}.lbl", manifest, self.descriptors, self._descriptors_file
+            Path(cfg.data) / f"{split}.lbl",
+            clips["manifest"],
+            self.descriptors,
+            self._descriptors_file,
         )
-        self._check_labels(labels, manifest)
-        self.datasets[split] = ClassificationDataset(
-            manifest=manifest,
-            log_mel=self.log_mel,
-            # A metric is one of all clips, however short.
-            min_samples=cfg.min_samples if is_training else 0,
-            shuffle=is_training,
-            reading=self.reading(split),
-            labels=labels,
-            augmentation=part_of(AugmentationConfig, cfg) if is_training else None,
-            num_samples=cfg.num_samples if is_training else None,
-            seed=cfg.seed,
-        )
+        self._check_labels(labels, clips["manifest"])
+        if split == cfg.train_subset:
+            clips["augmentation"] = part_of(AugmentationConfig, cfg)
+            clips["num_samples"] = cfg.num_samples
+        else:
+            clips["min_samples"] = 0  # a metric is one of all clips, however short
+        self.datasets[split] = ClassificationDataset(**clips, labels=labels)
 
     def _check_labels(self, labels: LabelTable, manifest: Manifest) -> None:
         for key, single, other in (
@@ -146,11 +145,52 @@ class ClassificationTask(AudioTask):
         """Run a batch of a validation set, and keep the scores of all workers' batches."""
         loss, sample_size, log = super().valid_step(sample, model, criterion)
         batch = (sample["id"], log.pop("scores"), sample["target"])
-        batch = gather_from_workers(tuple(tensor.cpu().numpy() for tensor in batch))
-        # The outermost aggregator is that of this validation. The one within it goes on for all
-        # of the training and into checkpoints, with which only fairseq's own meters can resume.
+        batch = _gather_from_workers(tuple(tensor.cpu().numpy() for tensor in batch))
+        # The outermost aggregator is that of this validation. The one within it lasts for the whole
+        # training and enters checkpoints, which can only be resumed with fairseq's own meters.
         meters, metric = metrics.get_active_aggregators()[0], self.cfg.metric
         if metric not in meters:
             meters.add_meter(metric, Predictions(metric), priority=20)
         meters[metric].update(*batch)
         return loss, sample_size, log
+
+
+class Predictions(Meter):
+    """Scores and targets of a validation set by clip, and a metric of the whole set.
+
+    A clip that comes twice counts once: fairseq repeats batches for workers that have fewer.
+
+    Args:
+        metric: one of `eat.evaluation.metrics.METRICS`.
+    """
+
+    def __init__(self, metric: str) -> None:
+        super().__init__()
+        self._metric = metric
+        self._rows: Dict[int, Tuple[np.ndarray, np.ndarray]] = {}
+
+    def reset(self) -> None:
+        """Forget all clips."""
+        self._rows.clear()
+
+    def update(self, clips: np.ndarray, scores: np.ndarray, targets: np.ndarray) -> None:
+        """Add a batch: (B,) numbers of the clips, (B, C) scores and (B, C) targets."""
+        self._rows.update(zip(clips.tolist(), zip(scores, targets, strict=True), strict=True))
+
+    @property
+    def smoothed_value(self) -> float:
+        """The metric of all clips, in the order of their numbers."""
+        rows = [self._rows[clip] for clip in sorted(self._rows)]
+        scores, targets = (np.stack(part) for part in zip(*rows, strict=True))
+        if self._metric == "accuracy":
+            return accuracy(scores, targets)
+        return mean_over_classes(average_precisions(scores, targets)).value
+
+
+def _gather_from_workers(batch: Tuple[np.ndarray, ...]) -> Tuple[np.ndarray, ...]:
+    """Join the batches of all distributed workers; all of them must call this."""
+    if not dist.is_initialized():
+        return batch
+    batches = [batch] * dist.get_world_size()
+    dist.all_gather_object(batches, batch)
+    return tuple(np.concatenate(parts) for parts in zip(*batches, strict=True))

@@ -5,11 +5,11 @@ from typing import Any, Dict, List
 
 from fairseq.optim import FairseqOptimizer
 from fairseq.tasks import register_task
-from omegaconf import II
 from torch import nn
 
 from eat.data.datasets import PretrainingDataset
 from eat.nn import MaskingConfig
+from eat.settings import linked, part_of
 from eat.training.gradients import TrainingHealthError
 
 from .audio import AudioTask, AudioTaskConfig
@@ -24,30 +24,27 @@ _COLLAPSE = (
 
 
 @dataclass
-class PretrainingTaskConfig(AudioTaskConfig):
-    """Data and front end; what concerns the masks is set in the model's section."""
+class PretrainingTaskConfig(linked(MaskingConfig, "model"), AudioTaskConfig):
+    """Data and front end. The settings of the masks are links to the model's section."""
 
     min_target_var: float = field(
         default=0.1,
         metadata={
-            "help": "stop when target_var falls below: the teacher sees the same in all patches"
-            " (healthy: near 1)"
+            "help": "stop when target_var falls below this: the teacher's targets are the same for"
+            " all patches (healthy: near 1)"
         },
     )
     min_prediction_var: float = field(
         default=0.01,
         metadata={
-            "help": "stop when prediction_var falls below: the student predicts the same for all"
-            " patches (healthy: above 0.3, rising)"
+            "help": "stop when prediction_var falls below this: the student predicts the same for"
+            " all patches (healthy: above 0.3 and rising)"
         },
     )
     collapse_after_updates: int = field(
-        default=5000, metadata={"help": "updates from which on the two are looked at"}
+        default=5000,
+        metadata={"help": "check target_var and prediction_var from this update on"},
     )
-    num_clones: int = II("model.num_clones")
-    mask_ratio: float = II("model.mask_ratio")
-    mask_block_size: int = II("model.mask_block_size")
-    mask_ratio_adjust: float = II("model.mask_ratio_adjust")
 
 
 @register_task("eat_pretraining", dataclass=PretrainingTaskConfig)
@@ -64,20 +61,8 @@ class PretrainingTask(AudioTask):
             ManifestError: a bad line.
             ValueError: impossible lengths, statistics or masks.
         """
-        cfg = self.cfg
         self.datasets[split] = PretrainingDataset(
-            manifest=self.manifest(split),
-            log_mel=self.log_mel,
-            min_samples=cfg.min_samples,
-            shuffle=self.is_for_training(split),
-            reading=self.reading(split),
-            masking=MaskingConfig(
-                num_clones=cfg.num_clones,
-                mask_ratio=cfg.mask_ratio,
-                mask_block_size=cfg.mask_block_size,
-                mask_ratio_adjust=cfg.mask_ratio_adjust,
-            ),
-            seed=cfg.seed,
+            **self.clips_of(split), masking=part_of(MaskingConfig, self.cfg)
         )
 
     def optimizer_step(
@@ -85,7 +70,7 @@ class PretrainingTask(AudioTask):
     ) -> bool:
         """Step the optimizer, then the teacher.
 
-        fairseq gets here only when gradients did not overflow, and before it may save: a
+        fairseq calls this before it may save, and not at all when fp16 gradients overflowed. So a
         checkpoint always holds student and teacher of the same update.
         """
         if not super().optimizer_step(optimizer, model, update_num):
@@ -94,7 +79,7 @@ class PretrainingTask(AudioTask):
         return True
 
     def check_health(self, logging_outputs: List[Dict[str, Any]]) -> None:
-        """Also see that targets and predictions still differ between patches.
+        """Also check that targets and predictions still differ between patches.
 
         Raises:
             TrainingHealthError: they have collapsed.

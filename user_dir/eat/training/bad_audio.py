@@ -3,7 +3,7 @@
 import fcntl
 import logging
 import os
-from typing import Any, Dict, List, NamedTuple, Set, Union
+from typing import Any, Dict, List, Set, Union
 
 from fairseq.data import BaseWrapperDataset
 from torch import Tensor
@@ -11,56 +11,46 @@ from torch import Tensor
 from eat.audio import AudioError
 from eat.data.datasets import SpectrogramDataset
 from eat.randomness import Purpose, generator_for
+from eat.work import Failure
 
 logger = logging.getLogger(__name__)
 
 POLICIES = ("error", "skip")
-MAX_DRAWS = 10  # of replacements that cannot be read either
-
-
-class BadClip(NamedTuple):
-    """The file of a clip that cannot be read, and why: `manifest:line: file: reason`."""
-
-    path: str
-    problem: str
+MAX_DRAWS = 10  # of other clips, if those cannot be read either
 
 
 class TooMuchBadAudio(ValueError):
-    """More clips of an epoch than `task.max_bad_ratio` cannot be read."""
+    """A larger share of an epoch's clips than `task.max_bad_ratio` cannot be read."""
 
 
 class ReplacingDataset(BaseWrapperDataset):
-    """A data set in which other clips take the place of those that cannot be read.
+    """A data set that gives another clip in place of one that cannot be read.
 
-    Which one depends on (seed, epoch, clip) and nothing else; it is what it would be in its own
-    place, so that an epoch has it twice. Batches tell of it under `bad_clips`.
+    Which one depends on (seed, epoch, clip) only. It is the same as in its own place, so the epoch
+    contains it twice. Batches list the clips that were replaced under `bad_clips`.
     """
 
     dataset: SpectrogramDataset
 
-    @property
-    def supports_fetch_outside_dataloader(self) -> bool:
-        """As the data set says; read by fairseq."""
-        return self.dataset.supports_fetch_outside_dataloader
-
     def __getitem__(self, index: int) -> Dict[str, Any]:
-        """The clip, or another one with `bad_clip`.
+        """The clip, or another one with the failure under `bad_clip`.
 
         Raises:
             AudioError: neither the clip nor any of `MAX_DRAWS` others can be read.
         """
+        data = self.dataset
         try:
-            return self.dataset[index]
+            return data[index]
         except AudioError as error:
-            clip = int(self.dataset.clips[index])
-            bad_clip = BadClip(self.dataset.manifest.path(clip), " ".join(str(error).split()))
-        generator = generator_for(self.dataset.seed, Purpose.REPLACEMENT, self.dataset.epoch, clip)
+            clip = int(data.clips[index])
+            failure = Failure.of(data.manifest.path(clip), error)
+        generator = generator_for(data.seed, Purpose.REPLACEMENT, data.epoch, clip)
         for _ in range(MAX_DRAWS):
             try:
-                return {**self.dataset[int(generator.integers(len(self)))], "bad_clip": bad_clip}
+                return {**data[int(generator.integers(len(self)))], "bad_clip": failure}
             except AudioError as error:
                 last = error
-        raise AudioError(f"{bad_clip.problem}; and none of {MAX_DRAWS} others can be read: {last}")
+        raise AudioError(f"{failure.reason}; and none of {MAX_DRAWS} others can be read: {last}")
 
     def collater(self, samples: List[Dict[str, Any]]) -> Dict[str, Any]:
         """The data set's batch with the list `bad_clips`."""
@@ -74,36 +64,37 @@ class BadAudio:
     """The clips of a run that could not be read.
 
     Args:
-        file: where they are listed, `file<TAB>problem`, for all workers and restarts of a run.
-        max_ratio: how much of an epoch they may be.
+        file: a list of them, one line `file<TAB>reason` each, shared by the run's workers and
+            restarts.
+        max_ratio: the largest share of an epoch's clips that they may be.
     """
 
     def __init__(self, file: str, max_ratio: float) -> None:
         self._file = file
         self._max_ratio = max_ratio
         self._named: Set[str] = set()
-        self._read_to = 0  # how much of the file is in `_named`
+        self._read_to = 0  # `_named` holds the file up to here
         self._epoch, self._num_clips = 1, 0
         self.count: Union[int, Tensor] = 0  # in this epoch, by all workers
 
     def start_epoch(self, epoch: int, num_clips: int) -> None:
-        """Check the epoch before, and count anew in one of `num_clips`."""
+        """Check the epoch that ends, and start counting in one of `num_clips` clips."""
         self.check()
         self._epoch, self._num_clips, self.count = epoch, num_clips, 0
 
     def note(self, batch: Dict[str, Any]) -> int:
-        """Name those of a batch that were not named yet; returns how many it has."""
+        """Name the bad clips of a batch that were not named before; returns how many it has."""
         bad_clips = batch.get("bad_clips", ())
         for clip in bad_clips:
             if clip.path not in self._named and self._add(clip):
-                logger.warning("replaced a clip that cannot be read: %s", clip.problem)
+                logger.warning("replaced a clip that cannot be read: %s", clip.reason)
         return len(bad_clips)
 
     def check(self) -> None:
-        """See that the clips counted in this epoch are not too many.
+        """Compare the number of bad clips in this epoch with the limit.
 
         Raises:
-            TooMuchBadAudio: they are.
+            TooMuchBadAudio: there are more.
         """
         count = int(self.count)
         if count > self._max_ratio * self._num_clips:
@@ -114,8 +105,8 @@ class BadAudio:
                 " without them"
             )
 
-    def _add(self, clip: BadClip) -> bool:
-        """Add a clip to the file, unless this or another worker did before."""
+    def _add(self, clip: Failure) -> bool:
+        """Add a clip to the file, unless this or another worker has done so."""
         try:
             with open(self._file, "a+b") as file:
                 fcntl.flock(file, fcntl.LOCK_EX)
@@ -125,7 +116,7 @@ class BadAudio:
                 if is_new:
                     file.write(os.fsencode("\t".join(clip)) + b"\n")
                 self._read_to = file.tell()
-        except OSError as error:  # the clip is then named by each worker
+        except OSError as error:  # then each worker names the clip
             logger.warning("%s: cannot be written: %s", self._file, error.strerror)
             is_new = True
         self._named.add(clip.path)

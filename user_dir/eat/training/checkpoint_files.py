@@ -1,14 +1,13 @@
-"""The files of fairseq's trainer: complete or absent when written, never executed when read.
+"""Checkpoints of fairseq's trainer: complete or absent when written, never executed when read.
 
-By itself fairseq renames the first name of a checkpoint without waiting for the disk, copies its
-further names (`checkpoint_best.pt`, `checkpoint_last.pt`) in place, which a kill leaves torn, and
-unpickles with or without running code, depending on the versions of torch and fairseq.
+These functions take the place of fairseq's own; `replacements` says which, and why.
 """
 
+import functools
 import logging
 import os
 import time
-from typing import Any, Dict, Optional
+from typing import Any, Callable, Dict, Optional
 
 import torch
 from fairseq import checkpoint_utils
@@ -24,51 +23,28 @@ from .record import RECORD_NAME
 
 logger = logging.getLogger(__name__)
 
-RETRY_SECONDS = (1.0, 5.0)  # pauses before a file that could not be written is tried again
+RETRY_SECONDS = (1.0, 5.0)  # pauses before another attempt to write a file
 
 # What a file must hold for a run to be resumed.
 _TRAINING_STATE = {"cfg": dict, "model": dict, "optimizer_history": list, "extra_state": dict}
 
 _fairseq_save = checkpoint_utils.torch_persistent_save
 _fairseq_verify = checkpoint_utils.verify_checkpoint_directory
+_fairseq_copy = PathManager.copy
 
 
-def install() -> None:
-    """Replace what fairseq's `checkpoint_utils` writes and reads files with; the door calls it."""
-    checkpoint_utils.torch_persistent_save = save_checkpoint
-    checkpoint_utils.load_checkpoint_to_cpu = load_checkpoint_to_cpu
-    checkpoint_utils.verify_checkpoint_directory = prepare_folder
-    checkpoint_utils.PathManager = CheckpointPaths
-
-
-class CheckpointPaths(PathManager):
-    """fairseq's file operations, with copies of checkpoints that are complete or absent."""
-
-    @staticmethod
-    def copy(src_path: str, dst_path: str, overwrite: bool = False) -> bool:
-        """Give a checkpoint a further name."""
-        if not PathManager.supports_rename(dst_path):
-            return PathManager.copy(src_path, dst_path, overwrite)
-        try:
-            link_file(src_path, dst_path)
-            sync_folder(os.path.dirname(os.path.abspath(dst_path)))
-        except OSError as error:
-            raise _not_written(dst_path, error) from error
-        return True
-
-
-def save_checkpoint(state: Dict[str, Any], filename: str, async_write: bool = False) -> None:
-    """Write a checkpoint; the one of that name stays until this one is on the disk.
+def save_checkpoint(obj: Dict[str, Any], filename: str, async_write: bool = False) -> None:
+    """Write a checkpoint; an older one of that name stays until this one is on the disk.
 
     Raises:
-        OSError: it could not be written, in several attempts; what was there is untouched.
+        OSError: several attempts to write it failed; the older one is untouched.
     """
     if async_write or not PathManager.supports_rename(filename):  # not to a disk
-        return _fairseq_save(state, filename, async_write)
+        return _fairseq_save(obj, filename, async_write)
     for pause_seconds in (*RETRY_SECONDS, None):
         try:
             with replace_file(filename) as file:
-                torch.save(state, file)
+                torch.save(obj, file)
             return sync_folder(os.path.dirname(os.path.abspath(filename)))
         except (OSError, RuntimeError) as error:
             reason = _disk_error(error)
@@ -80,6 +56,18 @@ def save_checkpoint(state: Dict[str, Any], filename: str, async_write: bool = Fa
             time.sleep(pause_seconds)
 
 
+def copy_checkpoint(src_path: str, dst_path: str, overwrite: bool = False) -> bool:
+    """Give a checkpoint a further name, `checkpoint_last.pt` for example."""
+    if not PathManager.supports_rename(dst_path):
+        return _fairseq_copy(src_path, dst_path, overwrite)
+    try:
+        link_file(src_path, dst_path)
+        sync_folder(os.path.dirname(os.path.abspath(dst_path)))
+    except OSError as error:
+        raise _not_written(dst_path, error) from error
+    return True
+
+
 def load_checkpoint_to_cpu(
     path: str, arg_overrides: Optional[Dict[str, Any]] = None, load_on_all_ranks: bool = False
 ) -> Dict[str, Any]:
@@ -88,7 +76,7 @@ def load_checkpoint_to_cpu(
     Raises:
         CheckpointError: the file is damaged, would run code, or is no checkpoint of fairseq.
     """
-    # Not mapped: the file may be replaced while it is in use.
+    # Read into memory, not mapped: the file may be replaced while it is in use.
     state = read_pickle(PathManager.get_local_path(path), mapped=False)
     if any(not isinstance(state.get(key), kind) for key, kind in _TRAINING_STATE.items()):
         raise CheckpointError(
@@ -101,26 +89,38 @@ def load_checkpoint_to_cpu(
     return state
 
 
-def prepare_folder(folder: str) -> None:
-    """See that a run's folder can be written to, and remove what killed runs left unfinished.
+def prepare_folder(save_dir: str) -> None:
+    """Check that a run's folder can be written to, and remove unfinished files of killed runs.
 
     Raises:
         OSError: the folder cannot be written to.
     """
     try:
-        _fairseq_verify(folder)
+        _fairseq_verify(save_dir)
     except OSError as error:
         raise type(error)(
-            error.errno, f"checkpoint.save_dir: cannot write to {folder} ({error.strerror})"
+            error.errno, f"checkpoint.save_dir: cannot write to {save_dir} ({error.strerror})"
         ) from error
-    for path, place in find_unfinished(folder):
+    for path, place in find_unfinished(save_dir):
         if place.endswith((".pt", RECORD_NAME)):
             logger.info("removing %s, which a killed run left", path)
             os.remove(path)
 
 
+def saving_the_last(validate_and_save: Callable[..., Any]) -> Callable[..., Any]:
+    """The same function; after the last epoch it does both, whatever the intervals are."""
+
+    @functools.wraps(validate_and_save)
+    def save(cfg, trainer, task, epoch_itr, valid_subsets, end_of_epoch):
+        if end_of_epoch and 0 < cfg.optimization.max_epoch < epoch_itr.next_epoch_idx:
+            cfg.checkpoint.save_interval = cfg.dataset.validate_interval = 1
+        return validate_and_save(cfg, trainer, task, epoch_itr, valid_subsets, end_of_epoch)
+
+    return save
+
+
 def _disk_error(error: Optional[BaseException]) -> Optional[OSError]:
-    """The error of the operating system behind one of torch's."""
+    """The operating system's error behind one of torch's."""
     while error is not None and not isinstance(error, OSError):
         error = error.__context__
     return error

@@ -1,4 +1,4 @@
-"""Updates without finite gradients: skipped one by one, and the run stopped when they go on."""
+"""Updates without finite gradients: each is skipped, and several in a row end the run."""
 
 import logging
 from typing import Any, Callable, List, Tuple
@@ -12,23 +12,24 @@ NUM_NAMED_CLIPS = 8  # in a message
 
 
 class TrainingHealthError(RuntimeError):
-    """A run that cannot go on learning; the message says why and what to do."""
+    """A run cannot learn any more; the message says why and what to do."""
 
 
 class GradientGuard:
     """Decides whether the optimizer takes a step.
 
-    In float32 and bfloat16 it does when the gradients are finite. With fp16 fairseq's loss scaler
-    decides, which finds the scale that fits by trying larger ones: there steps that it did not
-    take count once the scale is below 1.
+    In float32 and bfloat16 it takes one if all gradients are finite. In fp16 fairseq's loss scaler
+    decides: it tries larger and larger scales to find the one that fits, so only the steps that it
+    skips at a scale below 1 count here.
 
     Args:
-        max_skipped: how many steps in a row end the run.
-        name_clip: names a clip by its number, for messages.
+        max_skipped: the number of skipped steps in a row that ends the run.
+        name_clip: gives a clip's name for its number, for messages.
 
     Attributes:
         num_skipped: steps that were skipped since the start.
-        skipped_last: whether the last one was, but for those that fairseq skips with fp16.
+        skipped_last: whether the last step was skipped here; fairseq's own skips in fp16 do not
+            count.
     """
 
     def __init__(self, max_skipped: int, name_clip: Callable[[int], str]) -> None:
@@ -40,7 +41,7 @@ class GradientGuard:
         self.skipped_last = False
 
     def before_batch(self, optimizer: FairseqOptimizer) -> None:
-        """See what became of the batches before, with fp16.
+        """In fp16, find out whether fairseq skipped the step before.
 
         Raises:
             TrainingHealthError: the gradients keep overflowing.
@@ -51,7 +52,7 @@ class GradientGuard:
         scaler = optimizer.scaler
         self.num_skipped += 1
         self._in_a_row += scaler.loss_scale < 1
-        # The next overflow is where fairseq gives up.
+        # At the next overflow fairseq would give up.
         at_the_end = scaler.loss_scale / scaler.scale_factor <= scaler.min_loss_scale
         if at_the_end or self._in_a_row >= self._max_skipped:
             raise TrainingHealthError(
@@ -71,7 +72,7 @@ class GradientGuard:
         """Whether the gradients are finite; if not, a warning names the clips.
 
         Raises:
-            TrainingHealthError: too many times in a row.
+            TrainingHealthError: they were not finite too many times in a row.
         """
         batches, self._batches = self._batches, []
         self.skipped_last = _take_overflow(optimizer)
@@ -92,7 +93,7 @@ class GradientGuard:
         return False
 
     def _describe(self, batches: List[Tuple[Tensor, Tensor]]) -> str:
-        """The clips of the batches whose loss is not finite, or of all if there is none."""
+        """The clips of the batches whose loss is not finite, or of all batches if it always is."""
         culprits = [batch for batch in batches if not batch[1].isfinite().all()] or batches
         clips = [clip for numbers, _ in culprits for clip in numbers.tolist()]
         names = [self._name_clip(clip) for clip in clips[:NUM_NAMED_CLIPS]]
@@ -103,7 +104,7 @@ class GradientGuard:
 
 def _take_overflow(optimizer: Any) -> bool:
     """Whether the optimizer has met gradients that were not finite since the last call."""
-    optimizer = getattr(optimizer, "fp32_optimizer", optimizer)
+    optimizer = getattr(optimizer, "fp32_optimizer", optimizer)  # inside fairseq's for fp16
     has_overflow = not getattr(optimizer, "has_finite_gradients", True)
     optimizer.has_finite_gradients = True
     return has_overflow

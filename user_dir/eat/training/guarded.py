@@ -1,4 +1,4 @@
-"""What keeps a run of days alive, or ends it with an explanation: the base of all tasks."""
+"""The base of all tasks: what keeps a run of days alive, or ends it with an explanation."""
 
 import logging
 import os
@@ -15,8 +15,8 @@ from omegaconf import II
 from torch import Tensor, nn
 
 from .bad_audio import POLICIES, BadAudio, ReplacingDataset
+from .epochs import ResumableIterator
 from .gradients import GradientGuard, TrainingHealthError
-from .resuming import ResumableIterator
 
 logger = logging.getLogger(__name__)
 
@@ -28,17 +28,17 @@ class GuardConfig(FairseqDataclass):
     bad_audio: str = field(
         default="error",
         metadata={
-            "help": "clips that cannot be read: error stops, naming the first; skip takes others"
-            " in their place and lists them in bad_audio.tsv beside the checkpoints"
+            "help": "clips that cannot be read: error stops at the first one; skip takes other"
+            " clips in their place and lists them in bad_audio.tsv beside the checkpoints"
         },
     )
     max_bad_ratio: float = field(
         default=0.05,
-        metadata={"help": "with skip: stop when more of an epoch's clips cannot be read"},
+        metadata={"help": "with skip: largest share of an epoch's clips that may be unreadable"},
     )
     max_skipped_updates: int = field(
         default=10,
-        metadata={"help": "stop after so many updates in a row without finite gradients"},
+        metadata={"help": "stop after this many updates in a row without finite gradients"},
     )
     # Links: each of these is set once, in another section.
     log_interval: int = II("common.log_interval")
@@ -51,7 +51,7 @@ class GuardedTask(FairseqTask):
     """A task whose data sets are `SpectrogramDataset`s and whose optimizer is `eat_adamw`.
 
     Attributes:
-        num_updates: that were made so far.
+        num_updates: updates that were made so far.
     """
 
     cfg: GuardConfig
@@ -67,7 +67,7 @@ class GuardedTask(FairseqTask):
         self._has_workers_that_agree = False
 
     def get_batch_iterator(self, dataset: Any, *args: Any, **kwargs: Any) -> ResumableIterator:
-        """fairseq's iterator, with bad clips replaced, which any number of workers resumes."""
+        """fairseq's iterator, made resumable, over a data set that replaces bad clips."""
         is_training = dataset is self.datasets.get(self.cfg.train_subset)
         if self.cfg.bad_audio == "skip":
             dataset = ReplacingDataset(dataset)
@@ -85,13 +85,11 @@ class GuardedTask(FairseqTask):
         optimizer: FairseqOptimizer,
         update_num: int,
         ignore_grad: bool = False,
-        **kwargs: Any,
     ) -> Tuple[Tensor, Any, Dict[str, Any]]:
         """Forward and backward; remembers the batch, in case its gradients are not finite.
 
         Raises:
-            SystemExit: with status 0, when all updates were made before this start. fairseq looks
-                only after the next one, so that each start of a finished run would add one.
+            SystemExit: with status 0, if a run that has made all its updates is started again.
         """
         if 0 < self.cfg.max_update <= update_num:
             logger.info("nothing to do: optimization.max_update=%d is reached", update_num)
@@ -102,18 +100,18 @@ class GuardedTask(FairseqTask):
         self.num_updates = update_num
         self._gradients.before_batch(optimizer)
         loss, sample_size, log = super().train_step(
-            sample, model, criterion, optimizer, update_num, ignore_grad, **kwargs
+            sample, model, criterion, optimizer, update_num, ignore_grad
         )
         self._gradients.after_batch(sample["id"], loss)
         log["bad_clips"] = 0 if ignore_grad else self._bad_audio.note(sample)
         return loss, sample_size, log
 
     def valid_step(
-        self, sample: Dict[str, Any], model: nn.Module, criterion: FairseqCriterion, **kwargs: Any
+        self, sample: Dict[str, Any], model: nn.Module, criterion: FairseqCriterion
     ) -> Tuple[Tensor, Any, Dict[str, Any]]:
         """Forward in evaluation mode."""
         self._bad_audio.note(sample)
-        return super().valid_step(sample, model, criterion, **kwargs)
+        return super().valid_step(sample, model, criterion)
 
     def optimizer_step(
         self, optimizer: FairseqOptimizer, model: nn.Module, update_num: int
@@ -128,10 +126,10 @@ class GuardedTask(FairseqTask):
     def reduce_metrics(
         self, logging_outputs: List[Dict[str, Any]], criterion: FairseqCriterion
     ) -> None:
-        """Log what the workers' batches gave, and now and then see whether the run is well."""
+        """Log one update of all workers; every `common.log_interval` updates, check the run."""
         if not criterion.training:
             return super().reduce_metrics(logging_outputs, criterion)
-        if self._gradients.skipped_last:  # its numbers are none, and would spoil the means
+        if self._gradients.skipped_last:  # its loss is NaN and must not enter the running means
             metrics.log_scalar("loss", float("nan"), weight=0, round=4)
         else:
             super().reduce_metrics(logging_outputs, criterion)
@@ -139,7 +137,7 @@ class GuardedTask(FairseqTask):
         metrics.log_scalar("bad_clips", self._bad_audio.count, weight=0)
         metrics.log_scalar("skipped_updates", self._gradients.num_skipped, weight=0)
         self._num_reduced += 1
-        # Only then, as looking at a number on a GPU waits for it.
+        # Not at every update: reading a number from a GPU waits for it.
         if self._num_reduced % self.cfg.log_interval == 0:
             self.check_health(logging_outputs)
 

@@ -8,14 +8,13 @@ from typing import Dict, Iterator, List, Mapping, NamedTuple, Optional, Sequence
 from eat.audio.finding import find_audio
 from eat.work import Failure
 
-from ..headers import read_headers
 from ..labels import Label, read_descriptors
+from ..split import read_headers
 from ..writing import Listing, refuse_to_replace, unreadable_file, write_data_set
 
 _EXPECTED = 'expected YTID, start_seconds, end_seconds, "label,label"'
 _NUMBER = re.compile(r"[0-9]+(?:\.[0-9]+)?")
 _TIME = re.compile(rf"(.+)[_-]({_NUMBER.pattern})")  # what may follow the id in a file's name
-_MAX_TIMES = 2  # the start and the end
 
 
 class Segment(NamedTuple):
@@ -86,18 +85,14 @@ def read_segments(
         name, start, _, field = fields
         if field not in labels_of:
             labels_of[field] = tuple(label.strip() for label in field.split(","))
-            unknown = [label for label in labels_of[field] if label not in known]
-            if unknown:
-                raise ValueError(
-                    f"{path}:{number}: found the label {unknown[0]!r}, expected an id of"
-                    f" {descriptors_file}"
-                )
+            for label in labels_of[field]:
+                if label not in known:
+                    expected = f"expected an id of {descriptors_file}"
+                    raise ValueError(f"{path}:{number}: found the label {label!r}, {expected}")
         segment = Segment(float(start), labels_of[field], number)
         if segments.setdefault(name, segment) is not segment:
-            raise ValueError(
-                f"{path}:{number}: found {name!r} as in line {segments[name].line}, expected each"
-                " id once"
-            )
+            found = f"found {name!r} as in line {segments[name].line}"
+            raise ValueError(f"{path}:{number}: {found}, expected each id once")
     if not segments:
         raise ValueError(f"{path}:1: found no clips, {_EXPECTED} in each line")
     return segments
@@ -114,22 +109,18 @@ def match_files(segments: Mapping[str, Segment], paths: Sequence[str]) -> Dict[s
 
 
 def _find_segment(stem: str, segments: Mapping[str, Segment]) -> Optional[str]:
-    """The id in the name of a file, after removing up to two times from its end."""
-    start: Optional[str] = None
-    for _ in range(_MAX_TIMES + 1):
+    """The id in the name of a file, after removing up to two times, start and end, from its end."""
+    start: Optional[float] = None
+    for _ in range(3):
         for name in (stem, stem.removeprefix("Y")):
-            if name in segments and (start is None or _is_start(start, segments[name])):
+            segment = segments.get(name)
+            if segment and start in (None, segment.start_seconds, 1000 * segment.start_seconds):
                 return name
         match = _TIME.fullmatch(stem)
         if match is None:
             return None
-        stem, start = match.groups()
+        stem, start = match[1], float(match[2])  # in seconds or ms
     return None
-
-
-def _is_start(text: str, segment: Segment) -> bool:
-    """Whether a number in the name of a file is the segment's start, in seconds or in ms."""
-    return float(text) in (segment.start_seconds, 1000 * segment.start_seconds)
 
 
 def _read_fields(path: str) -> Iterator[Tuple[int, List[str]]]:

@@ -1,18 +1,12 @@
 """List the clips of ESC-50 as published, for its five-fold cross-validation."""
 
 import os
-from typing import Dict, List
+from typing import Dict, Iterable, List, Tuple
 
-from ..headers import read_headers
 from ..labels import Label
-from ..writing import (
-    Listing,
-    refuse_to_replace,
-    unreadable_file,
-    write_data_set,
-    write_left_out,
-)
-from .table import Columns, read_table
+from ..split import read_headers
+from ..writing import Listing, refuse_to_replace, unreadable_file, write_data_set, write_left_out
+from .table import Columns, Row, read_table
 
 META_FILE = os.path.join("meta", "esc50.csv")
 CLIP, LABEL, INDEX, FOLD = "filename", "category", "target", "fold"  # its columns
@@ -29,9 +23,9 @@ def list_esc50(folder: str, out: str, force: bool = False, num_workers: int = 16
     meta_file = os.path.join(folder, META_FILE)
     if not os.path.exists(meta_file):
         raise FileNotFoundError(f"{meta_file}: no such file, expected ESC-50 as it was published")
-    rows = list(read_table(meta_file, Columns(CLIP, LABEL, separator="", split=FOLD)))
-    classes = read_classes(meta_file)
-    fold_of = {row.clip: row.split for row in rows}
+    names = read_table(meta_file, Columns(CLIP, LABEL, separator="", split=FOLD))
+    indices = read_table(meta_file, Columns(CLIP, INDEX, separator=""))
+    fold_of, labels_of, classes = _read_rows(zip(names, indices, strict=True))
     folds = {fold: os.path.join(out, f"fold{fold}") for fold in sorted({*fold_of.values()})}
     for fold_folder in folds.values():
         refuse_to_replace(fold_folder, ("train", "valid"), None, force)
@@ -39,8 +33,7 @@ def list_esc50(folder: str, out: str, force: bool = False, num_workers: int = 16
     audio = os.path.join(os.path.abspath(folder), "audio")
     clips, left_out = read_headers(audio, list(fold_of), num_workers)
     write_left_out(out, left_out, unreadable_file(), len(clips))
-    labels_of = {row.clip: tuple(row.labels) for row in rows}
-    clips = [clip._replace(labels=labels_of[clip.path]) for clip in clips]
+    clips = [clip._replace(labels=(labels_of[clip.path],)) for clip in clips]
     listing = Listing(out, {}, classes, left_out, os.path.join(out, unreadable_file()))
     for fold, fold_folder in folds.items():
         parts = {
@@ -54,18 +47,19 @@ def list_esc50(folder: str, out: str, force: bool = False, num_workers: int = 16
     return listing
 
 
-def read_classes(meta_file: str) -> List[Label]:
-    """Read the classes of the published table; a ValueError for a target without one name."""
-    names = read_table(meta_file, Columns(CLIP, LABEL, separator=""))
-    indices = read_table(meta_file, Columns(CLIP, INDEX, separator=""))
-    name_of: Dict[int, str] = {}
-    for row, name in zip(indices, names, strict=True):
-        if not (row.labels and name.labels and row.labels[0].isdecimal()):
+def _read_rows(
+    rows: Iterable[Tuple[Row, Row]],
+) -> Tuple[Dict[str, str], Dict[str, str], List[Label]]:
+    """The fold and the label of each clip, and the classes."""
+    fold_of, labels_of, name_of = {}, {}, {}
+    for row, target in rows:
+        if not (target.labels and row.labels and target.labels[0].isdecimal()):
             raise ValueError(f"{row.location}: expected a number as {INDEX} and a name as {LABEL}")
-        index = int(row.labels[0])
-        if name_of.setdefault(index, name.labels[0]) != name.labels[0]:
+        index, name = int(target.labels[0]), row.labels[0]
+        fold_of[row.clip], labels_of[row.clip] = row.split, name
+        if name_of.setdefault(index, name) != name:
             raise ValueError(
-                f"{row.location}: found {INDEX} {index} of {name.labels[0]!r}, expected"
-                f" {name_of[index]!r} as in a line before"
+                f"{row.location}: found {INDEX} {index} of {name!r}, expected {name_of[index]!r} as"
+                " in a line before"
             )
-    return [Label(index, name, name) for index, name in sorted(name_of.items())]
+    return fold_of, labels_of, [Label(index, name, name) for index, name in sorted(name_of.items())]

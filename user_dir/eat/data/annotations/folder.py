@@ -3,74 +3,133 @@
 import os
 from collections import defaultdict
 from dataclasses import dataclass
+from functools import partial
 from typing import Dict, List, Optional, Sequence, Tuple
 
 from eat.audio.finding import EXTENSIONS, count_extensions, find_audio
+from eat.settings import setting
 
-from ..headers import Clip, read_headers
 from ..labels import DESCRIPTORS_FILE, Label, index_labels, make_descriptors, read_descriptors
 from ..sampling import draw_parts, draw_stratified_parts
+from ..split import Clip, read_headers
 from ..writing import Listing, refuse_to_replace, unreadable_file, write_data_set
-from .table import Annotations, Columns, annotate, label_by_parent, read_table, split_by_top
+from .table import (
+    CLIP_COLUMNS,
+    LABEL_COLUMNS,
+    LABELS_COLUMNS,
+    Annotations,
+    Columns,
+    annotate,
+    label_by_parent,
+    read_table,
+    split_by_top,
+)
 
-PARENT, TABLE = LABEL_SOURCES = ("parent", "csv:")
-TOP, COLUMN = SPLIT_SOURCES = ("top", "column:")
 VALID_FRACTION = 0.05
 _DRAWN = ("train", "valid", "eval")
+
+
+def _check_source(alone: str, named: str, text: str) -> str:
+    """Return a source of labels or splits as it is, or raise a ValueError if it is impossible."""
+    if text != alone and (not text.startswith(named) or text == named):
+        raise ValueError(f"found {text!r}, expected {alone}, or {named} and a name")
+    return text
+
+
+_check_labels_from = partial(_check_source, "parent", "csv:")
+_check_splits_from = partial(_check_source, "top", "column:")
 
 
 @dataclass(kw_only=True)
 class FolderConfig:
     """Which files of a folder to list, and where their labels and splits come from."""
 
-    extensions: Sequence[str] = EXTENSIONS  # of the files, in any case
-    labels_from: Optional[str] = None  # "parent": the folder of a file; "csv:FILE": a table
-    clip_column: Optional[str] = None  # of the table, see `Columns`
-    label_column: Optional[str] = None
-    label_separator: Optional[str] = None
-    # A label_descriptors.csv with the classes. None: all labels found, in alphabetical order; with
-    # `split` those that the output folder has.
-    descriptors: Optional[str] = None
-    splits_from: Optional[str] = None  # "top": topmost folders; "column:NAME": of the table
-    split: Optional[str] = None  # lists all clips in this one
-    # Shares that are drawn from train, class by class if there are labels. The same files, shares
-    # and seed give the same draw. None: 0.05, or 0 if the splits are given.
-    valid_fraction: Optional[float] = None
-    eval_fraction: float = 0.0
-    seed: int = 1
+    extensions: List[str] = setting(
+        "file name extensions to look for, in any case", EXTENSIONS, metavar="EXT"
+    )
+    labels_from: Optional[str] = setting(
+        "where labels come from. parent: the folder that a file is in is its label; csv:FILE: a"
+        " table with a header line and a row for each file, or for each of its labels",
+        None,
+        metavar="parent|csv:FILE",
+        parse=_check_labels_from,
+    )
+    clip_column: Optional[str] = setting(
+        "column of the table with the names of files. Not given: the one called"
+        f" {' or '.join(CLIP_COLUMNS)}",
+        None,
+        metavar="NAME",
+    )
+    label_column: Optional[str] = setting(
+        f"column of the table with the labels. Not given: {' or '.join(LABEL_COLUMNS)} for one"
+        f" label, {' or '.join(LABELS_COLUMNS)} for several with commas between them",
+        None,
+        metavar="NAME",
+    )
+    label_separator: Optional[str] = setting(
+        "what separates the labels in a cell of the table; an empty text: a cell is one label",
+        None,
+        metavar="TEXT",
+    )
+    descriptors: Optional[str] = setting(
+        "a label_descriptors.csv with the classes and their order. Not given: all labels that were"
+        " found, in alphabetical order",
+        None,
+        metavar="FILE",
+    )
+    valid_fraction: Optional[float] = setting(
+        "share of the clips drawn at random for valid.tsv: at least one clip if there are two, and"
+        f" with 0 no valid.tsv. Not given: {VALID_FRACTION}, or 0 with --splits-from or --split",
+        None,
+        at_least=0,
+        below=1,
+        metavar="SHARE",
+    )
+    eval_fraction: float = setting(
+        "share of the clips drawn at random for eval.tsv", 0.0, at_least=0, below=1, metavar="SHARE"
+    )
+    seed: int = setting("seed of the draw of valid.tsv and eval.tsv", 1, at_least=0)
+    splits_from: Optional[str] = setting(
+        "take the splits as they are. top: from the topmost folders below DIR (train/..., test/...)"
+        "; column:NAME: from a column of the table. Shares, if given, are drawn from train",
+        None,
+        metavar="top|column:NAME",
+        parse=_check_splits_from,
+    )
+    split: Optional[str] = setting(
+        "list all clips in NAME.tsv; their labels must then be among the classes that OUT has",
+        None,
+        metavar="NAME",
+    )
 
     @property
     def table(self) -> Optional[str]:
         """The file of the table."""
-        return _name_after(TABLE, self.labels_from)
+        return (self.labels_from or "").partition(":")[2] or None
 
     @property
     def columns(self) -> Columns:
         """The columns of the table."""
-        split = _name_after(COLUMN, self.splits_from)
+        split = (self.splits_from or "").partition(":")[2] or None
         return Columns(self.clip_column, self.label_column, self.label_separator, split)
 
     @property
     def fractions(self) -> List[float]:
         """The shares of valid and eval."""
-        valid = self.valid_fraction
-        if valid is None:
-            valid = 0.0 if self.splits_from or self.split else VALID_FRACTION
-        return [valid, self.eval_fraction]
+        is_given = self.splits_from or self.split
+        valid = 0.0 if is_given else VALID_FRACTION
+        return [valid if self.valid_fraction is None else self.valid_fraction, self.eval_fraction]
 
     def check(self) -> None:
         """Refuse settings that are impossible or do not go together."""
-        for sources, source in (
-            (LABEL_SOURCES, self.labels_from),
-            (SPLIT_SOURCES, self.splits_from),
-        ):
-            if source is not None:
-                check_source(sources, source)
-        options = ("--clip-column", "--label-column", "--label-separator")
-        options += ("--splits-from column:NAME",)
+        if self.labels_from is not None:
+            _check_labels_from(self.labels_from)
+        if self.splits_from is not None:
+            _check_splits_from(self.splits_from)
+        options = ("clip-column", "label-column", "label-separator", "splits-from column:NAME")
         for option, value in zip(options, self.columns, strict=True):
             if value is not None and self.table is None:
-                raise ValueError(f"{option}: found no table, expected --labels-from csv:FILE")
+                raise ValueError(f"--{option}: found no table, expected --labels-from csv:FILE")
         if self.descriptors is not None and self.labels_from is None:
             raise ValueError("--descriptors: found no labels, expected --labels-from")
         if self.split is not None and (self.splits_from or any(self.fractions)):
@@ -104,7 +163,15 @@ def list_folder(
     left_out_file = unreadable_file(config.split)
     refuse_to_replace(out, names, left_out_file, force)
     scan = find_audio(folder, config.extensions, required=True)
-    found = _annotate(folder, scan.paths, config)
+    if config.table is not None:
+        rows = read_table(config.table, config.columns)
+        found = annotate(rows, os.path.abspath(folder), scan.paths)
+    else:
+        found = label_by_parent(scan.paths) if config.labels_from else Annotations({}, {}, [])
+    if config.splits_from == "top":
+        found.splits.update(split_by_top(scan.paths))
+    elif config.split is not None:
+        found.splits.update(dict.fromkeys(scan.paths, config.split))
     names += sorted({*found.splits.values()} - {*names})
     refuse_to_replace(out, names, None, force)
 
@@ -121,33 +188,6 @@ def list_folder(
     return listing
 
 
-def check_source(sources: Tuple[str, str], text: str) -> str:
-    """Return a source of labels or splits as it is, or raise a ValueError if it is impossible."""
-    alone, named = sources
-    if text != alone and (not text.startswith(named) or text == named):
-        raise ValueError(f"found {text!r}, expected {alone}, or {named} and a name")
-    return text
-
-
-def _name_after(kind: str, source: Optional[str]) -> Optional[str]:
-    """The file or column that a source names."""
-    return source.removeprefix(kind) if source and source.startswith(kind) else None
-
-
-def _annotate(folder: str, paths: Sequence[str], config: FolderConfig) -> Annotations:
-    """What the settings, the names of folders and the table say of the files."""
-    if config.table is not None:
-        rows = read_table(config.table, config.columns)
-        found = annotate(rows, os.path.abspath(folder), paths)
-    else:
-        found = label_by_parent(paths) if config.labels_from else Annotations({}, {}, [])
-    if config.splits_from == TOP:
-        found.splits.update(split_by_top(paths))
-    elif config.split is not None:
-        found.splits.update(dict.fromkeys(paths, config.split))
-    return found
-
-
 def _label(
     clips: Sequence[Clip], names_of: Dict[str, List[str]], config: FolderConfig, out: str
 ) -> Tuple[List[Label], List[Clip]]:
@@ -162,11 +202,9 @@ def _label(
     labelled = []
     for clip in clips:
         names = dict.fromkeys(names_of[clip.path])  # each once
-        unknown = [name for name in names if name not in index_of]
-        if unknown:
-            raise ValueError(
-                f"{clip.path}: found the label {unknown[0]!r}, expected one of {given}"
-            )
+        for name in names:
+            if name not in index_of:
+                raise ValueError(f"{clip.path}: found the label {name!r}, expected one of {given}")
         labels = tuple(classes[index_of[name]].id for name in names)
         labelled.append(clip._replace(labels=labels))
     return classes, labelled

@@ -7,23 +7,18 @@ from typing import Collection, Dict, List, Optional, Tuple
 from eat.audio.finding import find_audio
 from eat.work import Failure
 
-from ..headers import Clip, read_headers
 from ..labels import make_descriptors
+from ..split import Clip, read_headers
 from ..writing import Listing, refuse_to_replace, unreadable_file, write_data_set
 
 LISTS = {"valid": "validation_list.txt", "eval": "testing_list.txt"}
 PUBLISHED = (84_843, 9_981, 11_005, 35)  # clips of train, valid and eval, words
 
 _HASH_RANGE = 1 << 27
-_VALID_SHARE, _EVAL_SHARE = 0.1, 0.1
 
 
 def list_speech_commands(
-    folder: str,
-    out: str,
-    test: Optional[str] = None,
-    force: bool = False,
-    num_workers: int = 16,
+    folder: str, out: str, test: Optional[str] = None, force: bool = False, num_workers: int = 16
 ) -> Listing:
     """Write train, valid and eval of Speech Commands, with the words as labels.
 
@@ -65,9 +60,7 @@ def split_of_speaker(name: str) -> str:
     speaker = os.path.basename(name).split("_nohash_")[0]
     number = int(hashlib.sha1(os.fsencode(speaker)).hexdigest(), 16) % _HASH_RANGE
     share = number / (_HASH_RANGE - 1)
-    if share < _VALID_SHARE:
-        return "valid"
-    return "eval" if share < _VALID_SHARE + _EVAL_SHARE else "train"
+    return "valid" if share < 0.1 else "eval" if share < 0.2 else "train"
 
 
 def _find_words(folder: str, root: str) -> Tuple[Dict[str, str], List[Failure]]:
@@ -88,21 +81,20 @@ def _assign_splits(
 ) -> Tuple[Dict[str, str], List[Failure], List[str]]:
     """Assign clips, given as `word/file`, to splits by the lists in the folder, or by the rule.
 
-    Returns:
-        The split of each clip, clips of the lists that are not there, and what to tell the user.
+    Returns the split of each clip, clips of the lists that are not there, and notes for the user.
     """
-    listed: Dict[str, str] = {}
+    split_of = dict.fromkeys(names, "train")
     missing, notes = [], []
     for split, file in LISTS.items():
         path = os.path.join(folder, file)
         if not os.path.exists(path):
             notes.append(f"{path} is not there: the hash of the speaker decides what is {split}")
-            listed.update((name, split) for name in names if split_of_speaker(name) == split)
+            split_of.update((name, split) for name in names if split_of_speaker(name) == split)
             continue
         with open(path, encoding="utf-8-sig", errors="surrogateescape") as lines:
-            for number, line in enumerate(lines, start=1):
-                if line.strip():
-                    listed[line.strip()] = split
-                    if line.strip() not in names:
-                        missing.append(Failure(line.strip(), f"no such file ({path}:{number})"))
-    return {name: listed.get(name, "train") for name in names}, missing, notes
+            for number, line in enumerate(map(str.strip, lines), start=1):
+                if line in split_of:
+                    split_of[line] = split
+                elif line:
+                    missing.append(Failure(line, f"no such file ({path}:{number})"))
+    return split_of, missing, notes

@@ -52,13 +52,14 @@ class Annotations(NamedTuple):
 
 def label_by_parent(paths: Iterable[str]) -> Annotations:
     """Label each file by the folder that it is in."""
-    labels = {path: [os.path.basename(os.path.dirname(path))] for path in paths}
-    left_out = [
-        Failure(path, "in no folder that would be its label")
-        for path, names in labels.items()
-        if not names[0]
-    ]
-    return Annotations({path: names for path, names in labels.items() if names[0]}, {}, left_out)
+    found = Annotations({}, {}, [])
+    for path in paths:
+        name = os.path.basename(os.path.dirname(path))
+        if name:
+            found.labels[path] = [name]
+        else:
+            found.left_out.append(Failure(path, "in no folder that would be its label"))
+    return found
 
 
 def split_by_top(paths: Iterable[str]) -> Dict[str, str]:
@@ -72,26 +73,31 @@ def split_by_top(paths: Iterable[str]) -> Dict[str, str]:
 
 
 def annotate(rows: Iterable[Row], root: str, paths: Sequence[str]) -> Annotations:
-    """Assign the rows of a table to clips; clips without a label are left out.
+    """Assign the rows of a table to the clips at paths below the root; leave others out.
 
-    Args:
-        rows: name clips by their path below the root, by an absolute path or by the name of the
-            file alone, with or without extension.
-        root: the folder of the clips.
-        paths: the clips, below the root.
-
-    Raises:
-        ValueError: a name of several files, or two splits of one clip.
+    Rows name clips by their path below the root, by an absolute path or by the name of the file
+    alone, with or without extension. A ValueError for a name of several files, or two splits of
+    one clip.
     """
     labels: Dict[str, List[str]] = {path: [] for path in paths}
     splits: Dict[str, str] = {}
     left_out = []
-    paths_of = _paths_by_name(paths)
+    paths_of: Dict[str, List[str]] = defaultdict(list)  # that each name may stand for
+    for path in paths:
+        for name in {*clip_spellings(path)}:
+            paths_of[name].append(path)
+    paths_of.update((path, [path]) for path in paths)  # a whole path stands for that file alone
     for row in rows:
-        path = _find_clip(row, root, paths_of)
+        name = os.path.relpath(row.clip, root) if os.path.isabs(row.clip) else row.clip
+        path, *others = paths_of.get(os.path.normpath(name), [None])
         if path is None:
             left_out.append(Failure(row.clip, f"no such audio file ({row.location})"))
             continue
+        if others:
+            raise ValueError(
+                f"{row.location}: found {row.clip!r}, which {1 + len(others)} files are called"
+                f" ({path}, {others[0]}), expected a path below {root}"
+            )
         labels[path].extend(row.labels)
         if row.split is not None and splits.setdefault(path, row.split) != row.split:
             raise ValueError(
@@ -103,21 +109,14 @@ def annotate(rows: Iterable[Row], root: str, paths: Sequence[str]) -> Annotation
 
 
 def read_table(path: str, columns: Columns) -> Iterator[Row]:
-    """Read the rows of a table.
-
-    Raises:
-        FileNotFoundError: there is no such file.
-        ValueError: it is no table or lacks a column or a cell; the message names the line, what
-            was found and what was expected.
-    """
+    """Read the rows of a table; a ValueError if it is no table or lacks a column or a cell."""
     # Names of files may hold bytes that are not UTF-8.
     with open(path, encoding="utf-8-sig", errors="surrogateescape", newline="") as file:
         delimiter = max(_DELIMITERS, key=file.readline().count)
         file.seek(0)
         reader = csv.DictReader(file, delimiter=delimiter)
         try:
-            names = reader.fieldnames or []
-            chosen = _choose_columns(path, names, columns)
+            chosen = _choose_columns(path, reader.fieldnames or [], columns)
             for cells in reader:
                 yield _read_row(f"{path}:{reader.line_num}", cells, chosen)
         except csv.Error as error:
@@ -125,37 +124,16 @@ def read_table(path: str, columns: Columns) -> Iterator[Row]:
             raise ValueError(f"{path}:{line}: {error}, expected CSV") from error
 
 
-def _paths_by_name(paths: Sequence[str]) -> Dict[str, List[str]]:
-    """The files that each name may stand for; a whole path stands for that file alone."""
-    paths_of = defaultdict(list)
-    for path in paths:
-        for name in {*clip_spellings(path)}:
-            paths_of[name].append(path)
-    paths_of.update((path, [path]) for path in paths)
-    return paths_of
-
-
-def _find_clip(row: Row, root: str, paths_of: Dict[str, List[str]]) -> Optional[str]:
-    name = os.path.relpath(row.clip, root) if os.path.isabs(row.clip) else row.clip
-    paths = paths_of.get(os.path.normpath(name), [])
-    if len(paths) > 1:
-        raise ValueError(
-            f"{row.location}: found {row.clip!r}, which {len(paths)} files are called"
-            f" ({paths[0]}, {paths[1]}), expected a path below {root}"
-        )
-    return paths[0] if paths else None
-
-
 def _choose_columns(path: str, names: Sequence[str], columns: Columns) -> Columns:
     """The columns to read, by the names that they have in the table."""
     clip = _find_column(path, names, columns.clip, CLIP_COLUMNS, "--clip-column")
     known = LABEL_COLUMNS + LABELS_COLUMNS
     label = _find_column(path, names, columns.label, known, "--label-column")
-    split, separator = columns.split, columns.separator
-    if split is not None:
-        split = _find_column(path, names, split, (), "--splits-from")
+    separator, split = columns.separator, columns.split
     if separator is None:
         separator = "," if label.strip().lower() in LABELS_COLUMNS else ""
+    if split is not None:
+        split = _find_column(path, names, split, (), "--splits-from")
     return Columns(clip, label, separator, split)
 
 
@@ -174,9 +152,8 @@ def _find_column(
 
 
 def _read_row(location: str, cells: Dict[str, Optional[str]], columns: Columns) -> Row:
-    needed = (columns.clip, columns.split) if columns.split is not None else (columns.clip,)
-    for column in needed:
-        if not (cells[column] or "").strip():
+    for column in (columns.clip, columns.split):
+        if column is not None and not (cells[column] or "").strip():
             raise ValueError(f"{location}: found an empty {column!r}, expected one")
     cell = cells[columns.label] or ""
     labels = cell.split(columns.separator) if columns.separator else [cell]

@@ -1,47 +1,72 @@
-"""The page: all that is known of a run, put into `report.html`."""
+"""The page: everything that is known about a run, put into `report.html`."""
 
+import base64
 import os
 import shlex
 from datetime import datetime, timezone
-from typing import TYPE_CHECKING, Any, Dict, List, Mapping, Optional, Sequence, Tuple
+from typing import Dict, Iterator, List, Optional, Sequence, Tuple
 
+import jinja2
 import numpy as np
+from matplotlib.figure import Figure
 
 from eat import __version__
-from eat.training.run_folder import Run
+from eat.checkpoint import Checkpoint, build_encoder, load_checkpoint
+from eat.data.sampling import draw_clips
+from eat.training.run import Run
 
-from .data import MAX_CLIPS, Split, examine_split, list_splits, read_bad_files
-from .network import draw_masks_of, draw_network
-from .pictures import Picture
-from .pictures import embed as picture_of
-from .results import find_results
-from .summary import Fact, list_facts, list_warnings
-from .tables import (
-    NUM_SECTIONS_SHOWN,
-    describe_configuration,
-    describe_environment,
-    describe_labels,
-    describe_probe,
-    describe_speed,
-    describe_split,
+from .. import MIN_MAPPED_CLIPS, style
+from ..attention import draw_layer
+from ..classes import draw_evaluation
+from ..clip import draw_clip
+from ..curves import draw_curves, logged_panels
+from ..lengths import draw_lengths
+from ..masks import draw_masks, examine_masks
+from ..network import embed_manifest, mask_clip, name_kinds, read_clip
+from .facts import (
+    Facts,
+    as_duration,
+    examine_splits,
+    find_results,
+    latest,
+    list_bad_files,
+    list_warnings,
+    measure_speed,
+    training_columns,
 )
 
-if TYPE_CHECKING:
-    from eat.checkpoint import Checkpoint
+_NUM_CLONES = 4
+_PIXELS_PER_INCH = 96  # in a page
+_IMAGE_TYPES = {"svg": "image/svg+xml", "png": "image/png"}
 
-MAX_LISTED = 20  # bad files and classes; of more, only the number is told
 
-
-def render(run: Run, results: Sequence[str], num_embedded: int) -> str:
-    """The whole page as HTML; it needs nothing beside it.
+def _picture(figure: Figure, alt: str, kind: str = "png", is_wide: bool = True) -> Facts:
+    """An image as the page shows it, as data, so that the page needs no file beside it.
 
     Args:
-        run: what was read of it.
+        figure: what it shows.
+        alt: the same in words, for those who cannot see it.
+        kind: "svg" for lines, "png" for spectrograms and many points.
+        is_wide: whether a phone moves it sideways rather than make it small.
+    """
+    data = base64.b64encode(style.render_figure(figure, kind)).decode()
+    width = round(figure.get_figwidth() * _PIXELS_PER_INCH)
+    source = f"data:{_IMAGE_TYPES[kind]};base64,{data}"
+    return {"source": source, "alt": alt, "width": width, "is_wide": is_wide}
+
+
+def render_report(run: Run, results: Sequence[str] = (), num_embedded: int = 200) -> str:
+    """The whole page about a run as HTML; it needs nothing beside it.
+
+    Args:
+        run: from `eat.training.run.read_run`.
         results: further folders with results of `eat evaluate` and `eat probe`.
         num_embedded: clips of the map of embeddings at most; 0 for no map.
-    """
-    import jinja2
 
+    Raises:
+        FileNotFoundError: there is no such folder.
+        ValueError: a file of results or the checkpoint is damaged.
+    """
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(os.path.dirname(__file__)),
         autoescape=True,
@@ -49,43 +74,34 @@ def render(run: Run, results: Sequence[str], num_embedded: int) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    return environment.get_template("report.html").render(describe(run, results, num_embedded))
+    environment.filters.update(duration=as_duration, latest=latest, median=np.median)
+    page = _gather(run, [run.folder, *results], num_embedded)
+    return environment.get_template("report.html").render(page)
 
 
-def describe(run: Run, results: Sequence[str], num_embedded: int) -> Dict[str, Any]:
-    """Everything that the page says, by the names that it uses."""
-    splits = _examine_splits(run)
-    evaluations, probes = find_results([run.folder, *results])
-    checkpoint = _load_checkpoint(run)
-    masks = [] if checkpoint is None else draw_masks_of(checkpoint)
-    clips: List[Picture] = []
-    if checkpoint is not None and splits:
-        clips = draw_network(run, checkpoint, splits[-1].manifest, num_embedded)
+def _gather(run: Run, folders: Sequence[str], num_embedded: int) -> Facts:
+    """Everything that the template shows, by the names it uses."""
+    evaluations = find_results(folders, "metrics.json", "metrics")
+    probes = find_results(folders, "probe.json", "results")
+    columns = training_columns(run.log)
+    splits = examine_splits(run)
+    checkpoint = None if run.checkpoint is None else load_checkpoint(run.checkpoint)
     return {
-        "name": "/".join(os.path.abspath(run.folder).split(os.sep)[-2:]),
+        "run": run,
         "folder": os.path.abspath(run.folder),
         "kind": _kind(run),
-        "facts": list_facts(run),
-        "warnings": list_warnings(run),
+        "columns": columns,
+        "speed": measure_speed(columns),
+        "warnings": list_warnings(columns),
         "commands": _commands(run),
-        "curves": _draw_curves(run),
-        "data": [describe_split(split) for split in splits],
-        "lengths": _draw_lengths(run, splits),
-        "bad_files": [
-            *read_bad_files(run, splits),
-            *(bad for split in splits for bad in split.bad_files),
-        ],
-        "labels": describe_labels(splits),
-        "masks": masks,
-        "clips": clips,
-        "evaluations": [_describe_evaluation(*result) for result in evaluations],
-        "probes": [describe_probe(*result) for result in probes],
-        "throughput": describe_speed(run),
-        "environment": describe_environment(run),
-        "configuration": describe_configuration(run.cfg),
-        "num_sections_shown": NUM_SECTIONS_SHOWN,
-        "notes": run.notes,  # last, as all of the above may add to them
-        "max_listed": MAX_LISTED,
+        "curves": list(_draw_curves(run)),
+        "splits": splits,
+        "lengths": list(_draw_lengths(run, splits)),
+        "bad_files": list_bad_files(run, splits),
+        "masks": list(_draw_masks(checkpoint)),
+        "clips": list(_draw_network(run, checkpoint, splits, num_embedded)),
+        "evaluations": [{**found, "pictures": _draw_evaluation(found)} for found in evaluations],
+        "probes": probes,
         "version": __version__,
         "time": datetime.now(timezone.utc).strftime("%Y-%m-%d %H:%M UTC"),
     }
@@ -95,92 +111,82 @@ def _kind(run: Run) -> str:
     kinds = {"eat": "Pre-training", "eat_classifier": "Fine-tuning"}
     kind = kinds.get(run.section("model").get("_name"), "Training")
     # Both `--config-name X` and `--config-name=X`.
-    words = " ".join(run.starts[-1]["command"]).replace("=", " ").split() if run.starts else []
+    words = " ".join(run.last_start.get("command", ())).replace("=", " ").split()
     if "--config-name" in words[:-1]:
         return f"{kind} with {words[words.index('--config-name') + 1]}"
     return kind
 
 
-def _load_checkpoint(run: Run) -> "Optional[Checkpoint]":
-    from eat.checkpoint import load_checkpoint
-
-    return None if run.checkpoint is None else load_checkpoint(run.checkpoint)
-
-
-def _commands(run: Run) -> List[Dict[str, str]]:
-    """How to start the run again: each command that it was started with, the last one first."""
-    commands: Dict[Tuple[str, str], Dict[str, str]] = {}
+def _commands(run: Run) -> Dict[Tuple[str, str], List[str]]:
+    """The times of each command, by folder and command, the last one first."""
+    commands: Dict[Tuple[str, str], List[str]] = {}
     for start in reversed(run.starts):
-        text = shlex.join(start["command"])
-        key = start["folder"], text
-        entry = commands.setdefault(key, {"folder": start["folder"], "text": text, "times": ""})
-        entry["times"] = ", ".join(filter(None, (start["time"], entry["times"])))
-    return list(commands.values())
+        key = start["folder"], shlex.join(start["command"])
+        commands.setdefault(key, []).insert(0, start["time"])
+    return commands
 
 
-def _draw_curves(run: Run) -> List[Picture]:
-    from .. import draw_curves, logged_panels
-
-    if run.log is None:
-        return []
+def _draw_curves(run: Run) -> Iterator[Facts]:
     runs = {"run": run.log}
-    return [
-        picture_of(draw_curves(runs, [panel]), f"{panel.title} over the updates", is_wide=False)
-        for panel in logged_panels(runs)
-    ]
+    for panel in logged_panels(runs) if run.log is not None else ():
+        figure = draw_curves(runs, [panel])
+        yield _picture(figure, f"{panel.title} over the updates", "svg", is_wide=False)
 
 
-def _examine_splits(run: Run) -> List[Split]:
-    splits = []
-    for name, file in list_splits(run).items():
-        try:
-            splits.append(examine_split(name, file, run))
-        except (ValueError, OSError) as error:
-            run.notes.append(f"Nothing about the clips of {name}: {error}.")
-    # Validation last, whatever was loaded first.
-    is_training = str(run.section("dataset").get("train_subset") or "train")
-    return sorted(splits, key=lambda split: split.name != is_training)
+def _draw_lengths(run: Run, splits: Sequence[Facts]) -> Iterator[Facts]:
+    seconds = {split["name"]: split["seconds"] for split in splits if len(split["seconds"])}
+    if seconds:
+        frames = run.section("task").get("target_length")
+        figure = draw_lengths(seconds, frames / 100 if frames else None)
+        yield _picture(figure, "Lengths of the clips of each manifest", "svg", is_wide=False)
 
 
-def _draw_lengths(run: Run, splits: Sequence[Split]) -> List[Picture]:
-    from ..lengths import draw_lengths
-
-    if not any(len(split.seconds) for split in splits):
-        return []
-    frames = run.section("task").get("target_length")
-    seconds = {split.name: split.seconds for split in splits}
-    figure = draw_lengths(seconds, frames / 100 if frames else None)
-    return [
-        picture_of(figure, f"Lengths of at most {MAX_CLIPS} clips of each manifest", is_wide=False)
-    ]
+def _draw_masks(checkpoint: Optional[Checkpoint]) -> Iterator[Facts]:
+    if checkpoint is None or checkpoint.masking_config is None:
+        return
+    if checkpoint.log_mel is not None and checkpoint.log_mel.target_length is not None:
+        encoder = checkpoint.encoder_config
+        grid = checkpoint.log_mel.target_length // encoder.patch_size, encoder.num_columns
+        setting = examine_masks(checkpoint.masking_config, grid)
+        alt = f"{setting.name}: patches in blocks, coverage, one clone"
+        yield _picture(draw_masks([setting]), alt)
 
 
-def _describe_evaluation(path: str, values: Mapping[str, Any]) -> Dict[str, Any]:
-    from ..classes import ClassResult, draw_classes
-    from ..confusion import MAX_NAMED, draw_confusion
+def _draw_network(
+    run: Run, checkpoint: Optional[Checkpoint], splits: Sequence[Facts], num_embedded: int
+) -> Iterator[Facts]:
+    """The longest clip of the last split, masked and with its attention, and a map of clips.
 
-    results = [
-        ClassResult(row["label"], _or_nan(row["average_precision"]), row["num_positives"])
-        for row in values["classes"]
-    ]
-    pictures = []
-    if any(result.num_positives for result in results):
-        figure = draw_classes(results, title=values["split"])
-        pictures.append(picture_of(figure, f"Average precision of the classes of {path}", "png"))
-    confusion, names = values["confusion_matrix"], [result.label for result in results]
-    if confusion is not None and len(names) <= MAX_NAMED:
-        figure = draw_confusion(np.array(confusion), names)
-        pictures.append(picture_of(figure, f"Confusion matrix of {path}", "png"))
-    return {
-        "path": path,
-        "clips": values["num_clips"],
-        "split": os.path.join(values["data"], values["split"]),
-        "checkpoint": values["checkpoint"],
-        "metrics": [Fact(name, f"{value:.4f}") for name, value in values["metrics"].items()],
-        "num_failed": len(values["failed"]),
-        "pictures": pictures,
-    }
+    What cannot be drawn, for example because the audio has moved, is noted in the run.
+    """
+    if checkpoint is None or not splits:
+        return
+    try:
+        manifest = splits[-1]["manifest"]
+        encoder = build_encoder(checkpoint).eval()
+        log_mel = checkpoint.log_mel or encoder.log_mel
+        longest = int(np.argmax(manifest.num_samples))
+        source, name = read_clip(manifest.path(longest), log_mel), manifest.relative_path(longest)
+        if checkpoint.masking_config is not None:
+            masks = mask_clip(source, checkpoint.masking_config, log_mel.patch_size)[:_NUM_CLONES]
+            figure = draw_clip(source, masks, log_mel, name)
+            yield _picture(figure, f"Spectrogram of {name} and what clones show of it")
+        figure = draw_layer(encoder, source, log_mel, name)
+        yield _picture(figure, f"Attention of the last block's CLS token in {name}")
+        if num_embedded >= MIN_MAPPED_CLIPS:
+            clips = draw_clips(len(manifest), num_embedded, seed=1).tolist()
+            length = log_mel.target_length
+            vectors, failures = embed_manifest(encoder, manifest, clips, target_length=length)
+            run.notes += [f"{path} is not in the map of clips: {why}." for path, why in failures]
+            from .. import draw_map  # here, as scikit-learn may be missing
+
+            figure = draw_map(vectors, name_kinds(manifest), manifest.file)
+            clips = f"CLS tokens of {len(vectors)} clips of {manifest.file}"
+            yield _picture(figure, f"Map of the {clips}, coloured by label or folder")
+    except (ValueError, OSError, ModuleNotFoundError) as error:
+        run.notes.append(f"Figures of clips: {error}.")
 
 
-def _or_nan(value: Optional[float]) -> float:
-    return float("nan") if value is None else value
+def _draw_evaluation(evaluation: Facts) -> List[Facts]:
+    figures = draw_evaluation(evaluation).values()
+    return [_picture(one, f"{one.get_suptitle()}, of {evaluation['path']}") for one in figures]

@@ -1,0 +1,191 @@
+"""The steps that the experiments on real recordings share. Finished steps are not repeated."""
+
+import argparse
+import json
+import time
+from pathlib import Path
+from typing import Any, Callable, Dict, Mapping, NamedTuple, Sequence, Tuple
+
+import numpy as np
+from launch import train, training_arguments
+
+from eat.data.annotations.folder import FolderConfig, list_folder
+from eat.data.statistics import measure_statistics
+from eat.evaluation import ProbeSettings, probe_checkpoint
+from eat.files import replace_file
+from eat.machine import describe_hardware
+
+
+class Task(NamedTuple):
+    """Labelled recordings: the folder that a file is in is its label.
+
+    Attributes:
+        name: what to call it.
+        folder: where they are, below that of all recordings.
+        groups: what must not be on both sides of a fold, as `eat probe --groups-from` takes it.
+    """
+
+    name: str
+    folder: str
+    groups: str
+
+
+TASKS = (
+    Task("digit", "digits", r"regex:_([mf]\d)_"),  # espeak-ng's voice variants
+    Task("voice", "prompts", r"regex:[^/]+$"),  # what is said
+    Task("instrument", "instruments", r"regex:/(.+?)__"),  # drum kits
+)
+NUM_FOLDS = 4
+
+
+def parse_setting(text: str) -> Tuple[str, Any]:
+    """Key and value of KEY=VALUE; the value is JSON, or else text."""
+    key, _, value = text.partition("=")
+    try:
+        return key, json.loads(value)
+    except ValueError:
+        return key, value
+
+
+def experiment_arguments(
+    description: str, seeds: Sequence[int], num_updates: int
+) -> argparse.ArgumentParser:
+    """The command line that the experiments share; `seeds` and `num_updates` are its defaults."""
+    parser = argparse.ArgumentParser(description=description)
+    parser.add_argument("--audio", type=Path, required=True, help="what prepare.py wrote")
+    parser.add_argument("--out", type=Path, required=True, help="folder for everything")
+    parser.add_argument(
+        "--seeds", type=int, nargs="+", default=seeds, help="(default: %(default)s)"
+    )
+    parser.add_argument(
+        "--updates", type=int, default=num_updates, help="of pre-training (default: %(default)s)"
+    )
+    parser.add_argument(
+        "--set",
+        type=parse_setting,
+        nargs="+",
+        default=[],
+        metavar="KEY=VALUE",
+        help="other settings of pretrain_tiny, such as model.depth=2",
+    )
+    return parser
+
+
+def step(file: Path, title: str, work: Callable[..., Dict[str, Any]], *inputs: Any) -> Any:
+    """The result of a step: what is in the file, else that of `work(*inputs)`, which goes there."""
+    if file.exists():
+        return json.loads(file.read_text())
+    print(f"\n== {title}", flush=True)
+    file.parent.mkdir(parents=True, exist_ok=True)
+    result = work(*inputs)
+    with replace_file(file) as output:
+        output.write((json.dumps(result, indent=2) + "\n").encode())
+    return result
+
+
+def make_manifests(audio: Path, out: Path) -> Dict[str, Any]:
+    """Manifests of all recordings and of those of each task, with labels; mean and std of all."""
+    if not all((audio / task.folder).is_dir() for task in TASKS):
+        raise ValueError(f"{audio}: no recordings, expected the folder that prepare.py wrote")
+    list_folder(str(audio), str(out / "all"), force=True)
+    labelled = FolderConfig(labels_from="parent", valid_fraction=0.0)
+    for task in TASKS:
+        list_folder(str(audio / task.folder), str(out / task.name), labelled, force=True)
+    statistics = measure_statistics(str(out / "all" / "train.tsv"))
+    return {"mean": round(statistics.mean, 3), "std": round(statistics.std, 3)}
+
+
+def run_training(config_name: str, folder: Path, settings: Mapping[str, Any]) -> Dict[str, Any]:
+    """Train from a recipe of ours on one device; returns how long it took.
+
+    Args:
+        config_name: of the recipe.
+        folder: where the checkpoints go.
+        settings: what differs from the recipe, `optimization.max_update` among it.
+
+    Raises:
+        TrainingError: it failed.
+    """
+    num_updates = settings["optimization.max_update"]
+    settings = {
+        "common.bf16": describe_hardware().multiplies_bf16(),
+        "common.log_interval": 50,
+        "checkpoint.save_dir": folder,
+        "dataset.num_workers": 0,  # reading is quick here
+        "distributed_training.distributed_world_size": 1,
+        **settings,
+    }
+    started = time.monotonic()
+    folder.mkdir(parents=True, exist_ok=True)
+    train(training_arguments(config_name, settings), folder / "output.log", num_updates)
+    return {"seconds": round(time.monotonic() - started, 1)}
+
+
+def pretrain(
+    folder: Path,
+    manifests: Path,
+    statistics: Mapping[str, float],
+    num_updates: int,
+    seed: int,
+    settings: Mapping[str, Any],
+) -> Dict[str, Any]:
+    """Pre-train `pretrain_tiny` on all recordings, without labels.
+
+    Args:
+        folder: where the checkpoints go.
+        manifests, statistics: from `make_manifests`.
+        num_updates: how long.
+        seed: of weights, order and masks.
+        settings: what else differs from the recipe.
+    """
+    differing = {
+        "common.seed": seed,
+        "task.data": manifests / "all",
+        "task.mean": statistics["mean"],
+        "task.std": statistics["std"],
+        "checkpoint.save_interval_updates": num_updates,
+        "dataset.validate_interval_updates": num_updates,
+        "lr_scheduler.warmup_updates": num_updates // 10,
+        "optimization.max_update": num_updates,
+    }
+    return run_training("pretrain_tiny", folder, {**differing, **settings})
+
+
+def probe(
+    checkpoint: Path, manifests: Path, task: Task, seed: int, out: Path, **settings: Any
+) -> Dict[str, Dict[str, float]]:
+    """Probe a checkpoint and untrained encoders with a logistic regression.
+
+    Args:
+        checkpoint: what to probe.
+        manifests: from `make_manifests`.
+        task: which clips.
+        seed: of the folds and the untrained encoder.
+        out: folder for probe.json.
+        settings: further `ProbeSettings`.
+
+    Returns:
+        By "pre-trained" and "untrained", the accuracy by kind of pooling.
+    """
+    chosen = ProbeSettings(
+        groups_from=task.groups, folds=NUM_FOLDS, seed=seed, methods=["logistic"], **settings
+    )
+    report = probe_checkpoint(str(checkpoint), str(manifests / task.name), chosen)
+    report.write(str(out))
+    found: Dict[str, Dict[str, float]] = {"pre-trained": {}, "untrained": {}}
+    for result in report.results:
+        kind = "pre-trained" if result["encoder"] == str(checkpoint) else "untrained"
+        found[kind][result["pooling"]] = result["mean"]
+    return found
+
+
+def mean_and_spread(values: Sequence[float]) -> str:
+    """Text with the mean of several seeds and their standard deviation."""
+    spread = f" ± {np.std(values, ddof=1):.3f}" if len(values) > 1 else ""
+    return f"{np.mean(values):.3f}{spread}"
+
+
+def as_markdown(rows: Sequence[Sequence[str]]) -> str:
+    """A table; the first row is its head."""
+    head, *body = (f"| {' | '.join(row)} |" for row in rows)
+    return "\n".join([head, "|---" * len(rows[0]) + "|", *body])

@@ -1,0 +1,37 @@
+import pytest
+from helpers import write_clips, write_tsv
+
+from eat.audio import AudioError, LogMel
+from eat.data.manifest import Manifest
+
+
+@pytest.fixture
+def open_data(tmp_path):
+    """`open_data(num_clips)` -> a data set of fairseq; the clips are in `tmp_path`."""
+    datasets = pytest.importorskip("eat.data.datasets")
+
+    def open_data(num_clips):
+        write_tsv(tmp_path / "train.tsv", tmp_path, write_clips(tmp_path, num_clips))
+        manifest = Manifest(tmp_path / "train.tsv")
+        return datasets.SpectrogramDataset(manifest, LogMel(target_length=64), 0, False)
+
+    return open_data
+
+
+def time_worker(*arguments):
+    from eat.benchmark.loading import time_worker
+
+    return time_worker(*arguments)
+
+
+def test_a_few_clips_are_read_several_times(open_data):
+    assert 1 < time_worker(open_data(2), 4, 1) < 100_000
+
+
+def test_a_clip_that_cannot_be_read_is_named(open_data, tmp_path):
+    data = open_data(2)
+    (tmp_path / "clip 1.wav").write_text("no audio")
+    with pytest.raises(AudioError) as error:
+        time_worker(data, 2, 1)
+    reason = f"{tmp_path / 'clip 1.wav'}: not readable as audio: Format not recognised."
+    assert str(error.value) == f"{tmp_path / 'train.tsv'}:3: {reason}"

@@ -1,0 +1,315 @@
+import dataclasses
+import pickle
+import re
+
+import numpy as np
+import pytest
+import torch
+from helpers import GOLDEN
+
+import eat
+from eat.checkpoint import CheckpointError, convert_checkpoint, load_checkpoint
+from eat.commands.main import main
+from eat.nn import Encoder, EncoderConfig
+
+PARTS = ("encoder", "decoder", "teacher", "classifier")
+
+
+def released(path):
+    return torch.load(path, weights_only=True)
+
+
+def flat(model):
+    """The model section of a checkpoint with `_ema.` before the teacher's keys."""
+    teacher = model.get("_ema", {})
+    student = {key: value for key, value in model.items() if key != "_ema"}
+    return {**student, **{f"_ema.{key}": value for key, value in teacher.items()}}
+
+
+def assert_same_weights(found, expected, parts=PARTS):
+    for part in parts:
+        first, second = getattr(found, part), getattr(expected, part)
+        assert (first is None) == (second is None), part
+        for key in second or {}:
+            assert torch.equal(first[key], second[key]), f"{part}.{key}"
+        assert (first or {}).keys() == (second or {}).keys()
+
+
+@pytest.mark.parametrize("name", ["official_pretrain.pt", "official_finetune.pt"])
+@pytest.mark.parametrize("through", ["eat", "safetensors"])
+def test_official_to_ours_and_back_is_exact(name, through, tmp_path):
+    ours, back = tmp_path / "ours", tmp_path / "back.pt"
+    convert_checkpoint(GOLDEN / name, ours, to=through, keep_teacher=True)
+    convert_checkpoint(ours, back, to="official")
+    expected, found = flat(released(GOLDEN / name)["model"]), flat(released(back)["model"])
+    assert set(found) == set(expected)
+    for key, value in expected.items():
+        assert torch.equal(found[key], value), key
+        assert found[key].dtype == value.dtype
+    first, second = load_checkpoint(GOLDEN / name), load_checkpoint(back)
+    assert dataclasses.replace(first, path="", **dict.fromkeys(PARTS)) == dataclasses.replace(
+        second, path="", **dict.fromkeys(PARTS)
+    )
+
+
+@pytest.mark.parametrize("to", ["eat", "safetensors", "huggingface"])
+def test_every_setting_of_the_encoder_is_kept(to, tmp_path):
+    """Also one that is added later: what layouts write is made from the fields."""
+    settings = {"embed_dim": 32, "depth": 2, "num_heads": 2, "mlp_ratio": 2.0, "norm_eps": 1e-5}
+    config = EncoderConfig(**settings, patch_size=8, num_mel_bins=64, num_position_rows=8)
+    assert all(getattr(config, f.name) != f.default for f in dataclasses.fields(config))
+    weights = {f"encoder.{key}": value for key, value in Encoder(config).state_dict().items()}
+    cfg = {"model": {"_name": "eat", **dataclasses.asdict(config)}}
+    torch.save({"cfg": cfg, "model": weights}, tmp_path / "in.pt")
+    convert_checkpoint(tmp_path / "in.pt", tmp_path / "out", to=to)
+    assert load_checkpoint(tmp_path / "out").encoder_config == config
+
+
+@pytest.mark.parametrize("name", ["official_pretrain.pt", "official_finetune.pt"])
+def test_the_released_configuration_is_kept(name, tmp_path):
+    """Every setting that we write has the value that the released code had saved."""
+    convert_checkpoint(GOLDEN / name, tmp_path / "back.pt", to="official")
+    recorded, written = released(GOLDEN / name), released(tmp_path / "back.pt")
+    differences = {
+        key: (value, _select(recorded["cfg"], key))
+        for key, value in _leaves(written["cfg"])
+        if value != _select(recorded["cfg"], key) and not key.endswith(".data")
+    }
+    allowed = {"common.user_dir", "criterion.log_keys", "model.model_path", "model.max_update"}
+    assert {key for key in differences if not key.startswith("model.pretrained")} <= allowed
+    assert written["task_state"] == recorded["task_state"]
+    assert set(written) == set(recorded)
+
+
+def _leaves(node, prefix=""):
+    for key, value in node.items():
+        if isinstance(value, dict) and value:
+            yield from _leaves(value, f"{prefix}{key}.")
+        else:
+            yield prefix + key, value
+
+
+def _select(node, key):
+    for part in key.split("."):
+        node = node.get(part) if isinstance(node, dict) else None
+    return node
+
+
+@pytest.mark.parametrize("to", ["eat", "official", "safetensors"])
+@pytest.mark.parametrize("name", ["official_pretrain.pt", "official_finetune.pt"])
+def test_exports_load_and_keep_everything_else(name, to, tmp_path):
+    convert_checkpoint(GOLDEN / name, tmp_path / "out", to=to)
+    expected, found = load_checkpoint(GOLDEN / name), load_checkpoint(tmp_path / "out")
+    assert_same_weights(found, expected, ("encoder", "classifier"))
+    assert found.kind == expected.kind
+    assert found.encoder_config == expected.encoder_config
+    assert (found.labels, found.activation) == (expected.labels, expected.activation)
+    assert found.log_mel == expected.log_mel
+    assert (found.teacher is None) == (to == "safetensors" or expected.teacher is None)
+
+
+def test_a_pretraining_model_survives_conversion(official_pretrain, golden, tmp_path):
+    convert_checkpoint(official_pretrain, tmp_path / "ours.pt", to="eat")
+    first = eat.load_pretraining_model(official_pretrain, mask_noise_std=0.0)
+    second = eat.load_pretraining_model(tmp_path / "ours.pt", mask_noise_std=0.0)
+    inputs = {"source": golden("source"), "mask": golden("mask").bool().view(2, 4, 64)}
+    for key, value in first(**inputs).items():
+        assert torch.equal(second(**inputs)[key], value)
+
+
+def test_the_classifier_gives_the_recorded_logits(official_finetune):
+    recorded = np.load(GOLDEN / "golden_finetune.npz")
+    classifier = eat.load_classifier(official_finetune)
+    with torch.no_grad():
+        logits = classifier(torch.from_numpy(recorded["source"]))
+    assert np.allclose(logits.numpy(), recorded["logits"], atol=1e-5)
+    assert classifier.labels == ["en", "fr", "ru"]
+    assert classifier.activation == "softmax"  # trained with the released ESC-50 flag
+    assert classifier.log_mel == eat.LogMel(-6.627, 5.359, 128)
+    assert classifier.encoder.log_mel == eat.LogMel(-6.627, 5.359, None)
+    assert not classifier.training
+
+
+@pytest.mark.parametrize("activation", ["sigmoid", "softmax", None])
+@pytest.mark.parametrize("to", ["eat", "safetensors", "huggingface"])
+def test_the_activation_goes_along(official_finetune, tmp_path, monkeypatch, to, activation):
+    source = dataclasses.replace(load_checkpoint(official_finetune), activation=activation)
+    monkeypatch.setattr("eat.checkpoint.loading.load_checkpoint", lambda path: source)
+    convert_checkpoint(official_finetune, tmp_path / "out", to=to)
+    assert eat.load_classifier(tmp_path / "out").activation == activation
+
+
+def test_an_activation_that_is_none(official_finetune, tmp_path):
+    convert_checkpoint(official_finetune, tmp_path / "ours.pt", to="eat")
+    state = torch.load(tmp_path / "ours.pt", weights_only=True)
+    state["task_state"]["activation"] = "relu"
+    torch.save(state, tmp_path / "ours.pt")
+    with pytest.raises(CheckpointError, match="activation: found 'relu', expected one of"):
+        eat.load_classifier(tmp_path / "ours.pt")
+
+
+def test_a_pretrained_checkpoint_has_no_classifier(official_pretrain):
+    with pytest.raises(CheckpointError, match="found a pre-training checkpoint without a class"):
+        eat.load_classifier(official_pretrain)
+
+
+def test_the_teacher_can_be_exported_as_the_encoder(official_pretrain, tmp_path):
+    convert_checkpoint(
+        official_pretrain, tmp_path / "t.safetensors", to="safetensors", weights="teacher"
+    )
+    found = load_checkpoint(tmp_path / "t.safetensors")
+    expected = load_checkpoint(official_pretrain).teacher
+    assert all(torch.equal(found.encoder[key], value) for key, value in expected.items())
+
+
+@pytest.mark.parametrize("to", ["eat", "official", "safetensors"])
+def test_no_path_and_no_optimizer_state_is_exported(official_finetune, to, tmp_path):
+    state = released(official_finetune)
+    state["cfg"]["task"]["data"] = "/home/someone/secret/data"
+    state["cfg"]["common"]["user_dir"] = "/home/someone/secret/user_dir"
+    torch.save(state, tmp_path / "in.pt")
+    convert_checkpoint(tmp_path / "in.pt", tmp_path / "out", to=to)
+    content = (tmp_path / "out").read_bytes()
+    assert b"secret" not in content
+    assert b"/home" not in content
+    assert b"exp_avg" not in content
+
+
+def test_nothing_is_overwritten(official_pretrain, tmp_path):
+    out = tmp_path / "out.pt"
+    out.write_text("precious")
+    with pytest.raises(FileExistsError, match=r"out.pt: exists already"):
+        convert_checkpoint(official_pretrain, out, to="eat")
+    assert out.read_text() == "precious"
+    convert_checkpoint(official_pretrain, out, to="eat", force=True)
+    with pytest.raises(FileExistsError):
+        convert_checkpoint(out, out, to="official", force=True)
+    assert load_checkpoint(out).kind == "pre-training"
+
+
+def test_an_incomplete_checkpoint_is_not_converted(official_pretrain, tmp_path):
+    state = released(official_pretrain)
+    del state["model"]["blocks.1.norm1.weight"]
+    torch.save(state, tmp_path / "in.pt")
+    with pytest.raises(CheckpointError, match="1 missing: blocks.1.norm1.weight"):
+        convert_checkpoint(tmp_path / "in.pt", tmp_path / "out.pt", to="eat")
+    assert not (tmp_path / "out.pt").exists()
+
+
+def test_unknown_layout(official_pretrain, tmp_path):
+    with pytest.raises(ValueError, match="to: found 'keras', expected one of eat, official"):
+        convert_checkpoint(official_pretrain, tmp_path / "out", to="keras")
+
+
+def test_command(official_pretrain, tmp_path, capsys):
+    out = str(tmp_path / "ours.pt")
+    assert main(["convert", official_pretrain, out, "--to", "eat"]) == 0
+    assert capsys.readouterr().out == f"{out}: eat layout, from {official_pretrain}\n"
+    assert main(["convert", official_pretrain, out, "--to", "eat"]) == 1
+    assert "exists already" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("key, value", [("depth", 10**9), ("mlp_ratio", 1e9), ("num_heads", "4")])
+def test_absurd_sizes_are_refused_before_anything_is_built(official_pretrain, tmp_path, key, value):
+    state = released(official_pretrain)
+    state["cfg"]["model"][key] = value
+    torch.save(state, tmp_path / "in.pt")
+    message = rf"in.pt: found .*{key}={re.escape(repr(value))}.* in its configuration, expected"
+    with pytest.raises(CheckpointError, match=message):
+        eat.load_encoder(tmp_path / "in.pt")
+
+
+def test_a_damaged_safetensors_file(official_pretrain, tmp_path):
+    path = tmp_path / "ours.safetensors"
+    convert_checkpoint(official_pretrain, path, to="safetensors")
+    content = path.read_bytes()
+    path.write_bytes(content[: len(content) // 2])
+    with pytest.raises(CheckpointError, match=r"ours.safetensors: damaged"):
+        eat.load_encoder(path)
+
+
+def test_the_pickled_layouts_are_plain(official_finetune, tmp_path):
+    """Nothing in them that `weights_only` would not read; ours is no fairseq class either."""
+    convert_checkpoint(official_finetune, tmp_path / "out.pt", to="official")
+    assert released(tmp_path / "out.pt")["cfg"]["model"]["_name"] == "mae_image_classification"
+    with pytest.raises(pickle.UnpicklingError), open(tmp_path / "out.pt", "rb") as file:
+        pickle.load(file)  # a zip file, not a bare pickle
+
+
+@pytest.mark.parametrize("name", ["official_pretrain.pt", "official_finetune.pt"])
+def test_fairseq_reads_the_exported_file(name, tmp_path):
+    from fairseq import checkpoint_utils
+
+    convert_checkpoint(GOLDEN / name, tmp_path / "out.pt", to="official")
+    state = checkpoint_utils.load_checkpoint_to_cpu(str(tmp_path / "out.pt"))
+    assert state["cfg"].model._name in ("data2vec_multi", "mae_image_classification")
+
+
+def test_a_teacher_that_is_also_the_encoder(official_pretrain, tmp_path):
+    path = tmp_path / "out.safetensors"
+    convert_checkpoint(official_pretrain, path, "safetensors", weights="teacher", keep_teacher=True)
+    found, expected = load_checkpoint(path), load_checkpoint(official_pretrain)
+    assert_same_weights(found, dataclasses.replace(expected, encoder=expected.teacher))
+
+
+@pytest.fixture
+def ours(official_finetune, tmp_path):
+    """A fine-tuned checkpoint of ours, changed by a function that takes its content."""
+    convert_checkpoint(official_finetune, tmp_path / "ours.pt", to="eat")
+
+    def ours(change):
+        state = released(tmp_path / "ours.pt")
+        change(state)
+        torch.save(state, tmp_path / "ours.pt")
+        return tmp_path / "ours.pt"
+
+    return ours
+
+
+@pytest.mark.parametrize("activation", ["sigmoid", "softmax"])
+@pytest.mark.parametrize("mean, std", [(-1.5, 2.25), (-4.268, 4.569), (-6.846, 5.565)])
+def test_the_official_layout_keeps_what_its_configuration_cannot_tell(
+    ours, tmp_path, mean, std, activation
+):
+    def change(state):
+        state["cfg"]["task"].update(mean=mean, std=std)
+        state["task_state"]["activation"] = activation
+
+    source = ours(change)
+    convert_checkpoint(source, tmp_path / "out.pt", to="official")
+    found, expected = load_checkpoint(tmp_path / "out.pt"), load_checkpoint(source)
+    assert (found.log_mel, found.activation) == (expected.log_mel, expected.activation)
+    assert (found.log_mel.mean, found.activation) == (mean, activation)
+
+
+def test_classes_of_one_name_do_not_fit_the_official_layout(ours, tmp_path):
+    source = ours(lambda state: state["task_state"].update(labels=["dog", "cat", "dog"]))
+    with pytest.raises(CheckpointError, match="found several classes called 'dog', expected names"):
+        convert_checkpoint(source, tmp_path / "out.pt", to="official")
+    assert not (tmp_path / "out.pt").exists()
+    convert_checkpoint(source, tmp_path / "out", to="huggingface")
+    assert load_checkpoint(tmp_path / "out").labels == ["dog", "cat", "dog"]
+
+
+def test_other_mel_bins_do_not_fit_the_official_layout(tmp_path):
+    config = EncoderConfig(embed_dim=16, depth=1, num_heads=2, num_mel_bins=64)
+    weights = {f"encoder.{key}": value for key, value in Encoder(config).state_dict().items()}
+    cfg = {"model": {"_name": "eat", **dataclasses.asdict(config)}}
+    torch.save({"cfg": cfg, "model": weights}, tmp_path / "in.pt")
+    with pytest.raises(CheckpointError, match="in.pt: found num_mel_bins 64, expected 128"):
+        convert_checkpoint(tmp_path / "in.pt", tmp_path / "out.pt", to="official")
+    assert not (tmp_path / "out.pt").exists()
+
+
+def test_sizes_that_are_absurd_together_are_refused_before_anything_is_built(ours):
+    sizes = {"depth": 1024, "embed_dim": 1024, "num_heads": 1}
+    path = ours(lambda state: state["cfg"]["model"].update(sizes))
+    message = r"ours.pt: found embed_dim=1024, depth=1024, .* expected sizes that fit its weights"
+    with pytest.raises(CheckpointError, match=message):
+        eat.load_encoder(path)
+
+
+def test_a_number_of_classes_that_the_head_has_not(ours):
+    path = ours(lambda state: state["cfg"]["model"].update(num_classes=10**9))
+    with pytest.raises(CheckpointError, match=r"ours.pt: found .*num_classes=1000000000.*that fit"):
+        eat.load_classifier(path)

@@ -1,0 +1,273 @@
+"""`eat report`: what a run left behind is on the page, and nothing that it needs is elsewhere."""
+
+import json
+import shlex
+import shutil
+import subprocess
+from functools import partial
+from html.parser import HTMLParser
+
+import numpy as np
+import pytest
+import torch
+
+import eat.figures.style
+from eat.commands.main import main
+from eat.training.record import read_starts
+from eat.training.run import read_training_log
+
+EVALUATION = {
+    "checkpoint": "best.pt", "data": "manifests/mine", "split": "eval", "num_clips": 12,
+    "failed": [], "metrics": {"accuracy": 0.75, "mAP": 0.8125},
+    "classes": [
+        {"label": "Rain <b>", "num_positives": 8, "average_precision": 0.9},
+        {"label": "Wind", "num_positives": 4, "average_precision": None},
+    ],
+    "confusion_matrix": [[6, 2], [1, 3]],
+}  # fmt: skip
+PROBE = {
+    "checkpoint": "last.pt", "data": "manifests/mine", "num_clips": 40, "num_classes": 4,
+    "num_folds": 5, "metric": "accuracy",
+    "results": [
+        {"encoder": "last.pt", "layer": 12, "pooling": "cls", "method": "knn", "mean": 0.5,
+         "std": 0.0625},
+    ],
+}  # fmt: skip
+
+
+class Page(HTMLParser):
+    """A page as its text, its tables, its links and its pictures."""
+
+    def __init__(self, source):
+        super().__init__()
+        self.source = source
+        self.words, self.rows, self.links, self.ids, self.pictures = [], [], [], [], {}
+        self.tags = set()
+        self._skips = False
+        self.feed(source)
+
+    @property
+    def text(self):
+        return " ".join(" ".join(self.words).split())
+
+    def handle_starttag(self, tag, attrs):
+        attrs = dict(attrs)
+        self.tags.add(tag)
+        self._skips = tag == "style"
+        self.links += [attrs[name] for name in ("href", "src", "action") if name in attrs]
+        self.ids += [attrs["id"]] if "id" in attrs else []
+        if tag == "img":
+            self.pictures[attrs["alt"]] = attrs["src"]
+        if tag == "tr":
+            self.rows.append([])
+        elif tag in ("td", "th"):
+            self.rows[-1].append("")
+
+    def handle_data(self, data):
+        if self._skips:
+            return
+        self.words.append(data)
+        if self.rows and self.rows[-1] and self.lasttag in ("td", "th", "code"):
+            self.rows[-1][-1] += data.strip()
+
+    def row(self, name):
+        """The cells after the one that says `name`."""
+        return next(row[1:] for row in self.rows if row and row[0] == name)
+
+
+def run_report(out, *arguments, status=0):
+    """Run `eat report`; its page and the figures in it, None if another status was expected."""
+    render_figure = eat.figures.style.render_figure
+    drawn = []
+
+    def render_and_keep(figure, kind):
+        drawn.append(figure)
+        return render_figure(figure, kind)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(eat.figures.style, "render_figure", render_and_keep)
+        assert main(["report", *map(str, arguments), "--out", str(out)]) == status
+    return (Page(out.read_text(encoding="utf-8")), drawn) if status == 0 else None
+
+
+@pytest.fixture
+def report(tmp_path):
+    """`report(*arguments)` runs `eat report`, see `run_report`; the page is `page.html`."""
+    return partial(run_report, tmp_path / "page.html")
+
+
+@pytest.fixture(scope="module")
+def whole(resumed_run, tmp_path_factory):
+    """The report of a whole run: (its folder, its page, the figures)."""
+    folder = tmp_path_factory.mktemp("report")
+    run_folder = shutil.copytree(resumed_run[0] / "run", folder / "run <1> & co")
+    return run_folder, *run_report(folder / "page.html", run_folder)
+
+
+@pytest.fixture
+def run_folder(resumed_run, tmp_path):
+    return shutil.copytree(resumed_run[0] / "run", tmp_path / "run")
+
+
+def test_the_page_needs_nothing_but_itself(whole):
+    _, page, _ = whole
+    assert page.source.startswith("<!DOCTYPE html>")
+    outside = [link for link in page.links if not link.startswith(("data:", "#"))]
+    assert outside == [] and "script" not in page.tags
+    assert {link[1:] for link in page.links if link.startswith("#")} <= set(page.ids)
+    assert "default-src 'none'" in page.source
+    assert 'name="viewport" content="width=device-width' in page.source
+    assert all(page.pictures) and all(src.startswith("data:") for src in page.pictures.values())
+
+
+def test_facts_commands_and_settings_are_those_of_the_run(whole, manifests):
+    run_folder, page, _ = whole
+    log = read_training_log(run_folder / "train.log")["train_inner"]
+    assert f"{run_folder.parent.name}/run <1> & co" in page.text
+    assert "Pre-training with pretrain_tiny" in page.text
+    assert "updates 4 all, epoch" in page.text
+    assert (
+        f"frame loss {log['frame_loss'][-1]:.3g} {log['frame_loss'][0]:.3g} at first" in page.text
+    )
+    first, last = read_starts(run_folder)
+    for start in (first, last):
+        assert shlex.join(start["command"]) in page.text
+        assert start["time"] in page.text
+    assert page.row("torch")[0] == torch.__version__
+    assert page.row("utterance_weight") == ["1.0"]
+    assert page.row("clips") == ["12", "4"]
+    assert page.row("manifest") == [str(manifests / f"{name}.tsv") for name in ("train", "valid")]
+    assert page.row("sample rates") == ["16000 Hz (100 %)"] * 2
+    assert "No file was found that cannot be used." in page.text
+    assert "Not on this page" not in page.text
+
+
+def test_figures_show_what_was_logged_masked_and_computed(whole):
+    run_folder, page, figures = whole
+    log = read_training_log(run_folder / "train.log")
+    by_title = {axes.get_title(loc="left"): axes for figure in figures for axes in figure.axes}
+    for column, title in (("frame_loss", "Frame loss"), ("gnorm", "Gradient norm")):
+        line = by_title[title].get_lines()[0]
+        np.testing.assert_array_equal(line.get_ydata(), log["train_inner"][column])
+    titles = [
+        row.get_suptitle() for figure in figures for row in figure.subfigs if row.get_suptitle()
+    ]
+    assert "Blocks of 3 x 3, 80 % hidden" in titles
+    assert sum(title.startswith("What the student sees of it: 12 of 64") for title in titles) == 1
+    embedded = next(figure for figure in figures if "4 clips of" in _title(figure))
+    assert sum(len(group.get_offsets()) for group in embedded.axes[0].collections) == 4
+    assert len(page.pictures) == len(figures)
+
+
+def _title(figure):
+    return figure.axes[0].get_title(loc="left") if figure.axes else ""
+
+
+def test_results_in_the_runs_folder_and_in_others(report, run_folder, tmp_path):
+    for folder, name, values in (
+        (run_folder / "evaluation", "metrics.json", EVALUATION),
+        (tmp_path / "probes", "probe.json", PROBE),
+    ):
+        folder.mkdir()
+        (folder / name).write_text(json.dumps(values))
+    page, figures = report(run_folder, "--results", tmp_path / "probes", "--num-embedded", 0)
+    assert page.row("accuracy")[0] == "0.7500" and page.row("mAP")[0] == "0.8125"
+    assert page.row("last.pt") == ["12", "cls", "knn", "0.500 ± 0.062"]
+    assert str(run_folder / "evaluation" / "metrics.json") in page.text
+    classes = next(
+        f for f in figures if f.get_suptitle().startswith("eval: mean average precision")
+    )
+    assert classes.get_suptitle().endswith("over 1 classes; 1 without positives left out")
+    confusion = next(f for f in figures if f.get_suptitle().startswith("Confusion matrix"))
+    np.testing.assert_allclose(
+        confusion.axes[0].images[0].get_array(), [[0.75, 0.25], [0.25, 0.75]]
+    )
+
+
+def test_names_are_text_and_never_markup(report, run_folder, manifests):
+    bad = manifests / "unreadable.tsv"
+    bad.write_text("<script>alert(1)</script>.wav\tno <i>samples</i>\n")
+    (run_folder / "bad_audio.tsv").write_text("/data/torn.wav\ttrain.tsv:3: cut off\n")
+    try:
+        page, _ = report(run_folder, "--num-embedded", 0)
+    finally:
+        bad.unlink()
+    assert "2 files that could not be used" in page.text
+    assert ["/data/torn.wav", "train.tsv:3: cut off"] in page.rows
+    assert ["<script>alert(1)</script>.wav", "no <i>samples</i>"] in page.rows
+    assert not {"script", "i"} & page.tags
+
+
+def test_a_run_whose_audio_is_gone_says_so(report, run_folder):
+    record = json.loads((run_folder / "training.json").read_text())
+    for data in record["starts"][-1]["data"].values():
+        data["manifest"] = "/gone/train.tsv"
+    (run_folder / "training.json").write_text(json.dumps(record))
+    page, _ = report(run_folder)
+    assert "Nothing about the clips of valid: no such manifest: /gone/train.tsv" in page.text
+    assert "Masks" in page.text and "What the network sees" not in page.text
+
+
+def test_names_that_are_not_utf8_are_on_the_page_with_escapes(report, run_folder):
+    record = json.loads((run_folder / "training.json").read_text())
+    record["starts"][-1]["data"]["valid"]["manifest"] = "/gone/\udcff.tsv"
+    (run_folder / "training.json").write_text(json.dumps(record))
+    page, _ = report(run_folder, "--num-embedded", 0)
+    assert r"no such manifest: /gone/\udcff.tsv" in page.text
+
+
+def test_a_log_alone_is_enough(report, run_folder):
+    for path in run_folder.glob("*"):
+        if path.name != "train.log":
+            path.unlink()
+    page, figures = report(run_folder)
+    assert "No checkpoint has been saved yet" in page.text
+    assert "updates 4" in page.text and len(figures) == 8
+
+
+def test_a_checkpoint_alone_is_enough(report, run_folder, capsys):
+    for name in ("train.log", "training.json"):
+        (run_folder / name).unlink()
+    page, _ = report(run_folder)
+    assert "No curves:" in page.text and "found no train.log" in page.text
+    assert "updates 4 all" in page.text and page.row("clips") == ["12", "4"]
+    assert "Repeat it" not in page.text
+
+
+def test_folders_without_a_run_are_refused(report, tmp_path, capsys):
+    report(tmp_path / "none", status=1)
+    assert "none, expected a run's checkpoint.save_dir" in capsys.readouterr().err
+    report(tmp_path, status=1)
+    assert "found neither a log nor a checkpoint" in capsys.readouterr().err
+    assert not (tmp_path / "page.html").exists()
+
+
+def test_damaged_results_are_named(report, run_folder, capsys):
+    (run_folder / "metrics.json").write_text("{}")
+    report(run_folder, status=1)
+    assert "metrics.json: found no results ('metrics')" in capsys.readouterr().err
+
+
+def test_fine_tuning_shows_its_loss(report, tmp_path):
+    line = '{"loss": "%s", "num_updates": "%d"}\n'
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "train.log").write_text(line % (3.5, 10) + line % (2, 20))
+    page, _ = report(tmp_path / "run")
+    assert "updates 20 loss 2 3.5 at first Curves" in page.text
+
+
+@pytest.mark.slow
+def test_a_browser_has_nothing_to_complain_of(report, run_folder, tmp_path):
+    browser = shutil.which("chromium") or shutil.which("google-chrome")
+    if browser is None:
+        pytest.skip("no Chromium")
+    report(run_folder)
+    options = ["--headless", "--no-sandbox", "--disable-gpu", "--enable-logging=stderr"]
+    for width in (1280, 390):
+        shown = subprocess.run(
+            [browser, *options, f"--window-size={width},900", "--dump-dom",
+             f"--user-data-dir={tmp_path / 'profile'}", (tmp_path / "page.html").as_uri()],
+            capture_output=True, text=True, timeout=120,
+        )  # fmt: skip
+        assert "</footer>" in shown.stdout
+        assert "CONSOLE" not in shown.stderr, shown.stderr

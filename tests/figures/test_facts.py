@@ -1,0 +1,57 @@
+"""The numbers of a report, from logs that are made up."""
+
+import numpy as np
+import pytest
+
+from eat.figures.report.facts import as_duration, list_warnings, measure_speed, training_columns
+
+
+def make_columns(**columns):
+    updates = 10.0 * np.arange(1, 1 + len(next(iter(columns.values()))))
+    values = {name: np.array(column, dtype=float) for name, column in columns.items()}
+    return training_columns({"train_inner": {"num_updates": updates, **values}, "train": {}})
+
+
+def test_speed_is_the_median_without_the_first_line():
+    speed = measure_speed(make_columns(ups=[0.1, 2, 2, 4], bsz=[24] * 4, train_wall=[90, 5, 4, 2]))
+    assert (speed["updates_per_second"], speed["clips_per_second"]) == (2, 48)
+    assert speed["share_waiting"] is None  # 12.5 s are too short for whole seconds
+
+
+def test_the_share_of_waiting_for_data():
+    columns = make_columns(ups=[0.1, 0.1, 0.1], bsz=[48] * 3, train_wall=[100, 80, 70])
+    assert measure_speed(columns)["share_waiting"] == pytest.approx(0.25)
+
+
+def test_a_log_without_speed_has_none():
+    assert measure_speed(make_columns(loss=[1, 2])) == {}
+    assert measure_speed(training_columns(None)) == {}
+
+
+@pytest.mark.parametrize(
+    ("columns", "message"),
+    [
+        ({"prediction_var": [0.5, 0.01]}, "spread of the predictions is 0.01: the model has coll"),
+        ({"target_var": [1.0, 0.05]}, "spread of the targets is 0.05"),
+        ({"loss": [3, np.inf, 1]}, "not finite in 1 of 3 log lines"),
+        ({"skipped_updates": [0, 2]}, "2 updates since the last start were skipped"),
+    ],
+)
+def test_what_is_wrong_is_said(columns, message):
+    (warning,) = list_warnings(make_columns(**columns))
+    assert message in warning
+
+
+def test_a_healthy_run_has_no_warnings():
+    assert (
+        list_warnings(make_columns(loss=[3, 2], target_var=[1, 1], prediction_var=[0.4, 0.8])) == []
+    )
+    assert list_warnings(training_columns(None)) == []
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [(0.4, "0 s"), (59.6, "1 min 0 s"), (80, "1 min 20 s"), (7500, "2 h 5 min"), (1e5, "1 d 3 h")],
+)
+def test_durations(seconds, text):
+    assert as_duration(seconds) == text

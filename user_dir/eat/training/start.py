@@ -1,0 +1,92 @@
+"""What a training does once, when it starts: its memory, its log, and a note of how it started."""
+
+import ctypes
+import logging
+import os
+from typing import Any, Dict, Mapping
+
+from fairseq.distributed import utils as distributed
+from torch import nn
+
+from eat.data.datasets import SpectrogramDataset
+
+from .record import LOG_NAME, add_start, describe_process
+
+logger = logging.getLogger(__name__)
+
+_FORMAT = "%(asctime)s | %(levelname)s | %(name)s | %(message)s"  # fairseq's own
+
+# Parameters of glibc's mallopt (malloc.h).
+_M_TRIM_THRESHOLD = -1
+_M_MMAP_THRESHOLD = -3
+_MMAP_THRESHOLD_BYTES = 1 << 30
+
+
+def log_to(folder: str) -> None:
+    """Copy all log messages to a run's folder, and no longer to that of an earlier run.
+
+    fairseq's `common.log_file` writes each line again for every epoch that has begun.
+    """
+    root, path = logging.getLogger(), os.path.join(folder, LOG_NAME)
+    # Names of clips need not be UTF-8.
+    handler = logging.FileHandler(path, encoding="utf-8", errors="backslashreplace")
+    handler.setFormatter(logging.Formatter(_FORMAT))
+    handler.set_name(LOG_NAME)
+    for earlier in [one for one in root.handlers if one.get_name() == LOG_NAME]:
+        root.removeHandler(earlier)
+        earlier.close()
+    root.addHandler(handler)
+
+
+def record_start(
+    folder: str, epoch: int, model: nn.Module, datasets: Mapping[str, SpectrogramDataset]
+) -> None:
+    """Open the run's log and add this start to its record, in the first worker only.
+
+    If they cannot be written this is a warning, and the training goes on.
+
+    Args:
+        folder: the run's `checkpoint.save_dir`.
+        epoch: the epoch in which the training starts or continues.
+        model: what is trained.
+        datasets: by split.
+    """
+    if distributed.get_global_rank() != 0:
+        return
+    sizes = [(p.numel(), p.requires_grad) for p in model.parameters()]
+    try:
+        log_to(folder)
+        add_start(
+            folder,
+            {
+                **describe_process(),
+                "epoch": epoch,
+                "num_workers": distributed.get_world_size(distributed.get_global_group()),
+                "parameters": {
+                    "trained": sum(size for size, is_trained in sizes if is_trained),
+                    "all": sum(size for size, _ in sizes),
+                },
+                "data": {split: _describe(dataset) for split, dataset in datasets.items()},
+            },
+        )
+    except (OSError, ValueError) as error:
+        logger.warning("%s: the start of the training could not be noted: %s", folder, error)
+
+
+def _describe(dataset: SpectrogramDataset) -> Dict[str, Any]:
+    manifest = dataset.manifest
+    return {"manifest": manifest.file, "clips": len(manifest), "used": len(dataset.clips)}
+
+
+def keep_freed_memory() -> None:
+    """Make glibc keep freed memory for the next allocation; for training on a CPU.
+
+    By default it returns large blocks to the system and gets them back page by page, filled with
+    zeros, which costs an activation as much time as its arithmetic.
+    """
+    try:
+        mallopt = ctypes.CDLL(None).mallopt
+    except (AttributeError, OSError, TypeError):  # another C library or another system
+        return
+    mallopt(_M_MMAP_THRESHOLD, _MMAP_THRESHOLD_BYTES)
+    mallopt(_M_TRIM_THRESHOLD, -1)  # never
