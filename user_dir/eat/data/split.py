@@ -55,6 +55,12 @@ def open_split(folder: str, name: str, labelled: bool = True) -> Split:
     return Split(manifest, descriptors, read_labels(path, manifest, descriptors, descriptors_file))
 
 
+def split_of(manifest_file: str) -> Tuple[str, str]:
+    """The folder and the name of the split that a manifest file lists: arguments of `open_split`."""
+    folder, file = os.path.split(manifest_file)
+    return folder, os.path.splitext(file)[0]
+
+
 def read_headers(
     folder: str, paths: Sequence[str], num_workers: int
 ) -> Tuple[List[Clip], List[Failure]]:
