@@ -81,16 +81,16 @@ def test_a_head_is_kept_for_the_same_classes_by_id_or_name(official_finetune):
         assert torch.equal(model.head.weight, checkpoint.classifier["head.weight"])
 
 
-def test_a_head_for_another_number_of_classes(official_finetune):
-    model = make(classes("en", "fr", "ru", "de"))
-    with pytest.raises(ValueError, match="found 3 classes, expected 4 .*model.new_head=true"):
-        model.init_from(load_checkpoint(official_finetune))
-
-
-def test_a_head_for_other_classes(official_finetune):
-    model = make(classes("en", "ru", "fr"))
-    with pytest.raises(ValueError, match="found 'fr' as class 1, expected 'RU'"):
-        model.init_from(load_checkpoint(official_finetune))
+@pytest.mark.parametrize(
+    "ids, message",
+    [
+        (("en", "fr", "ru", "de"), "found 3 classes, expected 4 .*model.new_head=true"),
+        (("en", "ru", "fr"), "found 'fr' as class 1, expected 'RU'"),
+    ],
+)
+def test_a_head_for_other_classes(official_finetune, ids, message):
+    with pytest.raises(ValueError, match=message):
+        make(classes(*ids)).init_from(load_checkpoint(official_finetune))
 
 
 def test_a_new_head(official_finetune):

@@ -1,14 +1,21 @@
 import pytest
 import torch
+from torch import nn
 
 import eat
 from eat.checkpoint import CheckpointError, official
 from eat.criterions.ufo import ufo_losses
-from eat.models.pretraining import PretrainingModel, PretrainingModelConfig
+from eat.models.pretraining import PretrainingModel, PretrainingModelConfig, compile_layers
 
 SMALL = {
     **{"embed_dim": 48, "depth": 3, "num_heads": 4, "average_top_k_layers": 3},
     **{"decoder_depth": 2, "decoder_groups": 4, "num_clones": 4},
+}
+
+# For what is computed twice.
+TINY = {
+    **{"embed_dim": 16, "depth": 2, "num_heads": 2, "average_top_k_layers": 2},
+    **{"decoder_depth": 2, "decoder_groups": 4, "num_clones": 4, "mask_noise_std": 0.0},
 }
 
 
@@ -45,9 +52,8 @@ def test_predictions_and_targets_equal_the_recorded_ones(recorded_step, golden, 
 def test_losses_equal_the_recorded_ones(recorded_step, golden):
     losses = recorded_step[2]
     assert losses.num_masked == losses["num_masked"] == int(golden("sample_size"))
-    assert losses.frame_sum.item() == pytest.approx(
-        golden("loss_IMAGE_regression").item(), rel=1e-5
-    )
+    frame_sum = golden("loss_IMAGE_regression").item()
+    assert losses.frame_sum.item() == pytest.approx(frame_sum, rel=1e-5)
     # Recorded already multiplied by the sample size.
     utterance_sum = golden("loss_cls").item() / losses.num_masked
     assert losses["utterance_sum"].item() == pytest.approx(utterance_sum, rel=1e-5)
@@ -91,17 +97,19 @@ def test_clones_do_not_see_each_other(official_pretrain):
     mask = torch.rand(2, 4, 64).argsort(dim=-1) >= 12
     together = model(source=source, mask=mask)
     alone = model(source=source[1:], mask=mask[1:, 2:3])
-    assert torch.allclose(
-        together["utterance_predictions"][6], alone["utterance_predictions"][0], atol=1e-5
-    )
-    rows = together["frame_predictions"].view(8, 52, 48)
-    assert torch.allclose(rows[6], alone["frame_predictions"], atol=1e-5)
+    for name, rows in (("utterance_predictions", 1), ("frame_predictions", 52)):
+        found = together[name].view(8, rows, 48)[6]
+        assert torch.allclose(found, alone[name], atol=1e-5)
 
 
-def test_wrong_mask_shape(official_pretrain):
+def test_wrong_masks(official_pretrain):
     model = eat.load_pretraining_model(official_pretrain)
+    source = torch.zeros(1, 1, 128, 128)
+    mask = torch.rand(1, 4, 64).argsort(dim=-1) >= 12
     with pytest.raises(ValueError, match=r"mask: found shape \(1, 4, 32\), expected \(1, K, 64\)"):
-        model(source=torch.zeros(1, 1, 128, 128), mask=torch.zeros(1, 4, 32, dtype=torch.bool))
+        model(source=source, mask=mask[..., :32])
+    with pytest.raises(ValueError, match=r"mask: found torch.int64, expected torch.bool"):
+        model(source=source, mask=mask.long())  # of 0 and 1, `~` makes nothing that is false
 
 
 def test_init_from_a_pretrained_checkpoint_takes_everything(official_pretrain):
@@ -126,9 +134,8 @@ def test_init_from_a_finetuned_checkpoint_takes_the_encoder(official_finetune, c
 def test_init_from_another_size(official_pretrain):
     cfg = PretrainingModelConfig(**{**SMALL, "depth": 2, "average_top_k_layers": 2})
     cfg.init_from = official_pretrain
-    with pytest.raises(
-        CheckpointError, match="the encoder does not match: 12 unexpected: blocks.2"
-    ):
+    message = "the encoder does not match: 12 unexpected: blocks.2"
+    with pytest.raises(CheckpointError, match=message):
         PretrainingModel.build_model(cfg)
 
 
@@ -142,9 +149,61 @@ def test_a_finetuned_checkpoint_is_no_pretraining_model(official_finetune):
         eat.load_pretraining_model(official_finetune)
 
 
-def test_a_mask_of_numbers_is_refused(official_pretrain):
-    """Of 0 and 1 as numbers, `~` makes nothing that is false."""
-    model = eat.load_pretraining_model(official_pretrain)
-    mask = torch.rand(1, 4, 64).argsort(dim=-1) >= 12
-    with pytest.raises(ValueError, match=r"mask: found torch.int64, expected torch.bool"):
-        model(source=torch.zeros(1, 1, 128, 128), mask=mask.long())
+def gradients(model):
+    generator = torch.Generator().manual_seed(0)
+    source = torch.randn(2, 1, 64, 128, generator=generator)
+    mask = torch.rand(2, 4, 32, generator=generator).argsort(dim=-1) >= 6
+    output = model(source=source, mask=mask)
+    losses = [
+        output[f"{name}_predictions"].sub(output[f"{name}_targets"]).square().sum()
+        for name in ("frame", "utterance")
+    ]
+    sum(losses).backward()
+    return {name: p.grad for name, p in model.named_parameters() if p.requires_grad}
+
+
+def make(**settings):
+    torch.manual_seed(0)
+    return PretrainingModel(PretrainingModelConfig(**TINY, **settings))
+
+
+def assert_same_gradients(found, expected):
+    assert found.keys() == expected.keys()
+    for name, gradient in expected.items():
+        assert torch.allclose(found[name], gradient, rtol=1e-4, atol=1e-4), name
+
+
+def test_activations_that_are_not_kept_give_the_same_gradients():
+    expected = gradients(make())
+    assert_same_gradients(gradients(make(checkpoint_activations=True)), expected)
+
+
+def test_checkpointing_keeps_only_the_inputs_of_layers():
+    def kept(model):
+        """Bytes that autograd keeps between the passes."""
+        sizes = {}
+
+        def pack(tensor):
+            storage = tensor.untyped_storage()
+            sizes[storage.data_ptr()] = storage.nbytes()
+            return tensor
+
+        with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
+            for x, _ in model.encoder.run_blocks(torch.randn(4, 30, 16)):
+                pass
+        return sum(sizes.values())
+
+    assert kept(make(checkpoint_activations=True)) < kept(make()) / 2
+
+
+@pytest.mark.slow
+def test_a_compiled_model_has_the_same_gradients_and_names():
+    model, compiled = make(), make(compile=True)
+    assert list(compiled.state_dict()) == list(model.state_dict())
+    assert_same_gradients(gradients(compiled), gradients(model))
+
+
+def test_a_torch_that_cannot_compile_layers(monkeypatch):
+    monkeypatch.delattr(nn.Module, "compile")
+    with pytest.raises(ValueError, match=r"model.compile: found torch .*, expected >= 2.2"):
+        compile_layers(make())

@@ -41,11 +41,6 @@ def test_every_clone_keeps_exactly_the_same_number(block, ratio, grid):
     assert set((~masks).sum(axis=1)) == {int(num_patches * (1 - ratio))}
 
 
-def test_base_keeps_102_of_512():
-    masks = inverse_block_masks(MaskingConfig(), GRID, np.random.default_rng(0))
-    assert set((~masks).sum(axis=1)) == {102}
-
-
 # Mean and standard deviation of the patches in blocks, and the share of clones with too few:
 # Monte-Carlo figures for the released function, 20,000 draws.
 @pytest.mark.parametrize(
@@ -80,9 +75,8 @@ def test_blocks_are_clamped_at_the_border():
 
 def test_blocks_are_kept_whole_when_there_are_too_few():
     config = MaskingConfig(num_clones=500)
-    generator = np.random.default_rng(3)
     blocks = draw_blocks(config, GRID, np.random.default_rng(3))
-    masks = inverse_block_masks(config, GRID, generator)
+    masks = inverse_block_masks(config, GRID, np.random.default_rng(3))
     for in_block, mask in zip(blocks, masks, strict=True):
         if in_block.sum() <= 102:
             assert not mask[in_block].any()
@@ -91,11 +85,10 @@ def test_blocks_are_kept_whole_when_there_are_too_few():
 
 
 def test_same_seed_same_masks():
-    first, second = (
-        inverse_block_masks(MaskingConfig(), GRID, np.random.default_rng((1, 2, 3)))
-        for _ in range(2)
+    first, second, other = (
+        inverse_block_masks(MaskingConfig(), GRID, np.random.default_rng((1, 2, clip)))
+        for clip in (3, 3, 4)
     )
-    other = inverse_block_masks(MaskingConfig(), GRID, np.random.default_rng((1, 2, 4)))
     assert (first == second).all()
     assert (first != other).any()
 
@@ -131,8 +124,7 @@ def test_a_mask_is_split_into_the_places_of_both_parts():
 
 def test_uneven_rows_are_refused():
     mask = torch.ones(2, 8, dtype=torch.bool)
-    mask[0, :3] = False
-    mask[1, :2] = False
+    mask[0, :3] = mask[1, :2] = False
     with pytest.raises(ValueError, match=r"different numbers of visible patches \(2 to 3\)"):
         split_mask(mask)
 

@@ -75,16 +75,11 @@ def _check_size(checkpoint: Checkpoint) -> None:
 
 
 def load_weights(module: nn.Module, weights: Mapping[str, Tensor], path: str) -> None:
-    """Load weights that must match the module exactly.
-
-    Args:
-        module: where to load them.
-        weights: under the module's own names.
-        path: of the file, for the message.
+    """Load weights under the module's own names, which must match exactly.
 
     Raises:
-        CheckpointError: listing missing keys, unexpected keys, differing shapes, and weights with
-            NaN or infinite values.
+        CheckpointError: naming the file `path` and listing missing keys, unexpected keys, differing
+            shapes, and weights with NaN or infinite values.
     """
     with naming(path):
         problems = "; ".join(_mismatches(module.state_dict(), weights))
@@ -103,14 +98,12 @@ def _mismatches(expected: Mapping[str, Tensor], found: Mapping[str, Tensor]) -> 
             for key in shared
             if found[key].shape != expected[key].shape
         ),
-        "with NaN or infinite values": (key for key in shared if not _is_finite(found[key])),
+        # The sum takes a tenth of the time of looking at each; float8 has no sum, hence float32.
+        "with NaN or infinite values": (
+            key for key in shared if not found[key].float().sum().isfinite()
+        ),
     }
     for what, keys in groups.items():
         listed = sorted(keys)
         if listed:
             yield f"{len(listed)} {what}: {', '.join(listed)}"
-
-
-def _is_finite(value: Tensor) -> bool:
-    # The sum takes a tenth of the time of looking at each; float8 has no sum, hence float32.
-    return bool(value.float().sum().isfinite())

@@ -56,6 +56,14 @@ def sincos_positions(num_rows: int, num_columns: int, embed_dim: int) -> Tensor:
     return torch.from_numpy(np.concatenate(halves, axis=1).astype(np.float32))
 
 
+def positions_of(table: Tensor, num_patches: int, num_columns: int) -> Tensor:
+    """The first L rows of a table (rows * W, D); rows beyond its end are computed: (L, D)."""
+    if num_patches <= len(table):
+        return table[:num_patches]
+    longer = sincos_positions(-(-num_patches // num_columns), num_columns, table.shape[1])
+    return torch.cat([table, longer[len(table) : num_patches].to(table)])
+
+
 def _sincos(index: np.ndarray, num_channels: int) -> np.ndarray:
     """(N,) indices -> (N, num_channels); float64 keeps the phase of late positions exact."""
     exponent = np.arange(num_channels // 2, dtype=np.float64) / (num_channels / 2.0)
