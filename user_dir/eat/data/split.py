@@ -56,7 +56,7 @@ def open_split(folder: str, name: str, labelled: bool = True) -> Split:
 
 
 def split_of(manifest_file: str) -> Tuple[str, str]:
-    """The folder and the name of the split that a manifest file lists: arguments of `open_split`."""
+    """The folder and name of the split that a manifest file lists, as `open_split` takes them."""
     folder, file = os.path.split(manifest_file)
     return folder, os.path.splitext(file)[0]
 
