@@ -8,7 +8,7 @@ from eat import paths
 from eat.commands import doctor
 from eat.commands.doctor import Finding, Part, examine
 from eat.commands.main import main
-from eat.machine import processor_name
+from eat.machine import describe_hardware
 
 INFERENCE = Part("inference", "features and tags")
 TRAINING = Part("training", "pre-training and fine-tuning")
@@ -41,7 +41,7 @@ def test_this_environment(capsys):
     assert all(parts[name]["state"] == "works" for name in ("torch", "soundfile", "inference"))
     assert parts["torch"]["details"] == [metadata.version("torch")]
     assert "FLAC" in parts["inference"]["details"][1].split()
-    assert parts["inference"]["details"][2].startswith(f"CPU: {processor_name()}, ")
+    assert parts["inference"]["details"][2].startswith(f"CPU: {describe_hardware().processor}, ")
     assert parts["training"]["state"] == parts["fairseq"]["state"]
 
 
