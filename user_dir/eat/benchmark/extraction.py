@@ -2,6 +2,7 @@
 
 import os
 import tempfile
+from collections import deque
 from dataclasses import replace
 from typing import Any, Dict, List
 
@@ -41,7 +42,7 @@ def measure_extraction(case: ExtractionCase) -> Dict[str, Any]:
             alone, whole = network_rate(encoder, case, batch), extraction_rate(files, encoder, case)
             rounds.append((alone, whole, extraction_rate(files, encoder, case, batch_size=1)))
     network, whole, one_by_one = np.array(rounds).T
-    channels = "mono" if num_channels == 1 else "stereo"
+    channels = ("mono", "stereo")[num_channels - 1]
     return {
         "checkpoint": os.path.basename(case.checkpoint) if case.checkpoint else case.config,
         "dtype": case.dtype,
@@ -91,11 +92,8 @@ def network_rate(encoder: Encoder, case: ExtractionCase, batch_size: int) -> flo
     source = source.to(encoder.cls_token)
     repeats = max(1, _ROUND_CLIPS[case.device] // batch_size)
 
-    def run() -> None:
-        for _ in range(repeats):
-            encoder(source)
-
-    return repeats * batch_size / time_call(run, case.device)
+    passes = (encoder(source) for _ in range(repeats))
+    return repeats * batch_size / time_call(lambda: deque(passes, maxlen=0), case.device)
 
 
 def extraction_rate(

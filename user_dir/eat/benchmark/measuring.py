@@ -63,14 +63,26 @@ def _start_by_default() -> None:
     set_start_method(None, force=True)
 
 
+def stopwatch(device: str) -> Callable[[], float]:
+    """A function that returns the seconds since its last call, the device's work included."""
+    last = 0.0
+
+    def lap() -> float:
+        nonlocal last
+        if device == "cuda":
+            torch.cuda.synchronize()
+        before, last = last, time.perf_counter()
+        return last - before
+
+    lap()
+    return lap
+
+
 def time_call(function: Callable[[], Any], device: str = "cpu") -> float:
     """Seconds that a call takes, the device's work included."""
-    wait = torch.cuda.synchronize if device == "cuda" else torch.cpu.synchronize
-    wait()
-    start = time.perf_counter()
+    lap = stopwatch(device)
     function()
-    wait()
-    return time.perf_counter() - start
+    return lap()
 
 
 def milliseconds(name: str, seconds: Sequence[float]) -> Dict[str, float]:

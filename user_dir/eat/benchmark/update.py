@@ -2,9 +2,9 @@
 
 import logging
 import statistics
-import time
 import warnings
 from contextlib import suppress
+from itertools import islice
 from typing import Any, Dict, List, Optional
 
 import numpy as np
@@ -14,7 +14,7 @@ from eat import paths
 from eat.nn.masking import inverse_block_masks, num_visible_patches
 
 from . import UpdateCase
-from .measuring import TORCH_DTYPES, matmul_rate, milliseconds, peak_bytes, time_call
+from .measuring import TORCH_DTYPES, matmul_rate, milliseconds, peak_bytes, stopwatch, time_call
 
 
 def measure_update(case: UpdateCase) -> Dict[str, Any]:
@@ -25,12 +25,11 @@ def measure_update(case: UpdateCase) -> Dict[str, Any]:
     """
     cfg, at_start = compose(case), peak_bytes(case.device)
     update = Update(cfg, case)
-    update.forward()
-    update.loss.backward()  # without the optimizer, whose state is made by the first update
+    update.trainer.criterion(update.trainer.model, update.batch)[0].backward()
     forward_bytes = peak_bytes(case.device) - at_start
     update.trainer.zero_grad()
-    update.whole()
-    update.whole()  # the first made the optimizer's state
+    update.run()  # makes the optimizer's state
+    update.run()
     update_bytes = peak_bytes(case.device) - at_start
     peaks, rounds = [], []
     for _ in range(case.repeats):
@@ -100,10 +99,7 @@ def compose(case: UpdateCase) -> Any:
 
 
 class Update:
-    """Model, criterion and optimizer as fairseq's trainer has them, and a batch of noise.
-
-    The parts of an update are to be called in their order.
-    """
+    """Model, criterion and optimizer as fairseq's trainer has them, and a batch of noise."""
 
     def __init__(self, cfg: Any, case: UpdateCase) -> None:
         from fairseq import tasks
@@ -117,59 +113,52 @@ class Update:
         self.batch = random_batch(cfg, TORCH_DTYPES[case.dtype], case.device)
         self.device = case.device
 
-    def teacher(self) -> None:
-        """The teacher's targets, and its step."""
-        model = self.trainer.model
-        model.teacher(self.batch["net_input"]["source"])
-        model.step_teacher(self.trainer.get_num_updates() + 1)
-
-    def forward(self) -> None:
-        """Everything up to the loss, the teacher's targets included."""
-        trainer = self.trainer
-        self.loss, self.sample_size, _ = trainer.criterion(trainer.model, self.batch)
-
-    def backward(self) -> None:
-        """Gradients of all parameters."""
-        self.trainer.optimizer.backward(self.loss)
-        del self.loss
-
-    def optimizer(self) -> None:
-        """Scale and clip the gradients, change the parameters, clear the gradients."""
-        optimizer = self.trainer.optimizer
-        optimizer.multiply_grads(1 / self.sample_size)
-        with suppress(OverflowError):  # fp16 looks for its scale; fairseq skips such updates too
-            optimizer.clip_grad_norm(self.trainer.cfg.optimization.clip_norm)
-            optimizer.step()
-        optimizer.zero_grad()
-
-    def whole(self, batch: Optional[Dict[str, Any]] = None) -> None:
-        """All of it, by fairseq's trainer."""
+    def run(self, batch: Optional[Dict[str, Any]] = None) -> None:
+        """A whole update by fairseq's trainer, on the batch of noise unless one is given."""
         from fairseq.logging import metrics
 
         with metrics.aggregate("train_inner"):
             self.trainer.train_step([self.batch if batch is None else batch])
 
     def time_parts(self) -> Dict[str, float]:
-        """Seconds of each part, once."""
-        parts = (self.teacher, self.forward, self.backward, self.optimizer, self.whole)
-        return {part.__name__: time_call(part, self.device) for part in parts}
+        """Seconds of each part of an update, and of a whole one."""
+        trainer, seconds = self.trainer, {}
+        model, optimizer = trainer.model, trainer.optimizer
+        lap = stopwatch(self.device)
+        model.teacher(self.batch["net_input"]["source"])
+        model.step_teacher(trainer.get_num_updates() + 1)
+        seconds["teacher"] = lap()
+        loss, sample_size, _ = trainer.criterion(model, self.batch)
+        seconds["forward"] = lap()  # with the teacher's targets
+        optimizer.backward(loss)
+        seconds["backward"] = lap()
+        del loss
+        optimizer.multiply_grads(1 / sample_size)
+        with suppress(OverflowError):  # fp16 looks for its scale; fairseq skips such updates too
+            optimizer.clip_grad_norm(trainer.cfg.optimization.clip_norm)
+            optimizer.step()
+        optimizer.zero_grad()
+        seconds["optimizer"] = lap()
+        self.run()
+        seconds["whole"] = lap()
+        return seconds
 
     def time_data_wait(self, num_updates: int) -> List[float]:
         """Seconds that each update waits for its batch, after the first."""
         self.trainer.task.load_dataset("train")
         batches = self.trainer.get_train_iterator(epoch=1).next_epoch_itr(shuffle=True)
         waits: List[float] = []
-        while batches.has_next() and len(waits) <= num_updates:
-            start = time.perf_counter()
-            batch = next(batches)
-            waits.append(time.perf_counter() - start)
-            self.whole(batch)
+        lap = stopwatch("cpu")
+        for batch in islice(batches, num_updates + 1):
+            waits.append(lap())
+            self.run(batch)
+            lap()
         return waits[1:] or waits
 
     def profile(self) -> str:
         """The operators that take longest on the device, as a table."""
         with torch.profiler.profile() as found:
-            time_call(self.whole, self.device)
+            time_call(self.run, self.device)
         return found.key_averages().table(f"self_{self.device}_time_total", row_limit=25)
 
 

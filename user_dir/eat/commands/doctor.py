@@ -76,12 +76,18 @@ class Options:
 def run(options: Options) -> int:
     """Print what works; 1 if inference does not."""
     findings, places = examine(PARTS), _find_places()
+    status = 0 if ("inference", "works") in {(one.name, one.state) for one in findings} else 1
     if options.json:
-        found = {**places, "parts": [finding._asdict() for finding in findings]}
+        found = {**places, "parts": [one._asdict() for one in findings]}
         print(json.dumps(found, indent=2))
-    else:
-        print(_as_text(findings, places))
-    return 0 if any(f.name == "inference" and f.state == "works" for f in findings) else 1
+        return status
+    for name, place in places.items():
+        print(f"{'':<7} {name:<13} {place}")
+    for name, used_for, state, details in findings:
+        first, *rest = details or [f"not installed; for {used_for}"]
+        print(f"{state:<7} {name:<13} {first}" + f"; for {used_for}" * (state == "broken"))
+        print("".join(f"{'':<21} {detail}\n" for detail in rest), end="")
+    return status
 
 
 def examine(parts: Sequence[Part]) -> List[Finding]:
@@ -183,15 +189,3 @@ def _find_places() -> Dict[str, str]:
         except FileNotFoundError as error:
             places[name] = str(error)
     return places
-
-
-def _as_text(findings: Sequence[Finding], places: Dict[str, str]) -> str:
-    """A line per place and part, and further details below it."""
-    lines = [f"{'':<7} {name:<13} {place}" for name, place in places.items()]
-    for name, used_for, state, details in findings:
-        first, *rest = details or [f"not installed; for {used_for}"]
-        if state == "broken":
-            first += f"; for {used_for}"
-        lines.append(f"{state:<7} {name:<13} {first}")
-        lines.extend(f"{'':<21} {detail}" for detail in rest)
-    return "\n".join(lines)
