@@ -12,7 +12,7 @@ _MIN_BF16_CAPABILITY = 8  # CUDA compute capability of the first GPUs that multi
 class Gpu(NamedTuple):
     """A CUDA device."""
 
-    name: str  # the product
+    name: str
     memory_gib: float
     has_bf16: bool  # whether it multiplies bf16 in hardware
 
@@ -20,15 +20,16 @@ class Gpu(NamedTuple):
 class Hardware(NamedTuple):
     """The processor and the GPUs."""
 
-    processor: str  # the name of the CPU
+    processor: str
     num_cores: int  # logical ones
-    cpu_bf16: Tuple[str, ...]  # its units that multiply bf16; none where nothing tells
+    cpu_bf16: Tuple[str, ...]  # the CPU's units that multiply bf16; empty if nothing tells
     gpus: List[Gpu]  # the CUDA devices that torch finds
 
     def multiplies_bf16(self, device: str = "auto") -> bool:
-        """Whether "cpu", "cuda" or "auto", a GPU if there is one, has hardware for bf16.
+        """Whether a device has hardware for bf16; without it bf16 is slower than fp32.
 
-        Without it bf16 is slower than fp32.
+        Args:
+            device: "cpu", "cuda", or "auto", a GPU if there is one.
         """
         if device == "cpu" or (device == "auto" and not self.gpus):
             return bool(self.cpu_bf16)
@@ -44,19 +45,14 @@ def describe_hardware() -> Hardware:
         Gpu(device.name, device.total_memory / 2**30, device.major >= _MIN_BF16_CAPABILITY)
         for device in devices
     ]
+    processor = next(_cpu_info("model name"), "") or platform.processor() or platform.machine()
     flags = next(_cpu_info("flags"), "").split()
     cpu_bf16 = tuple(unit for unit in _CPU_BF16_UNITS if unit in flags)
-    return Hardware(processor_name(), os.cpu_count() or 1, cpu_bf16, gpus)
-
-
-def processor_name() -> str:
-    """The name of the CPU, as far as the system tells."""
-    name = next(_cpu_info("model name"), "")
-    return name or platform.processor() or platform.machine()
+    return Hardware(processor, os.cpu_count() or 1, cpu_bf16, gpus)
 
 
 def choose_device(name: str) -> str:
-    """ "cpu" or "cuda" for "auto", "cpu" or "cuda".
+    """Resolve "auto", "cpu" or "cuda" to a device of torch; auto is cuda if there is one.
 
     Raises:
         ValueError: there is no CUDA device.
@@ -65,7 +61,7 @@ def choose_device(name: str) -> str:
 
     has_cuda = torch.cuda.is_available()
     if name == "cuda" and not has_cuda:
-        raise ValueError("--device: found no CUDA device (`eat doctor` says more), expected one")
+        raise ValueError("device: found no CUDA device (`eat doctor` says more), expected one")
     return "cuda" if has_cuda and name != "cpu" else "cpu"
 
 

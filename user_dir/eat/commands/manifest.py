@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any, ClassVar, Optional, Sequence
 
-from eat.data.annotations.folder import FolderConfig, list_folder
+from eat.data.annotations import FolderConfig
 
 from .options import argument, option
 from .shared import Hdf5Option
@@ -154,6 +154,8 @@ def _list(name: str, options: Any) -> int:
 
 
 def _list_folder(options: FolderOptions) -> int:
+    from eat.data.annotations import list_folder
+
     return _print_listing(
         list_folder(options.folder, options.out, options, options.force, options.workers)
     )

@@ -27,15 +27,13 @@ class WeightsOption:
     )
 
 
-def parse_layers(text: str) -> Union[str, List[int]]:
-    """The value of `--layers`: "last", "all", "mean", or numbers such as 3,6,9."""
+def _parse_layers(text: str) -> Union[str, List[int]]:
     if text in ("last", "all", "mean"):
         return text
     numbers = text.split(",")
     if not all(number.isdecimal() for number in numbers):
-        raise ValueError(
-            f"found {text!r}, expected last, all, mean or numbers of blocks such as 3,6,9"
-        )
+        expected = "last, all, mean or numbers of blocks such as 3,6,9"
+        raise ValueError(f"found {text!r}, expected {expected}")
     return [int(number) for number in numbers]
 
 
@@ -47,7 +45,7 @@ class LayersOption:
         "blocks whose outputs are taken: last; all, or numbers from 1 such as 3,6,9; or mean, the"
         " average over all blocks",
         "last",
-        parse=parse_layers,
+        parse=_parse_layers,
     )
 
 

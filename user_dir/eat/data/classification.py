@@ -84,27 +84,19 @@ class ClassificationDataset(SpectrogramDataset):
         batch = super().collater(samples)
         if not batch:
             return {}
-        source = batch["net_input"]["source"]
         target = torch.stack([sample["target"] for sample in samples])
-        if self.augmentation is not None:
-            source, target = self._augment_batch(source, target, batch["id"].tolist())
-        batch["net_input"]["source"], batch["target"] = source, target
+        augmented = self._augment(batch["net_input"]["source"], target, batch["id"].tolist())
+        batch["net_input"]["source"], batch["target"] = augmented
         return batch
 
-    def _augment_batch(
-        self, source: Tensor, target: Tensor, clips: List[int]
-    ) -> Tuple[Tensor, Tensor]:
+    def _augment(self, source: Tensor, target: Tensor, clips: List[int]) -> Tuple[Tensor, Tensor]:
         config = self.augmentation
-        assert config is not None
-        generator = self._generator(Purpose.MIXUP, *clips)
+        if config is None:
+            return source, target
+        generator, ratio = self._generator(Purpose.MIXUP, *clips), config.spec_augment_ratio
         if config.mixup_alpha > 0 and generator.random() < config.mixup_prob:
             source, target = mix_up(source, target, config.mixup_alpha, generator)
-        if config.spec_augment_ratio > 0:
-            masked = [
-                mask_spectrogram(
-                    x, config.spec_augment_ratio, self._generator(Purpose.SPEC_AUGMENT, clip)
-                )
-                for x, clip in zip(source, clips, strict=True)
-            ]
-            source = torch.stack(masked)
+        if ratio > 0:
+            generators = (self._generator(Purpose.SPEC_AUGMENT, clip) for clip in clips)
+            source = torch.stack([mask_spectrogram(x, ratio, next(generators)) for x in source])
         return source, target

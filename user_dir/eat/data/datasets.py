@@ -48,12 +48,11 @@ class SpectrogramDataset(FairseqDataset):
         reading: Optional[ReadingConfig] = None,
     ) -> None:
         super().__init__()
-        reading = ReadingConfig() if reading is None else reading
-        reading.check()
         self.manifest = manifest
         self.log_mel = log_mel
         self.shuffle = shuffle
-        self.reading = reading
+        self.reading = reading or ReadingConfig()
+        self.reading.check()
         self.seed = seed
         self.epoch = 1
         # A tensor: torch puts tensors into memory that all workers share, forked or not.
@@ -82,22 +81,20 @@ class SpectrogramDataset(FairseqDataset):
         return self.log_mel(self._waveform(clip))[0]
 
     def _waveform(self, clip: int) -> Tensor:
-        try:
-            waveform = self._read(clip)
-            check_length(len(waveform), self.manifest.path(clip))
-            check_finite(waveform, self.manifest.path(clip))
-        except (AudioError, OSError) as error:
-            raise AudioError(f"{self.manifest.location(clip)}: {error}") from error
-        return torch.from_numpy(waveform)
-
-    def _read(self, clip: int) -> np.ndarray:
         """The part of a clip that is used, (S,) at the front end's rate."""
         path, count = self.manifest.path(clip), self.log_mel.max_samples
         rate = self.reading.hdf5_rate_hz
-        if self.reading.crop == "start":
-            return read_audio(path, num_samples=count, hdf5_rate_hz=rate)
-        place = self._generator(Purpose.CROP, clip).random()
-        return read_part(path, count, place, self.manifest.clip_samples(clip), rate)
+        try:
+            if self.reading.crop == "start":
+                waveform = read_audio(path, num_samples=count, hdf5_rate_hz=rate)
+            else:
+                place = self._generator(Purpose.CROP, clip).random()
+                waveform = read_part(path, count, place, self.manifest.clip_samples(clip), rate)
+            check_length(len(waveform), path)
+            check_finite(waveform, path)
+        except (AudioError, OSError) as error:
+            raise AudioError(f"{self.manifest.location(clip)}: {error}") from error
+        return torch.from_numpy(waveform)
 
     def _generator(self, purpose: Purpose, *clips: int) -> np.random.Generator:
         return generator_for(self.seed, purpose, self.epoch, *clips)
@@ -121,11 +118,7 @@ class SpectrogramDataset(FairseqDataset):
         return np.random.permutation(len(self)) if self.shuffle else np.arange(len(self))
 
     def batch_by_size(
-        self,
-        indices: np.ndarray,
-        max_tokens: Optional[int] = None,
-        max_sentences: Optional[int] = None,
-        required_batch_size_multiple: int = 1,
+        self, indices: np.ndarray, max_sentences: Optional[int] = None, **_: Any
     ) -> List[np.ndarray]:
         """Cut the ordered clips into batches; all have one length, so nothing is sorted."""
         if max_sentences is None:

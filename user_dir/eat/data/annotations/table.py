@@ -12,25 +12,9 @@ from typing import Dict, Iterable, Iterator, List, NamedTuple, Optional, Sequenc
 from eat.work import Failure
 
 from ..labels import clip_spellings
-
-# Names of columns, in any case, that are looked for if no name is given.
-CLIP_COLUMNS = (
-    *("path", "filepath", "file_path", "file", "filename", "file_name", "fname"),
-    *("clip", "audio", "audio_file", "wav"),
-)
-LABEL_COLUMNS = ("label", "class", "category", "tag")  # a cell is one label
-LABELS_COLUMNS = ("labels", "classes", "categories", "tags")  # separated by commas
+from . import CLIP_COLUMNS, LABEL_COLUMNS, LABELS_COLUMNS, Columns
 
 _DELIMITERS = ",;\t"
-
-
-class Columns(NamedTuple):
-    """Which columns of a table to read."""
-
-    clip: Optional[str] = None  # None: the one with a known name
-    label: Optional[str] = None  # likewise
-    separator: Optional[str] = None  # of labels; "": a cell is one label; None: by the column
-    split: Optional[str] = None  # None: the table has no splits
 
 
 class Row(NamedTuple):
