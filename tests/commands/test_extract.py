@@ -240,7 +240,7 @@ def test_a_copy_of_the_checkpoint_is_the_same(extract, audio, tmp_path, official
         (["--layers", "4"], "layers: found [4], expected"),
         pytest.param(
             ["--device", "cuda"],
-            "--device: found no CUDA device (`eat doctor` says more), expected one",
+            "device: found no CUDA device (`eat doctor` says more), expected one",
             marks=pytest.mark.skipif(torch.cuda.is_available(), reason="is possible with a GPU"),
         ),
     ],
