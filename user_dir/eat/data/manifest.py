@@ -167,16 +167,16 @@ class Manifest:
     def _parse_clips(self) -> Tuple[np.ndarray, np.ndarray, Optional[int]]:
         """Numbers of samples, ends of the root's line and every 16th after it, first bad line."""
         dtype = np.min_scalar_type(len(self._text))
-        counts, marks = [np.empty(0, np.int64)], [np.array([self._root_end], dtype)]
+        counts, marks = bytearray(), [np.array([self._root_end], dtype)]
         num_clips, first_invalid = 0, None
         for starts, ends in self._iterate_lines():
             numbers, is_valid = _parse_lines(self._data, starts, ends)
             if first_invalid is None and not is_valid.all():
                 first_invalid = num_clips + 1 + int(np.argmin(is_valid))
             marks.append(ends[-(num_clips + 1) % _LINES_PER_MARK :: _LINES_PER_MARK].astype(dtype))
-            counts.append(numbers)
+            counts += numbers.tobytes()  # a list of arrays would be held beside its concatenation
             num_clips += len(numbers)
-        num_samples = np.concatenate(counts)
+        num_samples = np.frombuffer(counts, np.int64)
         num_samples.flags.writeable = False
         return num_samples, np.concatenate(marks), first_invalid
 
