@@ -4,13 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from eat.features.windows import (
-    TokenLayout,
-    Window,
-    frame_times,
-    merge_windows,
-    split_into_windows,
-)
+from eat.features.windows import TokenLayout, Window, frame_times, merge_windows, split_into_windows
 
 
 @pytest.mark.parametrize("num_rows", [1, 63, 64])

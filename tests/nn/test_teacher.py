@@ -23,8 +23,7 @@ def shift(student):
 
 
 @pytest.mark.parametrize(
-    "num_updates, decay",
-    [(0, 0.9998), (50_000, 0.999895), (100_000, 0.99999), (400_000, 0.99999)],
+    "num_updates, decay", [(0, 0.9998), (50_000, 0.999895), (100_000, 0.99999), (400_000, 0.99999)]
 )
 def test_the_decay_is_annealed_linearly(num_updates, decay):
     assert ema_decay(TeacherConfig(), num_updates) == pytest.approx(decay, abs=1e-12)
