@@ -157,7 +157,8 @@ def test_an_activation_that_is_none(official_finetune, tmp_path):
 
 
 def test_a_pretrained_checkpoint_has_no_classifier(official_pretrain):
-    with pytest.raises(CheckpointError, match="found a pre-training checkpoint without a class"):
+    message = "found a pre-training checkpoint without a classifier, expected a fine-tuned one"
+    with pytest.raises(CheckpointError, match=message):
         eat.load_classifier(official_pretrain)
 
 

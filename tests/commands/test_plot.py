@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import soundfile
 import torch
-from helpers import write_clips, write_tsv
+from helpers import GOLDEN, write_clips, write_tsv
 
 import eat
 import eat.figures
@@ -46,35 +46,35 @@ def recording(tmp_path):
     return path
 
 
-def test_heads_of_the_chosen_block(plot, recording, official_pretrain):
-    arguments = ("attention", recording, "--checkpoint", official_pretrain, "--layer", 2)
-    status, (figure,) = plot(*arguments)
+def log_mel_of(samples, target_length=None):
+    """The spectrogram that is drawn, (frames, bins)."""
+    log_mel = eat.LogMel(mean=0.0, std=0.5, target_length=target_length)
+    return log_mel(torch.from_numpy(samples))[0, 0]
+
+
+def test_heads_of_the_chosen_block(plot, recording, official_pretrain, capsys):
+    arguments = ("attention", recording, "--checkpoint", official_pretrain)
+    status, (figure,) = plot(*arguments, "--layer", 2)
     assert status == 0
-    encoder = eat.load_encoder(official_pretrain)
-    source = encoder.log_mel(torch.from_numpy(eat.read_audio(recording)))
+    encoder, samples = eat.load_encoder(official_pretrain), eat.read_audio(recording)
+    source = encoder.log_mel(torch.from_numpy(samples))
     expected = cls_attention(encoder, source, 2)[0, :, 1:].unflatten(1, (-1, 8))
     clip = figure.subfigs[0].axes[0]
     assert clip.get_title(loc="left") == f"{recording}, block 2 of 3"
-    plain = eat.LogMel(mean=0.0, std=0.5, target_length=None)
-    log_mel = plain(torch.from_numpy(eat.read_audio(recording)))[0, 0]
-    np.testing.assert_allclose(clip.images[0].get_array().T, log_mel, atol=1e-4)
+    np.testing.assert_allclose(clip.images[0].get_array().T, log_mel_of(samples), atol=1e-4)
     heads = [axes for axes in figure.subfigs[1].axes if axes.images]
     assert len(heads) == 4
     for axes, weights in zip(heads, expected, strict=True):
         np.testing.assert_allclose(axes.images[0].get_array().T, 100 * weights, atol=1e-4)
-
-
-def test_the_last_block_unless_told_otherwise(plot, recording, official_pretrain, capsys):
-    _, (figure,) = plot("attention", recording, "--checkpoint", official_pretrain)
+    _, (figure,) = plot(*arguments)
     assert figure.subfigs[0].axes[0].get_title(loc="left").endswith("block 3 of 3")
-    assert plot("attention", recording, "--checkpoint", official_pretrain, "--layer", 9)[0] == 1
+    assert plot(*arguments, "--layer", 9)[0] == 1
     assert "layer: found 9, expected 1 to 3" in capsys.readouterr().err
 
 
 def test_the_classes_of_a_table(plot, tmp_path, capsys):
-    (tmp_path / "mine.csv").write_text(
-        "label,average_precision,num_positives\nRain,0.25,3\nWind,0.75,9\n"
-    )
+    rows = ["label,average_precision,num_positives", "Rain,0.25,3", "Wind,0.75,9"]
+    (tmp_path / "mine.csv").write_text("\n".join(rows))
     status, (figure,) = plot("classes", "mine.csv")
     assert status == 0
     assert figure.get_suptitle() == "mine.csv: mean average precision 0.500 over 2 classes"
@@ -83,45 +83,41 @@ def test_the_classes_of_a_table(plot, tmp_path, capsys):
     assert plot("classes", "none.csv") == (1, [])
 
 
-def spectrogram(figure):
-    return figure.subfigs[0].axes[0].images[0].get_array().T
-
-
-def hidden(figure):
+def shown(figure):
+    """(the title, the spectrogram, the masks) of a figure of a clip."""
+    axes = figure.subfigs[0].axes[0]
     clones = [axes for axes in figure.subfigs[1].axes if axes.images]
-    return np.array([~np.ma.getmaskarray(axes.images[1].get_array()).T for axes in clones])
+    masks = [~np.ma.getmaskarray(axes.images[1].get_array()).T for axes in clones]
+    return axes.get_title(loc="left"), axes.images[0].get_array().T, np.array(masks)
 
 
-def test_a_short_file_at_its_own_length_with_its_masks(plot, recording):
-    status, (figure,) = plot("clip", recording, "--mask-block-size", 3, "--num-clones", 3)
+@pytest.mark.parametrize(
+    "start, target_length, size, grid, title",
+    [(0, None, 3, (10, 8), ""), (0.5, 32, 2, (2, 8), " from 0.5 s")],
+    ids=["a short file", "a part from the middle"],
+)
+def test_a_clip_with_its_masks(plot, recording, start, target_length, size, grid, title):
+    options = ["--mask-block-size", size, "--num-clones", 3]
+    options += ["--start-seconds", start, "--target-length", target_length] if start else []
+    status, (figure,) = plot("clip", recording, *options)
     assert status == 0
-    log_mel = eat.LogMel(mean=0.0, std=0.5, target_length=None)(
-        torch.from_numpy(eat.read_audio(recording))
-    )
-    np.testing.assert_allclose(spectrogram(figure), log_mel[0, 0], atol=1e-5)
-    config = MaskingConfig(num_clones=3, mask_block_size=3)
-    masks = inverse_block_masks(config, (10, 8), np.random.default_rng(1))
-    np.testing.assert_array_equal(hidden(figure), masks.reshape(3, 10, 8))
-    assert figure.subfigs[0].axes[0].get_title(loc="left") == str(recording)
+    found, spectrogram, hidden = shown(figure)
+    part = num_samples_for(target_length) if target_length else None
+    samples = eat.read_audio(recording, offset_samples=int(16_000 * start), num_samples=part)
+    np.testing.assert_allclose(spectrogram, log_mel_of(samples, target_length), atol=1e-5)
+    config = MaskingConfig(num_clones=3, mask_block_size=size)
+    masks = inverse_block_masks(config, grid, np.random.default_rng(1))
+    np.testing.assert_array_equal(hidden, masks.reshape(3, *grid))
+    assert found == f"{recording}{title}"
 
 
 def test_the_settings_of_a_checkpoint_and_what_overrides_them(plot, recording, official_pretrain):
-    _, (figure,) = plot("clip", recording, "--checkpoint", official_pretrain)
-    assert spectrogram(figure).shape == (128, 128)  # its target_length
-    assert hidden(figure).shape == (4, 8, 8) and hidden(figure).sum() == 4 * 52
-    arguments = ("--checkpoint", official_pretrain, "--mask-ratio", 0.5, "--target-length", 64)
-    _, (figure,) = plot("clip", recording, *arguments)
-    assert hidden(figure).shape == (4, 4, 8) and hidden(figure).sum() == 4 * 16
-
-
-def test_a_part_from_the_middle(plot, recording):
-    arguments = ("--start-seconds", 0.5, "--target-length", 32, "--mask-block-size", 2)
-    _, (figure,) = plot("clip", recording, *arguments)
-    samples = eat.read_audio(recording, offset_samples=8000, num_samples=num_samples_for(32))
-    expected = eat.LogMel(mean=0.0, std=0.5, target_length=32)(torch.from_numpy(samples))
-    np.testing.assert_allclose(spectrogram(figure), expected[0, 0], atol=1e-5)
-    title = figure.subfigs[0].axes[0].get_title(loc="left")
-    assert title == f"{recording} from 0.5 s"
+    arguments = ("clip", recording, "--checkpoint", official_pretrain)
+    _, spectrogram, hidden = shown(plot(*arguments)[1][0])
+    assert spectrogram.shape == (128, 128)  # its target_length
+    assert hidden.shape == (4, 8, 8) and hidden.sum() == 4 * 52
+    _, _, hidden = shown(plot(*arguments, "--mask-ratio", 0.5, "--target-length", 64)[1][0])
+    assert hidden.shape == (4, 4, 8) and hidden.sum() == 4 * 16
 
 
 @pytest.mark.parametrize(
@@ -130,17 +126,15 @@ def test_a_part_from_the_middle(plot, recording):
         (["--start-seconds", "1.49"], "start_seconds: found 1.49 in a file of 1.50 s"),
         (["--target-length", "100"], "target_length: found 100, expected a positive multiple"),
         (["--mask-block-size", "9"], "mask_block_size: found 9, expected 1 to 8"),
-        (["--checkpoint", "none.pt"], "no such checkpoint: none.pt"),
+        (
+            ["--checkpoint", str(GOLDEN / "official_finetune.pt")],
+            "a fine-tuned checkpoint without settings of masks",
+        ),
     ],
 )
 def test_impossible_wishes_are_named(plot, recording, capsys, arguments, message):
     assert plot("clip", recording, *arguments) == (1, [])
     assert message in capsys.readouterr().err
-
-
-def test_a_checkpoint_without_masks_is_refused(plot, recording, capsys, official_finetune):
-    assert plot("clip", recording, "--checkpoint", official_finetune)[0] == 1
-    assert "a fine-tuned checkpoint without settings of masks" in capsys.readouterr().err
 
 
 LINE = '{{"loss": "{loss}", "frame_loss": "1", "num_updates": "{update}"}}\n'
@@ -160,18 +154,14 @@ def test_a_folder_and_a_file_are_drawn_over_each_other(plot, tmp_path, capsys):
     assert status == 0
     assert capsys.readouterr().out.split() == ["figures/both.png", "figures/both.svg"]
     assert (tmp_path / "figures" / "both.svg").exists()
-    lines = {line.get_label(): line.get_ydata() for line in figure.axes[0].get_lines()}
-    assert list(lines) == ["checkpoints, training", "out.txt, training"]
-    np.testing.assert_array_equal(lines["checkpoints, training"], [3, 2, 1])
-    np.testing.assert_array_equal(lines["out.txt, training"], [9, 8])
-
-
-def test_names_are_the_shortest_ends_that_differ(plot, tmp_path):
-    for seed in (1, 2):
-        write_run(tmp_path / f"seed{seed}" / "checkpoints", [seed])
-    _, (figure,) = plot("curves", "seed1/checkpoints", "seed2/checkpoints")
+    lines = {line.get_label(): list(line.get_ydata()) for line in figure.axes[0].get_lines()}
+    assert lines == {"checkpoints, training": [3, 2, 1], "out.txt, training": [9, 8]}
+    write_run(tmp_path / "b" / "checkpoints", [4])
+    _, (figure,) = plot("curves", "a/checkpoints", "b/checkpoints")  # the shortest that differ
     labels = [line.get_label() for line in figure.axes[0].get_lines()]
-    assert labels == ["seed1/checkpoints, training", "seed2/checkpoints, training"]
+    assert labels == ["a/checkpoints, training", "b/checkpoints, training"]
+    assert plot("curves", "b/checkpoints", "./b/checkpoints")[0] == 1
+    assert "found a run twice among b/checkpoints, ./b/ch" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
@@ -189,12 +179,6 @@ def test_what_is_no_run_is_named(plot, tmp_path, capsys, run, message):
     assert not list(tmp_path.glob("curves*"))
 
 
-def test_the_same_run_twice_is_refused(plot, tmp_path, capsys):
-    write_run(tmp_path / "a", [1])
-    assert plot("curves", "a", "./a")[0] == 1
-    assert "found a run twice among a, ./a" in capsys.readouterr().err
-
-
 @pytest.fixture
 def manifest(tmp_path):
     """Six clips in the folders a and b, with labels that cut across the folders."""
@@ -210,81 +194,73 @@ def manifest(tmp_path):
     return tmp_path / "valid.tsv"
 
 
-@pytest.fixture
-def paths(manifest):
-    root = manifest.parent / "audio"
-    return [root / folder / f"clip {n}.wav" for folder in "ab" for n in range(3)]
-
-
 def groups(figure):
     return {g.get_label(): np.asarray(g.get_offsets()) for g in figure.axes[0].collections}
 
 
-def cls_map(paths, checkpoint):
-    encoder = eat.load_encoder(checkpoint)
-    vectors = eat.extract_features(list(map(str, paths)), encoder, granularity="utterance")
-    return map_embeddings(np.array(vectors))[0]
+def points(manifest, checkpoint, granularity="utterance"):
+    """Where the clips of the manifest belong, (6, 2)."""
+    root, encoder = manifest.parent / "audio", eat.load_encoder(checkpoint)
+    paths = [str(root / folder / f"clip {n}.wav") for folder in "ab" for n in range(3)]
+    found = eat.extract_features(paths, encoder, granularity=granularity)
+    return map_embeddings(np.array([x.reshape(-1, x.shape[-1]).mean(dim=0) for x in found]))[0]
 
 
-def test_by_the_first_label_with_a_checkpoint(plot, manifest, paths, official_pretrain):
-    status, (figure,) = plot("embeddings", manifest, "--checkpoint", official_pretrain)
+def test_by_the_first_label_with_a_checkpoint(plot, manifest, official_pretrain, capsys):
+    arguments = ("embeddings", manifest, "--checkpoint", official_pretrain)
+    status, (figure,) = plot(*arguments)
     assert status == 0
-    expected, shown = cls_map(paths, official_pretrain), groups(figure)
+    expected, shown = points(manifest, official_pretrain), groups(figure)
     assert list(shown) == ["Rain", "Wind"]
     np.testing.assert_allclose(shown["Rain"], expected[[0, 2, 4, 5]], atol=1e-4)
     np.testing.assert_allclose(shown["Wind"], expected[[1, 3]], atol=1e-4)
     assert figure.axes[0].get_title(loc="left") == f"6 clips of {manifest}"
+    broken = manifest.parent / "audio" / "a" / "clip 1.wav"
+    broken.write_bytes(b"RIFF")
+    status, (figure,) = plot(*arguments)
+    assert status == 1
+    assert f"failed {broken}: " in capsys.readouterr().err
+    assert sum(map(len, groups(figure).values())) == 5
 
 
 @pytest.mark.parametrize("kind", ["npy", "npz", "safetensors"])
-def test_by_folder_from_extracted_features(plot, manifest, paths, official_pretrain, kind):
+def test_by_folder_from_extracted_features(plot, manifest, official_pretrain, kind):
     options = ["--checkpoint", official_pretrain, "--out", "features", "--format", kind]
     assert main(["extract", str(manifest), *options, "--granularity", "utterance"]) == 0
     status, (figure,) = plot("embeddings", manifest, "--features", "features", "--by", "folder")
     assert status == 0
-    expected, shown = cls_map(paths, official_pretrain), groups(figure)
+    expected, shown = points(manifest, official_pretrain), groups(figure)
     np.testing.assert_allclose(shown["a"], expected[:3], atol=1e-4)
     np.testing.assert_allclose(shown["b"], expected[3:], atol=1e-4)
 
 
 def test_without_labels_folders_are_coloured_and_patches_can_be_averaged(
-    plot, manifest, paths, official_pretrain
+    plot, manifest, official_pretrain
 ):
     (manifest.parent / "valid.lbl").unlink()
     options = ("--checkpoint", official_pretrain, "--pooling", "mean")
     _, (figure,) = plot("embeddings", manifest, *options)
-    encoder = eat.load_encoder(official_pretrain)
-    patches = eat.extract_features(list(map(str, paths)), encoder)
-    expected = map_embeddings(np.array([one.mean(dim=0).numpy() for one in patches]))[0]
+    expected = points(manifest, official_pretrain, "frame")
     np.testing.assert_allclose(groups(figure)["b"], expected[3:], atol=1e-4)
-
-
-def test_a_clip_that_cannot_be_read_is_named_and_left_out(
-    plot, manifest, paths, official_pretrain, capsys
-):
-    paths[1].write_bytes(b"RIFF")
-    status, (figure,) = plot("embeddings", manifest, "--checkpoint", official_pretrain)
-    assert status == 1
-    assert f"failed {paths[1]}: " in capsys.readouterr().err
-    assert sum(map(len, groups(figure).values())) == 5
 
 
 def test_features_of_others_and_of_several_layers_are_refused(
     plot, manifest, official_pretrain, capsys
 ):
     (manifest.parent / "empty").mkdir()
-    assert plot("embeddings", manifest, "--features", "empty")[0] == 1
-    assert "found no features of the clips of" in capsys.readouterr().err
-    assert plot("embeddings", manifest, "--features", "none")[0] == 1
-    assert "no such features: none" in capsys.readouterr().err
     options = ["--checkpoint", official_pretrain, "--out", "features", "--layers", "all"]
     assert main(["extract", str(manifest), *options]) == 0
     capsys.readouterr()
-    assert plot("embeddings", manifest, "--features", "features")[0] == 1
-    assert "of several layers, expected those of one" in capsys.readouterr().err
+    for features, message in (
+        ("empty", "found no features of the clips of"),
+        ("none", "no such features: none"),
+        ("features", "of several layers, expected those of one"),
+    ):
+        assert plot("embeddings", manifest, "--features", features)[0] == 1
+        assert message in capsys.readouterr().err
 
 
-def test_numbers_of_several_sizes(plot, capsys):
+def test_numbers_of_several_sizes(plot, capsys, official_pretrain):
     status, (figure,) = plot("masks", "--mask-block-size", 5, 7, "--num-draws", 500)
     assert status == 0
     lines = capsys.readouterr().out.splitlines()
@@ -300,13 +276,9 @@ def test_numbers_of_several_sizes(plot, capsys):
         )
         assert f"{100 * statistics.share_below:.1f} % of the clones" in lines[first + 2]
         assert row.get_suptitle() == name
-
-
-def test_the_settings_of_a_checkpoint(plot, capsys, official_pretrain):
-    plot("masks", "--checkpoint", official_pretrain, "--num-draws", 50)
-    assert "Blocks of 3 x 3, 80 % hidden: 12 of 64 patches visible" in capsys.readouterr().out
-
-
-def test_another_length(plot, capsys):
-    plot("masks", "--target-length", 512, "--num-draws", 50)
-    assert "51 of 256 patches visible" in capsys.readouterr().out
+    for options, expected in (
+        (("--checkpoint", official_pretrain), "Blocks of 3 x 3, 80 % hidden: 12 of 64 patches"),
+        (("--target-length", 512), "51 of 256 patches visible"),
+    ):
+        plot("masks", *options, "--num-draws", 50)
+        assert expected in capsys.readouterr().out

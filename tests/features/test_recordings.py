@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import soundfile
 import torch
+from helpers import write_mp3_without_length
 
 from eat.audio import AudioError, read_audio
 from eat.features.recordings import ArrayRecording, FileRecording
@@ -36,6 +37,16 @@ def test_a_file_is_read_in_parts(tmp_path, suffix):
     assert recording.name == str(path)
     assert np.array_equal(recording.read(0, recording.num_samples), whole)
     assert recording.read(16_000, 2000).shape == (2000,)
+
+
+@pytest.mark.parametrize("bitrate_mode", ["CONSTANT", "VARIABLE"])
+def test_an_mp3_without_length_is_read_in_full(tmp_path, bitrate_mode):
+    """libsndfile's guess of its length is too small or too large."""
+    loudness = np.cos(np.pi * np.arange(48_000) / 16_000) ** 4
+    path = tmp_path / "a.mp3"
+    write_mp3_without_length(path, noise(48_000) * loudness, 16_000, bitrate_mode=bitrate_mode)
+    recording = FileRecording(path)
+    assert 48_000 <= len(recording.read(0, recording.num_samples)) < 52_000
 
 
 def test_an_array_is_read_in_parts():
