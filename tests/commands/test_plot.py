@@ -9,26 +9,30 @@ import torch
 from helpers import GOLDEN, write_clips, write_tsv
 
 import eat
-import eat.figures
 from eat.audio.log_mel import num_samples_for
 from eat.commands.main import main
 from eat.data.labels import Label, write_descriptors, write_labels
-from eat.figures import cls_attention, examine_masks, map_embeddings
+from eat.figures import cls_attention, examine_masks, map_embeddings, style
 from eat.nn.masking import MaskingConfig, inverse_block_masks
 
 
 @pytest.fixture
 def plot(monkeypatch, tmp_path):
-    """`plot(*arguments)` runs `eat plot` and returns the exit status and the figures it drew."""
+    """`plot(*arguments)` runs `eat plot` and returns the exit status and the figures it drew.
+
+    Only the PNG is drawn: it takes time, and tests/figures draw both.
+    """
     monkeypatch.chdir(tmp_path)
-    save_figure = eat.figures.save_figure
+    render_figure = style.render_figure
     drawn = []
 
-    def save_and_keep(figure, path):
+    def render_and_keep(figure, kind):
+        if kind == "svg":
+            return b"<svg/>"
         drawn.append(figure)
-        return save_figure(figure, path)
+        return render_figure(figure, kind)
 
-    monkeypatch.setattr(eat.figures, "save_figure", save_and_keep)
+    monkeypatch.setattr(style, "render_figure", render_and_keep)
 
     def run(*arguments):
         drawn.clear()
