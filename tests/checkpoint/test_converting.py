@@ -1,9 +1,9 @@
 import dataclasses
-import re
 
 import numpy as np
 import pytest
 import torch
+from fairseq import checkpoint_utils
 from helpers import GOLDEN
 
 import eat
@@ -87,6 +87,8 @@ def test_the_released_configuration_is_kept(name, tmp_path):
     assert {key for key in differences if not key.startswith("model.pretrained")} <= allowed
     assert written["task_state"] == recorded["task_state"]
     assert set(written) == set(recorded)
+    state = checkpoint_utils.load_checkpoint_to_cpu(str(tmp_path / "back.pt"))  # fairseq reads it
+    assert state["cfg"].model._name in ("data2vec_multi", "mae_image_classification")
 
 
 def _leaves(node, prefix=""):
@@ -138,6 +140,20 @@ def test_the_classifier_gives_the_recorded_logits(official_finetune):
     assert not classifier.training
 
 
+@pytest.fixture
+def ours(official_finetune, tmp_path):
+    """A fine-tuned checkpoint of ours, changed by a function that takes its content."""
+    convert_checkpoint(official_finetune, tmp_path / "ours.pt", to="eat")
+
+    def ours(change):
+        state = released(tmp_path / "ours.pt")
+        change(state)
+        torch.save(state, tmp_path / "ours.pt")
+        return tmp_path / "ours.pt"
+
+    return ours
+
+
 @pytest.mark.parametrize("activation", ["sigmoid", "softmax", None])
 @pytest.mark.parametrize("to", ["eat", "safetensors", "huggingface"])
 def test_the_activation_goes_along(official_finetune, tmp_path, monkeypatch, to, activation):
@@ -147,26 +163,19 @@ def test_the_activation_goes_along(official_finetune, tmp_path, monkeypatch, to,
     assert eat.load_classifier(tmp_path / "out").activation == activation
 
 
-def test_an_activation_that_is_none(official_finetune, tmp_path):
-    convert_checkpoint(official_finetune, tmp_path / "ours.pt", to="eat")
-    state = torch.load(tmp_path / "ours.pt", weights_only=True)
-    state["task_state"]["activation"] = "relu"
-    torch.save(state, tmp_path / "ours.pt")
-    with pytest.raises(CheckpointError, match="activation: found 'relu', expected one of"):
-        eat.load_classifier(tmp_path / "ours.pt")
-
-
-def test_a_pretrained_checkpoint_has_no_classifier(official_pretrain):
-    with pytest.raises(CheckpointError, match="found a pre-training checkpoint without a class"):
-        eat.load_classifier(official_pretrain)
-
-
-def test_the_teacher_can_be_exported_as_the_encoder(official_pretrain, tmp_path):
-    path = tmp_path / "t.safetensors"
-    convert_checkpoint(official_pretrain, path, to="safetensors", weights="teacher")
-    found = load_checkpoint(path)
-    expected = load_checkpoint(official_pretrain).teacher
-    assert all(torch.equal(found.encoder[key], value) for key, value in expected.items())
+@pytest.mark.parametrize("keep_teacher", [False, True])
+def test_the_teacher_can_be_exported_as_the_encoder(official_pretrain, tmp_path, keep_teacher):
+    path, expected = tmp_path / "t.safetensors", load_checkpoint(official_pretrain)
+    convert_checkpoint(
+        official_pretrain, path, "safetensors", weights="teacher", keep_teacher=keep_teacher
+    )
+    parts = PARTS if keep_teacher else ("encoder", "classifier")
+    expected = dataclasses.replace(expected, encoder=expected.teacher)
+    assert_same_weights(load_checkpoint(path), expected, parts)
+    content = path.read_bytes()
+    path.write_bytes(content[: len(content) // 2])
+    with pytest.raises(CheckpointError, match=r"t.safetensors: damaged"):
+        eat.load_encoder(path)
 
 
 @pytest.mark.parametrize("to", ["eat", "official", "safetensors"])
@@ -185,25 +194,13 @@ def test_nothing_is_overwritten(official_pretrain, tmp_path):
     out.write_text("precious")
     with pytest.raises(FileExistsError, match=r"out.pt: exists already"):
         convert_checkpoint(official_pretrain, out, to="eat")
+    with pytest.raises(ValueError, match="to: found 'keras', expected one of eat, official"):
+        convert_checkpoint(official_pretrain, out, to="keras", force=True)
     assert out.read_text() == "precious"
     convert_checkpoint(official_pretrain, out, to="eat", force=True)
     with pytest.raises(FileExistsError):
         convert_checkpoint(out, out, to="official", force=True)
     assert load_checkpoint(out).kind == "pre-training"
-
-
-def test_an_incomplete_checkpoint_is_not_converted(official_pretrain, tmp_path):
-    state = released(official_pretrain)
-    del state["model"]["blocks.1.norm1.weight"]
-    torch.save(state, tmp_path / "in.pt")
-    with pytest.raises(CheckpointError, match="1 missing: blocks.1.norm1.weight"):
-        convert_checkpoint(tmp_path / "in.pt", tmp_path / "out.pt", to="eat")
-    assert not (tmp_path / "out.pt").exists()
-
-
-def test_unknown_layout(official_pretrain, tmp_path):
-    with pytest.raises(ValueError, match="to: found 'keras', expected one of eat, official"):
-        convert_checkpoint(official_pretrain, tmp_path / "out", to="keras")
 
 
 def test_command(official_pretrain, tmp_path, capsys):
@@ -214,53 +211,49 @@ def test_command(official_pretrain, tmp_path, capsys):
     assert "exists already" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("key, value", [("depth", 10**9), ("mlp_ratio", 1e9), ("num_heads", "4")])
-def test_absurd_sizes_are_refused_before_anything_is_built(official_pretrain, tmp_path, key, value):
-    state = released(official_pretrain)
-    state["cfg"]["model"][key] = value
-    torch.save(state, tmp_path / "in.pt")
-    message = rf"in.pt: found .*{key}={re.escape(repr(value))}.* in its configuration, expected"
+@pytest.mark.parametrize(
+    "changes, message",
+    [
+        ({"depth": 10**9}, "depth=1000000000.* in its configuration, expected"),
+        ({"mlp_ratio": 1e9}, r"mlp_ratio=1000000000\.0.* in its configuration, expected"),
+        ({"num_heads": "4"}, "num_heads='4'.* in its configuration, expected"),
+        (
+            {"depth": 1024, "embed_dim": 1024, "num_heads": 1},
+            "embed_dim=1024, depth=1024, .* expected sizes that fit its weights",
+        ),
+        ({"num_classes": 10**9}, "num_classes=1000000000.*that fit"),
+    ],
+)
+def test_absurd_sizes_are_refused_before_anything_is_built(
+    ours, official_pretrain, tmp_path, changes, message
+):
+    path = ours(lambda state: state["cfg"]["model"].update(changes))
+    with pytest.raises(CheckpointError, match=f"ours.pt: found .*{message}"):
+        eat.load_classifier(path)
+    if "num_classes" not in changes:
+        state = released(official_pretrain)
+        state["cfg"]["model"].update(changes)
+        torch.save(state, tmp_path / "in.pt")
+        with pytest.raises(CheckpointError, match=f"in.pt: found .*{message}"):
+            eat.load_encoder(tmp_path / "in.pt")
+
+
+def test_what_cannot_be_is_named(ours, official_pretrain, tmp_path):
+    message = "found a pre-training checkpoint without a classifier, expected a fine-tuned one"
     with pytest.raises(CheckpointError, match=message):
-        eat.load_encoder(tmp_path / "in.pt")
-
-
-def test_a_damaged_safetensors_file(official_pretrain, tmp_path):
-    path = tmp_path / "ours.safetensors"
-    convert_checkpoint(official_pretrain, path, to="safetensors")
-    content = path.read_bytes()
-    path.write_bytes(content[: len(content) // 2])
-    with pytest.raises(CheckpointError, match=r"ours.safetensors: damaged"):
-        eat.load_encoder(path)
-
-
-@BOTH
-def test_fairseq_reads_the_exported_file(name, tmp_path):
-    from fairseq import checkpoint_utils
-
-    convert_checkpoint(GOLDEN / name, tmp_path / "out.pt", to="official")
-    state = checkpoint_utils.load_checkpoint_to_cpu(str(tmp_path / "out.pt"))
-    assert state["cfg"].model._name in ("data2vec_multi", "mae_image_classification")
-
-
-def test_a_teacher_that_is_also_the_encoder(official_pretrain, tmp_path):
-    path = tmp_path / "out.safetensors"
-    convert_checkpoint(official_pretrain, path, "safetensors", weights="teacher", keep_teacher=True)
-    found, expected = load_checkpoint(path), load_checkpoint(official_pretrain)
-    assert_same_weights(found, dataclasses.replace(expected, encoder=expected.teacher))
-
-
-@pytest.fixture
-def ours(official_finetune, tmp_path):
-    """A fine-tuned checkpoint of ours, changed by a function that takes its content."""
-    convert_checkpoint(official_finetune, tmp_path / "ours.pt", to="eat")
-
-    def ours(change):
-        state = released(tmp_path / "ours.pt")
-        change(state)
-        torch.save(state, tmp_path / "ours.pt")
-        return tmp_path / "ours.pt"
-
-    return ours
+        eat.load_classifier(official_pretrain)
+    with pytest.raises(CheckpointError, match="activation: found 'relu', expected one of"):
+        eat.load_classifier(ours(lambda state: state["task_state"].update(activation="relu")))
+    state = released(official_pretrain)
+    del state["model"]["blocks.1.norm1.weight"]
+    torch.save(state, tmp_path / "in.pt")
+    with pytest.raises(CheckpointError, match="1 missing: blocks.1.norm1.weight"):
+        convert_checkpoint(tmp_path / "in.pt", tmp_path / "out.pt", to="eat")
+    config = EncoderConfig(embed_dim=16, depth=1, num_heads=2, num_mel_bins=64)
+    save_encoder(config, tmp_path / "in.pt")
+    with pytest.raises(CheckpointError, match="in.pt: found num_mel_bins 64, expected 128"):
+        convert_checkpoint(tmp_path / "in.pt", tmp_path / "out.pt", to="official")
+    assert not (tmp_path / "out.pt").exists()
 
 
 @pytest.mark.parametrize("activation", ["sigmoid", "softmax"])
@@ -286,25 +279,3 @@ def test_classes_of_one_name_do_not_fit_the_official_layout(ours, tmp_path):
     assert not (tmp_path / "out.pt").exists()
     convert_checkpoint(source, tmp_path / "out", to="huggingface")
     assert load_checkpoint(tmp_path / "out").labels == ["dog", "cat", "dog"]
-
-
-def test_other_mel_bins_do_not_fit_the_official_layout(tmp_path):
-    config = EncoderConfig(embed_dim=16, depth=1, num_heads=2, num_mel_bins=64)
-    save_encoder(config, tmp_path / "in.pt")
-    with pytest.raises(CheckpointError, match="in.pt: found num_mel_bins 64, expected 128"):
-        convert_checkpoint(tmp_path / "in.pt", tmp_path / "out.pt", to="official")
-    assert not (tmp_path / "out.pt").exists()
-
-
-def test_sizes_that_are_absurd_together_are_refused_before_anything_is_built(ours):
-    sizes = {"depth": 1024, "embed_dim": 1024, "num_heads": 1}
-    path = ours(lambda state: state["cfg"]["model"].update(sizes))
-    message = r"ours.pt: found embed_dim=1024, depth=1024, .* expected sizes that fit its weights"
-    with pytest.raises(CheckpointError, match=message):
-        eat.load_encoder(path)
-
-
-def test_a_number_of_classes_that_the_head_has_not(ours):
-    path = ours(lambda state: state["cfg"]["model"].update(num_classes=10**9))
-    with pytest.raises(CheckpointError, match=r"ours.pt: found .*num_classes=1000000000.*that fit"):
-        eat.load_classifier(path)

@@ -113,15 +113,6 @@ def test_settings_that_the_folder_says(finetuned, folder):
     assert len(names) == len(finetuned.encoder) + len(finetuned.classifier)
 
 
-def test_a_pre_trained_folder_has_no_classes(pretrained, tmp_path):
-    huggingface.write(pretrained, str(tmp_path / "folder"))
-    config = json.loads((tmp_path / "folder" / "config.json").read_text())
-    assert config["model_variant"] == "pretrain"
-    assert config["auto_map"]["AutoModel"] == "modeling_eat.EatModel"
-    assert not config.keys() & {"num_classes", "pooling", "id2label"}
-    assert config["max_length"] == 64
-
-
 def test_published_folders(golden, official_finetune, folder):
     """They have neither our additions to config.json nor our metadata."""
     ours = ("norm_mean", "norm_std", "target_length", "pooling", "id2label", "label2id", "auto_map")
@@ -131,13 +122,10 @@ def test_published_folders(golden, official_finetune, folder):
     assert classifier.labels is None
     with torch.no_grad():
         assert torch.equal(classifier(golden("source")), expected(golden("source")))
-    assert_same_encoders(eat.load_encoder(folder / "model.safetensors"), expected.encoder)
-
-
-def assert_same_encoders(found, expected):
-    assert found.config == expected.config
+    encoder, expected = eat.load_encoder(folder / "model.safetensors"), expected.encoder
+    assert encoder.config == expected.config
     for key, value in expected.state_dict().items():
-        assert torch.equal(found.state_dict()[key], value)
+        assert torch.equal(encoder.state_dict()[key], value)
 
 
 @pytest.mark.parametrize("size, num_heads", [((768, 12), 12), ((1024, 24), 16)])
@@ -282,6 +270,11 @@ def test_the_card_says_what_the_model_is(folder, pretrained, tmp_path):
     assert "pipeline_tag: feature-extraction" in card
     assert "AutoModelForAudioClassification" not in card
     assert "title   = {{EAT}: Self-Supervised" in card
+    config = json.loads((tmp_path / "other" / "config.json").read_text())
+    assert config["model_variant"] == "pretrain"
+    assert config["auto_map"]["AutoModel"] == "modeling_eat.EatModel"
+    assert not config.keys() & {"num_classes", "pooling", "id2label"}
+    assert config["max_length"] == 64
 
 
 def test_the_code_stands_alone(tmp_path):

@@ -40,14 +40,6 @@ def test_settings_of_the_released_checkpoint(official_pretrain):
     assert checkpoint.kind == "pre-training"
 
 
-def test_the_encoder_is_in_evaluation_mode_and_float32(official_pretrain):
-    encoder = eat.load_encoder(official_pretrain)
-    assert not encoder.training
-    assert {p.dtype for p in encoder.parameters()} == {torch.float32}
-    half = eat.load_encoder(official_pretrain, dtype=torch.bfloat16)
-    assert half.cls_token.dtype == torch.bfloat16
-
-
 def test_student_and_teacher_are_different(official_pretrain, released):
     teacher = eat.load_encoder(official_pretrain, weights="teacher")
     student = eat.load_encoder(official_pretrain)
@@ -55,6 +47,10 @@ def test_student_and_teacher_are_different(official_pretrain, released):
     assert torch.equal(teacher.get_parameter(key), released["model"]["_ema"][key])
     assert torch.equal(student.get_parameter(key), released["model"][key])
     assert not torch.equal(teacher.get_parameter(key), student.get_parameter(key))
+    assert not student.training
+    assert {p.dtype for p in student.parameters()} == {torch.float32}
+    half = eat.load_encoder(official_pretrain, dtype=torch.bfloat16)
+    assert half.cls_token.dtype == torch.bfloat16
 
 
 def test_old_position_tables_of_64_rows(released, saved, golden):
@@ -96,36 +92,24 @@ def test_weights_that_do_not_match_are_listed(released, saved, changes, message)
         eat.load_encoder(saved(released))
 
 
-def test_a_network_that_is_not_eat_is_refused(released, saved):
-    released["cfg"]["model"]["layer_norm_first"] = True
-    with pytest.raises(CheckpointError, match="layer_norm_first=True, expected False"):
-        eat.load_encoder(saved(released))
-
-
-def test_no_teacher(released, saved, official_finetune):
+def test_foreign_files_and_what_is_not_there(released, saved, official_finetune, tmp_path):
+    with pytest.raises(FileNotFoundError, match="no such checkpoint: .*nothing.pt"):
+        eat.load_encoder(tmp_path / "nothing.pt")
+    with pytest.raises(ValueError, match='weights: found \'ema\', expected "student" or "teacher"'):
+        eat.load_encoder(official_finetune, weights="ema")
+    with pytest.raises(CheckpointError, match="found no teacher in this fine-tuned checkpoint"):
+        eat.load_encoder(official_finetune, weights="teacher")
     del released["model"]["_ema"]
     with pytest.raises(CheckpointError, match="found no teacher in this pre-training checkpoint"):
         eat.load_encoder(saved(released), weights="teacher")
-    with pytest.raises(CheckpointError, match="found no teacher in this fine-tuned checkpoint"):
-        eat.load_encoder(official_finetune, weights="teacher")
-
-
-def test_unknown_weights(official_pretrain):
-    with pytest.raises(ValueError, match='weights: found \'ema\', expected "student" or "teacher"'):
-        eat.load_encoder(official_pretrain, weights="ema")
-
-
-def test_missing_file(tmp_path):
-    with pytest.raises(FileNotFoundError, match="no such checkpoint: .*nothing.pt"):
-        eat.load_encoder(tmp_path / "nothing.pt")
-
-
-def test_foreign_files(saved):
-    message = r"found no EAT checkpoint \(top-level keys: weight\)"
-    with pytest.raises(CheckpointError, match=message):
-        eat.load_encoder(saved({"weight": torch.zeros(1)}))
-    with pytest.raises(CheckpointError, match="found a Tensor, expected a checkpoint"):
-        eat.load_encoder(saved(torch.zeros(3)))
+    released["cfg"]["model"]["layer_norm_first"] = True
+    for state, message in (
+        (released, "layer_norm_first=True, expected False"),
+        ({"weight": torch.zeros(1)}, r"found no EAT checkpoint \(top-level keys: weight\)"),
+        (torch.zeros(3), "found a Tensor, expected a checkpoint"),
+    ):
+        with pytest.raises(CheckpointError, match=message):
+            eat.load_encoder(saved(state))
 
 
 @pytest.mark.parametrize("kept", [0, 10, 1000, 500_000])

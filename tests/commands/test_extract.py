@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import soundfile
 import torch
-from helpers import pack_clips, write_mp3_without_length
+from helpers import pack_clips
 from safetensors.numpy import load_file
 
 import eat
@@ -133,32 +133,34 @@ def test_names_that_one_file_cannot_hold(extract, audio):
 
 
 @pytest.mark.parametrize(
-    "options, shape",
+    "options, settings, shape",
     [
-        ("--granularity all", (1 + 7 * 8, 48)),
-        ("--granularity utterance --layers all", (3, 48)),
-        ("--granularity time --layers mean", (7, 48)),
-        ("--target-length 64", (4 * 8, 48)),
-        ("--window-seconds 0.48 --overlap-seconds 0.16", (7 * 8, 48)),
-        ("--weights teacher --dtype bfloat16", (7 * 8, 48)),
-        ("--batch-size 2 --workers 3 --device cpu", (7 * 8, 48)),
+        ("--granularity all", {"granularity": "all"}, (1 + 7 * 8, 48)),
+        (
+            "--granularity utterance --layers all",
+            *({"granularity": "utterance", "layers": "all"}, (3, 48)),
+        ),
+        ("--granularity time --layers mean", {"granularity": "time", "layers": "mean"}, (7, 48)),
+        ("--target-length 64", {"target_length": 64}, (4 * 8, 48)),
+        (
+            "--weights teacher --layers 2 --window-seconds 0.48 --overlap-seconds 0.16",
+            *({"layers": [2], "window_seconds": 0.48, "overlap_seconds": 0.16}, (1, 7 * 8, 48)),
+        ),
+        ("--dtype bfloat16", {}, (7 * 8, 48)),
+        ("--batch-size 2 --workers 3 --device cpu", {}, (7 * 8, 48)),
     ],
 )
-def test_options(extract, audio, tmp_path, options, shape):
-    assert extract(audio / "birds" / "é.wav", *options.split())[0] == 0
+def test_options_reach_the_extraction(
+    extract, audio, tmp_path, official_pretrain, options, settings, shape
+):
+    path = audio / "birds" / "é.wav"
+    assert extract(path, *options.split())[0] == 0
     found = read(tmp_path / "out")["é"]
     assert found.shape == shape
-    assert np.isfinite(found).all()
-
-
-def test_options_reach_the_extraction(extract, audio, tmp_path, official_pretrain):
-    path = audio / "birds" / "é.wav"
-    options = "--weights teacher --layers 2 --window-seconds 0.48 --overlap-seconds 0.16"
-    assert extract(path, *options.split())[0] == 0
-    teacher = eat.load_encoder(official_pretrain, weights="teacher")
-    settings = {"layers": [2], "window_seconds": 0.48, "overlap_seconds": 0.16}
-    expected = eat.extract_features(path, teacher, **settings)
-    assert np.abs(read(tmp_path / "out")["é"] - expected.numpy()).max() < 1e-5
+    weights = "teacher" if "teacher" in options else "student"
+    encoder = eat.load_encoder(official_pretrain, weights=weights)
+    expected = eat.extract_features(path, encoder, **settings).numpy()
+    assert np.abs(found - expected).max() < (1e-5 if "bfloat16" not in options else 0.5)
 
 
 def test_what_is_there_is_skipped(extract, audio, tmp_path):
@@ -212,11 +214,8 @@ def test_other_settings_need_another_folder(extract, audio, tmp_path, official_f
     assert extract(path, "--batch-size", 3, "--workers", 1)[0] == 0  # these change nothing
     status, _, err = extract(path, "--layers", "mean", "--format", "npz")
     assert status == 1
-    assert (
-        f"error: {tmp_path}/out/settings.json: found features of other settings than the ones"
-        " asked for, format='npz' (there: 'npy'), layers='mean' (there: 'last'); expected the"
-        in err
-    )
+    assert f"error: {tmp_path}/out/settings.json: found features of other settings" in err
+    assert " format='npz' (there: 'npy'), layers='mean' (there: 'last'); expected" in err
     for other in ({"checkpoint": official_finetune}, {}):
         options = () if other else ("--weights", "teacher")
         status, _, err = extract(path, *options, **other)
@@ -251,6 +250,20 @@ def test_impossible_settings_leave_no_trace(extract, audio, tmp_path, options, m
     assert not (tmp_path / "out").exists()
 
 
+@pytest.mark.parametrize(
+    "options, message",
+    [
+        (["--layers", "1,x"], "found '1,x', expected last, all, mean or numbers of blocks such as"),
+        (["--granularity", "patch"], "invalid choice: 'patch'"),
+    ],
+)
+def test_wrong_usage(capsys, options, message):
+    with pytest.raises(SystemExit) as exit:
+        main(["extract", *options])
+    assert exit.value.code == 2
+    assert message in capsys.readouterr().err
+
+
 def test_features_of_unknown_origin(extract, audio, tmp_path):
     (tmp_path / "out").mkdir()
     np.save(tmp_path / "out" / "a.npy", np.zeros(3))
@@ -261,23 +274,6 @@ def test_features_of_unknown_origin(extract, audio, tmp_path):
     status, _, err = extract(tmp_path / "empty")
     assert status == 1
     assert f"error: {tmp_path}/empty: found no audio file (no file at all), expected" in err
-
-
-@pytest.mark.parametrize(
-    "options, message",
-    [
-        ([], "required: INPUT, --checkpoint, --out"),
-        (["--layers", "1,x"], "found '1,x', expected last, all, mean or numbers of blocks such as"),
-        (["--granularity", "patch"], "invalid choice: 'patch'"),
-        (["--window-seconds", "long"], "found 'long', expected a number of at least 0"),
-        (["--batch-size", "0"], "found '0', expected a whole number of at least 1"),
-    ],
-)
-def test_wrong_usage(capsys, options, message):
-    with pytest.raises(SystemExit) as exit:
-        main(["extract", *options])
-    assert exit.value.code == 2
-    assert message in capsys.readouterr().err
 
 
 @pytest.mark.slow
@@ -362,18 +358,6 @@ def test_a_name_that_is_not_utf8(extract, audio, tmp_path):
     shutil.copy(audio / "a.wav", name)
     assert extract(name)[0] == 0
     assert list(read(tmp_path / "out")) == [os.fsdecode(b"gr\xfcn")]
-
-
-def test_mp3s_without_length_are_extracted_in_full(extract, tmp_path):
-    """libsndfile's guess of their length is too small or too large."""
-    (tmp_path / "mp3").mkdir()
-    time = np.arange(3 * 16_000) / 16_000
-    noise = 0.1 * np.random.default_rng(0).standard_normal(len(time)) * np.cos(np.pi * time) ** 4
-    for mode in ("CONSTANT", "VARIABLE"):
-        write_mp3_without_length(tmp_path / "mp3" / f"{mode}.mp3", noise, 16_000, bitrate_mode=mode)
-    assert extract(tmp_path / "mp3", "--granularity", "time")[0] == 0
-    for found in read(tmp_path / "out").values():
-        assert len(found) in (19, 20)  # 3 s and what the encoder adds
 
 
 def test_a_name_without_room_for_the_ending_fails_alone(extract, audio, tmp_path):

@@ -120,14 +120,5 @@ def test_equal_probabilities_keep_the_order_of_the_classes(tmp_path, classifier)
     first, second, third = classifier.labels
     assert [tag.label for tag in tags] == [first, third, second]
     assert tags[0].probability == tags[1].probability == 0.5
-
-
-def test_a_checkpoint_without_a_classifier(tmp_path, capsys, official_pretrain):
-    path = write(tmp_path / "a.wav", 0.5)
-    assert main(["tag", path, "--checkpoint", official_pretrain]) == 1
-    assert "without a classifier, expected a fine-tuned one" in capsys.readouterr().err
-
-
-def test_an_unknown_activation(classifier):
     with pytest.raises(ValueError, match="activation: found 'relu', expected one of"):
         eat.tag_files([], classifier, activation="relu")

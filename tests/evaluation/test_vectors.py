@@ -20,19 +20,17 @@ def encoder():
     return eat.Encoder(eat.EncoderConfig(embed_dim=16, depth=3, num_heads=2)).eval()
 
 
-def test_tokens_are_pooled():
-    cls_token = torch.tensor([[7.0, 8.0]])
+@pytest.mark.parametrize(
+    "pooling, num_steps, expected",
+    [
+        *(("cls", 3, [7, 8]), ("mean", 3, [5, 6]), ("time", 3, [1, 2, 5, 6, 9, 10])),
+        *(("time", 1, [5, 6]), ("time", 6, [1, 2, 1, 2, 5, 6, 5, 6, 9, 10, 9, 10])),  # stretched
+    ],
+)
+def test_tokens_are_pooled(pooling, num_steps, expected):
     patches = torch.arange(12.0).reshape(6, 2)  # 3 rows of 2 patches, D = 2
-    tokens = torch.cat([cls_token, patches])
-    assert pool_tokens(tokens, "cls", 2, 3).tolist() == [7, 8]
-    assert pool_tokens(tokens, "mean", 2, 3).tolist() == [5, 6]
-    assert pool_tokens(tokens, "time", 2, 3).tolist() == [1, 2, 5, 6, 9, 10]
-    assert pool_tokens(tokens, "time", 2, 1).tolist() == [5, 6]
-
-
-def test_short_clips_are_stretched_to_the_number_of_steps():
-    tokens = torch.tensor([[0.0], [1.0], [2.0]])  # CLS and two rows of one patch
-    assert pool_tokens(tokens, "time", 1, 4).tolist() == [1, 1, 2, 2]
+    tokens = torch.cat([torch.tensor([[7.0, 8.0]]), patches])
+    assert pool_tokens(tokens, pooling, 2, num_steps).tolist() == expected
 
 
 @pytest.mark.parametrize("target_length", [None, 64])

@@ -71,10 +71,7 @@ def test_every_gradient_equals_the_recorded_one(recorded_step, golden, official_
             assert_close(model.get_parameter(f"{part}.{name}").grad, gradient, 1e-4)
     trained = [name for name, p in model.named_parameters() if p.requires_grad]
     assert len(gradients.encoder) + len(gradients.decoder) == len(trained)
-
-
-def test_the_teacher_gets_no_gradient(recorded_step):
-    assert all(parameter.grad is None for parameter in recorded_step[0].teacher.parameters())
+    assert all(parameter.grad is None for parameter in model.teacher.parameters())
 
 
 def test_student_and_decoder_have_the_parameters_of_the_paper():
@@ -131,20 +128,14 @@ def test_init_from_a_finetuned_checkpoint_takes_the_encoder(official_finetune, c
     assert "has no teacher: it starts as the student" in caplog.text
 
 
-def test_init_from_another_size(official_pretrain):
+def test_checkpoints_that_do_not_fit(official_pretrain, official_finetune):
     cfg = PretrainingModelConfig(**{**SMALL, "depth": 2, "average_top_k_layers": 2})
     cfg.init_from = official_pretrain
     message = "the encoder does not match: 12 unexpected: blocks.2"
     with pytest.raises(CheckpointError, match=message):
         PretrainingModel.build_model(cfg)
-
-
-def test_unknown_override(official_pretrain):
     with pytest.raises(ValueError, match=r"unknown model settings \['mask_noise'\]"):
         eat.load_pretraining_model(official_pretrain, mask_noise=0.0)
-
-
-def test_a_finetuned_checkpoint_is_no_pretraining_model(official_finetune):
     with pytest.raises(CheckpointError, match="found a fine-tuned checkpoint without decoder"):
         eat.load_pretraining_model(official_finetune)
 
@@ -167,15 +158,17 @@ def make(**settings):
     return PretrainingModel(PretrainingModelConfig(**TINY, **settings))
 
 
-def assert_same_gradients(found, expected):
+@pytest.mark.parametrize(
+    "settings",
+    [{"checkpoint_activations": True}, pytest.param({"compile": True}, marks=pytest.mark.slow)],
+)
+def test_other_ways_to_compute_give_the_same_gradients_and_names(settings):
+    model, other = make(), make(**settings)
+    assert list(other.state_dict()) == list(model.state_dict())
+    found, expected = gradients(other), gradients(model)
     assert found.keys() == expected.keys()
     for name, gradient in expected.items():
         assert torch.allclose(found[name], gradient, rtol=1e-4, atol=1e-4), name
-
-
-def test_activations_that_are_not_kept_give_the_same_gradients():
-    expected = gradients(make())
-    assert_same_gradients(gradients(make(checkpoint_activations=True)), expected)
 
 
 def test_checkpointing_keeps_only_the_inputs_of_layers():
@@ -194,13 +187,6 @@ def test_checkpointing_keeps_only_the_inputs_of_layers():
         return sum(sizes.values())
 
     assert kept(make(checkpoint_activations=True)) < kept(make()) / 2
-
-
-@pytest.mark.slow
-def test_a_compiled_model_has_the_same_gradients_and_names():
-    model, compiled = make(), make(compile=True)
-    assert list(compiled.state_dict()) == list(model.state_dict())
-    assert_same_gradients(gradients(compiled), gradients(model))
 
 
 def test_a_torch_that_cannot_compile_layers(monkeypatch):

@@ -20,20 +20,16 @@ def grid_of_a_decoder(noise_std, embed_dim):
     return decoder
 
 
-def test_visible_patches_keep_their_places():
+def test_visible_patches_keep_their_places_and_hidden_ones_hold_noise():
     decoder = grid_of_a_decoder(0.0, 8)
     visible, hidden = hidden_half(3, 16)
     patches = torch.randn(3, 8, 8)
     assert torch.equal(decoder(patches, visible, hidden, (8, 2)), torch.zeros(3 * 8, 8))
     shown = decoder(patches, visible, visible, (8, 2))
     assert torch.equal(shown, patches.flatten(0, 1))
-
-
-def test_hidden_patches_hold_noise():
     torch.manual_seed(0)
-    decoder = grid_of_a_decoder(0.01, 64)
     visible, hidden = hidden_half(4, 128)
-    noise = decoder(torch.randn(4, 64, 64), visible, hidden, (16, 8))
+    noise = grid_of_a_decoder(0.01, 64)(torch.randn(4, 64, 64), visible, hidden, (16, 8))
     assert noise.std().item() == pytest.approx(0.01, rel=0.05)
 
 
