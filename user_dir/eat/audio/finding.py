@@ -24,11 +24,8 @@ class Scan(NamedTuple):
 def find_audio(folder: str, extensions: Sequence[str] = EXTENSIONS, required: bool = False) -> Scan:
     """Find the files with one of the extensions below a folder, in sorted order.
 
-    Links to folders are followed; each folder counts once.
-
-    Raises:
-        FileNotFoundError: there is no such folder.
-        ValueError: there is no audio file in it, if one is `required`.
+    Links to folders are followed; each folder counts once. A ValueError says that there is no audio
+    file if one is `required`, a FileNotFoundError that there is no such folder.
     """
     if not os.path.isdir(folder):
         raise FileNotFoundError(f"{folder}: no such folder, expected one with audio files")

@@ -75,13 +75,9 @@ class LogMel:
             )
 
     def __call__(self, waveform: Tensor) -> Tensor:
-        """Compute network input on the waveform's device.
+        """(S,) or (B, S) float at 16 kHz, in [-1, 1] -> (B, 1, T, F) float32 on the same device.
 
-        Args:
-            waveform: (S,) or (B, S) float at 16 kHz, in [-1, 1].
-
-        Returns:
-            (B, 1, T, F) float32; B is 1 for a single waveform.
+        B is 1 for a single waveform.
         """
         frames = mel_filter_bank(waveform, self.num_mel_bins)
         num_patches = max(1, math.ceil(frames.shape[1] / self.patch_size))  # along time
@@ -98,18 +94,10 @@ class LogMel:
 def mel_filter_bank(waveform: Tensor, num_mel_bins: int = 128) -> Tensor:
     """Kaldi log-mel filter bank of 16 kHz sound, not padded and not normalised.
 
-    It equals torchaudio's `kaldi.fbank` in the released settings to 1e-6, the last digit of the
-    largest values; the spectrum is the same to the bit.
-
-    Args:
-        waveform: (S,) or (B, S) float in [-1, 1]. Its mean is subtracted first.
-        num_mel_bins: F.
-
-    Returns:
-        (B, T, F) float32, T = 1 + (S - 400) // 160; T is 0 below 400 samples.
-
-    Raises:
-        ValueError: the waveform has another shape, or holds integers.
+    (S,) or (B, S) float in [-1, 1], whose mean is subtracted first -> (B, T, F) float32 with
+    T = 1 + (S - 400) // 160; T is 0 below 400 samples. It equals torchaudio's `kaldi.fbank` in the
+    released settings to 1e-6, the last digit of the largest values; the spectrum is the same to the
+    bit. Integers and other shapes are a ValueError.
     """
     waveform = _as_batch(waveform)
     waveform = waveform - waveform.mean(dim=1, keepdim=True)

@@ -1,24 +1,16 @@
 """Write zip packs of audio files; what was written is compared with the files before it counts."""
 
-import os
 import zipfile
 import zlib
 from typing import BinaryIO, Dict, List, Optional
 
 from . import AudioError
 from .opening import open_sound
-from .packs import Hdf5Address, find_pack, list_zip, map_file, spell_out, zip_bytes
+from .packs import Hdf5Address, find_pack, list_zip, map_file, zip_bytes
 
 
 class ZipPack:
-    """Audio files as they are, in an uncompressed zip.
-
-    with replace_file("train-00000.zip") as file:
-        pack = ZipPack(file)
-        for path in paths:
-            pack.add(path, pack.load(path))
-        pack.finish()
-    """
+    """Audio files as they are, in an uncompressed zip: `add` what `load` gives, then `finish`."""
 
     ending = ".zip"
 
@@ -42,9 +34,7 @@ class ZipPack:
         return self._file.tell()
 
     def add(self, name: str, content: memoryview) -> None:
-        """Put the bytes of an audio file into the pack; an AudioError if libsndfile recognises
-        its format only by the extension, which files in packs do not have.
-        """
+        """Add an audio file; an AudioError if only its extension tells libsndfile the format."""
         with open_sound(name, content=content):
             self._checksums.append(zlib.crc32(content))
         info = zipfile.ZipInfo(name)
@@ -73,11 +63,3 @@ class ZipPack:
     def members(pack: str) -> Dict[str, str]:
         """Name -> what a clip's address adds to the name of a finished pack."""
         return {name: f":{offset}:{length}" for name, offset, length in list_zip(pack)}
-
-
-def member_name(path: str, folder: str) -> str:
-    """The name in a pack of a clip at a path below a folder: this path in UTF-8, normalised.
-
-    A clip that is in a zip already keeps its name there.
-    """
-    return os.fsencode(os.path.normpath(spell_out(path, folder))).decode(errors="replace")

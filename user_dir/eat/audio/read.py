@@ -61,15 +61,7 @@ class AudioInfo(NamedTuple):
 
 
 def audio_info(path: AudioPath, hdf5_rate_hz: Optional[int] = None) -> AudioInfo:
-    """Read a file's header; only a file that does not tell its length is decoded.
-
-    Args:
-        path, hdf5_rate_hz: as in `read_audio`.
-
-    Raises:
-        FileNotFoundError: there is no such file.
-        AudioError: libsndfile does not recognise the file.
-    """
+    """Read the header of a file, see `read_audio`; a file whose header has no length is decoded."""
     with open_sound(path, hdf5_rate_hz) as sound:
         num_samples = sound.frames if sound.has_length else sum(map(len, read_chunks(sound)))
         return AudioInfo(num_samples, sound.samplerate, sound.channels)
@@ -134,11 +126,7 @@ def read_part(
 
 
 def _decode(
-    sound: Sound,
-    path: AudioPath,
-    rate_hz: int,
-    offset_samples: int,
-    num_samples: Optional[int],
+    sound: Sound, path: AudioPath, rate_hz: int, offset_samples: int, num_samples: Optional[int]
 ) -> np.ndarray:
     native_hz = sound.samplerate
     is_resampled = native_hz != rate_hz

@@ -17,19 +17,14 @@ _LEAST_OF_A_BLOCK = 1 << 19
 
 def build_encoder(checkpoint: Checkpoint, weights: Optional[Weights] = None) -> Encoder:
     """The encoder of a checkpoint, with the student's weights unless others are given."""
-    weights = checkpoint.encoder if weights is None else weights
     with naming(checkpoint.path):
         encoder = _empty_encoder(checkpoint)
-        load_weights(encoder, weights, checkpoint.path)
+        load_weights(encoder, checkpoint.encoder if weights is None else weights, checkpoint.path)
     return encoder
 
 
 def build_classifier(checkpoint: Checkpoint) -> Classifier:
-    """The classifier of a fine-tuned checkpoint.
-
-    Raises:
-        CheckpointError: there is none, or its weights do not match.
-    """
+    """The classifier of a fine-tuned checkpoint; a CheckpointError for any other checkpoint."""
     with naming(checkpoint.path):
         if checkpoint.classifier is None or checkpoint.classifier_config is None:
             raise CheckpointError(
@@ -75,12 +70,7 @@ def _check_size(checkpoint: Checkpoint) -> None:
 
 
 def load_weights(module: nn.Module, weights: Mapping[str, Tensor], path: str) -> None:
-    """Load weights under the module's own names, which must match exactly.
-
-    Raises:
-        CheckpointError: naming the file `path` and listing missing keys, unexpected keys, differing
-            shapes, and weights with NaN or infinite values.
-    """
+    """Load weights under the module's own names; a CheckpointError lists all that do not match."""
     with naming(path):
         problems = "; ".join(_mismatches(module.state_dict(), weights))
         if problems:

@@ -17,13 +17,9 @@ FRONT_END = ("mean", "std", "target_length")  # of LogMel; its sizes are the enc
 
 
 class CheckpointError(ValueError):
-    """A file that is no checkpoint of a known layout, or not a complete one.
+    """A file that is no checkpoint of a known layout, or not a complete one."""
 
-    Attributes:
-        path: the file, which the message then begins with; `naming` sets it.
-    """
-
-    path: Optional[str] = None
+    path: Optional[str] = None  # the file, which the message then begins with; `naming` sets it
 
     def __str__(self) -> str:
         message = super().__str__()
@@ -60,37 +56,22 @@ class Safetensors(NamedTuple):
 
 @dataclass
 class Checkpoint:
-    """The parts of one checkpoint under the names of our modules; None where it has none.
+    """The parts of one checkpoint under the names of our modules; None where it has none."""
 
-    Attributes:
-        kind: "pre-training" or "fine-tuned".
-        encoder_config, encoder: sizes and weights of the student, names of `Encoder`.
-        decoder_config, decoder: the same of `Decoder`.
-        teacher_config, teacher: the teacher's weights, names of `Encoder`.
-        masking_config: the masks that it was trained with.
-        classifier_config, classifier: what a fine-tuned one has on top, names of `Classifier`
-            without the encoder's.
-        labels: names of the classes in the order of the logits.
-        activation: turns logits into probabilities: "sigmoid" (any number of classes at once) or
-            "softmax" (exactly one).
-        log_mel: the front end that it was trained with, `target_length` included.
-        path: the file, for messages.
-    """
-
-    kind: str
+    kind: str  # "pre-training" or "fine-tuned"
     encoder_config: EncoderConfig
-    encoder: Weights
+    encoder: Weights  # the student's
     decoder_config: Optional[DecoderConfig] = None
     decoder: Optional[Weights] = None
     teacher_config: Optional[TeacherConfig] = None
-    teacher: Optional[Weights] = None
+    teacher: Optional[Weights] = None  # under the names of `Encoder`
     masking_config: Optional[MaskingConfig] = None
     classifier_config: Optional[ClassifierConfig] = None
-    classifier: Optional[Weights] = None
-    labels: Optional[List[str]] = None
-    activation: Optional[str] = None
-    log_mel: Optional[LogMel] = None
-    path: str = ""
+    classifier: Optional[Weights] = None  # the weights of `Classifier` without the encoder's
+    labels: Optional[List[str]] = None  # names of the classes in the order of the logits
+    activation: Optional[str] = None  # "sigmoid" or "softmax", see `Classifier`
+    log_mel: Optional[LogMel] = None  # the front end of the training, `target_length` included
+    path: str = ""  # the file, for messages
 
     def encoder_weights(self, weights: str) -> Weights:
         """The encoder of the "student" or the "teacher"; a CheckpointError without a teacher."""
@@ -148,8 +129,7 @@ def checkpoint_of(
     trained = settings if kind == "pre-training" else {}
     has_teacher = teacher or "average_top_k_layers" in trained
     # Without `num_classes` the head itself tells their number.
-    num_classes = len(classifier["head.bias"]) if classifier and "head.bias" in classifier else 0
-    head = {"num_classes": num_classes, **settings}
+    head = {"num_classes": len((classifier or {}).get("head.bias", ())), **settings}
     return Checkpoint(
         kind=kind,
         encoder_config=encoder_config,

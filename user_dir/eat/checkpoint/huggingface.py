@@ -87,13 +87,7 @@ def recognises(state: Any) -> bool:
 
 
 def read(state: Safetensors, path: str) -> Checkpoint:
-    """Read a folder, or a `.safetensors` file of this layout by itself.
-
-    Without a `config.json` beside it a file must hold one of the published sizes.
-
-    Raises:
-        CheckpointError: a file is missing or damaged, or holds settings or keys that EAT has not.
-    """
+    """Read a folder, or a file alone; without any `config.json` it must be of a published size."""
     encoder, classifier = to_our_names(state.tensors, ENCODER_KEYS, CLASSIFIER_KEYS)
     config = _config_of(state, path)
     config = _guess_config(encoder) if config is None else config

@@ -165,10 +165,7 @@ class EatPositions(nn.Module):
 
 
 class EatNetwork(nn.Module):
-    """The module tree of the published checkpoints.
-
-    Patches plus positions, CLS in front, one LayerNorm, post-norm blocks; a classifier if asked.
-    """
+    """Patches plus positions, CLS, one LayerNorm, post-norm blocks, with the published names."""
 
     def __init__(self, config: EatConfig, has_classifier: bool) -> None:
         super().__init__()
@@ -222,14 +219,10 @@ class EatPreTrainedModel(PreTrainedModel):
     def extract_features(
         self, input_values: Tensor, attention_mask: Optional[Tensor] = None
     ) -> Tensor:
-        """All tokens of the last block.
+        """All tokens of the last block, (B, 1+L, D): CLS, then patches in time-major order.
 
-        Args:
-            input_values: (B, 1, T, F) normalised log-mel; T any multiple of the patch size.
-            attention_mask: (B, T), 1 = valid frame. None: all are, padding included.
-
-        Returns:
-            (B, 1+L, D), CLS first, then patches in time-major order.
+        `input_values` is (B, 1, T, F) normalised log-mel, T any multiple of the patch size;
+        `attention_mask` is (B, T), 1 = valid frame. None: all are, padding included.
         """
         return self._states(input_values, attention_mask, False)[0]
 

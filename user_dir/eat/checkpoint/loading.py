@@ -22,16 +22,10 @@ Device = Optional[Union[str, torch.device]]
 
 
 def load_checkpoint(path: CheckpointPath) -> Checkpoint:
-    """Read a checkpoint of any known layout, detected by content.
+    """Read our `.pt` or `.safetensors`, a released `.pt`, or a Hugging Face folder or file.
 
-    Args:
-        path: our `.pt` or `.safetensors`, a released `.pt`, or a Hugging Face folder or
-            `.safetensors` file.
-
-    Raises:
-        FileNotFoundError: there is no such file.
-        CheckpointError: the file is damaged, would run code when unpickled, or is of no known
-            layout.
+    The content tells the layout. A CheckpointError says that the file is damaged, would run code
+    when unpickled, or is of no known layout; a FileNotFoundError, that there is none.
     """
     path = os.fspath(path)
     if not os.path.exists(path):
@@ -75,15 +69,10 @@ def _read_safetensors(path: str) -> Safetensors:
 
 
 def read_pickle(path: str, mapped: bool = True) -> Dict[str, Any]:
-    """Read a `.pt` file of plain tensors and values; a file that would run code is refused.
+    """Read a `.pt` file of plain tensors and values; any other file is a CheckpointError.
 
-    Args:
-        path: the file.
-        mapped: leave tensors on the disk until they are used, so that the optimizer state of a
-            training checkpoint is never read; the file must then stay.
-
-    Raises:
-        CheckpointError: the file is damaged, no checkpoint, or would run code when unpickled.
+    If `mapped`, tensors stay on the disk until they are used, so that the optimizer state of a
+    training checkpoint is never read. The file must then stay.
     """
     with naming(path):
         try:
@@ -112,15 +101,13 @@ def load_encoder(
 
     Args:
         path: a checkpoint of any known layout.
-        weights: "student", or "teacher" for the moving average that a pre-training checkpoint
-            carries.
+        weights: "student", or "teacher", the moving average of a pre-training checkpoint.
         device: where to put the encoder; None is the CPU.
         dtype: what to cast it to; None is float32.
 
     Raises:
         FileNotFoundError: there is no such file.
-        CheckpointError: see `load_checkpoint`; or the weights do not match, or there is no
-            teacher in the file.
+        CheckpointError: see `load_checkpoint`; or weights do not match, or there is no teacher.
         ValueError: `weights` is neither "student" nor "teacher".
     """
     checkpoint = load_checkpoint(path)

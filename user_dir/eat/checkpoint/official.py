@@ -107,18 +107,11 @@ def recognises(state: Any) -> bool:
 
 
 def read(state: Mapping[str, Any], path: str) -> Checkpoint:
-    """Translate a checkpoint that `recognises` accepted.
-
-    Raises:
-        CheckpointError: the file holds keys or settings that EAT does not have.
-    """
+    """Translate a checkpoint that `recognises` accepted."""
     task_cfg, additions = state["cfg"].get("task") or {}, _additions(state)
     mean, std = _normalisation(task_cfg)
-    front_end = {
-        "mean": additions.get("mean", mean),
-        "std": additions.get("std", std),
-        "target_length": task_cfg.get("target_length", 1024),
-    }
+    front_end = {"mean": mean, "std": std, "target_length": task_cfg.get("target_length", 1024)}
+    front_end |= {key: additions[key] for key in ("mean", "std") if key in additions}
     if state["cfg"]["model"]["_name"] == FINETUNED:
         return _read_finetuned(state, front_end)
     settings = _settings(state["cfg"]["model"])
@@ -222,11 +215,8 @@ def write(checkpoint: Checkpoint, path: str) -> None:
     """Write a checkpoint that the released code loads: its keys, shapes and configuration.
 
     Holds what `checkpoint` holds: decoder and `_ema` of a pre-training checkpoint, the head of a
-    fine-tuned one. Optimizer state and paths are left out. A front end or an activation that none
-    of the released data sets has is kept for `read` alone.
-
-    Raises:
-        CheckpointError: a setting that the released code does not have, or two classes of one name.
+    fine-tuned one. A front end or an activation that none of the released data sets has is kept for
+    `read` alone.
     """
     with naming(checkpoint.path):
         _check_writable(checkpoint)
@@ -240,6 +230,7 @@ def write(checkpoint: Checkpoint, path: str) -> None:
     # fairseq reads the last entry, whatever it is.
     history = {"criterion_name": "ModelCriterion", "optimizer_name": "FairseqCompositeOptimizer"}
     history |= {"lr_scheduler_state": {}, "num_updates": 0}
+    extra_state = {"train_iterator": {"epoch": 1}, **({_OURS: additions} if additions else {})}
     state = {
         "args": None,
         "cfg": cfg,
@@ -247,10 +238,7 @@ def write(checkpoint: Checkpoint, path: str) -> None:
         "criterion": None,
         "optimizer_history": [history],
         "task_state": {"labels": labels} if labels else {},
-        "extra_state": {
-            "train_iterator": {"epoch": 1},
-            **({_OURS: additions} if additions else {}),
-        },
+        "extra_state": extra_state,
         "last_optimizer_state": None,
     }
     with replace_file(path) as file:

@@ -34,8 +34,7 @@ def write(checkpoint: Checkpoint, path: str) -> None:
 
     Raises:
         ValueError: the extra `[onnx]` is not installed.
-        CheckpointError: the checkpoint is not complete, or the graph does not compute what the
-            network computes.
+        CheckpointError: the graph does not compute what the network computes.
     """
     missing = [name for name in PACKAGES if importlib.util.find_spec(name) is None]
     if missing:

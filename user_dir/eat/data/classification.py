@@ -17,17 +17,9 @@ from .sampling import balancing_weights, draw_weighted
 class ClassificationDataset(SpectrogramDataset):
     """Spectrograms with the targets of a classifier.
 
-    Args:
-        labels: the classes of all clips of the manifest.
-        augmentation: how clips are changed; None: not at all. The changes of a clip depend on
-            (seed, epoch, its number in the manifest), those of a batch on (seed, epoch, its clips),
-            and on nothing else.
-        num_samples: clips that are drawn for an epoch, without replacement, those of rare classes
-            more often; None: all.
-        args, kwargs: those of `SpectrogramDataset`.
-
-    Raises:
-        ValueError: impossible augmentation, or fewer clips than `num_samples`.
+    The augmentation of a clip depends on (seed, epoch, its number in the manifest), that of a batch
+    on (seed, epoch, its clips), and on nothing else. For an epoch `num_samples` clips are drawn
+    without replacement, those of rare classes more often; None: all.
     """
 
     def __init__(

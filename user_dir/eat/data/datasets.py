@@ -22,17 +22,10 @@ logger = logging.getLogger(__name__)
 class SpectrogramDataset(FairseqDataset):
     """Clips of a manifest as normalised spectrograms of one length.
 
-    Args:
-        manifest: the clips.
-        log_mel: the front end; its `target_length` must be set.
-        min_samples: clips with fewer samples in the manifest are left out.
-        shuffle: draw a new order every epoch, from fairseq's seed; else keep the manifest's.
-        seed: of all random draws.
-        reading: which part of a clip is read; None: the start. A random part depends on (seed,
-            epoch, the clip's number in the manifest) and on nothing else.
-
-    Raises:
-        ValueError: no clip is long enough, or a setting is impossible.
+    The front end must have a `target_length`. Clips with fewer than `min_samples` samples in the
+    manifest are left out. With `shuffle` fairseq's seed draws a new order every epoch. All other
+    draws, such as that of the part that is read, depend on (seed, epoch, the clip's number in the
+    manifest) and on nothing else.
     """
 
     # New batches are drawn every epoch, and loader workers learn the epoch when they start.
@@ -140,16 +133,7 @@ class SpectrogramDataset(FairseqDataset):
 
 
 class PretrainingDataset(SpectrogramDataset):
-    """Spectrograms with the masks of their clones.
-
-    Args:
-        masking: how patches are hidden. A clip's masks depend on (seed, epoch, its number in the
-            manifest) and on nothing else.
-        args, kwargs: those of `SpectrogramDataset`.
-
-    Raises:
-        ValueError: the masks are impossible on the grid of the front end.
-    """
+    """Spectrograms with the masks of their clones, which depend on (seed, epoch, clip) only."""
 
     def __init__(self, *args: Any, masking: MaskingConfig, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)

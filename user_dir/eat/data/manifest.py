@@ -48,15 +48,7 @@ class Manifest:
 
     The file is memory-mapped, so that all processes share it. A pickled copy for another process
     takes along the places of one line in 16; it reads the numbers of samples again if needed.
-
-    Attributes:
-        file: absolute path of the manifest.
-        root: absolute path of the folder that holds the clips.
-        num_samples: (N,) int64, samples per channel of each clip at its file's own rate; read-only.
-
-    Raises:
-        FileNotFoundError: there is no such manifest.
-        ManifestError: the file is not a manifest.
+    `file` and `root`, the folder that holds the clips, are absolute paths.
     """
 
     def __init__(self, path: FilePath, _lines: Optional[_Lines] = None) -> None:
@@ -84,6 +76,7 @@ class Manifest:
 
     @cached_property
     def num_samples(self) -> np.ndarray:
+        """(N,) int64, samples per channel of each clip at its file's own rate; read-only."""
         return self._parse_clips()[0]
 
     def relative_path(self, index: int) -> str:
@@ -190,15 +183,8 @@ class Manifest:
 def write_manifest(path: FilePath, root: str, entries: Iterable[Tuple[str, int]]) -> int:
     """Write a manifest that `Manifest` reads back; an existing file is replaced at the end.
 
-    Args:
-        root: the folder that holds the clips; a relative one starts at the manifest's folder.
-        entries: for each clip its path below the root and its number of samples per channel.
-
-    Returns:
-        The number of clips.
-
-    Raises:
-        ManifestError: nothing to write, or a root, path or number that the format cannot hold.
+    Takes for each clip its path below the root and its number of samples per channel; returns the
+    number of clips. A relative root starts at the manifest's folder.
     """
     root_line = os.fsencode(root)
     place = os.fspath(path)

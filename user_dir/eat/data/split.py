@@ -40,12 +40,7 @@ class Split(NamedTuple):
 
 
 def open_split(folder: str, name: str, labelled: bool = True) -> Split:
-    """Read the manifest and labels of a split, e.g. "train", which need not be `labelled`.
-
-    Raises:
-        FileNotFoundError: a file is missing.
-        ManifestError, LabelError: a bad line.
-    """
+    """Read the manifest and labels of a split, e.g. "train", which need not be `labelled`."""
     manifest = Manifest(os.path.join(folder, f"{name}.tsv"))
     path = os.path.join(folder, f"{name}.lbl")
     if not labelled and not os.path.exists(path):

@@ -32,17 +32,7 @@ Scores = Tuple[Dict[int, Tensor], List[Failure]]
 
 @dataclass
 class Evaluation:
-    """Metrics of the scores of labelled clips, all that fit the labels.
-
-    Attributes:
-        average_precisions: (C,), NaN for classes without clips.
-        roc_aucs: (C,), NaN for classes without clips and without others.
-        metrics: `accuracy` and `mAP` if each clip has one class, else `mAP`, `auc` and `d_prime`.
-        confusion: (C, C) clips by class and predicted class, if each has one class; else None.
-
-    Raises:
-        ValueError: the shapes differ, there is no clip, or a score is not a number.
-    """
+    """Metrics of the scores of labelled clips, all that fit the labels."""
 
     scores: np.ndarray  # (N, C), any numbers that grow with the probabilities
     targets: np.ndarray  # (N, C), 1 at the classes of a clip
@@ -59,7 +49,7 @@ class Evaluation:
         mean, left_out = metrics.mean_over_classes(self.average_precisions)
         self.left_out = [self.descriptors[index].name for index in left_out]  # of mAP: no clips
         self.num_clips = len(self.scores)
-        self.confusion: Optional[np.ndarray] = None
+        self.confusion: Optional[np.ndarray] = None  # (C, C), if each clip has one class
         if metrics.metric_for(self.targets) == "accuracy":
             self.metrics = {"accuracy": metrics.accuracy(*scored), "mAP": mean}
             self.confusion = metrics.confusion_matrix(*scored)
@@ -122,18 +112,11 @@ def evaluate_checkpoint(
 ) -> Evaluation:
     """Score a labelled split with a fine-tuned checkpoint, as validation during training does.
 
-    Every clip is padded or cropped to the length that the classifier was trained on.
-
-    Args:
-        checkpoint: of any layout.
-        data: folder of the manifest, its labels and their descriptors.
-        split: e.g. "eval".
-        batch_size: clips in one pass.
-        device: "auto", "cpu" or "cuda".
+    Every clip is padded or cropped to the length that the classifier was trained on. `data` is the
+    folder of the manifest, its labels and their descriptors; `device` is "auto", "cpu" or "cuda".
 
     Raises:
-        ModuleNotFoundError: there is no scikit-learn.
-        FileNotFoundError: a file is missing.
+        ModuleNotFoundError, FileNotFoundError: there is no scikit-learn, or no such file.
         ValueError: a bad line, classes that are not those of the checkpoint, or no readable clip.
     """
     metrics.require_scikit_learn()

@@ -103,19 +103,10 @@ def find_groups(source: str, clips: Clips) -> List[str]:
 def make_folds(
     targets: np.ndarray, groups: Optional[Sequence[str]], num_folds: int, seed: int
 ) -> List[Fold]:
-    """Split clips for cross-validation; each is tested on once.
+    """Split clips with `targets` (N, C) for cross-validation; each is tested on once.
 
-    Clips with one label each are stratified: every fold gets its share of every class, as far as
-    the groups allow.
-
-    Args:
-        targets: (N, C), 1 at the classes of a clip, 0 elsewhere.
-        groups: (N,) the group of each clip; those of a group are in one fold. None: each alone.
-        num_folds: how many parts, 2 or more.
-        seed: of the draw.
-
-    Raises:
-        ValueError: there are fewer clips, groups or clips of any class than folds.
+    The clips of a group are in one fold; without `groups` (N,) each clip is its own. Clips with one
+    label each are stratified: every fold gets its share of every class, as far as the groups allow.
     """
     from sklearn.model_selection import GroupKFold, KFold, StratifiedGroupKFold, StratifiedKFold
 

@@ -50,10 +50,7 @@ def mean_over_classes(per_class: np.ndarray) -> MeanOverClasses:
 
 
 def average_precisions(scores: np.ndarray, targets: np.ndarray) -> np.ndarray:
-    """Average precision of each class, (C,) float64, NaN for classes without positives.
-
-    Its mean is the mAP of AudioSet.
-    """
+    """Average precision of each class, (C,) float64, NaN without positives; its mean is the mAP."""
     from sklearn.metrics import average_precision_score
 
     return _per_class(average_precision_score, scores, targets, targets.any(axis=0))

@@ -29,12 +29,8 @@ def probe_checkpoint(
 ) -> Dict[str, Any]:
     """Fit classifiers to the frozen features of labelled clips, and test them on other clips.
 
-    Untrained networks of the same size are probed too: only what is above them was learnt.
-
-    Args:
-        checkpoint: any EAT checkpoint.
-        data: folder of the manifests and their labels.
-        settings: which clips, features and classifiers; None: the defaults.
+    Untrained networks of the same size are probed too: only what is above them was learnt. `data`
+    is the folder of the manifests and their labels.
 
     Returns:
         The content of probe.json: `results` (`encoder` and what `score_vectors` yields), `metric`
@@ -99,14 +95,8 @@ def score_vectors(
 ) -> Iterator[Dict[str, Any]]:
     """Yield how well every method does on every kind of vector, by the metric for the labels.
 
-    Args:
-        vectors: of N clips.
-        targets: (N, C), 1 at the classes of a clip, 0 elsewhere.
-        folds: which clips to learn from and to test on.
-        settings: the methods to fit anew in each fold, and how.
-
-    Yields:
-        `layer`, `pooling`, `method`, and of the metric `mean`, `std` (both over folds), `per_fold`.
+    The vectors are of N clips with `targets` (N, C); each method is fitted anew in each fold.
+    Yields `layer`, `pooling`, `method`, and of the metric `mean` and `std` over folds, `per_fold`.
     """
     metric = metric_for(targets)
     for (source, values), method in product(vectors.values.items(), settings.methods):

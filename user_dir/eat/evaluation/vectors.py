@@ -41,16 +41,8 @@ def embed_clips(
 ) -> ClipVectors:
     """Make vectors of clips, with a progress bar; no other features of them are kept.
 
-    Args:
-        encoder: from `eat.load_encoder`.
-        paths: the audio files.
-        poolings: what to make of the features, see `pool_tokens`.
-        layers, target_length: see `eat.extract_features`.
-        num_steps: of the pooling "time".
-        description: what the progress bar says in front.
-
-    Raises:
-        ValueError: no such pooling or layer, or no clip can be read.
+    For `layers` and `target_length` see `eat.extract_features`, for the poolings `pool_tokens`. A
+    ValueError says that there is no such pooling or layer, or that no clip can be read.
     """
     for pooling in poolings:
         if pooling not in POOLINGS:

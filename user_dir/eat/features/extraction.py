@@ -85,27 +85,20 @@ def make_pipeline(
 
 
 class Embedder:
-    """An encoder that returns the features of one granularity, of one or more layers.
-
-    Attributes:
-        layout: what the returned tokens are.
-        layers: which layers they are of: numbers of blocks from 1, or "mean".
-
-    Raises:
-        ValueError: no such granularity or layer.
-    """
+    """An encoder that returns the features of one granularity, of one or more layers."""
 
     def __init__(self, encoder: Encoder, granularity: str = "frame", layers: Layers = None) -> None:
         if granularity not in GRANULARITIES:
             raise ValueError(f"granularity: found {granularity!r}, expected one of {GRANULARITIES}")
         columns = encoder.config.num_columns
         layouts = {"all": (1, columns), "frame": (0, columns), "utterance": (1, 0), "time": (0, 1)}
-        self.layout = TokenLayout(*layouts[granularity])
+        self.layout = TokenLayout(*layouts[granularity])  # of the returned tokens
         self._encoder = encoder
         self._is_over_frequency = granularity == "time"
         self._blocks = _block_numbers(layers, encoder.config.depth)
         name = layers if isinstance(layers, str) else None  # arrays do not compare as wholes
         self._is_single = layers is None or name == "last"
+        # Of what the returned tokens are: numbers of blocks, from 1, or "mean".
         self.layers: List[Union[int, str]] = ["mean"] if name == "mean" else [*self._blocks]
 
     @torch.no_grad()

@@ -39,17 +39,12 @@ class Extraction:
 def extract_to_folder(
     inputs: Sequence[str], checkpoint: str, out: str, settings: Optional[ExtractionSettings] = None
 ) -> Extraction:
-    """Write the features of recordings of any length, format and rate to a folder.
+    """Write the features of recordings of any length, format and rate to the folder `out`.
 
-    It gets one .npy file per input, in the folders that the input has below the folder or manifest
-    that names it, or one file features.npz or features.safetensors; and settings.json, which says
-    how they were made. Features that are there are skipped: an interrupted run continues.
-
-    Args:
-        inputs: audio files, folders and manifests (.tsv).
-        checkpoint: any EAT checkpoint.
-        out: the folder.
-        settings: how to make the features; None: by default.
+    The inputs are audio files, folders and manifests (.tsv). The folder gets one .npy file per
+    input, in the folders that the input has below the folder or manifest that names it, or one file
+    features.npz or features.safetensors; and settings.json, which says how they were made. Features
+    that are there are skipped: an interrupted run continues.
 
     Raises:
         ValueError: a folder without audio, a bad manifest, two inputs of one name, an impossible

@@ -68,31 +68,22 @@ class _Part(NamedTuple):
 class Pipeline:
     """How recordings are cut, read and batched.
 
-    Attributes:
-        log_mel: the front end. If it has a `target_length`, every window is padded to it and the
-            padding is attended to, as in the released code.
-        window_seconds: longer clips are cut into windows of this length; None takes only the
-            first `log_mel.target_length` frames of a clip. Rounded to whole rows of 160 ms.
-            Features of patches come from the window in whose middle they are; CLS is the mean of
-            the windows' weighted by duration.
-        overlap_seconds: what neighbouring windows share at least.
-        batch_size: windows in one pass at most; fewer when they are long. 1 runs one after the
-            other, with all of torch's threads.
-        num_workers: threads that decode, and on the CPU compute; None: one per core.
-        device: where the network is.
-        hdf5_rate_hz: see `read_audio`.
-
-    Raises:
-        ValueError: an impossible value.
+    If `log_mel` has a `target_length`, every window is padded to it and the padding is attended to,
+    as in the released code. Features of patches come from the window in whose middle they are; CLS
+    is the mean of the windows' weighted by duration.
     """
 
     log_mel: LogMel
+    # Longer clips are cut into windows of this length, rounded to whole rows of 160 ms. None takes
+    # only the first `log_mel.target_length` frames of a clip.
     window_seconds: Optional[float] = WINDOW_SECONDS
-    overlap_seconds: float = OVERLAP_SECONDS
+    overlap_seconds: float = OVERLAP_SECONDS  # what neighbouring windows share at least
+    # Windows in one pass at most; fewer when they are long. 1: with all of torch's threads.
     batch_size: int = BATCH_SIZE
+    # Threads that decode, and on the CPU compute; None: one per core.
     num_workers: Optional[int] = None
     device: torch.device = torch.device("cpu")
-    hdf5_rate_hz: Optional[int] = None
+    hdf5_rate_hz: Optional[int] = None  # see `read_audio`
 
     def __post_init__(self) -> None:
         if self.batch_size < 1:
@@ -114,13 +105,7 @@ class Pipeline:
     def run(
         self, inputs: Sequence[Any], network: Network, sample_rate_hz: int = SAMPLE_RATE_HZ
     ) -> Iterator[Result]:
-        """Yield a result for every input, in the order in which they are finished.
-
-        Args:
-            inputs: paths and (S,) float arrays.
-            network: what to run them through.
-            sample_rate_hz: of the arrays.
-        """
+        """Yield a result for every path or array (S,), in the order in which they are finished."""
         num_torch_threads = torch.get_num_threads()
         # One torch thread in each of ours: several waiting for each other inside a small network
         # cost far more than they bring.
@@ -140,17 +125,10 @@ class Pipeline:
     def run_files(
         self, paths: Sequence[str], network: Network, use: Callable[[int, Tensor], None], title: str
     ) -> List[Failure]:
-        """Run files through a network, with a progress bar, and use the tokens of each.
+        """Run files through a network, with a progress bar; returns those that failed, in order.
 
-        Args:
-            paths: the audio files.
-            network: what to run them through.
-            use: called with the index and the tokens of each file, in the order in which they are
-                finished. If it raises a ValueError, the file has failed.
-            title: what the bar says in front.
-
-        Returns:
-            The files that failed, in the order of `paths`.
+        `use` is called with the index and the tokens of each file, in the order in which they are
+        finished. If it raises a ValueError, the file has failed.
         """
         failures: Dict[int, Failure] = {}
         results = self.run(paths, network)

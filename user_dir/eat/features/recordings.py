@@ -13,22 +13,13 @@ from eat.audio.opening import AudioPath
 
 
 class FileRecording:
-    """An audio file, or clip in a pack, of which parts are read when they are needed.
-
-    Attributes:
-        name: what messages call it.
-        num_samples: S, its length at 16 kHz by its header.
-
-    Raises:
-        FileNotFoundError: there is no such file.
-        AudioError: the file is no audio, cut off, or shorter than one frame.
-    """
+    """An audio file, or clip in a pack, of which parts are read when they are needed."""
 
     def __init__(self, path: AudioPath, hdf5_rate_hz: Optional[int] = None) -> None:
         self.name = os.fspath(path)
         self._hdf5_rate_hz = hdf5_rate_hz
         info = audio_info(path, hdf5_rate_hz)
-        # Rounded as soxr does it.
+        # At 16 kHz, by its header, and rounded as soxr does it.
         doubled = 2 * info.num_samples * SAMPLE_RATE_HZ + info.sample_rate_hz
         self.num_samples = doubled // (2 * info.sample_rate_hz)
         check_length(self.num_samples, self.name)
@@ -47,11 +38,7 @@ class FileRecording:
 
 
 class ArrayRecording:
-    """(S,) float samples in memory, of any device and dtype, in place of a `FileRecording`.
-
-    Raises:
-        ValueError: another shape, no floating point numbers, or shorter than one frame.
-    """
+    """(S,) float samples in memory, of any device and dtype, in place of a `FileRecording`."""
 
     def __init__(self, samples: Any, sample_rate_hz: int, name: str) -> None:
         if isinstance(samples, torch.Tensor):

@@ -30,10 +30,8 @@ Arrays = Dict[str, Callable[[], np.ndarray]]  # each is read when it is needed
 class FeatureStore:
     """Features by name; a name may have folders in it: `birds/wren`.
 
-    Args:
-        folder: where they go.
-        format: "npy", a file per name; or "npz" or "safetensors", one file `features.<format>`.
-        with_times: also store the times of the steps of the longest clip in the one file.
+    The format "npy" is a file per name, "npz" and "safetensors" are one file `features.<format>`.
+    With `with_times` the one file also holds the times of the steps of the longest clip.
     """
 
     def __init__(self, folder: str, format: str = "npy", with_times: bool = False) -> None:
@@ -49,14 +47,8 @@ class FeatureStore:
     ) -> None:
         """Note in the folder how features are made, and remove what killed runs left there.
 
-        Args:
-            names: the features that the folder may have.
-            settings: what features depend on.
-            made_with: what else is good to know; it may differ between runs.
-
-        Raises:
-            ValueError: the note of an earlier run has other settings.
-            FileExistsError: there are features but no note.
+        A ValueError says that the note of an earlier run has other `settings`; `made_with` may
+        differ. A FileExistsError says that there are features of these names but no note.
         """
         if os.path.exists(self._note):
             _compare(self._note, settings)
@@ -119,12 +111,7 @@ def name_features(path: str) -> str:
 
 
 def open_features(path: str) -> Arrays:
-    """All features in a folder that `eat extract` wrote, or in one of its files.
-
-    Raises:
-        FileNotFoundError: there is no such folder or file.
-        ValueError: it is a file of another kind, or damaged.
-    """
+    """All features in a folder that `eat extract` wrote, or in one of its files."""
     for file in (path, *(os.path.join(path, f"features{kind}") for kind in _WRITERS)):
         if os.path.isfile(file):
             return _open_arrays(file)

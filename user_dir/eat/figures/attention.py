@@ -48,16 +48,9 @@ def cls_attention(encoder: Encoder, source: Tensor, layer: int) -> Tensor:
 def draw_layer(
     encoder: Encoder, source: Tensor, log_mel: LogMel, title: str, layer: Optional[int] = None
 ) -> Figure:
-    """Draw a clip and what the CLS token of one block attends to in it.
+    """Draw a clip (1, 1, T, F) and what the CLS token of one block attends to in it.
 
-    Args:
-        encoder: in evaluation mode.
-        source: (1, 1, T, F), from the front end `log_mel`.
-        title: what to write above; the number of the block is added.
-        layer: number of the block, from 1; None: the last.
-
-    Raises:
-        ValueError: there is no such block.
+    `layer` is the number of the block, from 1; None: the last. It is added to the title.
     """
     depth = encoder.config.depth
     layer = depth if layer is None else layer

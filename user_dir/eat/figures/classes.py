@@ -28,11 +28,7 @@ class ClassResult(NamedTuple):
 
 
 def draw_evaluation(report: Mapping[str, Any]) -> Dict[str, Figure]:
-    """Draw what `eat evaluate` found, the content of metrics.json.
-
-    Returns:
-        "classes", unless no class has clips; "confusion", unless clips have several classes.
-    """
+    """Draw metrics.json: "classes" if any has clips, "confusion" if each clip has one class."""
     figures = {}
     rows = [[row[name] for name in ClassResult._fields] for row in report["classes"]]
     results = [ClassResult(label, float(np.array(ap, float)), n) for label, ap, n in rows]
@@ -45,12 +41,7 @@ def draw_evaluation(report: Mapping[str, Any]) -> Dict[str, Figure]:
 
 
 def read_class_results(path: FilePath) -> List[ClassResult]:
-    """Read the table of classes that `eat evaluate` writes.
-
-    Raises:
-        FileNotFoundError: there is no such file.
-        ValueError: a column is missing, no class is there, or a number is bad; names the line.
-    """
+    """Read the table of classes that `eat evaluate` writes; a ValueError names a bad line."""
     columns, results = ClassResult._fields, []
     with open(path, encoding="utf-8", errors="backslashreplace", newline="") as file:
         reader = csv.DictReader(file)
@@ -82,9 +73,6 @@ def draw_classes(results: Sequence[ClassResult], title: str = "Classes") -> Figu
 
     Of more than `MAX_NAMED` classes the bars are those of the best and the worst.
     Classes without positives are counted in the title and left out.
-
-    Raises:
-        ValueError: no class has an average precision.
     """
     with_positives = [result for result in results if not np.isnan(result.average_precision)]
     ranked = sorted(with_positives, key=lambda result: -result.average_precision)

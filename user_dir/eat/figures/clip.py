@@ -25,12 +25,8 @@ _CLIP_INCHES, _CLONES_INCHES = 3.8, 1.8  # heights of the clip and of a row of c
 def draw_clip(source: Tensor, masks: np.ndarray, log_mel: LogMel, title: str = "A clip") -> Figure:
     """Draw a clip's spectrogram with its patch grid, and below it what each clone shows.
 
-    Args:
-        source: (1, 1, T, F), from the front end `log_mel`.
-        masks: (K, L) bool, True = hidden, time-major as in `eat.nn.masking`.
-
-    Raises:
-        ValueError: T or F is not a multiple of the patch size, or L is not the number of patches.
+    `source` is (1, 1, T, F), from the front end `log_mel`; `masks` are (K, L) bool, True = hidden,
+    time-major as in `eat.nn.masking`.
     """
     height, width = patch_grid(source, log_mel.patch_size)
     if masks.ndim != 2 or masks.shape[1] != height * width:

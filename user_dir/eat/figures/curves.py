@@ -46,14 +46,8 @@ def draw_curves(
 ) -> Figure:
     """Draw what was logged over the updates, one small panel per quantity.
 
-    Training is a solid line, validation dotted with open markers.
-
-    Args:
-        runs: logs by the name to show; several runs are drawn over each other.
-        panels: which quantities; None: all that were logged.
-
-    Raises:
-        ValueError: no run has any of the quantities.
+    Without `panels` all quantities are drawn that were logged. Several runs, by the names to show,
+    are drawn over each other. Training is a solid line, validation dotted with open markers.
     """
     panels = logged_panels(runs) if panels is None else panels
     num_columns = min(_COLUMNS_OF_PANELS, len(panels))

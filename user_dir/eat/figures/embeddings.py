@@ -51,17 +51,10 @@ def draw_map(
 ) -> Figure:
     """Draw a map of clips, each kind in a colour and shape of its own.
 
-    Args:
-        vectors: (D,) for each clip, by its number.
-        kinds: what the clip of each number is, see `name_kinds`; None if that is not known. Kinds
-            beyond the `MAX_KINDS` most frequent ones are drawn in grey.
-        title: what to write above, after the number of clips.
-        method: "pca", the directions of largest variance, or "tsne", which keeps neighbours
-            together and distorts distances (van der Maaten and Hinton 2008).
-        seed: of t-SNE.
-
-    Raises:
-        ValueError: fewer than three clips, NaN or infinite values, or no such method.
+    Vectors (D,) and kinds (see `name_kinds`) are by the number of the clip. Clips of no kind, or of
+    a kind beyond the `MAX_KINDS` most frequent ones, are drawn in grey. The method is "pca", the
+    directions of largest variance, or "tsne", which keeps neighbours together and distorts
+    distances (van der Maaten and Hinton 2008).
     """
     points, (x_name, y_name) = map_embeddings(np.array([*vectors.values()]), method, seed)
     figure = Figure(figsize=(9, 6.5), layout="constrained")

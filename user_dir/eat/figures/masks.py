@@ -46,15 +46,7 @@ class MaskSetting:
 def examine_masks(
     config: MaskingConfig, grid: Tuple[int, int], num_draws: int = 10_000, seed: int = 1
 ) -> MaskSetting:
-    """Draw the blocks of many clones and count, and draw one clone.
-
-    Args:
-        config: the setting; its number of clones does not matter.
-        grid: (H, W), patches along time and frequency.
-
-    Raises:
-        ValueError: the setting is impossible on this grid, see `check_masking`.
-    """
+    """Draw the blocks of many clones on a grid (H, W) and count, and draw one clone."""
     masking.check_masking(config, grid)
     many = replace(config, num_clones=num_draws)
     in_blocks = masking.draw_blocks(many, grid, np.random.default_rng(seed))

@@ -47,15 +47,9 @@ _PIXELS_PER_INCH = 96  # in a page
 def render_report(run: Run, results: Sequence[str] = (), num_embedded: int = 200) -> str:
     """The whole page about a run as HTML; it needs nothing beside it.
 
-    What cannot be read or drawn is left out, and the page says why.
-
-    Args:
-        run: from `eat.training.run.read_run`.
-        results: further folders with results of `eat evaluate` and `eat probe`.
-        num_embedded: clips of the map of embeddings at most; 0 for no map.
-
-    Raises:
-        FileNotFoundError: there is no such folder of results.
+    What cannot be read or drawn is left out, and the page says why. `results` are further folders
+    with results of `eat evaluate` and `eat probe`. The map of embeddings has at most `num_embedded`
+    clips; 0 for no map.
     """
     for folder in results:
         if not os.path.isdir(folder):

@@ -73,12 +73,7 @@ class ClassificationModel(Classifier, BaseFairseqModel):
     def init_from(
         self, checkpoint: Checkpoint, weights: str = "student", new_head: bool = False
     ) -> None:
-        """Start from a checkpoint's encoder ("student" or "teacher"), and from its head if any.
-
-        Raises:
-            CheckpointError: the sizes differ, or there is no teacher.
-            ValueError: the head is for other classes, and `new_head` is not set.
-        """
+        """Start from a checkpoint's encoder ("student" or "teacher"), and from its head if any."""
         encoder = checkpoint.encoder_weights(weights)
         if checkpoint.classifier is None or new_head:
             load_weights(self.encoder, encoder, checkpoint.path)
@@ -104,9 +99,6 @@ def set_layer_decay(encoder: Encoder, decay: float) -> None:
     """Scale the learning rate of block i of n, counted from 0, by decay^(n - i).
 
     Parameters before the blocks get the full rate, as in the released code.
-
-    Raises:
-        ValueError: `decay` is not in (0, 1].
     """
     if not 0 < decay <= 1:
         raise ValueError(f"model.layer_decay: found {decay}, expected a number above 0, up to 1")

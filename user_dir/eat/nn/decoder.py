@@ -92,16 +92,13 @@ class Decoder(nn.Module):
     def forward(
         self, patches: Tensor, visible_ids: Tensor, hidden_ids: Tensor, grid: Tuple[int, int]
     ) -> Tensor:
-        """Predict the targets of the hidden patches.
+        """Predict the targets (M, D) of the hidden patches, in the order of `hidden_ids`.
 
         Args:
             patches: (N, V, D), the encoder's outputs at the visible patches, without CLS.
             visible_ids: (N, V) int64, their places on the grid.
             hidden_ids: (N, L - V) int64, the places of the hidden patches.
             grid: (H, W) with H * W = L.
-
-        Returns:
-            (M, D), the predictions at the hidden patches, in the order of `hidden_ids`.
         """
         num_rows, _, embed_dim = patches.shape
         x = self.noise_std * torch.randn(

@@ -75,15 +75,9 @@ def inverse_block_masks(
 
     Block centres are drawn uniformly with replacement, so blocks may overlap; parts beyond the
     border are clamped to it. Random patches are then hidden or shown until every clone keeps
-    exactly `num_visible_patches`.
+    exactly `num_visible_patches`. The settings must have passed `check_masking`.
 
-    Args:
-        config: settings that passed `check_masking`.
-        grid: (H, W), patches along time and frequency.
-        generator: seeded for this clip.
-
-    Returns:
-        (K, L) bool, L = H * W, time-major; True = hidden.
+    A grid of (H, W) patches -> (K, L) bool, L = H * W, time-major; True = hidden.
     """
     visible = draw_blocks(config, grid, generator)
     # Ranked by "in a block" and then at random, the first V patches are the blocks' patches
@@ -117,16 +111,8 @@ def draw_blocks(
 def split_mask(mask: Tensor, num_visible: Optional[int] = None) -> Tuple[Tensor, Tensor]:
     """Indices of the patches that a mask leaves visible and of those that it hides, in order.
 
-    Args:
-        mask: (N, L) bool, True = hidden, with the same number of visible patches in each row.
-        num_visible: V if it is known; None counts and checks, which makes the host wait for the
-            device.
-
-    Returns:
-        (N, V) and (N, L - V) int64.
-
-    Raises:
-        ValueError: without V: rows have different numbers of visible patches.
+    A mask (N, L) bool, True = hidden, with V visible patches in each row -> (N, V) and (N, L - V)
+    int64. Without `num_visible` V is counted and checked, so that the host waits for the device.
     """
     if num_visible is None:
         counts = (~mask).sum(dim=-1)

@@ -38,16 +38,7 @@ def sincos_positions(num_rows: int, num_columns: int, embed_dim: int) -> Tensor:
     it one-dimensional; the released code, followed here, uses two dimensions. Positions are
     absolute: a shorter grid is a prefix of a longer one.
 
-    Args:
-        num_rows: H, patches along time.
-        num_columns: W, patches along frequency.
-        embed_dim: D, a multiple of 4.
-
-    Returns:
-        (H * W, D) float32, time-major.
-
-    Raises:
-        ValueError: D is not a multiple of 4.
+    H rows along time and W columns along frequency -> (H * W, D) float32, time-major.
     """
     if embed_dim % 4:
         raise ValueError(f"embed_dim: found {embed_dim}, expected a multiple of 4")
