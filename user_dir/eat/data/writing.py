@@ -108,14 +108,7 @@ def write_data_set(
     shutil.rmtree(unfinished, ignore_errors=True)  # a killed run may have left it
     os.makedirs(unfinished)
     try:
-        if descriptors is not None:
-            write_descriptors(os.path.join(unfinished, DESCRIPTORS_FILE), descriptors)
-        for name, clips in splits.items():
-            path = os.path.join(unfinished, name)
-            if clips:
-                write_manifest(f"{path}.tsv", root, ((c.path, c.num_samples) for c in clips))
-            if clips and descriptors is not None:
-                write_labels(f"{path}.lbl", ((clip.path, clip.labels) for clip in clips))
+        _write_files(unfinished, root, splits, descriptors)
         finished = os.listdir(unfinished)
         for file in files - {*finished}:
             _remove(os.path.join(folder, file))
@@ -127,6 +120,23 @@ def write_data_set(
         shutil.rmtree(unfinished)
     path = os.path.join(folder, left_out_file or "")
     return Listing(folder, dict(splits), descriptors, list(left_out), path)
+
+
+def _write_files(
+    folder: str,
+    root: str,
+    splits: Mapping[str, Sequence[Clip]],
+    descriptors: Optional[List[Label]],
+) -> None:
+    """Write the manifests of splits that have clips, and the labels and classes if there are any."""
+    if descriptors is not None:
+        write_descriptors(os.path.join(folder, DESCRIPTORS_FILE), descriptors)
+    for name, clips in splits.items():
+        path = os.path.join(folder, name)
+        if clips:
+            write_manifest(f"{path}.tsv", root, ((c.path, c.num_samples) for c in clips))
+        if clips and descriptors is not None:
+            write_labels(f"{path}.lbl", ((clip.path, clip.labels) for clip in clips))
 
 
 def write_left_out(folder: str, left_out: Sequence[Failure], file: str, num_clips: int) -> None:
