@@ -128,7 +128,7 @@ def _write_files(
     splits: Mapping[str, Sequence[Clip]],
     descriptors: Optional[List[Label]],
 ) -> None:
-    """Write the manifests of splits that have clips, and the labels and classes if there are any."""
+    """Write the manifests of splits that have clips, with labels and classes if there are any."""
     if descriptors is not None:
         write_descriptors(os.path.join(folder, DESCRIPTORS_FILE), descriptors)
     for name, clips in splits.items():
