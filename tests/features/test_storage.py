@@ -114,7 +114,7 @@ def test_a_folder_is_claimed_for_its_settings(tmp_path):
     store.claim(["a"], settings, {"eat": "2"})
     assert json.loads((folder / "settings.json").read_text()) == noted
     message = (
-        r"settings.json: found features of other settings than the ones asked for,"
+        r"settings.json: found features that were made with other settings,"
         r" dtype=None \(there: 'float32'\), layers=\[3\] \(there: \[3, 6\]\), old=1 \(there: None"
         r"\); expected the same"
     )
