@@ -135,7 +135,7 @@ def test_features_of_unknown_origin_are_refused(open_store, tmp_path):
 @pytest.mark.parametrize("content", ["", "[]", "{}", '{"settings": 1}'])
 def test_a_note_that_is_not_ours(tmp_path, content):
     (tmp_path / "settings.json").write_text(content)
-    with pytest.raises(ValueError, match="settings.json: not a note of `eat extract`"):
+    with pytest.raises(ValueError, match="settings.json: not a settings file of `eat extract`"):
         FeatureStore(str(tmp_path)).claim([], {}, {})
 
 
