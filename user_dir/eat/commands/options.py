@@ -29,9 +29,12 @@ from typing import Any, Callable, Dict, List, Optional, Sequence, Type, TypeVar
 Options = TypeVar("Options")
 
 
-def argument(help_text: str, metavar: Optional[str] = None) -> Any:
-    """A field that is given by its position."""
-    return field(metadata={"help": help_text, "metavar": metavar, "is_positional": True})
+def argument(help_text: str, metavar: Optional[str] = None, default: Any = MISSING) -> Any:
+    """A field that is given by its position; a List with a default may be empty."""
+    metadata = {"help": help_text, "metavar": metavar, "is_positional": True}
+    if default is MISSING:
+        return field(metadata=metadata)
+    return field(default_factory=lambda: list(default), metadata=metadata)
 
 
 def option(
@@ -110,11 +113,12 @@ def _add(parser: Any, one: Field, annotation: Any) -> None:
     if kind is bool:
         parser.add_argument(_flag(one), action="store_true", help=one.metadata["help"])
         return
+    is_positional = one.metadata.get("is_positional")
     settings["type"] = _parser_of(kind, one)
     settings["choices"] = one.metadata.get("choices")
     if is_list:
-        settings["nargs"] = "+"
-    if one.metadata.get("is_positional"):
+        settings["nargs"] = "+" if default is MISSING or not is_positional else "*"
+    if is_positional:
         parser.add_argument(one.name, **settings)
         return
     is_alone = one.metadata.get("one_of") is None
