@@ -47,7 +47,9 @@ def test_a_damaged_clip_is_one_line_and_the_log_has_the_traceback(train, manifes
         "dataset.num_workers=2", "dataset.batch_size=1", "optimization.max_update=13", data=data
     )
     assert run.returncode == 1 and "Traceback" not in run.stdout, run.stdout
-    assert re.match(r"error: \S+: no such audio file: \S+gone\.wav$", run.stdout.splitlines()[-1])
+    assert re.match(
+        r"error: \S+train\.tsv:14: no such audio file: .*gone\.wav$", run.stdout.splitlines()[-1]
+    )
     assert "Traceback" in (tmp_path / "checkpoints" / "train.log").read_text()
 
 
