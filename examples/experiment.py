@@ -7,13 +7,13 @@ from pathlib import Path
 from typing import Any, Callable, Dict, Mapping, NamedTuple, Sequence, Tuple
 
 import numpy as np
-from launch import train, training_arguments
 
 from eat.data.annotations import FolderConfig, list_folder
 from eat.data.statistics import measure_statistics
 from eat.evaluation import ProbeSettings, probe_checkpoint
 from eat.files import replace_file
 from eat.machine import describe_hardware
+from eat.training.launch import train, training_arguments
 
 
 class Task(NamedTuple):
@@ -171,9 +171,11 @@ def probe(
         groups_from=task.groups, folds=NUM_FOLDS, seed=seed, methods=["logistic"], **settings
     )
     report = probe_checkpoint(str(checkpoint), str(manifests / task.name), chosen)
-    report.write(str(out))
+    out.mkdir(parents=True, exist_ok=True)
+    with replace_file(out / "probe.json") as file:
+        file.write(json.dumps(report, indent=2).encode())
     found: Dict[str, Dict[str, float]] = {"pre-trained": {}, "untrained": {}}
-    for result in report.results:
+    for result in report["results"]:
         kind = "pre-trained" if result["encoder"] == str(checkpoint) else "untrained"
         found[kind][result["pooling"]] = result["mean"]
     return found

@@ -20,7 +20,6 @@ from pathlib import Path
 from typing import Any, Dict, Optional, Sequence
 
 import numpy as np
-from launch import TrainingError, train, training_arguments
 from synthesis import CLASSES, write_events
 
 from eat.commands.main import main as eat
@@ -28,6 +27,7 @@ from eat.data.manifest import Manifest
 from eat.data.statistics import Statistics, measure_statistics
 from eat.files import replace_file
 from eat.machine import describe_hardware
+from eat.training.launch import TrainingError, train, training_arguments
 from eat.training.run import read_training_log
 
 CONFIG_NAME = "pretrain_tiny"

@@ -25,6 +25,7 @@ MINIATURE = [
     "dataset.num_workers=0",
     "dataset.data_buffer_size=0",
     "optimization.max_update=3",
+    "lr_scheduler.warmup_updates=0",
     "common.log_interval=1",
 ]
 
@@ -40,6 +41,7 @@ MINIATURE_CLASSIFIER = [
     "dataset.num_workers=0",
     "dataset.data_buffer_size=0",
     "optimization.max_update=3",
+    "lr_scheduler.warmup_updates=0",
     "common.log_interval=1",
 ]
 

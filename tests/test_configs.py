@@ -140,7 +140,7 @@ def test_every_key_is_spelled_out(name):
 def test_form(name):
     path = REPOSITORY / "config" / f"{name}.yaml"
     lines = path.read_text().splitlines()
-    assert lines[0] == "# @package _group_"
+    assert lines[0] == "# @package _global_"
     header = lines[: lines.index("common:")]
     assert any(f"--config-name {name}" in line for line in header)
     for fact in ("Hardware", "Time", "Expect"):

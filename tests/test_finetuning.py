@@ -91,7 +91,7 @@ def test_fine_tuning_goes_on_from_fine_tuned_checkpoints(
         train,
         multi_labelled,
         *(f"model.init_from='{first}'", *MULTI_LABEL, "checkpoint.save_dir=second"),
-        *("optimization.max_update=1", "optimization.lr=[0.0]", "lr_scheduler.min_lr=0.0"),
+        *("optimization.max_update=1", "optimization.lr=[1e-30]", "lr_scheduler.min_lr=0.0"),
     )
     assert logged(output, "valid")[-1]["valid_mAP"] == pytest.approx(metrics["mAP"], abs=1e-6)
 
@@ -164,7 +164,7 @@ def test_a_linear_probe_in_bf16_stops_early(train, labelled, tmp_path):
         labelled,
         *(PRETRAINED, "model.freeze_encoder=true", "common.bf16=true"),
         # The metric cannot improve, so the second validation is the last.
-        *("optimization.lr=[0.0]", "lr_scheduler.min_lr=0.0", "checkpoint.patience=1"),
+        *("optimization.lr=[1e-30]", "lr_scheduler.min_lr=0.0", "checkpoint.patience=1"),
         *("optimization.max_update=100", "optimizer.weight_decay=0.0"),
     )
     assert "early stop since valid performance hasn't improved for last 1 runs" in output

@@ -35,7 +35,8 @@ from experiment import (
     probe,
     step,
 )
-from launch import TrainingError
+
+from eat.training.launch import TrainingError
 
 POOLINGS = ("cls", "mean")
 # 2.56 s are 16 x 8 patches: on a smaller grid a block of 5 x 5 is more than the visible fifth.

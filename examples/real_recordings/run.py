@@ -29,11 +29,11 @@ from experiment import (
     run_training,
     step,
 )
-from launch import TrainingError
 
 from eat.data.labels import DESCRIPTORS_FILE, write_labels
 from eat.data.manifest import Manifest, write_manifest
 from eat.evaluation import evaluate_checkpoint
+from eat.training.launch import TrainingError
 
 POOLINGS = ("cls", "mean", "time")
 ENCODER_SIZES = ("model.embed_dim", "model.depth", "model.num_heads")

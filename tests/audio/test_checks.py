@@ -1,6 +1,6 @@
 import io
 import zipfile
-from threading import Event
+from threading import Lock
 
 import numpy as np
 import pytest
@@ -143,7 +143,7 @@ def test_channels_that_cancel(tmp_path, noise, subtype, mix, notes):
 
 @pytest.mark.parametrize("peak, is_noted", [(1.4, False), (9.9, False), (30_000, True)])
 def test_samples_far_above_full_scale(tmp_path, noise, caplog, monkeypatch, peak, is_noted):
-    monkeypatch.setattr(checks, "_has_warned", Event())
+    monkeypatch.setattr(checks, "_has_warned", Lock())
     samples = noise[:, 0] * (peak / np.abs(noise[:, 0]).max())
     soundfile.write(tmp_path / "a.wav", samples, 16_000, subtype="FLOAT")
     notes = scan_audio(tmp_path / "a.wav").notes
@@ -153,7 +153,7 @@ def test_samples_far_above_full_scale(tmp_path, noise, caplog, monkeypatch, peak
 
 
 def test_arrays_of_integers_as_floating_point_are_warned_of_once(caplog, monkeypatch):
-    monkeypatch.setattr(checks, "_has_warned", Event())
+    monkeypatch.setattr(checks, "_has_warned", Lock())
     encoder = Encoder(EncoderConfig(embed_dim=8, depth=1, num_heads=2, num_position_rows=4))
     loud = np.random.default_rng(0).integers(-(2**15), 2**15, 8000).astype(np.float32)
     extract_features([loud, loud], encoder, batch_size=1, num_workers=1)

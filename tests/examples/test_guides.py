@@ -26,6 +26,7 @@ RECORDED = [
     *("model.decoder_groups=4", "model.average_top_k_layers=3", "task.target_length=128"),
     *("model.mask_block_size=3", "task.min_samples=1000", "common.fp16=false"),
     *("dataset.batch_size=4", "dataset.num_workers=0", "optimization.max_update=2"),
+    "lr_scheduler.warmup_updates=0",
 ]
 
 

@@ -113,6 +113,35 @@ class SpoilLoss:
         UfoCriterion.forward = spoil
 
 
+class InterruptAt:
+    """Press Ctrl-C in the n-th update, or in the validation after it.
+
+    Args:
+        step: a method of the task, "optimizer_step" or "valid_step".
+        update: counted from 1.
+        times: how often, 1.2 s apart.
+    """
+
+    def __init__(self, step: str, update: int, times: int = 1) -> None:
+        self.step, self.update, self.times = step, update, times
+
+    def __call__(self) -> None:
+        from eat.tasks.pretraining import PretrainingTask
+
+        step = getattr(PretrainingTask, self.step)
+
+        def interrupt(task, *args, **kwargs):
+            result = step(task, *args, **kwargs)
+            if task.num_updates == self.update:
+                for _ in range(self.times):
+                    os.kill(os.getpid(), signal.SIGINT)
+                    self.times -= 1
+                    time.sleep(1.2 if self.times else 0)
+            return result
+
+        setattr(PretrainingTask, self.step, interrupt)
+
+
 class KillAtStep:
     """Kill the process at the n-th step of saving that it takes, counted from 1.
 

@@ -33,9 +33,8 @@ def test_the_door_puts_the_replacements_in_place():
         ("checkpoint_files.py", name)
         for name in (
             *("save_checkpoint", "copy_checkpoint", "load_checkpoint_to_cpu", "prepare_folder"),
-            "save",  # around validate_and_save
         )
-    ]
+    ] + [("saving.py", "save"), ("saving.py", "finish"), ("start.py", "begin")]
 
 
 @pytest.mark.parametrize(

@@ -4,7 +4,7 @@ import logging
 import os
 import re
 import sys
-from threading import Event
+from threading import Lock
 from typing import Iterator, NamedTuple, Optional, Sequence, Tuple
 
 import numpy as np
@@ -28,7 +28,7 @@ _LOUD_NOTE = (
     " Divide 16-bit ones by 32768"
 )
 
-_has_warned = Event()
+_has_warned = Lock()  # held once the first loud clip was warned of, by whichever thread
 
 
 def check_length(num_samples: int, name: str) -> None:
@@ -52,8 +52,7 @@ def check_finite(samples: np.ndarray, name: str) -> None:
         raise AudioError(f"{name}: found NaN or infinite samples")
     if peak > _MAX_AMPLITUDE:
         raise AudioError(f"{name}: found samples up to {peak:.2g}, expected [-1, 1]")
-    if peak > _LOUD and not _has_warned.is_set():
-        _has_warned.set()
+    if peak > _LOUD and _has_warned.acquire(blocking=False):
         logger.warning("%s: %s", name, _LOUD_NOTE.format(peak))
 
 

@@ -36,6 +36,7 @@ COMMANDS = {
     "report": "everything about a training run on one page",
     "stats": "mean and standard deviation of a manifest's log-mel values",
     "tag": "the most probable classes of audio files, by a fine-tuned checkpoint",
+    "train": "run a recipe, with progress and time left",
 }
 
 _STDOUT = 1  # its file descriptor

@@ -46,9 +46,9 @@ class _Details:
     is_positional: bool = False
 
 
-def argument(help_text: str, metavar: Optional[str] = None) -> Any:
-    """A field that is given by its position."""
-    return setting(help_text, MISSING, metavar=metavar, is_positional=True)
+def argument(help_text: str, metavar: Optional[str] = None, default: Any = MISSING) -> Any:
+    """A field that is given by its position; a List with a default may be empty."""
+    return setting(help_text, default, metavar=metavar, is_positional=True)
 
 
 def option(help_text: str, default: Any = MISSING, **details: Any) -> Any:
@@ -99,7 +99,8 @@ def _add(target: Any, one: Field, annotation: Any, details: _Details) -> None:
     how = {"help": text, "metavar": details.metavar, "choices": details.choices}
     how["type"] = _parser_of(kind, details)
     if is_list or details.several:
-        how["nargs"] = "+"
+        may_be_empty = details.is_positional and default is not MISSING
+        how["nargs"] = "*" if may_be_empty else "+"
     if details.is_positional:
         target.add_argument(one.name, **how)
         return

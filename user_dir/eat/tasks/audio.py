@@ -7,6 +7,7 @@ from typing import Any, Dict, Optional
 
 import torch
 from fairseq.distributed import utils as distributed
+from fairseq.utils import set_torch_seed
 from omegaconf import II, MISSING, OmegaConf
 from torch import nn
 
@@ -16,6 +17,7 @@ from eat.figures.tensorboard import ValidationFigures
 from eat.settings import part_of
 from eat.training.guarded import GuardConfig, GuardedTask
 from eat.training.start import keep_freed_memory, record_start
+from eat.training.stopping import save_when_asked
 
 
 @dataclass
@@ -117,11 +119,14 @@ class AudioTask(GuardedTask):
         super().begin_epoch(epoch, model)
         if not self._has_begun:
             self._has_begun = True
+            save_when_asked()
             record_start(self.cfg.save_dir, epoch, model, self.datasets)
 
     def begin_valid_epoch(self, epoch: int, model: nn.Module) -> None:
         """Called by fairseq before each validation; draws its figures for TensorBoard."""
         super().begin_valid_epoch(epoch, model)
+        # The noise in place of hidden patches; a run that was stopped here draws the same again.
+        set_torch_seed(self.cfg.seed + self.num_updates)
         if self._figures is not None:
             # With dataset.valid_subset=train there is no other split.
             train = self.cfg.train_subset

@@ -4,6 +4,7 @@
                                let each setting stand once
       user_dir/__init__        fairseq imports it: tasks, models, criterions and the optimizer are
                                registered, and `replacements` repairs fairseq
+      training/start           settings are checked together, errors become one line (`output`)
       tasks/                   opens the data of a split and builds the model
 
     In the processes that load data:
@@ -29,7 +30,8 @@
         optim/adamw            one step of AdamW
         tasks/pretraining      one step of the teacher towards the student; checks for collapse
       training/start           before the first update: the run's log, and how it was started
-      training/checkpoint_files   every now and then: checkpoints, complete or absent
+      training/saving          after the update: by time, at the end, and when asked to stop
+      training/checkpoint_files   checkpoints, complete or absent
 
     From then on: `eat.load_encoder(checkpoint)` -> features, classifier, export.
 

@@ -3,11 +3,10 @@
 These functions take the place of fairseq's own; `replacements` says which, and why.
 """
 
-import functools
 import logging
 import os
 import time
-from typing import Any, Callable, Dict, Optional
+from typing import Any, Dict, Optional
 
 import torch
 from fairseq import checkpoint_utils
@@ -105,18 +104,6 @@ def prepare_folder(save_dir: str) -> None:
         if place.endswith((".pt", RECORD_NAME)):
             logger.info("removing %s, which a killed run left", path)
             os.remove(path)
-
-
-def saving_the_last(validate_and_save: Callable[..., Any]) -> Callable[..., Any]:
-    """The same function; after the last epoch it does both, whatever the intervals are."""
-
-    @functools.wraps(validate_and_save)
-    def save(cfg, trainer, task, epoch_itr, valid_subsets, end_of_epoch):
-        if end_of_epoch and 0 < cfg.optimization.max_epoch < epoch_itr.next_epoch_idx:
-            cfg.checkpoint.save_interval = cfg.dataset.validate_interval = 1
-        return validate_and_save(cfg, trainer, task, epoch_itr, valid_subsets, end_of_epoch)
-
-    return save
 
 
 def _disk_error(error: Optional[BaseException]) -> Optional[OSError]:

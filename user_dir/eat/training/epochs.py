@@ -6,7 +6,7 @@ import queue
 import threading
 import time
 import weakref
-from typing import Any, Callable, Dict, Iterator
+from typing import Any, Callable, Dict, Iterator, Optional
 
 import torch
 from fairseq.data.iterators import CountingIterator, EpochBatchIterator
@@ -27,12 +27,17 @@ class ResumableIterator(EpochBatchIterator):
 
     Args:
         iterator: a fresh iterator of fairseq; this one takes its place.
+
+    Attributes:
+        unfinished: the position at which a run stopped before it validated and saved as usual;
+            see `saving.finishing`.
     """
 
     def __init__(self, iterator: EpochBatchIterator) -> None:
         self.__dict__.update(vars(iterator))
         self.reuse_dataloader = self.persistent_workers = False
         self._num_ahead, self.buffer_size = self.buffer_size, 0  # reading ahead is done here
+        self.unfinished: Optional[Dict[str, Any]] = None
 
     def _get_iterator_for_epoch(self, *args: Any, **kwargs: Any) -> Any:
         batches = super()._get_iterator_for_epoch(*args, **kwargs)
@@ -56,7 +61,8 @@ class ResumableIterator(EpochBatchIterator):
 
     def state_dict(self) -> Dict[str, Any]:
         """The position in the epoch, and how many clips its unit is."""
-        return {**super().state_dict(), "clips_per_iteration": self.clips_per_iteration}
+        state = {**super().state_dict(), "clips_per_iteration": self.clips_per_iteration}
+        return state if self.unfinished is None else {**state, "unfinished": self.unfinished}
 
     def load_state_dict(self, state_dict: Dict[str, Any]) -> None:
         """Continue the epoch after the clips that were seen.
@@ -66,6 +72,7 @@ class ResumableIterator(EpochBatchIterator):
         number of iterations. With another batch size the epoch has other batches, and only the
         number of clips that are left is the same.
         """
+        self.unfinished = state_dict.get("unfinished")
         position = state_dict["iterations_in_epoch"]
         found = state_dict.get("clips_per_iteration", self.clips_per_iteration)
         if found != self.clips_per_iteration:

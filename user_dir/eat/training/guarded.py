@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from .bad_audio import POLICIES, BadAudio, ReplacingDataset
 from .epochs import ResumableIterator
 from .gradients import GradientGuard, TrainingHealthError
+from .stopping import Requests
 
 logger = logging.getLogger(__name__)
 
@@ -40,6 +41,10 @@ class GuardConfig(FairseqDataclass):
         default=10,
         metadata={"help": "stop after this many updates in a row without finite gradients"},
     )
+    save_interval_minutes: float = field(
+        default=30.0,
+        metadata={"help": "also save after this many minutes since the last such save; 0: never"},
+    )
     # Links: each of these is set once, in another section.
     log_interval: int = II("common.log_interval")
     save_dir: str = II("checkpoint.save_dir")
@@ -52,6 +57,7 @@ class GuardedTask(FairseqTask):
 
     Attributes:
         num_updates: updates that were made so far.
+        requests: to stop, and to save by time.
     """
 
     cfg: GuardConfig
@@ -62,9 +68,23 @@ class GuardedTask(FairseqTask):
             raise ValueError(f"task.bad_audio: found {cfg.bad_audio!r}, expected error or skip")
         self._bad_audio = BadAudio(os.path.join(cfg.save_dir, "bad_audio.tsv"), cfg.max_bad_ratio)
         self._gradients = GradientGuard(cfg.max_skipped_updates, self._name_clip)
+        self.requests = Requests(cfg.save_interval_minutes)
         self._num_reduced = 0
         self.num_updates = 0
         self._has_workers_that_agree = False
+
+    def build_model(self, cfg: Any, *args: Any, **kwargs: Any) -> nn.Module:
+        """Build the model.
+
+        Raises:
+            ValueError: settings that cannot be used, by their keys with the section.
+        """
+        try:
+            return super().build_model(cfg, *args, **kwargs)
+        except ValueError as error:
+            if str(error).partition(":")[0] not in cfg:
+                raise
+            raise ValueError(f"model.{error}") from error
 
     def get_batch_iterator(self, dataset: Any, *args: Any, **kwargs: Any) -> ResumableIterator:
         """fairseq's iterator, made resumable, over a data set that replaces bad clips."""
@@ -104,14 +124,20 @@ class GuardedTask(FairseqTask):
         )
         self._gradients.after_batch(sample["id"], loss)
         log["bad_clips"] = 0 if ignore_grad else self._bad_audio.note(sample)
-        return loss, sample_size, log
+        return loss, sample_size, {**log, **self.requests.values()}
 
     def valid_step(
         self, sample: Dict[str, Any], model: nn.Module, criterion: FairseqCriterion
     ) -> Tuple[Tensor, Any, Dict[str, Any]]:
-        """Forward in evaluation mode."""
+        """Forward in evaluation mode.
+
+        Raises:
+            StopAsked: the run stops without the rest of the validation.
+        """
+        self.requests.check()
         self._bad_audio.note(sample)
-        return super().valid_step(sample, model, criterion)
+        loss, sample_size, log = super().valid_step(sample, model, criterion)
+        return loss, sample_size, {**log, **self.requests.values()}
 
     def optimizer_step(
         self, optimizer: FairseqOptimizer, model: nn.Module, update_num: int
@@ -127,6 +153,7 @@ class GuardedTask(FairseqTask):
         self, logging_outputs: List[Dict[str, Any]], criterion: FairseqCriterion
     ) -> None:
         """Log one update of all workers; every `common.log_interval` updates, check the run."""
+        self.requests.reduce(logging_outputs)
         if not criterion.training:
             return super().reduce_metrics(logging_outputs, criterion)
         if self._gradients.skipped_last:  # its loss is NaN and must not enter the running means

@@ -25,6 +25,10 @@ class Replacement(NamedTuple):
     applies: Callable[[], bool] = lambda: True  # whether this program and this fairseq need it
 
 
+def _is_training() -> bool:
+    return "fairseq_cli.train" in sys.modules  # fairseq's program, or its entry through hydra
+
+
 TABLE = (
     Replacement(
         ("fairseq.checkpoint_utils:torch_persistent_save(obj, filename, async_write)",),
@@ -65,12 +69,31 @@ TABLE = (
             "fairseq_cli.train:validate_and_save"
             "(cfg, trainer, task, epoch_itr, valid_subsets, end_of_epoch)",
         ),
-        by="eat.training.checkpoint_files:saving_the_last",
+        by="eat.training.saving:saving",
         wraps=True,
-        applies=lambda: "fairseq_cli" in sys.modules,  # a program of fairseq's runs
-        why="does not save a run that max_epoch ends, unless an interval ends there as well",
+        applies=_is_training,
+        why="does not save a run that max_epoch ends, unless an interval ends there as well; saves"
+        " neither by time nor when Ctrl-C or Slurm stop a run",
         upstream="#2230 (a save that is due at the end of an epoch is left out)",
-        until="its should_stop covers max_epoch",
+        until="its should_stop covers max_epoch, time and signals",
+    ),
+    Replacement(
+        ("fairseq_cli.train:train(cfg, trainer, task, epoch_itr)",),
+        by="eat.training.saving:finishing",
+        wraps=True,
+        applies=_is_training,
+        why="a validation that was due when a run was stopped would be left out",
+        upstream="none known",
+        until="saving:saving goes, which stops runs",
+    ),
+    Replacement(
+        ("fairseq_cli.train:add_defaults(cfg)",),
+        by="eat.training.start:beginning",
+        wraps=True,
+        applies=_is_training,
+        why="settings are not checked together, errors of users are tracebacks, output is noisy",
+        upstream="none known",
+        until="it does all that",
     ),
     Replacement(
         (

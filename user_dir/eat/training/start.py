@@ -1,16 +1,24 @@
 """What a training does once, when it starts: its memory, its log, and a note of how it started."""
 
 import ctypes
+import functools
 import logging
 import os
-from typing import Any, Dict, Mapping
+from dataclasses import fields
+from typing import Any, Callable, Dict, Mapping
 
 from fairseq.distributed import utils as distributed
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import ConfigKeyError, OmegaConfBaseException
 from torch import nn
 
 from eat.data.datasets import SpectrogramDataset
+from eat.settings import nearest
 
+from .contradictions import check_settings
+from .output import end_early_messages, quieten, show_errors_in_one_line
 from .record import LOG_NAME, add_start, describe_process
+from .stopping import listen
 
 logger = logging.getLogger(__name__)
 
@@ -20,6 +28,34 @@ _FORMAT = "%(asctime)s | %(levelname)s | %(name)s | %(message)s"  # fairseq's ow
 _M_TRIM_THRESHOLD = -1
 _M_MMAP_THRESHOLD = -3
 _MMAP_THRESHOLD_BYTES = 1 << 30
+
+
+def beginning(add_defaults: Callable[[DictConfig], None]) -> Callable[[DictConfig], None]:
+    """fairseq's function that completes the configuration; here a training begins."""
+
+    @functools.wraps(add_defaults)
+    def begin(cfg: DictConfig) -> None:
+        show_errors_in_one_line()
+        listen()
+        quieten(cfg)
+        try:
+            add_defaults(cfg)
+        except OmegaConfBaseException as error:
+            raise ValueError(_explain(cfg, error)) from error
+        if str(cfg.task._name).startswith("eat_") and not OmegaConf.is_missing(cfg.task, "data"):
+            check_settings(cfg)
+
+    return begin
+
+
+def _explain(cfg: DictConfig, error: OmegaConfBaseException) -> str:
+    """An error of omegaconf about a setting, with the key as users write it."""
+    key, names = error.full_key, [one.name for one in fields(error.object_type)]
+    sections = [name for name, node in cfg.items() if isinstance(node, DictConfig) and key in node]
+    full_key = ".".join([*sections[:1], str(key)])
+    if isinstance(error, ConfigKeyError):
+        return f"{full_key}: found an unknown setting{nearest(str(key), names)}"
+    return f"{full_key}: {str(error).splitlines()[0]}"
 
 
 def log_to(folder: str) -> None:
@@ -32,6 +68,7 @@ def log_to(folder: str) -> None:
     handler = logging.FileHandler(path, encoding="utf-8", errors="backslashreplace")
     handler.setFormatter(logging.Formatter(_FORMAT))
     handler.set_name(LOG_NAME)
+    end_early_messages(handler)
     for earlier in [one for one in root.handlers if one.get_name() == LOG_NAME]:
         root.removeHandler(earlier)
         earlier.close()
@@ -52,7 +89,7 @@ def record_start(
         datasets: by split.
     """
     if distributed.get_global_rank() != 0:
-        return
+        return end_early_messages()
     sizes = [(p.numel(), p.requires_grad) for p in model.parameters()]
     try:
         log_to(folder)
@@ -71,6 +108,7 @@ def record_start(
         )
     except (OSError, ValueError) as error:
         logger.warning("%s: the start of the training could not be noted: %s", folder, error)
+        end_early_messages()
 
 
 def _describe(dataset: SpectrogramDataset) -> Dict[str, Any]:

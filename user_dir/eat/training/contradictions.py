@@ -1,0 +1,164 @@
+"""Settings that contradict each other, found before anything is loaded."""
+
+import os
+from numbers import Real
+from typing import Any, Iterator, NamedTuple
+
+from eat.evaluation.metrics import METRICS
+
+_FREE_SEEDS = 2**32  # numpy's
+
+
+class Contradiction(NamedTuple):
+    """A setting that cannot be used as it is."""
+
+    key: str
+    found: Any
+    expected: str
+
+    def __str__(self) -> str:
+        return f"{self.key}: found {self.found}, expected {self.expected}"
+
+
+def check_settings(cfg: Any) -> None:
+    """Check the whole configuration of a training.
+
+    Raises:
+        ValueError: with one line for each contradiction.
+    """
+    checks = (_precision, _schedule, _batches, _intervals, _best, _data, _start)
+    found = [str(one) for check in checks for one in check(cfg)]
+    if found:
+        raise ValueError("\n".join(found))
+
+
+def _precision(cfg: Any) -> Iterator[Contradiction]:
+    common = cfg.common
+    if common.fp16 and common.bf16:
+        yield Contradiction("common.bf16", True, "false with common.fp16=true (or the other way)")
+    if (common.fp16 or common.bf16) and not common.fp16_no_flatten_grads:
+        yield Contradiction(
+            "common.fp16_no_flatten_grads", False, "true with common.fp16 or common.bf16"
+        )
+    if not 0 <= common.seed < _FREE_SEEDS:
+        yield Contradiction("common.seed", common.seed, f"0 to {_FREE_SEEDS - 1}")
+    if common.log_interval < 1:
+        yield Contradiction("common.log_interval", common.log_interval, "1 or more updates")
+
+
+def _schedule(cfg: Any) -> Iterator[Contradiction]:
+    rates, schedule = list(cfg.optimization.lr), cfg.lr_scheduler
+    if len(rates) != 1 or not isinstance(rates[0], Real) or not rates[0] > 0:
+        yield Contradiction(
+            "optimization.lr", rates, "one number above 0 in brackets, such as [0.0005]"
+        )
+        return
+    if schedule is None or schedule._name != "cosine":
+        return
+    if not 0 <= schedule.min_lr <= rates[0]:
+        peak = f"0 up to the peak, optimization.lr={rates}"
+        yield Contradiction("lr_scheduler.min_lr", schedule.min_lr, peak)
+    if schedule.warmup_init_lr > rates[0]:
+        peak = f"at most the peak, optimization.lr={rates}; or -1, the same as min_lr"
+        yield Contradiction("lr_scheduler.warmup_init_lr", schedule.warmup_init_lr, peak)
+    if cfg.optimizer.get("min_lr", schedule.min_lr) != schedule.min_lr:
+        same = f"that of the scheduler, lr_scheduler.min_lr={schedule.min_lr}"
+        yield Contradiction("optimizer.min_lr", cfg.optimizer.min_lr, same)
+    last, warmup = schedule.max_update, schedule.warmup_updates
+    if last < 1:
+        yield Contradiction("optimization.max_update", last, "1 or more: the cosine ends there")
+    elif not 0 <= warmup < last:
+        fewer = f"0 or more, and fewer than optimization.max_update={last}"
+        yield Contradiction("lr_scheduler.warmup_updates", warmup, fewer)
+
+
+def _batches(cfg: Any) -> Iterator[Contradiction]:
+    data, factors = cfg.dataset, list(cfg.optimization.update_freq)
+    if data.batch_size is None or data.batch_size < 1:
+        yield Contradiction("dataset.batch_size", data.batch_size, "1 or more clips")
+    if data.batch_size_valid is not None and data.batch_size_valid < 1:
+        yield Contradiction("dataset.batch_size_valid", data.batch_size_valid, "1 or more clips")
+    for key in ("num_workers", "data_buffer_size"):
+        if data[key] < 0:
+            yield Contradiction(f"dataset.{key}", data[key], "0 or more")
+    if not factors or any(not isinstance(f, int) or f < 1 for f in factors):
+        whole = "whole numbers of 1 or more in brackets, such as [1]"
+        yield Contradiction("optimization.update_freq", factors, whole)
+    if cfg.optimization.clip_norm < 0:
+        yield Contradiction("optimization.clip_norm", cfg.optimization.clip_norm, "0 or more")
+
+
+def _intervals(cfg: Any) -> Iterator[Contradiction]:
+    save, data, ends = cfg.checkpoint, cfg.dataset, cfg.optimization
+    for section, key in (("checkpoint", "save_interval"), ("dataset", "validate_interval")):
+        if cfg[section][key] < 1:
+            yield Contradiction(f"{section}.{key}", cfg[section][key], "1 or more epochs")
+    for section, key in (
+        *(("checkpoint", "save_interval_updates"), ("dataset", "validate_interval_updates")),
+        *(("task", "save_interval_minutes"), ("optimization", "max_epoch")),
+    ):
+        if cfg[section][key] < 0:
+            yield Contradiction(f"{section}.{key}", cfg[section][key], "0 (never) or more")
+    last = ends.max_update
+    # An epoch has an update or more, so there are at most as many epochs.
+    epochs = min(count for count in (last, ends.max_epoch or last))
+    by_updates = 0 < save.save_interval_updates <= last
+    is_saved = cfg.task.save_interval_minutes or by_updates or save.save_interval <= epochs
+    if not is_saved and last > 0:
+        yield Contradiction(
+            "task.save_interval_minutes",
+            cfg.task.save_interval_minutes,
+            f"more than 0: neither checkpoint.save_interval={save.save_interval} nor"
+            f" checkpoint.save_interval_updates={save.save_interval_updates} saves before the end"
+            f" (optimization.max_update={last})",
+        )
+    if data.disable_validation and save.patience > 0:
+        yield Contradiction(
+            "checkpoint.patience", save.patience, "-1 with dataset.disable_validation=true"
+        )
+
+
+def _best(cfg: Any) -> Iterator[Contradiction]:
+    """A best checkpoint by a metric that is not measured, or chosen the wrong way round."""
+    save = cfg.checkpoint
+    metric, maximizes = save.best_checkpoint_metric, save.maximize_best_checkpoint_metric
+    known = ["loss"]
+    if cfg.criterion._name == "ufo":
+        known += ["frame_loss", "utterance_loss", "target_var", "prediction_var"]
+    else:
+        known.append(cfg.criterion.metric)
+    if metric not in known:
+        yield Contradiction(
+            "checkpoint.best_checkpoint_metric", metric, f"one of {', '.join(known)}"
+        )
+    elif (metric.endswith("loss") and maximizes) or (metric in METRICS and not maximizes):
+        yield Contradiction(
+            "checkpoint.maximize_best_checkpoint_metric",
+            maximizes,
+            f"{not maximizes} with checkpoint.best_checkpoint_metric={metric}",
+        )
+
+
+def _data(cfg: Any) -> Iterator[Contradiction]:
+    folder, data = cfg.task.data, cfg.dataset
+    if not os.path.isdir(folder):
+        yield Contradiction("task.data", folder, "a folder with manifests; there is no such folder")
+        return
+    splits = {"train_subset": [data.train_subset]}
+    if not data.disable_validation:
+        splits["valid_subset"] = data.valid_subset.split(",")
+    names = sorted(name for name in os.listdir(folder) if name.endswith(".tsv"))
+    there = f"{folder} holds {', '.join(names) or 'no manifest (.tsv)'}"
+    for key, parts in splits.items():
+        for part in parts:
+            if f"{part}.tsv" not in names:
+                yield Contradiction(f"dataset.{key}", part, f"a manifest in task.data; {there}")
+
+
+def _start(cfg: Any) -> Iterator[Contradiction]:
+    """A checkpoint to start from that is not there: fairseq would start from nothing."""
+    path = cfg.checkpoint.restore_file
+    if path != "checkpoint_last.pt" and not os.path.exists(path):
+        yield Contradiction(
+            "checkpoint.restore_file", path, "a checkpoint that exists, or checkpoint_last.pt"
+        )

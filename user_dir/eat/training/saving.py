@@ -1,0 +1,121 @@
+"""When a training saves besides fairseq's intervals: at its end, by time, and when it is stopped.
+
+These functions are put around fairseq's own; `replacements` says which, and why.
+"""
+
+import functools
+import logging
+from typing import Any, Callable, Dict, List, NamedTuple, NoReturn
+
+import fairseq_cli.train as fairseq_train
+import torch.distributed as dist
+from fairseq import checkpoint_utils
+from fairseq.distributed import utils as distributed
+
+from .guarded import GuardedTask
+from .stopping import StopAsked, exit_status
+
+logger = logging.getLogger(__name__)
+
+LAST = "checkpoint_last.pt"
+
+
+def saving(validate_and_save: Callable[..., Any]) -> Callable[..., Any]:
+    """The same function, which also saves after the last epoch, by time, and to stop."""
+
+    @functools.wraps(validate_and_save)
+    def save(cfg, trainer, task, epoch_itr, valid_subsets, end_of_epoch):
+        if not isinstance(task, GuardedTask):
+            return validate_and_save(cfg, trainer, task, epoch_itr, valid_subsets, end_of_epoch)
+        if end_of_epoch and 0 < cfg.optimization.max_epoch < epoch_itr.next_epoch_idx:
+            cfg.checkpoint.save_interval = cfg.dataset.validate_interval = 1
+        try:
+            task.requests.check()
+            losses, should_stop = validate_and_save(
+                cfg, trainer, task, epoch_itr, valid_subsets, end_of_epoch
+            )
+        except StopAsked:
+            _stop(cfg.checkpoint, trainer, epoch_itr, end_of_epoch)
+        if task.requests.take_due_save() and not should_stop:
+            checkpoint_utils.save_checkpoint(cfg.checkpoint, trainer, epoch_itr, None)
+        return losses, should_stop
+
+    return save
+
+
+def finishing(train: Callable[..., Any]) -> Callable[..., Any]:
+    """The same function; before it goes on it does what was due when the run was stopped.
+
+    So a run that was stopped at an update after which it validates, or while it does, has the same
+    validations as one that was never stopped.
+    """
+
+    @functools.wraps(train)
+    def finish(cfg, trainer, task, epoch_itr):
+        unfinished = getattr(epoch_itr, "unfinished", None)
+        if unfinished is not None:
+            epoch_itr.unfinished = None
+            task.num_updates = trainer.get_num_updates()
+            place, subsets = Place(**unfinished), cfg.dataset.valid_subset.split(",")
+            losses, should_stop = fairseq_train.validate_and_save(
+                cfg, trainer, task, place, subsets, place.is_end
+            )
+            if should_stop:
+                return losses, True
+            if place.is_end:
+                trainer.lr_step(place.epoch, losses[0])  # fairseq does so after each epoch
+        return train(cfg, trainer, task, epoch_itr)
+
+    return finish
+
+
+class Place(NamedTuple):
+    """Where an iterator was; for `save_checkpoint` it takes the iterator's place."""
+
+    epoch: int
+    is_end: bool  # of the epoch
+    state: Dict[str, Any]
+
+    @property
+    def next_epoch_idx(self) -> int:
+        """The epoch of the next update."""
+        return self.epoch + self.is_end
+
+    def end_of_epoch(self) -> bool:
+        """Whether the epoch was over."""
+        return self.is_end
+
+    def state_dict(self) -> Dict[str, Any]:
+        """The state to continue from."""
+        return dict(self.state)
+
+
+def _stop(cfg: Any, trainer: Any, epoch_itr: Any, end_of_epoch: bool) -> NoReturn:
+    """Save in all workers, then end this one."""
+    state = epoch_itr.state_dict()
+    place = Place(epoch_itr.epoch, end_of_epoch, state)
+    unfinished = place._replace(state={**state, "unfinished": place._asdict()})
+    num_updates = trainer.get_num_updates()
+    path = None
+    if num_updates > 0:
+        path = checkpoint_utils.save_checkpoint(cfg, trainer, unfinished, None)
+    if dist.is_initialized():
+        dist.barrier()  # a launcher may end all workers when the first one ends
+    if distributed.get_global_rank() == 0:
+        logger.info(_describe(cfg, num_updates, path is not None))
+    raise SystemExit(exit_status())
+
+
+def _describe(cfg: Any, num_updates: int, is_saved: bool) -> str:
+    if num_updates == 0:
+        return "stopped before the first update: there is nothing to save"
+    if not is_saved:
+        return (
+            f"stopped at update {num_updates}, not saved: checkpoint.no_save or"
+            " checkpoint.no_last_checkpoints is true"
+        )
+    words: List[str] = [f"stopped at update {num_updates}, saved in {cfg.save_dir};"]
+    words.append("the same command continues")
+    if cfg.restore_file != LAST:
+        words.append(f"with checkpoint.restore_file={LAST}")
+    return " ".join(words)
