@@ -5,7 +5,7 @@ import sys
 from collections import Counter
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, ClassVar, Optional, Sequence
+from typing import Any, ClassVar, Optional, Sequence, Tuple
 
 from eat.data.annotations.folder import FolderConfig, list_folder
 
@@ -217,8 +217,9 @@ def _print_listing(listing: Any) -> int:
         print(f"{os.path.join(listing.folder, name)}.tsv: {len(clips)} clips, {hours:.2f} hours")
         if listing.descriptors is not None:
             _print_classes(clips, listing.descriptors)
-    # A clip of a cross-validation is in several splits.
-    clips = dict.fromkeys(clip for clips in splits.values() for clip in clips)
+    if listing.descriptors is not None:
+        print(f"clips per class: {_name_classes(listing.class_counts)}")
+    clips = listing.clips
     print(f"sample rates: {_count(f'{clip.sample_rate_hz} Hz' for clip in clips)}")
     print(f"channels: {_count(clip.num_channels for clip in clips)}")
     print(f"next: eat stats {os.path.join(listing.folder, next(iter(splits)))}.tsv")
@@ -245,6 +246,14 @@ def _print_classes(clips: Sequence[Any], descriptors: Sequence[Any]) -> None:
     if absent:
         more = ", ..." if len(absent) > 10 else ""
         print(f"  {len(absent)} classes without a clip: {', '.join(absent[:10])}{more}")
+
+
+def _name_classes(counts: Sequence[Tuple[str, int]]) -> str:
+    """The classes with their numbers of clips; of more than 20 the largest 10 and smallest 5."""
+    names = [f"{name} ({count})" for name, count in counts]
+    if len(names) > 20:
+        names[10:-5] = [f"... {len(names) - 15} more ..."]
+    return ", ".join(names)
 
 
 def _count(values: Any) -> str:

@@ -1,5 +1,6 @@
 """Labelled clips for probes: which there are, which to learn from, and which to test on."""
 
+import logging
 import os
 import re
 import warnings
@@ -12,6 +13,8 @@ from eat.data.split import open_split
 
 from . import LABELLED_SPLITS
 from .metrics import metric_for
+
+logger = logging.getLogger(__name__)
 
 
 class Clips(NamedTuple):
@@ -114,7 +117,10 @@ def _match(pattern: "re.Pattern[str]", name: str) -> str:
 
 def _groups_of_table(file: str, clips: Clips) -> List[str]:
     rows = read_table(file, Columns(label="group", separator=""))
-    groups = annotate(rows, clips.root, clips.names).labels
+    found = annotate(rows, clips.root, clips.names)
+    for note in (*found.notes, *found.warnings):
+        logger.warning("%s: %s", file, note)
+    groups = found.labels
     for name in clips.names:
         found = sorted(set(groups.get(name, [])))
         if len(found) != 1:

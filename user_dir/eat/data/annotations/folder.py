@@ -1,18 +1,28 @@
 """List the audio files below a folder, with labels and splits from folder names or a table."""
 
 import os
+import re
 from collections import defaultdict
 from dataclasses import dataclass
 from functools import partial
 from typing import Dict, List, Optional, Sequence, Tuple
 
-from eat.audio.finding import EXTENSIONS, count_extensions, find_audio
+from eat.audio.finding import EXTENSIONS, find_audio
 from eat.settings import setting
 
-from ..labels import DESCRIPTORS_FILE, Label, index_labels, make_descriptors, read_descriptors
+from ..labels import (
+    DESCRIPTORS_FILE,
+    Label,
+    check_name,
+    index_labels,
+    make_descriptors,
+    read_descriptors,
+)
 from ..sampling import draw_parts, draw_stratified_parts
 from ..split import Clip, read_headers
 from ..writing import Listing, refuse_to_replace, unreadable_file, write_data_set
+from .doubts import Tops, doubt_labels, doubt_table, note_forms
+from .matching import normal_form
 from .table import (
     CLIP_COLUMNS,
     LABEL_COLUMNS,
@@ -20,24 +30,41 @@ from .table import (
     Annotations,
     Columns,
     annotate,
-    label_by_parent,
+    label_by_path,
     read_table,
     split_by_top,
 )
 
 VALID_FRACTION = 0.05
 _DRAWN = ("train", "valid", "eval")
+_LABEL_SOURCES = ("parent", "top", "csv:FILE", "regex:PATTERN")
+_SPLIT_SOURCES = ("top", "column:NAME")
 
 
-def _check_source(alone: str, named: str, text: str) -> str:
+def _check_source(sources: Sequence[str], text: str) -> str:
     """Return a source of labels or splits as it is, or raise a ValueError if it is impossible."""
-    if text != alone and (not text.startswith(named) or text == named):
-        raise ValueError(f"found {text!r}, expected {alone}, or {named} and a name")
-    return text
+    kind, colon, name = text.partition(":")
+    for source in sources:
+        if (kind, colon, bool(name)) == (*source.partition(":")[:2], ":" in source):
+            return text
+    raise ValueError(f"found {text!r}, expected {', '.join(sources[:-1])} or {sources[-1]}")
 
 
-_check_labels_from = partial(_check_source, "parent", "csv:")
-_check_splits_from = partial(_check_source, "top", "column:")
+def _check_labels_from(text: str) -> str:
+    if text.startswith("regex:"):
+        try:
+            re.compile(text.partition(":")[2])
+        except re.error as error:
+            raise ValueError(f"found {text!r}, no regular expression: {error}") from error
+    return _check_source(_LABEL_SOURCES, text)
+
+
+def _check_encoding(name: str) -> str:
+    try:
+        "x".encode(name)
+    except LookupError:
+        raise ValueError(f"found {name!r}, expected an encoding such as latin-1") from None
+    return name
 
 
 @dataclass(kw_only=True)
@@ -48,10 +75,12 @@ class FolderConfig:
         "file name extensions to look for, in any case", EXTENSIONS, metavar="EXT"
     )
     labels_from: Optional[str] = setting(
-        "where labels come from. parent: the folder that a file is in is its label; csv:FILE: a"
-        " table with a header line and a row for each file, or for each of its labels",
+        "where labels come from. parent: the folder that a file is in is its label; top: its"
+        " topmost folder below DIR; csv:FILE: a table with a header line and a row for each file,"
+        " or for each of its labels; regex:PATTERN: what each of the pattern's parentheses matches"
+        " in the path below DIR",
         None,
-        metavar="parent|csv:FILE",
+        metavar="|".join(_LABEL_SOURCES),
         parse=_check_labels_from,
     )
     clip_column: Optional[str] = setting(
@@ -70,6 +99,12 @@ class FolderConfig:
         "what separates the labels in a cell of the table; an empty text: a cell is one label",
         None,
         metavar="TEXT",
+    )
+    encoding: Optional[str] = setting(
+        "encoding of the table, such as latin-1 or utf-16. Not given: UTF-8",
+        None,
+        metavar="NAME",
+        parse=_check_encoding,
     )
     descriptors: Optional[str] = setting(
         "a label_descriptors.csv with the classes and their order. Not given: all labels that were"
@@ -93,8 +128,8 @@ class FolderConfig:
         "take the splits as they are. top: from the topmost folders below DIR (train/..., test/...)"
         "; column:NAME: from a column of the table. Shares, if given, are drawn from train",
         None,
-        metavar="top|column:NAME",
-        parse=_check_splits_from,
+        metavar="|".join(_SPLIT_SOURCES),
+        parse=partial(_check_source, _SPLIT_SOURCES),
     )
     split: Optional[str] = setting(
         "list all clips in NAME.tsv; their labels must then be among the classes that OUT has",
@@ -105,7 +140,8 @@ class FolderConfig:
     @property
     def table(self) -> Optional[str]:
         """The file of the table."""
-        return (self.labels_from or "").partition(":")[2] or None
+        kind, _, file = (self.labels_from or "").partition(":")
+        return file if kind == "csv" else None
 
     @property
     def columns(self) -> Columns:
@@ -125,9 +161,12 @@ class FolderConfig:
         if self.labels_from is not None:
             _check_labels_from(self.labels_from)
         if self.splits_from is not None:
-            _check_splits_from(self.splits_from)
+            _check_source(_SPLIT_SOURCES, self.splits_from)
+        if self.encoding is not None:
+            _check_encoding(self.encoding)
         options = ("clip-column", "label-column", "label-separator", "splits-from column:NAME")
-        for option, value in zip(options, self.columns, strict=True):
+        given = zip((*options, "encoding"), (*self.columns, self.encoding), strict=True)
+        for option, value in given:
             if value is not None and self.table is None:
                 raise ValueError(f"--{option}: found no table, expected --labels-from csv:FILE")
         if self.descriptors is not None and self.labels_from is None:
@@ -163,15 +202,7 @@ def list_folder(
     left_out_file = unreadable_file(config.split)
     refuse_to_replace(out, names, left_out_file, force)
     scan = find_audio(folder, config.extensions, required=True)
-    if config.table is not None:
-        rows = read_table(config.table, config.columns)
-        found = annotate(rows, os.path.abspath(folder), scan.paths)
-    else:
-        found = label_by_parent(scan.paths) if config.labels_from else Annotations({}, {}, [])
-    if config.splits_from == "top":
-        found.splits.update(split_by_top(scan.paths))
-    elif config.split is not None:
-        found.splits.update(dict.fromkeys(scan.paths, config.split))
+    found = _annotate(folder, scan.paths, config)
     names += sorted({*found.splits.values()} - {*names})
     refuse_to_replace(out, names, None, force)
 
@@ -183,25 +214,57 @@ def list_folder(
     splits = dict.fromkeys(names, ()) | _split(clips, found.splits, classes, config)
     root = os.path.abspath(folder)
     listing = write_data_set(out, root, splits, classes, left_out, left_out_file, force)
-    if scan.other_extensions:
-        listing.warnings.append(f"not looked at: {count_extensions(scan.other_extensions)}")
+    listing.notes += found.notes
+    listing.warnings += found.warnings
+    listing.note_rest(scan)
     return listing
+
+
+def _annotate(folder: str, paths: Sequence[str], config: FolderConfig) -> Annotations:
+    """The labels and splits of files, with what else they might be."""
+    notes, warnings = [], []
+    if config.table is not None:
+        rows = [*read_table(config.table, config.columns, config.encoding)]
+        found = annotate(rows, os.path.abspath(folder), paths)
+        warnings += doubt_table(rows, config.columns)
+    elif config.labels_from is not None:
+        found = label_by_path(paths, config.labels_from)
+        warnings += doubt_labels({name for names in found.labels.values() for name in names})
+    else:
+        found = Annotations({}, {}, [])
+    notes += note_forms({name for names in found.labels.values() for name in names})
+    tops = Tops(folder, paths)
+    if config.splits_from == "top":
+        found.splits.update(split_by_top(paths))
+    elif config.split is not None:
+        found.splits.update(dict.fromkeys(paths, config.split))
+    elif config.splits_from is None:
+        warnings += tops.doubt_draw()
+    if config.labels_from == "parent" and config.splits_from is None:
+        notes += tops.doubt_parents({names[0] for names in found.labels.values()})
+    return found._replace(notes=[*found.notes, *notes], warnings=[*found.warnings, *warnings])
 
 
 def _label(
     clips: Sequence[Clip], names_of: Dict[str, List[str]], config: FolderConfig, out: str
 ) -> Tuple[List[Label], List[Clip]]:
-    """The classes, and the clips with the ids of theirs."""
+    """The classes, and the clips with the ids of theirs; Unicode forms of names do not matter."""
     existing = os.path.join(out, DESCRIPTORS_FILE)
     given = config.descriptors or (existing if config.split and os.path.exists(existing) else None)
     if given is None:
-        classes = make_descriptors(name for clip in clips for name in names_of[clip.path])
+        for clip in clips:
+            for name in names_of[clip.path]:
+                check_name(name.strip(), f"{clip.path}: ")
+        names = (name for clip in clips for name in names_of[clip.path])
+        classes = make_descriptors(map(normal_form, names))
     else:
         classes = read_descriptors(given)
     index_of = index_labels(classes)
+    index_of = {normal_form(name): index for name, index in index_of.items()} | index_of
     labelled = []
     for clip in clips:
-        names = dict.fromkeys(names_of[clip.path])  # each once
+        names = names_of[clip.path]
+        names = dict.fromkeys(n if n in index_of else normal_form(n) for n in names)  # each once
         for name in names:
             if name not in index_of:
                 raise ValueError(f"{clip.path}: found the label {name!r}, expected one of {given}")
