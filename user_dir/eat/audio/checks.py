@@ -21,7 +21,7 @@ _MIN_REST = 1024  # bytes; sloppy headers of good files
 _OTHER_CHUNK = re.compile(rb"(?!RIFF|RF64|FORM|caff|OggS|fLaC|\.snd)[ -~]{4}")
 _LOUD = 10  # times full scale; what clipped on its way through a mix reaches 1.4
 _CANCELLED = 1e-4  # power of the mean over that of the channels: -40 dB
-_SILENT = 1e-4  # from the lowest to the highest sample: 3 steps of 16 bits
+SILENT = 1e-4  # from the lowest to the highest sample: 3 steps of 16 bits
 _MAX_AMPLITUDE = 1e15  # from about 1e16 on, the power of a spectrum is infinite in float32
 
 _has_warned = Event()
@@ -66,7 +66,7 @@ class AudioScan(NamedTuple):
     num_samples: int
     sample_rate_hz: int
     is_silent: bool  # every sample has the same value
-    notes: Tuple[str, ...] = ()  # what else is odd, one sentence each; the file can be used
+    notes: Tuple[str, ...] = ()  # what else is odd, each `kind: details` or a kind alone
 
 
 def scan_audio(
@@ -134,10 +134,10 @@ def _levels_of(chunk: np.ndarray, num_used: int) -> _Levels:
 def _notes_on_levels(levels: _Levels, used_samples: Optional[int]) -> Iterator[str]:
     peak = max(-levels.low, levels.high)
     if peak > _LOUD:
-        yield _note_on_peak(peak)
+        yield f"far above full scale: {_note_on_peak(peak)}"
     if levels.mean_power < _CANCELLED * levels.channel_power:
         yield "the channels cancel: their mean, which the network gets, is silent"
-    elif used_samples and levels.used_high - levels.used_low < _SILENT <= levels.high - levels.low:
+    elif used_samples and levels.used_high - levels.used_low < SILENT <= levels.high - levels.low:
         seconds = used_samples / SAMPLE_RATE_HZ
         yield f"the part that is used, the first {seconds:.2f} s, is silent; the rest is not"
 

@@ -8,6 +8,7 @@ from functools import partial
 from typing import Any, ClassVar, Optional, Sequence, Tuple
 
 from eat.data.annotations.folder import FolderConfig, list_folder
+from eat.data.statistics import MAX_TARGET_LENGTH
 
 from .options import argument, option
 from .shared import Hdf5Option
@@ -60,13 +61,21 @@ class CheckOptions(OutputOptions, Hdf5Option):
     samples; if it has labels beside it, those too. OUT/NAME.check.tsv lists the problems: line of
     the manifest, what was done, path, problem. Clips are left out that are missing, no audio, cut
     off, shorter than 25 ms, listed before, or hold NaN or infinite samples. Wrong numbers of
-    samples are corrected. Clips that are silent or odd are kept. An interrupted check continues
+    samples are corrected. Clips that are silent or odd are kept, also those that are silent where
+    training reads them; how many there are of each kind is printed. An interrupted check continues
     when it is started again. The exit status is 1 if clips were left out.
     """
 
     EXAMPLE: ClassVar[str] = "eat manifest check manifests/mine/train.tsv --out manifests/clean"
 
     manifest: str = argument("e.g. manifests/mine/train.tsv", metavar="MANIFEST")
+    target_length: int = option(
+        "frames of 10 ms that training takes of a clip, the setting task.target_length: a clip"
+        " whose first frames are silent up to there is noted",
+        MAX_TARGET_LENGTH,
+        at_least=1,
+        metavar="FRAMES",
+    )
     workers: int = option(
         "threads that decode; by default one per core", os.cpu_count() or 1, at_least=1
     )
@@ -160,20 +169,15 @@ def _list_folder(options: FolderOptions) -> int:
 
 
 def _check(options: CheckOptions) -> int:
-    from eat.data.checking import CORRECTED, KEPT, LEFT_OUT, check_manifest
+    from eat.data.checking import LEFT_OUT, check_manifest
 
     check = check_manifest(**_arguments(options))
-    counts = Counter(finding.action for finding in check.problems)
+    counts = check.counts
     if check.num_resumed:
         print(f"{check.num_resumed} of {check.num_clips} clips were checked by an earlier run")
     print(f"{check.manifest}: {check.num_clips - counts[LEFT_OUT]} clips")
-    for action, what in (
-        (LEFT_OUT, "left out"),
-        (CORRECTED, "with another number of samples than the manifest said"),
-        (KEPT, "silent or odd, kept"),
-    ):
-        if counts[action]:
-            print(f"{counts[action]} {what}", file=sys.stderr)
+    for what in sorted(filter(counts.get, counts), reverse=True):
+        print(f"{counts[what]} {what}", file=sys.stderr)
     if check.problems:
         print(f"listed in {check.report}", file=sys.stderr)
     return 1 if counts[LEFT_OUT] else 0
