@@ -69,6 +69,32 @@ def find_audio(folder: str, extensions: Sequence[str] = EXTENSIONS, required: bo
     return scan
 
 
+class Inputs(NamedTuple):
+    """The audio files that inputs stand for."""
+
+    paths: List[str]
+    notes: List[str]  # by folder, what other files it has
+    left_out: List[Failure]  # folders that cannot be opened
+
+
+def find_inputs(inputs: Sequence[str]) -> Inputs:
+    """Take the audio files below folders in place of these; other inputs stay as they are.
+
+    A ValueError says that a folder has none.
+    """
+    found = Inputs([], [], [])
+    for path in inputs:
+        if not os.path.isdir(path):
+            found.paths.append(path)
+            continue
+        scan = find_audio(path, required=True)
+        found.paths.extend(os.path.join(path, below) for below in scan.paths)
+        found.left_out.extend(Failure(os.path.join(path, p), why) for p, why in scan.left_out)
+        if scan.other_extensions:
+            found.notes.append(f"{path}: left out {count_extensions(scan.other_extensions)}")
+    return found
+
+
 def count_extensions(counts: Counter) -> str:
     """Say how many files have which extensions."""
     most_common = sorted(counts.items(), key=lambda item: (-item[1], item[0]))[:5]

@@ -1,6 +1,7 @@
 """`eat tag`: the most probable classes of recordings."""
 
 import json
+import sys
 from dataclasses import dataclass
 from typing import ClassVar, List, Optional
 
@@ -18,7 +19,7 @@ class Options(DeviceOption):
 
     EXAMPLE: ClassVar[str] = "eat tag dog.flac rain.wav --checkpoint EAT-base_epoch30_ft.pt --top 3"
 
-    files: List[str] = argument("audio file, of any format", metavar="FILE")
+    files: List[str] = argument("audio file, of any format, or folder of them", metavar="FILE")
     checkpoint: str = option("a fine-tuned EAT checkpoint")
     top: int = option("classes to name of each file", 10, at_least=1)
     activation: Optional[str] = option(
@@ -37,7 +38,8 @@ def run(options: Options) -> int:
     from eat.machine import choose_device
 
     classifier = load_classifier(options.checkpoint, choose_device(options.device))
-    files, failures = tag_files(options.files, classifier, options.top, options.activation)
+    files, failures, notes = tag_files(options.files, classifier, options.top, options.activation)
+    print("\n".join(notes), end="\n" * bool(notes), file=sys.stderr)
     if options.json:
         found = [{"path": path, "tags": [tag._asdict() for tag in tags]} for path, tags in files]
         print(json.dumps(found, indent=2))

@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from eat.audio.finding import find_inputs
 from eat.checkpoint import load_classifier
 from eat.data.labels import DESCRIPTORS_FILE, Label, describe_difference
 from eat.data.split import open_split
@@ -190,6 +191,7 @@ class Tags(NamedTuple):
 
     files: List[Tuple[str, List[Tag]]]
     failures: List[Failure]
+    notes: Sequence[str] = ()  # by folder, what else it has
 
 
 def tag_files(
@@ -201,17 +203,18 @@ def tag_files(
     length; the probabilities of the windows are averaged, weighted by duration.
 
     Args:
-        paths: the audio files.
+        paths: the audio files, and folders of them.
         classifier: from `eat.load_classifier`; classes without names are numbered.
         top: how many classes to name at most.
         activation: "sigmoid", any number of classes at once, or "softmax", exactly one; None: the
             classifier's own, and sigmoid if that is unknown.
 
     Raises:
-        ValueError: no such activation.
+        ValueError: no such activation, or a folder without audio.
     """
     if activation not in (None, *ACTIVATIONS):
         raise ValueError(f"activation: found {activation!r}, expected one of {ACTIVATIONS}")
+    paths, notes, left_out = find_inputs(paths)
     is_softmax = (activation or classifier.activation) == "softmax"
     log_mel = classifier.log_mel
     num_rows = (log_mel.target_length or DEFAULT_FRAMES) // log_mel.patch_size
@@ -226,7 +229,7 @@ def tag_files(
     )
     labels = classifier.labels or list(map(str, range(classifier.config.num_classes)))
     files = [(paths[i], top_tags(probabilities[i], labels, top)) for i in sorted(probabilities)]
-    return Tags(files, failures)
+    return Tags(files, failures + left_out, notes)
 
 
 def top_tags(probabilities: Tensor, labels: Sequence[str], top: int) -> List[Tag]:
