@@ -9,7 +9,7 @@ from typing import Any, Callable, Dict, Mapping, NamedTuple, Sequence, Tuple
 import numpy as np
 from launch import train, training_arguments
 
-from eat.data.annotations.folder import FolderConfig, list_folder
+from eat.data.annotations import FolderConfig, list_folder
 from eat.data.statistics import measure_statistics
 from eat.evaluation import ProbeSettings, probe_checkpoint
 from eat.files import replace_file

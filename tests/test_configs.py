@@ -15,173 +15,99 @@ from eat.tasks.classification import ClassificationTaskConfig
 from eat.tasks.pretraining import PretrainingTaskConfig
 
 CONFIGS = sorted(path.stem for path in (REPOSITORY / "config").glob("*_*.yaml"))
-PRETRAINING = {
-    "task": PretrainingTaskConfig,
-    "model": PretrainingModelConfig,
-    "criterion": UfoConfig,
-    "optimizer": AdamWConfig,
+CLASSES = {
+    "pretrain": (PretrainingTaskConfig, PretrainingModelConfig, UfoConfig, AdamWConfig),
+    "finetune": (
+        *(ClassificationTaskConfig, ClassificationModelConfig),
+        *(ClassificationConfig, AdamWConfig),
+    ),
 }
-FINETUNING = {
-    "task": ClassificationTaskConfig,
-    "model": ClassificationModelConfig,
-    "criterion": ClassificationConfig,
-    "optimizer": AdamWConfig,
-}
-BOTH = {
-    "common.fp16": True,
-    "common.seed": 1,
-    "task.mean": -4.268,
-    "task.std": 4.569,
-    "task.target_length": 1024,
-    "task.min_samples": 10_000,
-    "dataset.batch_size": 12,
-    "criterion.utterance_weight": 192.0,
-    "optimizer.adam_betas": [0.9, 0.95],
-    "optimizer.adam_eps": 1e-8,
-    "optimizer.weight_decay": 0.05,
-    "optimizer.decay_1d": True,
-    "lr_scheduler._name": "cosine",
-    "lr_scheduler.warmup_updates": 53_333,
-    "lr_scheduler.warmup_init_lr": 0.0,
-    "lr_scheduler.min_lr": 0.0,
-    "optimization.max_update": 400_000,
-    "optimization.clip_norm": 4.0,
-    "optimization.update_freq": [1],
-    "model.mlp_ratio": 4.0,
-    "model.norm_eps": 1e-6,
-    "model.patch_size": 16,
-    "model.num_mel_bins": 128,
-    "model.num_position_rows": 768,
-    "model.num_clones": 16,
-    "model.mask_block_size": 5,
-    "model.decoder_groups": 16,
-    "model.mask_noise_std": 0.01,
-    "model.ema_decay": 0.9998,
-    "model.ema_end_decay": 0.99999,
-}
+# By recipe: its settings, those of the base before those that differ.
+PRETRAIN = """
+common: {fp16: true, seed: 1}
+task: {mean: -4.268, std: 4.569, target_length: 1024, min_samples: 10000}
+dataset: {batch_size: 12}
+criterion: {utterance_weight: 192.0}
+optimizer: {adam_betas: [0.9, 0.95], adam_eps: 1e-8, weight_decay: 0.05, decay_1d: true}
+lr_scheduler: {_name: cosine, warmup_updates: 53333, warmup_init_lr: 0.0, min_lr: 0.0}
+optimization: {max_update: 400000, clip_norm: 4.0, update_freq: [1]}
+model:
+  {mlp_ratio: 4.0, norm_eps: 1e-6, patch_size: 16, num_mel_bins: 128, num_position_rows: 768,
+   num_clones: 16, mask_block_size: 5, decoder_groups: 16, mask_noise_std: 0.01,
+   ema_decay: 0.9998, ema_end_decay: 0.99999}
+"""
 # The values in which the four released fine-tuning scripts agree.
-FINETUNED = {
-    "common.fp16": True,
-    "task.min_samples": 10_000,
-    "task.roll": True,
-    "task.mixup_prob": 0.9,
-    "optimizer.adam_betas": [0.9, 0.95],
-    "optimizer.adam_eps": 1e-8,
-    "optimizer.weight_decay": 0.05,
-    "optimizer.decay_1d": True,
-    "optimizer.min_lr": 1e-6,
-    "lr_scheduler._name": "cosine",
-    "lr_scheduler.min_lr": 1e-6,
-    "lr_scheduler.warmup_init_lr": -1.0,
-    "optimization.clip_norm": 0.0,
-    "optimization.update_freq": [1],
-    "checkpoint.maximize_best_checkpoint_metric": True,
-    "model.weights": "student",
-    "model.pooling": "cls",
-    "model.drop_path": 0.1,
-    "model.layer_decay": 0.65,
-    "model.embed_dim": 768,
-    "model.depth": 12,
-    "model.num_heads": 12,
-}
-AUDIOSET = {
-    **FINETUNED,
-    "common.seed": 1,
-    "task.mean": -4.268,
-    "task.std": 4.569,
-    "task.target_length": 1024,
-    "task.noise": False,
-    "task.mixup_alpha": 0.8,
-    "task.spec_augment_ratio": 0.2,
-    "criterion.loss": "bce",
-    "criterion.reduction": "labels",
-    "criterion.label_smoothing": 0.0,
-    "criterion.metric": "mAP",
-    "checkpoint.best_checkpoint_metric": "mAP",
-    "optimization.lr": [5e-5],
-}
+FINETUNE = """
+common: {fp16: true, seed: 1}
+task: {min_samples: 10000, num_samples: null, roll: true, mixup_prob: 0.9}
+optimizer:
+  {adam_betas: [0.9, 0.95], adam_eps: 1e-8, weight_decay: 0.05, decay_1d: true, min_lr: 1e-6}
+lr_scheduler: {_name: cosine, min_lr: 1e-6, warmup_init_lr: -1.0}
+optimization: {clip_norm: 0.0, update_freq: [1], lr: [5e-5]}
+checkpoint: {maximize_best_checkpoint_metric: true}
+model:
+  {weights: student, pooling: cls, drop_path: 0.1, layer_decay: 0.65, embed_dim: 768, depth: 12,
+   num_heads: 12}
+"""
+AUDIOSET = """
+task:
+  {mean: -4.268, std: 4.569, target_length: 1024, noise: false, mixup_alpha: 0.8,
+   spec_augment_ratio: 0.2}
+criterion: {loss: bce, reduction: labels, label_smoothing: 0.0, metric: mAP}
+checkpoint: {best_checkpoint_metric: mAP}
+"""
+AS2M = """
+task: {num_samples: 200000}
+dataset: {batch_size: 96}
+lr_scheduler: {warmup_updates: 30000}
+optimization: {max_update: 300000}
+"""
+AS20K = """
+dataset: {batch_size: 48}
+lr_scheduler: {warmup_updates: 4000}
+optimization: {max_update: 40000}
+"""
+ESC50 = """
+task:
+  {mean: -6.627, std: 5.359, target_length: 512, noise: false, mixup_alpha: 0.0,
+   spec_augment_ratio: 0.4}
+criterion: {loss: cross_entropy, reduction: clips, label_smoothing: 0.1, metric: accuracy}
+checkpoint: {best_checkpoint_metric: accuracy}
+dataset: {batch_size: 48}
+lr_scheduler: {warmup_updates: 400}
+optimization: {max_update: 4000}
+"""
+# Released: a label smoothing of 0.1, which its mixup ignores.
+SPCV2 = """
+common: {seed: 42}
+task:
+  {mean: -6.846, std: 5.565, target_length: 128, noise: true, mixup_alpha: 0.8,
+   spec_augment_ratio: 0.2}
+criterion: {loss: bce, reduction: clips, label_smoothing: 0.0, metric: accuracy}
+checkpoint: {best_checkpoint_metric: accuracy}
+dataset: {batch_size: 256}
+lr_scheduler: {warmup_updates: 4000}
+optimization: {max_update: 40000, lr: [2e-4]}
+"""
+BASE = """
+optimization: {lr: [5e-4]}
+model:
+  {embed_dim: 768, depth: 12, num_heads: 12, mask_ratio: 0.8, mask_ratio_adjust: 0.07,
+   decoder_depth: 6, decoder_kernel_size: 3, ema_anneal_updates: 100000, average_top_k_layers: 12}
+"""
+LARGE = """
+optimization: {lr: [4e-4]}
+model:
+  {embed_dim: 1024, depth: 24, num_heads: 16, mask_ratio: 0.75, mask_ratio_adjust: 0.10,
+   decoder_depth: 3, decoder_kernel_size: 5, ema_anneal_updates: 150000, average_top_k_layers: 24}
+"""
 RECIPES = {
-    "finetune_as2m": {
-        **AUDIOSET,
-        "task.num_samples": 200_000,
-        "dataset.batch_size": 96,
-        "lr_scheduler.warmup_updates": 30_000,
-        "optimization.max_update": 300_000,
-    },
-    "finetune_as20k": {
-        **AUDIOSET,
-        "task.num_samples": None,
-        "dataset.batch_size": 48,
-        "lr_scheduler.warmup_updates": 4_000,
-        "optimization.max_update": 40_000,
-    },
-    "finetune_esc50": {
-        **FINETUNED,
-        "common.seed": 1,
-        "task.mean": -6.627,
-        "task.std": 5.359,
-        "task.target_length": 512,
-        "task.num_samples": None,
-        "task.noise": False,
-        "task.mixup_alpha": 0.0,
-        "task.spec_augment_ratio": 0.4,
-        "criterion.loss": "cross_entropy",
-        "criterion.reduction": "clips",
-        "criterion.label_smoothing": 0.1,
-        "criterion.metric": "accuracy",
-        "checkpoint.best_checkpoint_metric": "accuracy",
-        "dataset.batch_size": 48,
-        "lr_scheduler.warmup_updates": 400,
-        "optimization.max_update": 4_000,
-        "optimization.lr": [5e-5],
-    },
-    "finetune_spcv2": {
-        **FINETUNED,
-        "common.seed": 42,
-        "task.mean": -6.846,
-        "task.std": 5.565,
-        "task.target_length": 128,
-        "task.num_samples": None,
-        "task.noise": True,
-        "task.mixup_alpha": 0.8,
-        "task.spec_augment_ratio": 0.2,
-        "criterion.loss": "bce",
-        "criterion.reduction": "clips",
-        # Released: 0.1, which its mixup ignores.
-        "criterion.label_smoothing": 0.0,
-        "criterion.metric": "accuracy",
-        "checkpoint.best_checkpoint_metric": "accuracy",
-        "dataset.batch_size": 256,
-        "lr_scheduler.warmup_updates": 4_000,
-        "optimization.max_update": 40_000,
-        "optimization.lr": [2e-4],
-    },
-    "pretrain_base": {
-        **BOTH,
-        "optimization.lr": [5e-4],
-        "model.embed_dim": 768,
-        "model.depth": 12,
-        "model.num_heads": 12,
-        "model.mask_ratio": 0.8,
-        "model.mask_ratio_adjust": 0.07,
-        "model.decoder_depth": 6,
-        "model.decoder_kernel_size": 3,
-        "model.ema_anneal_updates": 100_000,
-        "model.average_top_k_layers": 12,
-    },
-    "pretrain_large": {
-        **BOTH,
-        "optimization.lr": [4e-4],
-        "model.embed_dim": 1024,
-        "model.depth": 24,
-        "model.num_heads": 16,
-        "model.mask_ratio": 0.75,
-        "model.mask_ratio_adjust": 0.10,
-        "model.decoder_depth": 3,
-        "model.decoder_kernel_size": 5,
-        "model.ema_anneal_updates": 150_000,
-        "model.average_top_k_layers": 24,
-    },
+    "finetune_as2m": (FINETUNE, AUDIOSET, AS2M),
+    "finetune_as20k": (FINETUNE, AUDIOSET, AS20K),
+    "finetune_esc50": (FINETUNE, ESC50),
+    "finetune_spcv2": (FINETUNE, SPCV2),
+    "pretrain_base": (PRETRAIN, BASE),
+    "pretrain_large": (PRETRAIN, LARGE),
 }
 
 
@@ -191,17 +117,17 @@ def load(name):
 
 @pytest.mark.parametrize("name", sorted(RECIPES))
 def test_recipe(name):
-    cfg = load(name)
-    found = {key: OmegaConf.select(cfg, key) for key in RECIPES[name]}
-    assert found == RECIPES[name]
+    cfg, expected = load(name), OmegaConf.merge(*map(OmegaConf.create, RECIPES[name]))
+    found = {key: {k: cfg[key][k] for k in values} for key, values in expected.items()}
+    assert found == OmegaConf.to_container(expected)
 
 
 @pytest.mark.parametrize("name", CONFIGS)
 def test_every_key_is_spelled_out(name):
     """Hydra composes before the plugin is imported: a key that is absent cannot be overridden."""
     cfg = load(name)
-    sections = PRETRAINING if name.startswith("pretrain_") else FINETUNING
-    for section, config_class in sections.items():
+    sections = ("task", "model", "criterion", "optimizer")
+    for section, config_class in zip(sections, CLASSES[name.split("_")[0]], strict=True):
         keys = {
             field.name
             for field in dataclasses.fields(config_class)

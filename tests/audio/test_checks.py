@@ -29,8 +29,9 @@ def test_what_a_file_holds(tmp_path, noise, monkeypatch, format, chunk_frames):
 
 @pytest.mark.parametrize("value", [0.0, 0.25])
 def test_silence(tmp_path, value):
-    soundfile.write(tmp_path / "silent.wav", np.full(8000, value), 16_000)
-    assert scan_audio(tmp_path / "silent.wav") == AudioScan(8000, 16_000, is_silent=True)
+    soundfile.write(tmp_path / "silent.wav", np.full(32_000, value), 16_000)
+    found = scan_audio(tmp_path / "silent.wav", used_samples=16_000)
+    assert found == AudioScan(32_000, 16_000, is_silent=True)  # all of it, so no note of a part
     soundfile.write(tmp_path / "click.wav", np.append(np.full(8000, value), -0.1), 16_000)
     assert not scan_audio(tmp_path / "click.wav").is_silent
 
@@ -42,19 +43,17 @@ def test_an_mp3_whose_header_does_not_tell_its_length(tmp_path, noise):
     assert found.notes == ()
 
 
-@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize("way", [*WAYS, "infinite at the end"])
 def test_damaged_files(tmp_path, noise, way):
-    WAYS[way](tmp_path / "clip.wav", noise[:16_000, 0])
+    if way in WAYS:
+        WAYS[way](tmp_path / "clip.wav", noise[:16_000, 0])
+    else:
+        noise[-1, 1] = np.inf
+        soundfile.write(tmp_path / "clip.wav", noise, 16_000, subtype="FLOAT")
     expected = FileNotFoundError if way == "missing" else AudioError
-    with pytest.raises(expected, match=r"clip\.wav"):
+    message = r"clip\.wav" if way in WAYS else r"clip\.wav: found NaN or infinite samples"
+    with pytest.raises(expected, match=message):
         scan_audio(tmp_path / "clip.wav")
-
-
-def test_a_number_that_is_none_at_the_end_of_a_long_file(tmp_path, noise):
-    noise[-1, 1] = np.inf
-    soundfile.write(tmp_path / "noise.wav", noise, 16_000, subtype="FLOAT")
-    with pytest.raises(AudioError, match=r"noise.wav: found NaN or infinite samples"):
-        scan_audio(tmp_path / "noise.wav")
 
 
 MORE = "the file holds more than its header says: what follows sample 48000 is not read"
@@ -66,13 +65,13 @@ def encode(samples, rate_hz=48_000, **kwargs):
     return file.getvalue()
 
 
-FORMATS = [
-    *(("MP3", None), ("OGG", "VORBIS"), ("OGG", "OPUS"), ("FLAC", None), ("WAV", None)),
-    *(("AU", None), ("CAF", None), ("RF64", None)),
-]
-
-
-@pytest.mark.parametrize("format, subtype", FORMATS)
+@pytest.mark.parametrize(
+    "format, subtype",
+    [
+        *(("MP3", None), ("OGG", "VORBIS"), ("OGG", "OPUS"), ("FLAC", None), ("WAV", None)),
+        *(("AU", None), ("CAF", None), ("RF64", None)),
+    ],
+)
 @pytest.mark.parametrize("in_zip", [False, True])
 def test_files_joined_into_one(tmp_path, noise, format, subtype, in_zip):
     """What `cat one two` makes: libsndfile reads the first, or refuses both."""
@@ -83,7 +82,8 @@ def test_files_joined_into_one(tmp_path, noise, format, subtype, in_zip):
     if in_zip:
         with zipfile.ZipFile(tmp_path / "pack.zip", "w") as archive:
             archive.writestr("both", one + two)
-        path = spell_zip(tmp_path / "pack.zip", one + two)
+        start = (tmp_path / "pack.zip").read_bytes().index(one + two)
+        path = f"{tmp_path}/pack.zip:{start}:{len(one + two)}"
     if format == "WAV":
         with pytest.raises(AudioError, match="not readable as audio: Error in WAV file"):
             scan_audio(path)
@@ -94,29 +94,21 @@ def test_files_joined_into_one(tmp_path, noise, format, subtype, in_zip):
     assert scan_audio(tmp_path / "one").notes == ()
 
 
-def spell_zip(pack, content):
-    return f"{pack}:{pack.read_bytes().index(content)}:{len(content)}"
-
-
-def test_an_mp3_whose_header_is_50_frames_short(tmp_path, noise):
-    data = encode(np.concatenate([noise, noise]), format="MP3")
-    place = max(data.find(b"Xing"), data.find(b"Info")) + 8
-    num_frames = int.from_bytes(data[place : place + 4], "big") - 50
-    short = data[:place] + num_frames.to_bytes(4, "big") + data[place + 4 :]
-    (tmp_path / "a.mp3").write_bytes(short)
-    [note] = scan_audio(tmp_path / "a.mp3").notes
+@pytest.mark.parametrize("format", ["MP3", "WAV"])
+def test_a_header_whose_size_is_too_small(tmp_path, noise, format):
+    """As of a WAV of more than 4 GB, for which the header has no room."""
+    data = bytearray(encode(noise, format=format))
+    if format == "WAV":
+        place, order, missing = data.index(b"data") + 4, "little", 96_000
+    else:
+        place, order, missing = max(data.find(b"Xing"), data.find(b"Info")) + 8, "big", 20
+    size = int.from_bytes(data[place : place + 4], order) - missing
+    data[place : place + 4] = size.to_bytes(4, order)
+    (tmp_path / "a").write_bytes(data)
+    found = scan_audio(tmp_path / "a")
+    assert found.num_samples == 24_000 or format == "MP3"
+    [note] = found.notes
     assert note.startswith("the file holds more than its header says: what follows sample ")
-
-
-def test_a_wav_whose_size_is_too_small(tmp_path, noise):
-    """As of more than 4 GB, for which the header has no room."""
-    data = bytearray(encode(noise, format="WAV"))
-    place = data.index(b"data") + 4
-    data[place : place + 4] = (96_000).to_bytes(4, "little")
-    (tmp_path / "a.wav").write_bytes(data)
-    found = scan_audio(tmp_path / "a.wav")
-    assert found.num_samples == 24_000
-    assert found.notes[0].startswith("the file holds more than its header says")
 
 
 @pytest.mark.parametrize(
@@ -143,12 +135,10 @@ def test_channels_that_cancel(tmp_path, noise, subtype, mix, notes):
     samples = noise[:, :1] * np.array([mix])
     soundfile.write(tmp_path / "a.wav", samples, 16_000, subtype=subtype)
     assert scan_audio(tmp_path / "a.wav") == AudioScan(48_000, 16_000, False, notes)
-
-
-def test_a_thousand_independent_channels_do_not_cancel(tmp_path):
-    samples = 0.1 * np.random.default_rng(0).standard_normal((4000, 1000))
-    soundfile.write(tmp_path / "a.wav", samples, 16_000)
-    assert scan_audio(tmp_path / "a.wav").notes == ()
+    if mix == [1, 0]:  # many independent channels do not cancel either
+        samples = 0.1 * np.random.default_rng(0).standard_normal((4000, 1000))
+        soundfile.write(tmp_path / "a.wav", samples, 16_000, subtype=subtype)
+        assert scan_audio(tmp_path / "a.wav").notes == ()
 
 
 @pytest.mark.parametrize("peak, is_noted", [(1.4, False), (9.9, False), (30_000, True)])
@@ -166,7 +156,7 @@ def test_arrays_of_integers_as_floating_point_are_warned_of_once(caplog, monkeyp
     monkeypatch.setattr(checks, "_has_warned", Event())
     encoder = Encoder(EncoderConfig(embed_dim=8, depth=1, num_heads=2, num_position_rows=4))
     loud = np.random.default_rng(0).integers(-(2**15), 2**15, 8000).astype(np.float32)
-    extract_features([loud, loud], encoder, batch_size=1)
+    extract_features([loud, loud], encoder, batch_size=1, num_workers=1)
     [message] = caplog.messages
     assert message.startswith("audio[0]: found samples up to 3.28e+04, expected [-1, 1]")
 
@@ -184,8 +174,3 @@ def test_the_used_part_is_silent(
     expected = (note,) if is_noted else ()
     assert scan_audio(tmp_path / "a.wav", used_samples=16_000).notes == expected
     assert scan_audio(tmp_path / "a.wav").notes == ()
-
-
-def test_silence_is_not_a_silent_part(tmp_path):
-    soundfile.write(tmp_path / "a.wav", np.zeros(32_000), 16_000)
-    assert scan_audio(tmp_path / "a.wav", used_samples=16_000).notes == ()

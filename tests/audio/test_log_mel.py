@@ -76,34 +76,17 @@ def test_num_frames(seconds, frames):
     assert mel_filter_bank(torch.zeros(seconds * 16_000)).shape == (1, frames, 128)
 
 
-def test_silence_is_the_log_floor():
-    floor = np.log(np.float32(1.1920929e-07))
-    assert torch.all((mel_filter_bank(torch.zeros(16_000)) - floor).abs() < 1e-4)
-
-
-def test_padding_is_zero_before_normalisation():
-    log_mel = eat.LogMel(mean=-4.268, std=4.569, target_length=128)(torch.randn(16_000))
-    assert torch.allclose(log_mel[0, 0, 98:], torch.tensor(4.268 / (2 * 4.569)))
-
-
 def test_longer_clips_are_cut_at_the_end():
-    wave = torch.randn(3 * 16_000)
-    long = eat.LogMel(target_length=256)(wave)
-    short = eat.LogMel(target_length=128)(wave)
-    assert torch.equal(long[:, :, :128], short)
+    wave, log_mel = torch.randn(3 * 16_000), eat.LogMel(target_length=128)
+    assert torch.equal(eat.LogMel(target_length=256)(wave)[:, :, :128], log_mel(wave))
+    frames = mel_filter_bank(wave)[:, :128]
+    assert torch.allclose(mel_filter_bank(wave[: log_mel.max_samples]), frames, atol=1e-2)
+    assert mel_filter_bank(wave[: log_mel.max_samples - 1]).shape[1] == 127
 
 
 @pytest.mark.parametrize("num_samples, frames", [(16_000, 112), (160_000, 1008), (100, 16)])
 def test_without_target_length_the_length_is_rounded_up(num_samples, frames):
     assert eat.LogMel(target_length=None)(torch.randn(num_samples)).shape == (1, 1, frames, 128)
-
-
-def test_max_samples_is_all_that_matters():
-    log_mel = eat.LogMel(target_length=128)
-    wave = torch.randn(30_000)
-    frames = mel_filter_bank(wave)[:, :128]
-    assert torch.allclose(mel_filter_bank(wave[: log_mel.max_samples]), frames, atol=1e-2)
-    assert mel_filter_bank(wave[: log_mel.max_samples - 1]).shape[1] == 127
 
 
 @pytest.mark.parametrize(
@@ -122,22 +105,27 @@ def test_impossible_settings(arguments, message):
         eat.LogMel(**arguments)
 
 
-def test_integer_samples_are_refused():
-    with pytest.raises(ValueError, match=r"found torch.int16, expected float32 samples"):
-        mel_filter_bank(torch.zeros(16_000, dtype=torch.int16))
-
-
-@pytest.mark.parametrize("shape", [(1, 2, 400), (0, 400), ()])
-def test_wrong_shape_is_refused(shape):
-    message = f"found shape {shape}, expected (S,) or (B, S)"
+@pytest.mark.parametrize(
+    "samples, message",
+    [
+        *((torch.zeros(s), f"found shape {s}, expected (S,)") for s in ((1, 2, 400), (0, 400), ())),
+        (torch.zeros(16_000, dtype=torch.int16), "found torch.int16, expected float32 samples"),
+    ],
+)
+def test_other_tensors_are_refused(samples, message):
     with pytest.raises(ValueError, match=re.escape(message)):
-        mel_filter_bank(torch.zeros(shape))
+        mel_filter_bank(samples)
 
 
-def test_no_samples_are_all_padding():
+def test_silence_is_the_log_floor_and_padding_is_zero_before_normalisation():
+    floor = np.log(np.float32(1.1920929e-07))
+    assert torch.all((mel_filter_bank(torch.zeros(16_000)) - floor).abs() < 1e-4)
+    log_mel = eat.LogMel(mean=-4.268, std=4.569, target_length=128)
+    padding = torch.tensor(4.268 / (2 * 4.569))
+    assert torch.allclose(log_mel(torch.randn(16_000))[0, 0, 98:], padding)
+    assert torch.allclose(log_mel(torch.zeros(0)), padding)
     assert mel_filter_bank(torch.zeros(0)).shape == (1, 0, 128)
     assert mel_filter_bank(torch.zeros(2, 399)).shape == (2, 0, 128)
-    assert eat.LogMel(mean=-4.0, std=2.0, target_length=32)(torch.zeros(0)).unique() == 1.0
 
 
 def test_a_batch_is_its_clips_one_by_one():

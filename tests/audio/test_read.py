@@ -28,10 +28,15 @@ def test_any_format_and_rate_becomes_mono_16_khz(tmp_path, suffix, sample_rate_h
     assert np.abs(samples[4_000:12_000]).max() == pytest.approx(0.5, abs=0.06)  # mp3
 
 
-def test_channels_are_averaged(tmp_path):
-    left, right = sine(0.1, 16_000), sine(0.1, 16_000, hz=1000)
-    soundfile.write(tmp_path / "a.wav", np.stack([left, right], axis=1), 16_000, subtype="FLOAT")
-    assert np.allclose(read_audio(tmp_path / "a.wav"), (left + right) / 2, atol=1e-6)
+@pytest.mark.parametrize("name", [b"a.wav", b"gr\xfcn.wav"], ids=["plain", "not UTF-8"])
+def test_channels_are_averaged_and_the_header_is_read(tmp_path, name):
+    left, right = sine(0.5, 16_000), sine(0.5, 16_000, hz=1000)
+    path = os.path.join(tmp_path, os.fsdecode(name))
+    soundfile.write(os.fsencode(path), np.stack([left, right], 1), 16_000, subtype="FLOAT")
+    assert np.allclose(read_audio(path), (left + right) / 2, atol=1e-6)
+    info = audio_info(path)
+    assert info == (8_000, 16_000, 2)
+    assert info.duration_seconds == 0.5
 
 
 RATES_HZ = [250, 500, 8_000, 11_025, 12_345, 16_000, 44_100, 48_000, 192_000]
@@ -65,22 +70,27 @@ def test_only_the_needed_part_is_decoded(tmp_path, monkeypatch):
     assert sum(decoded) < 1.2 * 44_100
 
 
-def test_info_reads_the_header(tmp_path):
-    soundfile.write(tmp_path / "a.wav", np.zeros((22_050, 2)), 44_100)
-    info = audio_info(tmp_path / "a.wav")
-    assert info == (22_050, 44_100, 2)
-    assert info.duration_seconds == 0.5
-
-
-def test_missing_file(tmp_path):
+def test_what_is_not_audio(tmp_path):
+    (tmp_path / "a.wav").write_text("hello")
+    (tmp_path / "a.raw").write_bytes(bytes(32_000))  # soundfile answers it with a TypeError
+    soundfile.write(tmp_path / "b.wav", np.zeros(0), 16_000)
+    os.mkfifo(tmp_path / "pipe.wav")
+    for name, message in (
+        ("a.wav", r"a\.wav: not readable as audio"),
+        ("a.raw", r"a\.raw: not readable as audio: samplerate must be"),
+        ("", "found no regular file, expected an audio file"),
+        ("pipe.wav", "pipe.wav: found no regular file, expected an audio file"),
+    ):
+        for read in (audio_info, read_audio, scan_audio):
+            with pytest.raises(AudioError, match=message):
+                read(tmp_path / name)
     with pytest.raises(FileNotFoundError, match=r"no such audio file: .*nowhere\.wav"):
         read_audio(tmp_path / "nowhere.wav")
-
-
-def test_not_audio(tmp_path):
-    (tmp_path / "a.wav").write_text("hello")
-    with pytest.raises(AudioError, match=r"a\.wav: not readable as audio"):
-        read_audio(tmp_path / "a.wav")
+    with pytest.raises(AudioError, match=r"b\.wav: no samples"):
+        read_audio(tmp_path / "b.wav")
+    soundfile.write(tmp_path / "b.wav", np.zeros(100), 16_000)
+    with pytest.raises(AudioError, match=r"b\.wav: no samples after offset 100"):
+        read_audio(tmp_path / "b.wav", offset_samples=100)
 
 
 def mp3_after(junk):
@@ -92,13 +102,13 @@ def mp3_after(junk):
 
 @pytest.mark.parametrize("num_zeros", [1, 100, 4096])
 def test_zeros_before_the_first_frame_of_an_mp3_are_skipped(tmp_path, num_zeros):
-    (tmp_path / "a.mp3").write_bytes(mp3_after(bytes(num_zeros)))
-    (tmp_path / "pack.zip").write_bytes(content := mp3_after(bytes(num_zeros)))
+    content = mp3_after(bytes(num_zeros))
+    (tmp_path / "a.mp3").write_bytes(content)
+    (tmp_path / "pack.zip").write_bytes(content)
     (tmp_path / "good.mp3").write_bytes(mp3_after(b""))
-    expected = read_audio(tmp_path / "good.mp3")
     for path in ("a.mp3", f"pack.zip:0:{len(content)}"):
         assert audio_info(tmp_path / path) == (16_000, 16_000, 1)
-        assert np.array_equal(read_audio(tmp_path / path), expected)
+        assert np.array_equal(read_audio(tmp_path / path), read_audio(tmp_path / "good.mp3"))
 
 
 def test_other_bytes_before_an_mp3(tmp_path):
@@ -111,14 +121,6 @@ def test_other_bytes_before_an_mp3(tmp_path):
         read_audio(tmp_path / "c.mp3")
 
 
-def test_a_file_without_header_is_not_audio(tmp_path):
-    """soundfile answers a file called .raw with a TypeError."""
-    (tmp_path / "a.raw").write_bytes(bytes(32_000))
-    for read in (audio_info, read_audio, scan_audio):
-        with pytest.raises(AudioError, match=r"a\.raw: not readable as audio: samplerate must be"):
-            read(tmp_path / "a.raw")
-
-
 @pytest.mark.parametrize("error", [TypeError("odd"), RuntimeError("odd"), KeyError("odd")])
 @pytest.mark.parametrize("method", ["__init__", "read", "seek"])
 def test_any_exception_of_a_decoder_names_the_file(tmp_path, monkeypatch, error, method):
@@ -129,15 +131,6 @@ def test_any_exception_of_a_decoder_names_the_file(tmp_path, monkeypatch, error,
     monkeypatch.setattr(soundfile.SoundFile, method, fail)
     with pytest.raises(AudioError, match=r"a\.wav: not readable as audio: .*odd"):
         read_audio(tmp_path / "a.wav", offset_samples=10)
-
-
-def test_no_samples(tmp_path):
-    soundfile.write(tmp_path / "a.wav", np.zeros(0), 16_000)
-    with pytest.raises(AudioError, match=r"a\.wav: no samples"):
-        read_audio(tmp_path / "a.wav")
-    soundfile.write(tmp_path / "b.wav", np.zeros(100), 16_000)
-    with pytest.raises(AudioError, match=r"b\.wav: no samples after offset 100"):
-        read_audio(tmp_path / "b.wav", offset_samples=100)
 
 
 def test_a_flac_of_unknown_length_is_read_to_its_end(tmp_path):
@@ -214,18 +207,6 @@ def test_a_header_that_promises_too_much_costs_no_memory(tmp_path):
     assert len(read_audio(tmp_path / "a.wav")) == 8_000
 
 
-def test_a_name_that_is_not_utf8(tmp_path):
-    path = os.path.join(tmp_path, os.fsdecode(b"gr\xfcn.wav"))
-    soundfile.write(os.fsencode(path), sine(0.5, 16_000), 16_000)
-    assert audio_info(path) == (8_000, 16_000, 1)
-    assert len(read_audio(path)) == 8_000
-
-
-def test_a_folder_is_not_audio(tmp_path):
-    with pytest.raises(AudioError, match="found no regular file, expected an audio file"):
-        read_audio(tmp_path)
-
-
 def waxing_and_waning_noise(seconds, sample_rate_hz):
     """What takes different bit rates."""
     time = np.arange(int(seconds * sample_rate_hz)) / sample_rate_hz
@@ -266,32 +247,19 @@ def test_an_mp3_without_length_and_with_tags(tmp_path):
 
 
 @pytest.mark.parametrize("sample_rate_hz", [16_000, 44_100])
-def test_a_part_of_an_mp3_equals_that_part_of_the_whole(tmp_path, sample_rate_hz):
+def test_an_mp3_is_read_in_parts_and_without_seams(tmp_path, monkeypatch, sample_rate_hz):
     """Its frames borrow bytes of earlier ones: without them the first 50 ms are noise."""
     path = tmp_path / "a.mp3"
-    soundfile.write(
-        path, waxing_and_waning_noise(6, sample_rate_hz), sample_rate_hz,
-        bitrate_mode="VARIABLE", compression_level=0.5,
-    )  # fmt: skip
+    samples = waxing_and_waning_noise(6, sample_rate_hz)
+    variable = {"bitrate_mode": "VARIABLE", "compression_level": 0.5}
+    soundfile.write(path, samples, sample_rate_hz, **variable)
     whole, _ = soundfile.read(path, dtype="float32")
     for offset in range(sample_rate_hz, 5 * sample_rate_hz, 9_999):
         part = read_audio(path, sample_rate_hz, offset, 3_000)
         assert np.abs(part - whole[offset : offset + 3_000]).max() < 1e-6
-
-
-def test_a_long_mp3_is_read_without_seams(tmp_path, monkeypatch):
-    """It is decoded piece by piece, and soundfile would seek between them."""
-    path = tmp_path / "a.mp3"
-    soundfile.write(
-        path,
-        waxing_and_waning_noise(6, 16_000),
-        16_000,
-        bitrate_mode="VARIABLE",
-        compression_level=0.5,
-    )
-    whole, _ = soundfile.read(path, dtype="float32")
+    # It is decoded piece by piece, and soundfile would seek between them.
     monkeypatch.setattr("eat.audio.opening.CHUNK_FRAMES", 5_000)
-    assert np.abs(read_audio(path) - whole).max() < 1e-6
+    assert np.abs(read_audio(path, sample_rate_hz) - whole).max() < 1e-6
 
 
 @pytest.mark.parametrize("format, subtype", [("WAV", "GSM610"), ("AU", "G721_32")])

@@ -2,34 +2,24 @@ import pytest
 from helpers import write_clips, write_tsv
 
 from eat.audio import AudioError, LogMel
+from eat.benchmark.loading import time_worker
 from eat.data.manifest import Manifest
 
 
 @pytest.fixture
-def open_data(tmp_path):
-    """`open_data(num_clips)` -> a data set of fairseq; the clips are in `tmp_path`."""
+def data(tmp_path):
+    """A data set of fairseq with two clips, which are in `tmp_path`."""
     datasets = pytest.importorskip("eat.data.datasets")
-
-    def open_data(num_clips):
-        write_tsv(tmp_path / "train.tsv", tmp_path, write_clips(tmp_path, num_clips))
-        manifest = Manifest(tmp_path / "train.tsv")
-        return datasets.SpectrogramDataset(manifest, LogMel(target_length=64), 0, False)
-
-    return open_data
+    write_tsv(tmp_path / "train.tsv", tmp_path, write_clips(tmp_path, 2))
+    manifest = Manifest(tmp_path / "train.tsv")
+    return datasets.SpectrogramDataset(manifest, LogMel(target_length=64), 0, False)
 
 
-def time_worker(*arguments):
-    from eat.benchmark.loading import time_worker
-
-    return time_worker(*arguments)
+def test_a_few_clips_are_read_several_times(data):
+    assert 1 < time_worker(data, 4, 1) < 100_000
 
 
-def test_a_few_clips_are_read_several_times(open_data):
-    assert 1 < time_worker(open_data(2), 4, 1) < 100_000
-
-
-def test_a_clip_that_cannot_be_read_is_named(open_data, tmp_path):
-    data = open_data(2)
+def test_a_clip_that_cannot_be_read_is_named(data, tmp_path):
     (tmp_path / "clip 1.wav").write_text("no audio")
     with pytest.raises(AudioError) as error:
         time_worker(data, 2, 1)

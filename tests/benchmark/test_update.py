@@ -35,13 +35,8 @@ def test_a_block_by_hand():
 
 
 def test_shares_and_rates_by_hand():
-    seconds = {
-        "teacher": [0.1, 0.1],
-        "forward": [1.0, 1.0],
-        "backward": [2.0, 2.0],
-        "optimizer": [0.5, 0.5],
-        "whole": [4.0, 4.0],
-    }
+    seconds = {"teacher": 0.1, "forward": 1.0, "backward": 2.0, "optimizer": 0.5, "whole": 4.0}
+    seconds = {part: [value, value] for part, value in seconds.items()}
     found = summarise(seconds, flops=6e12, peak=4e12, num_clips=2)
     assert found["clips_per_second"] == 0.5
     assert found["forward_ms_median"] == pytest.approx(900)  # without the teacher

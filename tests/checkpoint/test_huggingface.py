@@ -14,13 +14,8 @@ from safetensors.torch import load_file, save_file
 
 import eat
 from eat.audio import num_frames
-from eat.checkpoint import (
-    CheckpointError,
-    build_classifier,
-    build_encoder,
-    huggingface,
-    load_checkpoint,
-)
+from eat.checkpoint import CheckpointError, huggingface, load_checkpoint
+from eat.checkpoint.building import build_classifier, build_encoder
 from eat.checkpoint.huggingface import model_code
 
 
@@ -99,32 +94,15 @@ def test_what_the_source_does_not_say_stays_unsaid(finetuned, pretrained, tmp_pa
 def test_settings_that_the_folder_says(finetuned, folder):
     config = json.loads((folder / "config.json").read_text())
     expected = {
-        "model_type": "eat",
-        "embed_dim": 48,
-        "depth": 3,
-        "num_heads": 4,
-        "patch_size": 16,
-        "stride": 16,
-        "in_chans": 1,
-        "mel_bins": 128,
-        "max_length": 768,
-        "num_classes": 3,
-        "model_variant": "finetune",
-        "mlp_ratio": 4.0,
-        "qkv_bias": True,
-        "layer_norm_first": False,
-        "norm_eps": 1e-6,
-        "norm_affine": True,
-        "fixed_positions": True,
-        "img_size": [128, 128],
-        "norm_mean": -6.627,
-        "norm_std": 5.359,
-        "target_length": 128,
-        "pooling": "cls",
+        **{"model_type": "eat", "architectures": ["EatForAudioClassification"]},
+        **{"embed_dim": 48, "depth": 3, "num_heads": 4, "mlp_ratio": 4.0, "norm_eps": 1e-6},
+        **{"patch_size": 16, "stride": 16, "in_chans": 1, "mel_bins": 128, "max_length": 768},
+        **{"qkv_bias": True, "layer_norm_first": False, "norm_affine": True},
+        **{"fixed_positions": True, "img_size": [128, 128], "torch_dtype": "float32"},
+        **{"norm_mean": -6.627, "norm_std": 5.359, "target_length": 128},
+        **{"model_variant": "finetune", "num_classes": 3, "pooling": "cls"},
         "id2label": {"0": "en", "1": "fr", "2": "ru"},
         "label2id": {"en": 0, "fr": 1, "ru": 2},
-        "torch_dtype": "float32",
-        "architectures": ["EatForAudioClassification"],
     }
     assert expected.items() <= config.items()
     classes = {value.partition(".")[2] for value in config["auto_map"].values()}
@@ -133,15 +111,6 @@ def test_settings_that_the_folder_says(finetuned, folder):
     names = set(load_file(folder / "model.safetensors"))
     assert {"model.extra_tokens", "model.blocks.2.mlp.fc2.bias", "model.head.weight"} <= names
     assert len(names) == len(finetuned.encoder) + len(finetuned.classifier)
-
-
-def test_a_pre_trained_folder_has_no_classes(pretrained, tmp_path):
-    huggingface.write(pretrained, str(tmp_path / "folder"))
-    config = json.loads((tmp_path / "folder" / "config.json").read_text())
-    assert config["model_variant"] == "pretrain"
-    assert config["auto_map"]["AutoModel"] == "modeling_eat.EatModel"
-    assert not config.keys() & {"num_classes", "pooling", "id2label"}
-    assert config["max_length"] == 64
 
 
 def test_published_folders(golden, official_finetune, folder):
@@ -153,13 +122,10 @@ def test_published_folders(golden, official_finetune, folder):
     assert classifier.labels is None
     with torch.no_grad():
         assert torch.equal(classifier(golden("source")), expected(golden("source")))
-    assert_same_encoders(eat.load_encoder(folder / "model.safetensors"), expected.encoder)
-
-
-def assert_same_encoders(found, expected):
-    assert found.config == expected.config
+    encoder, expected = eat.load_encoder(folder / "model.safetensors"), expected.encoder
+    assert encoder.config == expected.config
     for key, value in expected.state_dict().items():
-        assert torch.equal(found.state_dict()[key], value)
+        assert torch.equal(encoder.state_dict()[key], value)
 
 
 @pytest.mark.parametrize("size, num_heads", [((768, 12), 12), ((1024, 24), 16)])
@@ -239,24 +205,23 @@ def test_classes_that_transformers_saved(folder):
         eat.load_classifier(folder)
 
 
-def test_damaged_folders(folder):
-    config = (folder / "config.json").read_text()
-    (folder / "config.json").write_text(config[:100])
-    with pytest.raises(CheckpointError, match="config.json: damaged configuration"):
-        load_checkpoint(folder)
-    (folder / "config.json").write_text("[]")
-    with pytest.raises(CheckpointError, match="config.json: found a configuration that is no obj"):
-        load_checkpoint(folder)
-    (folder / "config.json").unlink()
-    with pytest.raises(CheckpointError, match="config.json: found no such file"):
-        load_checkpoint(folder)
-    (folder / "config.json").write_text(config)
-    weights = (folder / "model.safetensors").read_bytes()
-    (folder / "model.safetensors").write_bytes(weights[:1000])
-    with pytest.raises(CheckpointError, match="model.safetensors: damaged"):
-        load_checkpoint(folder)
-    (folder / "model.safetensors").rename(folder / "model-00001-of-00002.safetensors")
-    with pytest.raises(CheckpointError, match=r"found no model.safetensors \(but: model-00001-of-"):
+@pytest.mark.parametrize(
+    "name, change, message",
+    [
+        ("config.json", lambda f: f.write_bytes(f.read_bytes()[:100]),
+         "config.json: damaged configuration"),
+        ("config.json", lambda f: f.write_text("[]"),
+         "config.json: found a configuration that is no object"),
+        ("config.json", lambda f: f.unlink(), "folder: found no config.json, expected one"),
+        ("model.safetensors", lambda f: f.write_bytes(f.read_bytes()[:1000]),
+         "model.safetensors: damaged"),
+        ("model.safetensors", lambda f: f.rename(f.with_name("model-00001-of-00002.safetensors")),
+         r"found no model.safetensors \(but: model-00001-of-"),
+    ],
+)  # fmt: skip
+def test_damaged_folders(folder, name, change, message):
+    change(folder / name)
+    with pytest.raises(CheckpointError, match=message):
         load_checkpoint(folder)
 
 
@@ -284,13 +249,8 @@ def test_a_folder_with_a_configuration_is_complete(finetuned, folder, monkeypatc
 
 
 def test_no_path_of_this_machine_is_exported(folder):
-    assert {path.name for path in folder.iterdir()} == {
-        "README.md",
-        "config.json",
-        "model.safetensors",
-        "modeling_eat.py",
-        "preprocessor_config.json",
-    }
+    names = ["README.md", "config.json", "model.safetensors", "modeling_eat.py"]
+    assert sorted(path.name for path in folder.iterdir()) == [*names, "preprocessor_config.json"]
     for path in folder.iterdir():
         content = path.read_bytes()
         for place in (folder.parent, REPOSITORY, sys.prefix):
@@ -310,6 +270,11 @@ def test_the_card_says_what_the_model_is(folder, pretrained, tmp_path):
     assert "pipeline_tag: feature-extraction" in card
     assert "AutoModelForAudioClassification" not in card
     assert "title   = {{EAT}: Self-Supervised" in card
+    config = json.loads((tmp_path / "other" / "config.json").read_text())
+    assert config["model_variant"] == "pretrain"
+    assert config["auto_map"]["AutoModel"] == "modeling_eat.EatModel"
+    assert not config.keys() & {"num_classes", "pooling", "id2label"}
+    assert config["max_length"] == 64
 
 
 def test_the_code_stands_alone(tmp_path):
@@ -321,15 +286,8 @@ def test_the_code_stands_alone(tmp_path):
         if isinstance(node, (ast.Import, ast.ImportFrom))
         for alias in node.names
     }
-    assert imported == {
-        "dataclasses",
-        "functools",
-        "math",
-        "numpy",
-        "torch",
-        "transformers",
-        "typing",
-    }
+    expected = "dataclasses functools math numpy torch transformers typing"
+    assert imported == set(expected.split())
     names = [n.name for n in tree.body if isinstance(n, (ast.FunctionDef, ast.ClassDef))]
     assert len(names) == len(set(names))
     assert "def attend" in code and "def gelu_linear" in code  # plain formulas, and only these:
@@ -388,22 +346,15 @@ def classifier_values(checkpoint, clips):
 def test_folders_work_with_transformers(version, golden, pretrained, finetuned, tmp_path):
     torch.manual_seed(0)
     clips = [0.1 * torch.randn(num_samples) for num_samples in (16_000, 350, 40_000)]
-    values = {
-        **encoder_values(golden, pretrained, clips),
-        **classifier_values(finetuned, clips),
-    }
+    values = {**encoder_values(golden, pretrained, clips), **classifier_values(finetuned, clips)}
     np.savez(tmp_path / "expected.npz", **{key: value.numpy() for key, value in values.items()})
     huggingface.write(pretrained, str(tmp_path / "pretrain"))
     huggingface.write(finetuned, str(tmp_path / "finetune"))
     # transformers 4 does not find a second file of code where a folder's name has a dot.
     huggingface.write(with_pooling(finetuned, "mean"), str(tmp_path / "finetune mean.v2"))
-    output = run_with(
-        f"transformers-{version}.txt",
-        "check_huggingface.py",
-        tmp_path,
-        str(tmp_path),
-        blocked=("eat", "fairseq", "timm", "torchaudio", "torchvision"),
-    )
+    arguments = (f"transformers-{version}.txt", "check_huggingface.py", tmp_path, str(tmp_path))
+    blocked = ("eat", "fairseq", "timm", "torchaudio", "torchvision")
+    output = run_with(*arguments, blocked=blocked)
     assert f"transformers {version}." in output
     saved = eat.load_classifier(tmp_path / "saved by transformers")
     assert saved.config.num_classes == 400

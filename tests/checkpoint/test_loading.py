@@ -8,15 +8,12 @@ import torch
 
 import eat
 from eat.checkpoint import CheckpointError, load_checkpoint
-from eat.nn import (
-    Classifier,
-    ClassifierConfig,
-    DecoderConfig,
-    Encoder,
-    EncoderConfig,
-    MaskingConfig,
-    TeacherConfig,
-)
+from eat.checkpoint.checkpoint import to_our_names, to_their_names
+from eat.nn import Classifier, ClassifierConfig, DecoderConfig, Encoder, EncoderConfig
+from eat.nn.masking import MaskingConfig
+from eat.nn.teacher import TeacherConfig
+
+IMAGE = "modality_encoders.IMAGE."
 
 
 @pytest.fixture
@@ -43,15 +40,6 @@ def test_settings_of_the_released_checkpoint(official_pretrain):
     assert checkpoint.kind == "pre-training"
 
 
-def test_the_encoder_is_in_evaluation_mode_and_float32(official_pretrain):
-    encoder = eat.load_encoder(official_pretrain)
-    assert not encoder.training
-    assert {p.dtype for p in encoder.parameters()} == {torch.float32}
-    assert (
-        eat.load_encoder(official_pretrain, dtype=torch.bfloat16).cls_token.dtype == torch.bfloat16
-    )
-
-
 def test_student_and_teacher_are_different(official_pretrain, released):
     teacher = eat.load_encoder(official_pretrain, weights="teacher")
     student = eat.load_encoder(official_pretrain)
@@ -59,10 +47,14 @@ def test_student_and_teacher_are_different(official_pretrain, released):
     assert torch.equal(teacher.get_parameter(key), released["model"]["_ema"][key])
     assert torch.equal(student.get_parameter(key), released["model"][key])
     assert not torch.equal(teacher.get_parameter(key), student.get_parameter(key))
+    assert not student.training
+    assert {p.dtype for p in student.parameters()} == {torch.float32}
+    half = eat.load_encoder(official_pretrain, dtype=torch.bfloat16)
+    assert half.cls_token.dtype == torch.bfloat16
 
 
 def test_old_position_tables_of_64_rows(released, saved, golden):
-    key = "modality_encoders.IMAGE.fixed_positional_encoder.positions"
+    key = f"{IMAGE}fixed_positional_encoder.positions"
     for model in (released["model"], released["model"]["_ema"]):
         model[key] = model[key][:, :512]
     encoder = eat.load_encoder(saved(released))
@@ -78,71 +70,46 @@ def test_class_defaults_fill_in_what_the_configuration_leaves_out(released, save
     assert (config.mlp_ratio, config.norm_eps) == (4.0, 1e-6)
 
 
-def test_missing_keys_are_listed(released, saved):
-    del released["model"]["blocks.1.norm1.weight"]
-    del released["model"]["modality_encoders.IMAGE.extra_tokens"]
-    with pytest.raises(
-        CheckpointError, match=r"does not match: 2 missing: blocks.1.norm1.weight, cls_token$"
-    ):
-        eat.load_encoder(saved(released))
-
-
-def test_unexpected_keys_are_listed(released, saved):
-    released["model"]["blocks.7.norm1.weight"] = torch.zeros(48)
-    with pytest.raises(CheckpointError, match="1 unexpected: blocks.7.norm1.weight"):
-        eat.load_encoder(saved(released))
-    released["model"]["something.else"] = torch.zeros(1)
-    with pytest.raises(CheckpointError, match="unexpected keys: something.else"):
-        eat.load_encoder(saved(released))
-
-
-def test_other_shapes_are_listed(released, saved):
-    released["model"]["blocks.0.attn.qkv.bias"] = torch.zeros(7)
-    with pytest.raises(
-        CheckpointError, match=r"blocks.0.attn.qkv.bias \(found \(7,\), expected \(144,\)\)"
-    ):
-        eat.load_encoder(saved(released))
-
-
-@pytest.mark.parametrize("value", [float("nan"), float("inf")])
-def test_weights_that_are_no_numbers_are_listed(released, saved, value):
-    released["model"]["blocks.1.norm1.weight"][7] = value
-    message = r"does not match: 1 with NaN or infinite values: blocks.1.norm1.weight$"
+@pytest.mark.parametrize(
+    "changes, message",
+    [
+        ({"blocks.1.norm1.weight": None, f"{IMAGE}extra_tokens": None},
+         r"does not match: 2 missing: blocks.1.norm1.weight, cls_token$"),
+        ({"blocks.7.norm1.weight": torch.zeros(48)}, "1 unexpected: blocks.7.norm1.weight"),
+        ({"something.else": torch.zeros(1)}, "unexpected keys: something.else"),
+        ({"blocks.0.attn.qkv.bias": torch.zeros(7)},
+         r"blocks.0.attn.qkv.bias \(found \(7,\), expected \(144,\)\)"),
+        ({"blocks.1.norm1.weight": torch.full((48,), float("nan"))},
+         r"does not match: 1 with NaN or infinite values: blocks.1.norm1.weight$"),
+        ({"blocks.1.norm1.weight": torch.tensor([1.0] * 47 + [float("inf")])},
+         r"does not match: 1 with NaN or infinite values: blocks.1.norm1.weight$"),
+    ],
+)  # fmt: skip
+def test_weights_that_do_not_match_are_listed(released, saved, changes, message):
+    weights = {**released["model"], **changes}
+    released["model"] = {key: value for key, value in weights.items() if value is not None}
     with pytest.raises(CheckpointError, match=message):
         eat.load_encoder(saved(released))
 
 
-def test_a_network_that_is_not_eat_is_refused(released, saved):
-    released["cfg"]["model"]["layer_norm_first"] = True
-    with pytest.raises(CheckpointError, match="layer_norm_first=True, expected False"):
-        eat.load_encoder(saved(released))
-
-
-def test_no_teacher(released, saved, official_finetune):
+def test_foreign_files_and_what_is_not_there(released, saved, official_finetune, tmp_path):
+    with pytest.raises(FileNotFoundError, match="no such checkpoint: .*nothing.pt"):
+        eat.load_encoder(tmp_path / "nothing.pt")
+    with pytest.raises(ValueError, match='weights: found \'ema\', expected "student" or "teacher"'):
+        eat.load_encoder(official_finetune, weights="ema")
+    with pytest.raises(CheckpointError, match="found no teacher in this fine-tuned checkpoint"):
+        eat.load_encoder(official_finetune, weights="teacher")
     del released["model"]["_ema"]
     with pytest.raises(CheckpointError, match="found no teacher in this pre-training checkpoint"):
         eat.load_encoder(saved(released), weights="teacher")
-    with pytest.raises(CheckpointError, match="found no teacher in this fine-tuned checkpoint"):
-        eat.load_encoder(official_finetune, weights="teacher")
-
-
-def test_unknown_weights(official_pretrain):
-    with pytest.raises(ValueError, match='weights: found \'ema\', expected "student" or "teacher"'):
-        eat.load_encoder(official_pretrain, weights="ema")
-
-
-def test_missing_file(tmp_path):
-    with pytest.raises(FileNotFoundError, match="no such checkpoint: .*nothing.pt"):
-        eat.load_encoder(tmp_path / "nothing.pt")
-
-
-def test_foreign_files(saved):
-    with pytest.raises(
-        CheckpointError, match=r"found no EAT checkpoint \(top-level keys: weight\)"
+    released["cfg"]["model"]["layer_norm_first"] = True
+    for state, message in (
+        (released, "layer_norm_first=True, expected False"),
+        ({"weight": torch.zeros(1)}, r"found no EAT checkpoint \(top-level keys: weight\)"),
+        (torch.zeros(3), "found a Tensor, expected a checkpoint"),
     ):
-        eat.load_encoder(saved({"weight": torch.zeros(1)}))
-    with pytest.raises(CheckpointError, match="found a Tensor, expected a checkpoint"):
-        eat.load_encoder(saved(torch.zeros(3)))
+        with pytest.raises(CheckpointError, match=message):
+            eat.load_encoder(saved(state))
 
 
 @pytest.mark.parametrize("kept", [0, 10, 1000, 500_000])
@@ -171,37 +138,31 @@ def test_a_pickle_that_would_run_code_is_refused(tmp_path, writer):
 
 def test_the_front_end_has_the_mel_bins_and_patches_of_the_encoder(saved):
     """A fine-tuned checkpoint says the size of its encoder in cfg.model alone."""
-    config = EncoderConfig(
-        embed_dim=16, depth=1, num_heads=2, num_mel_bins=64, patch_size=8, num_position_rows=4
-    )
+    sizes = {"embed_dim": 16, "depth": 1, "num_heads": 2, "num_mel_bins": 64, "patch_size": 8}
+    config = EncoderConfig(**sizes, num_position_rows=4)
     classifier = Classifier(ClassifierConfig(num_classes=2), Encoder(config))
-    path = saved(
-        {
-            "cfg": {
-                "model": {"_name": "eat_classifier", **dataclasses.asdict(config)},
-                "task": {"mean": -4.0, "std": 3.0, "target_length": 24},
-            },
-            "model": classifier.state_dict(),
-        }
-    )
-    loaded = eat.load_classifier(path)
+    cfg = {
+        "model": {"_name": "eat_classifier", **dataclasses.asdict(config)},
+        "task": {"mean": -4.0, "std": 3.0, "target_length": 24},
+    }
+    loaded = eat.load_classifier(saved({"cfg": cfg, "model": classifier.state_dict()}))
     assert loaded.log_mel == eat.LogMel(-4.0, 3.0, 24, num_mel_bins=64, patch_size=8)
     assert loaded(loaded.log_mel(torch.zeros(8000))).shape == (1, 2)
     assert (loaded.labels, loaded.activation) == (None, None)
 
 
 @pytest.mark.parametrize(
-    "part, damage, message",
+    "labels, message",
     [
-        ("task_state", {"labels": 0.5}, "damaged: AttributeError: 'float' object has no"),
-        ("task_state", {"labels": {"dog": "../.."}}, "damaged: ValueError: invalid literal for"),
-        ("task_state", {"labels": {"dog": [0]}}, "damaged: TypeError: int() argument must be"),
+        (0.5, "damaged: AttributeError: 'float' object has no"),
+        ({"dog": "../.."}, "damaged: ValueError: invalid literal for"),
+        ({"dog": [0]}, "damaged: TypeError: int() argument must be"),
     ],
 )
-def test_values_of_unexpected_kinds_are_named(official_finetune, saved, part, damage, message):
+def test_values_of_unexpected_kinds_are_named(official_finetune, saved, labels, message):
     """Found by mutating checkpoints."""
     state = torch.load(official_finetune, weights_only=True)
-    state[part] = {**(state[part] or {}), **damage}
+    state["task_state"] = {"labels": labels}
     path = saved(state)
     with pytest.raises(CheckpointError, match=re.escape(f"{path}: {message}")):
         eat.load_classifier(path)
@@ -211,7 +172,8 @@ def test_values_of_unexpected_kinds_are_named(official_finetune, saved, part, da
     "part, value, message",
     [
         ("task_state", 7, "damaged: AttributeError: 'int' object has no attribute 'get'"),
-        ("model", {"encoder.cls_token": [1]}, "found a list under 'cls_token', expected a tensor"),
+        ("model", {"encoder.cls_token": [1]},
+         "found a list under 'encoder.cls_token', expected a tensor"),
         ("model", {None: torch.zeros(1)}, "damaged: AttributeError: 'NoneType' object has no"),
         ("cfg", {"model": {"_name": "eat"}, "task": {"mean": 0, "std": [], "target_length": 16}},
          "damaged: TypeError: '<' not supported between instances of 'int' and 'list'"),
@@ -230,3 +192,23 @@ def test_weights_of_any_floating_type(released, saved, dtype):
     released["model"][key] = released["model"][key].to(dtype)
     encoder = eat.load_encoder(saved(released))
     assert torch.equal(encoder.get_parameter(key), released["model"][key].float())
+
+
+def test_names_and_the_shape_of_the_position_table():
+    first, second = {"their.table": "positions", "their.blocks.": "blocks."}, {"their.head.": ""}
+    theirs = {
+        "their.table": torch.arange(12.0).view(1, 6, 2),
+        "their.head.bias": torch.zeros(1),
+        "their.blocks.0.weight": torch.ones(2),
+    }
+    ours, head = to_our_names(theirs, first, second)
+    shapes = {name: tuple(value.shape) for name, value in ours.items()}
+    assert shapes == {"positions": (6, 2), "blocks.0.weight": (2,)}
+    assert list(head) == ["bias"]
+    back = to_their_names(dict(reversed(ours.items())), first)
+    assert list(back) == ["their.table", "their.blocks.0.weight"]
+    assert torch.equal(back["their.table"], theirs["their.table"])
+    with pytest.raises(CheckpointError, match="found unexpected keys: their.head.bias"):
+        to_our_names(theirs, first)
+    with pytest.raises(CheckpointError, match=r"found a str under 'their.blocks.1', expected a te"):
+        to_our_names({"their.blocks.1": "no tensor"}, first)

@@ -8,11 +8,15 @@ from eat.commands.main import main
 MINIATURE = ["--config-size", "tiny", "--set", "model.depth=2", "model.average_top_k_layers=2"]
 
 
+def benchmark(*arguments):
+    return main(["benchmark", *arguments, "--device", "cpu"])
+
+
 def test_a_real_update(tmp_path, capsys):
     """Two batch sizes of a small model, each in its own process."""
     out = tmp_path / "speed.json"
-    arguments = ["--clips", "1", "2", "--repeats", "1", "--device", "cpu", "--out", str(out)]
-    assert main(["benchmark", "train", *MINIATURE, *arguments]) == 0
+    numbers = ("--clips", "1", "2", "--repeats", "1")
+    assert benchmark("train", *MINIATURE, *numbers, "--out", str(out)) == 0
     lines = capsys.readouterr().out.splitlines()
     found = json.loads(out.read_text())
     assert lines[0].split()[0] == "processor" and found["machine"]["processor"] in lines[0]
@@ -34,7 +38,7 @@ def test_a_real_update(tmp_path, capsys):
 def test_waiting_for_data_and_profile(manifests, capsys):
     arguments = ["--data", str(manifests), "--clips", "4", "--repeats", "2", "--profile"]
     for form in ([], ["--json"]):
-        assert main(["benchmark", "train", *MINIATURE, *arguments, "--device", "cpu", *form]) == 0
+        assert benchmark("train", *MINIATURE, *arguments, *form) == 0
     table, text = capsys.readouterr().out.split("{", 1)
     assert "  data wait ms" in table and "aten::" in table
     (case,) = json.loads("{" + text)["cases"]
@@ -43,16 +47,14 @@ def test_waiting_for_data_and_profile(manifests, capsys):
 
 
 def test_a_wrong_setting_is_named(capsys):
-    arguments = ["--config-size", "tiny", "--set", "model.dept=2", "--device", "cpu"]
-    assert main(["benchmark", "train", *arguments]) == 1
+    assert benchmark("train", "--config-size", "tiny", "--set", "model.dept=2") == 1
     assert "--set: Key 'dept' not in 'PretrainingModelConfig'" in capsys.readouterr().err
 
 
 @pytest.mark.slow
 def test_a_manifest_is_read_as_fast_as_training_needs_it(manifests, capsys):
-    arguments = ["--clips", "4", "--repeats", "1", "--device", "cpu", "--json"]
-    file = str(manifests / "train.tsv")
-    assert main(["benchmark", "data", file, *arguments, "--workers", "1"]) == 0
+    file, numbers = str(manifests / "train.tsv"), ("--clips", "4", "--repeats", "1")
+    assert benchmark("data", file, *numbers, "--workers", "1", "--json") == 0
     (case,) = json.loads(capsys.readouterr().out)["cases"]
     assert (case["manifest"], case["config"], case["workers"]) == (file, "tiny", 1)
     assert case["needed_clips_per_second"] == pytest.approx(4e3 / case["update_ms"])
@@ -60,9 +62,9 @@ def test_a_manifest_is_read_as_fast_as_training_needs_it(manifests, capsys):
 
 
 def test_extraction(official_pretrain, capsys):
-    arguments = ["--seconds", "1", "--recordings", "2", "--repeats", "1", "--device", "cpu"]
-    arguments += ["--checkpoint", official_pretrain, "--dtype", "fp32"]
-    assert main(["benchmark", "extract", *arguments]) == 0
+    numbers = ("--seconds", "1", "--recordings", "2", "--repeats", "1")
+    arguments = ("--checkpoint", official_pretrain, "--dtype", "fp32")
+    assert benchmark("extract", *numbers, *arguments) == 0
     headings, row = capsys.readouterr().out.splitlines()[-2:]
     names = "network clips/s network batch clips/s share one by one clips/s gain"
     assert re.sub(" +", " ", headings).endswith(names)

@@ -13,13 +13,18 @@ import eat.figures
 from eat.audio.log_mel import num_samples_for
 from eat.commands.main import main
 from eat.data.labels import Label, write_descriptors, write_labels
-from eat.figures import cls_attention, examine_masks, map_embeddings
+from eat.figures.attention import cls_attention
+from eat.figures.embeddings import map_embeddings
+from eat.figures.masks import examine_masks
 from eat.nn.masking import MaskingConfig, inverse_block_masks
 
 
 @pytest.fixture
 def plot(monkeypatch, tmp_path):
-    """`plot(*arguments)` runs `eat plot` and returns the exit status and the figures it drew."""
+    """`plot(*arguments)` runs `eat plot` and returns the figure, None after an error.
+
+    Another exit status than that of success or of an error is given as `status`.
+    """
     monkeypatch.chdir(tmp_path)
     save_figure = eat.figures.save_figure
     drawn = []
@@ -30,9 +35,21 @@ def plot(monkeypatch, tmp_path):
 
     monkeypatch.setattr(eat.figures, "save_figure", save_and_keep)
 
-    def run(*arguments):
+    def run(*arguments, status=0):
         drawn.clear()
-        return main(["plot", *map(str, arguments)]), list(drawn)
+        assert main(["plot", *map(str, arguments)]) == status
+        return drawn[0] if drawn else None
+
+    return run
+
+
+@pytest.fixture
+def refused(plot, capsys):
+    """`refused(*arguments)` runs `eat plot`, which must draw nothing, and returns its error."""
+
+    def run(*arguments):
+        assert plot(*arguments, status=1) is None
+        return capsys.readouterr().err
 
     return run
 
@@ -46,45 +63,18 @@ def recording(tmp_path):
     return path
 
 
-def test_heads_of_the_chosen_block(plot, recording, official_pretrain):
-    arguments = ("attention", recording, "--checkpoint", official_pretrain, "--layer", 2)
-    status, (figure,) = plot(*arguments)
-    assert status == 0
-    encoder = eat.load_encoder(official_pretrain)
-    source = encoder.log_mel(torch.from_numpy(eat.read_audio(recording)))
-    expected = cls_attention(encoder, source, 2)[0, :, 1:].unflatten(1, (-1, 8))
-    clip = figure.subfigs[0].axes[0]
-    assert clip.get_title(loc="left") == f"{recording}, block 2 of 3"
-    plain = eat.LogMel(mean=0.0, std=0.5, target_length=None)
-    log_mel = plain(torch.from_numpy(eat.read_audio(recording)))[0, 0]
-    np.testing.assert_allclose(clip.images[0].get_array().T, log_mel, atol=1e-4)
-    heads = [axes for axes in figure.subfigs[1].axes if axes.images]
-    assert len(heads) == 4
-    for axes, weights in zip(heads, expected, strict=True):
-        np.testing.assert_allclose(axes.images[0].get_array().T, 100 * weights, atol=1e-4)
-
-
-def test_the_last_block_unless_told_otherwise(plot, recording, official_pretrain, capsys):
-    _, (figure,) = plot("attention", recording, "--checkpoint", official_pretrain)
-    assert figure.subfigs[0].axes[0].get_title(loc="left").endswith("block 3 of 3")
-    assert plot("attention", recording, "--checkpoint", official_pretrain, "--layer", 9)[0] == 1
-    assert "layer: found 9, expected 1 to 3" in capsys.readouterr().err
-
-
-def test_the_classes_of_a_table(plot, tmp_path, capsys):
-    (tmp_path / "mine.csv").write_text(
-        "label,average_precision,num_positives\nRain,0.25,3\nWind,0.75,9\n"
-    )
-    status, (figure,) = plot("classes", "mine.csv")
-    assert status == 0
-    assert figure.get_suptitle() == "mine.csv: mean average precision 0.500 over 2 classes"
-    assert [bar.get_width() for bar in figure.axes[0].patches] == [0.75, 0.25]
-    assert capsys.readouterr().out.split() == ["classes.png", "classes.svg"]
-    assert plot("classes", "none.csv") == (1, [])
+def log_mel_of(recording, target_length=None, **part):
+    """(T, F) log-mel values of a recording."""
+    log_mel = eat.LogMel(mean=0.0, std=0.5, target_length=target_length)
+    return log_mel(torch.from_numpy(eat.read_audio(recording, **part)))[0, 0]
 
 
 def spectrogram(figure):
     return figure.subfigs[0].axes[0].images[0].get_array().T
+
+
+def title(figure):
+    return (figure.subfigs[0] if figure.subfigs else figure).axes[0].get_title(loc="left")
 
 
 def hidden(figure):
@@ -92,36 +82,60 @@ def hidden(figure):
     return np.array([~np.ma.getmaskarray(axes.images[1].get_array()).T for axes in clones])
 
 
-def test_a_short_file_at_its_own_length_with_its_masks(plot, recording):
-    status, (figure,) = plot("clip", recording, "--mask-block-size", 3, "--num-clones", 3)
-    assert status == 0
-    log_mel = eat.LogMel(mean=0.0, std=0.5, target_length=None)(
-        torch.from_numpy(eat.read_audio(recording))
+def test_heads_of_the_chosen_block(plot, recording, official_pretrain):
+    figure = plot("attention", recording, "--checkpoint", official_pretrain, "--layer", 2)
+    encoder = eat.load_encoder(official_pretrain)
+    source = encoder.log_mel(torch.from_numpy(eat.read_audio(recording)))
+    expected = cls_attention(encoder, source, 2)[0, :, 1:].unflatten(1, (-1, 8))
+    assert title(figure) == f"{recording}, block 2 of 3"
+    np.testing.assert_allclose(spectrogram(figure), log_mel_of(recording), atol=1e-4)
+    heads = [axes for axes in figure.subfigs[1].axes if axes.images]
+    assert len(heads) == 4
+    for axes, weights in zip(heads, expected, strict=True):
+        np.testing.assert_allclose(axes.images[0].get_array().T, 100 * weights, atol=1e-4)
+
+
+def test_the_last_block_unless_told_otherwise(plot, refused, recording, official_pretrain):
+    arguments = ("attention", recording, "--checkpoint", official_pretrain)
+    assert title(plot(*arguments)).endswith("block 3 of 3")
+    assert "layer: found 9, expected 1 to 3" in refused(*arguments, "--layer", 9)
+
+
+def test_the_classes_of_a_table(plot, refused, tmp_path, capsys):
+    (tmp_path / "mine.csv").write_text(
+        "label,average_precision,num_positives\nRain,0.25,3\nWind,0.75,9\n"
     )
-    np.testing.assert_allclose(spectrogram(figure), log_mel[0, 0], atol=1e-5)
+    figure = plot("classes", "mine.csv")
+    assert figure.get_suptitle() == "mine.csv: mean average precision 0.500 over 2 classes"
+    assert [bar.get_width() for bar in figure.axes[0].patches] == [0.75, 0.25]
+    assert capsys.readouterr().out.split() == ["classes.png", "classes.svg"]
+    assert "none.csv" in refused("classes", "none.csv")
+
+
+def test_a_short_file_at_its_own_length_with_its_masks(plot, recording):
+    figure = plot("clip", recording, "--mask-block-size", 3, "--num-clones", 3)
+    np.testing.assert_allclose(spectrogram(figure), log_mel_of(recording), atol=1e-5)
     config = MaskingConfig(num_clones=3, mask_block_size=3)
     masks = inverse_block_masks(config, (10, 8), np.random.default_rng(1))
     np.testing.assert_array_equal(hidden(figure), masks.reshape(3, 10, 8))
-    assert figure.subfigs[0].axes[0].get_title(loc="left") == str(recording)
+    assert title(figure) == str(recording)
 
 
 def test_the_settings_of_a_checkpoint_and_what_overrides_them(plot, recording, official_pretrain):
-    _, (figure,) = plot("clip", recording, "--checkpoint", official_pretrain)
+    arguments = ("clip", recording, "--checkpoint", official_pretrain)
+    figure = plot(*arguments)
     assert spectrogram(figure).shape == (128, 128)  # its target_length
     assert hidden(figure).shape == (4, 8, 8) and hidden(figure).sum() == 4 * 52
-    arguments = ("--checkpoint", official_pretrain, "--mask-ratio", 0.5, "--target-length", 64)
-    _, (figure,) = plot("clip", recording, *arguments)
+    figure = plot(*arguments, "--mask-ratio", 0.5, "--target-length", 64)
     assert hidden(figure).shape == (4, 4, 8) and hidden(figure).sum() == 4 * 16
 
 
 def test_a_part_from_the_middle(plot, recording):
     arguments = ("--start-seconds", 0.5, "--target-length", 32, "--mask-block-size", 2)
-    _, (figure,) = plot("clip", recording, *arguments)
-    samples = eat.read_audio(recording, offset_samples=8000, num_samples=num_samples_for(32))
-    expected = eat.LogMel(mean=0.0, std=0.5, target_length=32)(torch.from_numpy(samples))
-    np.testing.assert_allclose(spectrogram(figure), expected[0, 0], atol=1e-5)
-    title = figure.subfigs[0].axes[0].get_title(loc="left")
-    assert title == f"{recording} from 0.5 s"
+    figure = plot("clip", recording, *arguments)
+    part = {"offset_samples": 8000, "num_samples": num_samples_for(32)}
+    np.testing.assert_allclose(spectrogram(figure), log_mel_of(recording, 32, **part), atol=1e-5)
+    assert title(figure) == f"{recording} from 0.5 s"
 
 
 @pytest.mark.parametrize(
@@ -133,66 +147,52 @@ def test_a_part_from_the_middle(plot, recording):
         (["--checkpoint", "none.pt"], "no such checkpoint: none.pt"),
     ],
 )
-def test_impossible_wishes_are_named(plot, recording, capsys, arguments, message):
-    assert plot("clip", recording, *arguments) == (1, [])
-    assert message in capsys.readouterr().err
+def test_impossible_wishes_are_named(refused, recording, arguments, message):
+    assert message in refused("clip", recording, *arguments)
 
 
-def test_a_checkpoint_without_masks_is_refused(plot, recording, capsys, official_finetune):
-    assert plot("clip", recording, "--checkpoint", official_finetune)[0] == 1
-    assert "a fine-tuned checkpoint without settings of masks" in capsys.readouterr().err
+def test_a_checkpoint_without_masks_is_refused(refused, recording, official_finetune):
+    error = refused("clip", recording, "--checkpoint", official_finetune)
+    assert "a fine-tuned checkpoint without settings of masks" in error
 
 
-LINE = '{{"loss": "{loss}", "frame_loss": "1", "num_updates": "{update}"}}\n'
-
-
-def write_run(folder, losses, name="train.log"):
-    folder.mkdir(parents=True, exist_ok=True)
-    lines = [LINE.format(loss=loss, update=update) for update, loss in enumerate(losses, 1)]
-    (folder / name).write_text("".join(lines))
-    return folder
+def write_run(path, losses):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    line = '{"loss": "%s", "frame_loss": "1", "num_updates": "%d"}\n'
+    path.write_text("".join(line % (loss, update) for update, loss in enumerate(losses, 1)))
 
 
 def test_a_folder_and_a_file_are_drawn_over_each_other(plot, tmp_path, capsys):
-    write_run(tmp_path / "a" / "checkpoints", [3, 2, 1])
-    write_run(tmp_path / "b", [9, 8], name="out.txt")
-    status, (figure,) = plot("curves", "a/checkpoints", "b/out.txt", "--out", "figures/both")
-    assert status == 0
+    write_run(tmp_path / "a" / "checkpoints" / "train.log", [3, 2, 1])
+    write_run(tmp_path / "b" / "out.txt", [9, 8])
+    figure = plot("curves", "a/checkpoints", "b/out.txt", "--out", "figures/both")
     assert capsys.readouterr().out.split() == ["figures/both.png", "figures/both.svg"]
     assert (tmp_path / "figures" / "both.svg").exists()
-    lines = {line.get_label(): line.get_ydata() for line in figure.axes[0].get_lines()}
-    assert list(lines) == ["checkpoints, training", "out.txt, training"]
-    np.testing.assert_array_equal(lines["checkpoints, training"], [3, 2, 1])
-    np.testing.assert_array_equal(lines["out.txt, training"], [9, 8])
+    lines = {line.get_label(): line.get_ydata().tolist() for line in figure.axes[0].get_lines()}
+    assert lines == {"checkpoints, training": [3, 2, 1], "out.txt, training": [9, 8]}
 
 
 def test_names_are_the_shortest_ends_that_differ(plot, tmp_path):
     for seed in (1, 2):
-        write_run(tmp_path / f"seed{seed}" / "checkpoints", [seed])
-    _, (figure,) = plot("curves", "seed1/checkpoints", "seed2/checkpoints")
+        write_run(tmp_path / f"seed{seed}" / "checkpoints" / "train.log", [seed])
+    figure = plot("curves", "seed1/checkpoints", "seed2/checkpoints")
     labels = [line.get_label() for line in figure.axes[0].get_lines()]
     assert labels == ["seed1/checkpoints, training", "seed2/checkpoints, training"]
 
 
 @pytest.mark.parametrize(
-    ("run", "message"),
+    ("runs", "message"),
     [
-        ("none", "no such run: none, expected a folder or a log file"),
-        (".", ".: found no train.log, expected the checkpoint.save_dir of a training run"),
-        ("empty.log", "empty.log: found no line of training statistics"),
+        (["none"], "no such run: none, expected a folder or a log file"),
+        (["."], ".: found no train.log, expected the checkpoint.save_dir of a training run"),
+        (["empty.log"], "empty.log: found no line of training statistics"),
+        (["empty.log", "./empty.log"], "found a run twice among empty.log, ./empty.log"),
     ],
 )
-def test_what_is_no_run_is_named(plot, tmp_path, capsys, run, message):
+def test_what_is_no_run_is_named(refused, tmp_path, runs, message):
     (tmp_path / "empty.log").write_text("epoch 1\n")
-    assert plot("curves", run) == (1, [])
-    assert message in capsys.readouterr().err
+    assert message in refused("curves", *runs)
     assert not list(tmp_path.glob("curves*"))
-
-
-def test_the_same_run_twice_is_refused(plot, tmp_path, capsys):
-    write_run(tmp_path / "a", [1])
-    assert plot("curves", "a", "./a")[0] == 1
-    assert "found a run twice among a, ./a" in capsys.readouterr().err
 
 
 @pytest.fixture
@@ -213,7 +213,7 @@ def manifest(tmp_path):
 @pytest.fixture
 def paths(manifest):
     root = manifest.parent / "audio"
-    return [root / folder / f"clip {n}.wav" for folder in "ab" for n in range(3)]
+    return [str(root / folder / f"clip {n}.wav") for folder in "ab" for n in range(3)]
 
 
 def groups(figure):
@@ -221,28 +221,25 @@ def groups(figure):
 
 
 def cls_map(paths, checkpoint):
-    encoder = eat.load_encoder(checkpoint)
-    vectors = eat.extract_features(list(map(str, paths)), encoder, granularity="utterance")
+    vectors = eat.extract_features(paths, eat.load_encoder(checkpoint), granularity="utterance")
     return map_embeddings(np.array(vectors))[0]
 
 
 def test_by_the_first_label_with_a_checkpoint(plot, manifest, paths, official_pretrain):
-    status, (figure,) = plot("embeddings", manifest, "--checkpoint", official_pretrain)
-    assert status == 0
+    figure = plot("embeddings", manifest, "--checkpoint", official_pretrain)
     expected, shown = cls_map(paths, official_pretrain), groups(figure)
     assert list(shown) == ["Rain", "Wind"]
     np.testing.assert_allclose(shown["Rain"], expected[[0, 2, 4, 5]], atol=1e-4)
     np.testing.assert_allclose(shown["Wind"], expected[[1, 3]], atol=1e-4)
-    assert figure.axes[0].get_title(loc="left") == f"6 clips of {manifest}"
+    assert title(figure) == f"6 clips of {manifest}"
 
 
 @pytest.mark.parametrize("kind", ["npy", "npz", "safetensors"])
 def test_by_folder_from_extracted_features(plot, manifest, paths, official_pretrain, kind):
     options = ["--checkpoint", official_pretrain, "--out", "features", "--format", kind]
     assert main(["extract", str(manifest), *options, "--granularity", "utterance"]) == 0
-    status, (figure,) = plot("embeddings", manifest, "--features", "features", "--by", "folder")
-    assert status == 0
-    expected, shown = cls_map(paths, official_pretrain), groups(figure)
+    shown = groups(plot("embeddings", manifest, "--features", "features", "--by", "folder"))
+    expected = cls_map(paths, official_pretrain)
     np.testing.assert_allclose(shown["a"], expected[:3], atol=1e-4)
     np.testing.assert_allclose(shown["b"], expected[3:], atol=1e-4)
 
@@ -252,61 +249,51 @@ def test_without_labels_folders_are_coloured_and_patches_can_be_averaged(
 ):
     (manifest.parent / "valid.lbl").unlink()
     options = ("--checkpoint", official_pretrain, "--pooling", "mean")
-    _, (figure,) = plot("embeddings", manifest, *options)
-    encoder = eat.load_encoder(official_pretrain)
-    patches = eat.extract_features(list(map(str, paths)), encoder)
+    shown = groups(plot("embeddings", manifest, *options))
+    patches = eat.extract_features(paths, eat.load_encoder(official_pretrain))
     expected = map_embeddings(np.array([one.mean(dim=0).numpy() for one in patches]))[0]
-    np.testing.assert_allclose(groups(figure)["b"], expected[3:], atol=1e-4)
+    np.testing.assert_allclose(shown["b"], expected[3:], atol=1e-4)
 
 
 def test_a_clip_that_cannot_be_read_is_named_and_left_out(
     plot, manifest, paths, official_pretrain, capsys
 ):
-    paths[1].write_bytes(b"RIFF")
-    status, (figure,) = plot("embeddings", manifest, "--checkpoint", official_pretrain)
-    assert status == 1
+    with open(paths[1], "wb") as file:
+        file.write(b"RIFF")
+    figure = plot("embeddings", manifest, "--checkpoint", official_pretrain, status=1)
     assert f"failed {paths[1]}: " in capsys.readouterr().err
     assert sum(map(len, groups(figure).values())) == 5
 
 
-def test_features_of_others_and_of_several_layers_are_refused(
-    plot, manifest, official_pretrain, capsys
-):
+def test_features_of_others_and_of_several_layers_are_refused(refused, manifest, official_pretrain):
     (manifest.parent / "empty").mkdir()
-    assert plot("embeddings", manifest, "--features", "empty")[0] == 1
-    assert "found no features of the clips of" in capsys.readouterr().err
-    assert plot("embeddings", manifest, "--features", "none")[0] == 1
-    assert "no such features: none" in capsys.readouterr().err
+    arguments = ("embeddings", manifest, "--features")
+    assert "found no features of the clips of" in refused(*arguments, "empty")
+    assert "no such features: none" in refused(*arguments, "none")
     options = ["--checkpoint", official_pretrain, "--out", "features", "--layers", "all"]
     assert main(["extract", str(manifest), *options]) == 0
-    capsys.readouterr()
-    assert plot("embeddings", manifest, "--features", "features")[0] == 1
-    assert "of several layers, expected those of one" in capsys.readouterr().err
+    assert "of several layers, expected those of one" in refused(*arguments, "features")
 
 
 def test_numbers_of_several_sizes(plot, capsys):
-    status, (figure,) = plot("masks", "--mask-block-size", 5, 7, "--num-draws", 500)
-    assert status == 0
+    figure = plot("masks", "--mask-block-size", 5, 7, "--num-draws", 500)
     lines = capsys.readouterr().out.splitlines()
-    for first, row, size in ((0, figure.subfigs[0], 5), (3, figure.subfigs[1], 7)):
+    for row, size in zip(figure.subfigs, (5, 7), strict=True):
         config = replace(MaskingConfig(), mask_block_size=size)
         statistics = examine_masks(config, (64, 8), 500)
-        counts = statistics.counts
-        name = f"Blocks of {size} x {size}, 80 % hidden"
-        assert lines[first] == f"{name}: 102 of 512 patches visible"
-        assert lines[first + 1] == (
+        counts, name = statistics.counts, f"Blocks of {size} x {size}, 80 % hidden"
+        first, second, third, *lines = lines
+        assert first == f"{name}: 102 of 512 patches visible"
+        assert second == (
             f"  patches in blocks ({statistics.num_blocks} drawn): {counts.mean():.1f} +-"
             f" {counts.std():.1f}, from {counts.min()} to {counts.max()}"
         )
-        assert f"{100 * statistics.share_below:.1f} % of the clones" in lines[first + 2]
+        assert f"{100 * statistics.share_below:.1f} % of the clones" in third
         assert row.get_suptitle() == name
 
 
-def test_the_settings_of_a_checkpoint(plot, capsys, official_pretrain):
+def test_masks_of_a_checkpoint_and_of_another_length(plot, capsys, official_pretrain):
     plot("masks", "--checkpoint", official_pretrain, "--num-draws", 50)
     assert "Blocks of 3 x 3, 80 % hidden: 12 of 64 patches visible" in capsys.readouterr().out
-
-
-def test_another_length(plot, capsys):
     plot("masks", "--target-length", 512, "--num-draws", 50)
     assert "51 of 256 patches visible" in capsys.readouterr().out

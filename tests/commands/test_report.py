@@ -25,13 +25,10 @@ EVALUATION = {
     ],
     "confusion_matrix": [[6, 2], [1, 3]],
 }  # fmt: skip
+SCORE = {"encoder": "last.pt", "layer": 12, "pooling": "cls", "method": "knn"}
 PROBE = {
     "checkpoint": "last.pt", "data": "manifests/mine", "num_clips": 40, "num_classes": 4,
-    "num_folds": 5, "metric": "accuracy",
-    "results": [
-        {"encoder": "last.pt", "layer": 12, "pooling": "cls", "method": "knn", "mean": 0.5,
-         "std": 0.0625},
-    ],
+    "num_folds": 5, "metric": "accuracy", "results": [{**SCORE, "mean": 0.5, "std": 0.0625}],
 }  # fmt: skip
 
 
@@ -40,15 +37,10 @@ class Page(HTMLParser):
 
     def __init__(self, source):
         super().__init__()
-        self.source = source
         self.words, self.rows, self.links, self.ids, self.pictures = [], [], [], [], {}
-        self.tags = set()
-        self._skips = False
+        self.source, self.tags, self._skips = source, set(), False
         self.feed(source)
-
-    @property
-    def text(self):
-        return " ".join(" ".join(self.words).split())
+        self.text = " ".join(" ".join(self.words).split())
 
     def handle_starttag(self, tag, attrs):
         attrs = dict(attrs)
@@ -75,8 +67,8 @@ class Page(HTMLParser):
         return next(row[1:] for row in self.rows if row and row[0] == name)
 
 
-def run_report(out, *arguments, status=0):
-    """Run `eat report`; its page and the figures in it, None if another status was expected."""
+def run_report(out, *arguments):
+    """Run `eat report`; its page and the figures in it."""
     render_figure = eat.figures.style.render_figure
     drawn = []
 
@@ -86,8 +78,8 @@ def run_report(out, *arguments, status=0):
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(eat.figures.style, "render_figure", render_and_keep)
-        assert main(["report", *map(str, arguments), "--out", str(out)]) == status
-    return (Page(out.read_text(encoding="utf-8")), drawn) if status == 0 else None
+        assert main(["report", *map(str, arguments), "--out", str(out)]) == 0
+    return Page(out.read_text(encoding="utf-8")), drawn
 
 
 @pytest.fixture
@@ -109,58 +101,59 @@ def run_folder(resumed_run, tmp_path):
     return shutil.copytree(resumed_run[0] / "run", tmp_path / "run")
 
 
+def move_manifests(run_folder, **places):
+    """Say in a run's record that its manifests are elsewhere."""
+    record = json.loads((run_folder / "training.json").read_text())
+    for name, place in places.items():
+        record["starts"][-1]["data"][name]["manifest"] = place
+    (run_folder / "training.json").write_text(json.dumps(record))
+
+
 def test_the_page_needs_nothing_but_itself(whole):
-    _, page, _ = whole
+    _, page, figures = whole
     assert page.source.startswith("<!DOCTYPE html>")
     outside = [link for link in page.links if not link.startswith(("data:", "#"))]
     assert outside == [] and "script" not in page.tags
-    assert {link[1:] for link in page.links if link.startswith("#")} <= set(page.ids)
+    sections = [link[1:] for link in page.links if link.startswith("#")]
+    assert sections == page.ids and sections[:4] == ["repeat", "curves", "data", "masks"]
     assert "default-src 'none'" in page.source
     assert 'name="viewport" content="width=device-width' in page.source
     assert all(page.pictures) and all(src.startswith("data:") for src in page.pictures.values())
+    assert len(page.pictures) == len(figures)
 
 
 def test_facts_commands_and_settings_are_those_of_the_run(whole, manifests):
     run_folder, page, _ = whole
-    log = read_training_log(run_folder / "train.log")["train_inner"]
-    assert f"{run_folder.parent.name}/run <1> & co" in page.text
-    assert "Pre-training with pretrain_tiny" in page.text
-    assert "updates 4 all, epoch" in page.text
-    assert (
-        f"frame loss {log['frame_loss'][-1]:.3g} {log['frame_loss'][0]:.3g} at first" in page.text
-    )
-    first, last = read_starts(run_folder)
-    for start in (first, last):
-        assert shlex.join(start["command"]) in page.text
-        assert start["time"] in page.text
+    losses = read_training_log(run_folder / "train.log")["train_inner"]["frame_loss"]
+    for text in (
+        f"{run_folder.parent.name}/run <1> & co",
+        "Pre-training with pretrain_tiny",
+        "updates 4 all, epoch",
+        f"frame loss {losses[-1]:.3g} {losses[0]:.3g} at first",
+        "No file was found that cannot be used.",
+    ):
+        assert text in page.text
+    for start in read_starts(run_folder):
+        assert shlex.join(start["command"]) in page.text and start["time"] in page.text
     assert page.row("torch")[0] == torch.__version__
     assert page.row("utterance_weight") == ["1.0"]
     assert page.row("clips") == ["12", "4"]
     assert page.row("manifest") == [str(manifests / f"{name}.tsv") for name in ("train", "valid")]
     assert page.row("sample rates") == ["16000 Hz (100 %)"] * 2
-    assert "No file was found that cannot be used." in page.text
     assert "Not on this page" not in page.text
 
 
 def test_figures_show_what_was_logged_masked_and_computed(whole):
-    run_folder, page, figures = whole
-    log = read_training_log(run_folder / "train.log")
+    run_folder, _, figures = whole
+    log = read_training_log(run_folder)["train_inner"]
     by_title = {axes.get_title(loc="left"): axes for figure in figures for axes in figure.axes}
     for column, title in (("frame_loss", "Frame loss"), ("gnorm", "Gradient norm")):
-        line = by_title[title].get_lines()[0]
-        np.testing.assert_array_equal(line.get_ydata(), log["train_inner"][column])
-    titles = [
-        row.get_suptitle() for figure in figures for row in figure.subfigs if row.get_suptitle()
-    ]
+        np.testing.assert_array_equal(by_title[title].get_lines()[0].get_ydata(), log[column])
+    titles = [str(row.get_suptitle()) for figure in figures for row in figure.subfigs]
     assert "Blocks of 3 x 3, 80 % hidden" in titles
     assert sum(title.startswith("What the student sees of it: 12 of 64") for title in titles) == 1
-    embedded = next(figure for figure in figures if "4 clips of" in _title(figure))
-    assert sum(len(group.get_offsets()) for group in embedded.axes[0].collections) == 4
-    assert len(page.pictures) == len(figures)
-
-
-def _title(figure):
-    return figure.axes[0].get_title(loc="left") if figure.axes else ""
+    embedded = next(axes for title, axes in by_title.items() if title.startswith("4 clips of"))
+    assert sum(len(group.get_offsets()) for group in embedded.collections) == 4
 
 
 def test_results_in_the_runs_folder_and_in_others(report, run_folder, tmp_path):
@@ -174,14 +167,12 @@ def test_results_in_the_runs_folder_and_in_others(report, run_folder, tmp_path):
     assert page.row("accuracy")[0] == "0.7500" and page.row("mAP")[0] == "0.8125"
     assert page.row("last.pt") == ["12", "cls", "knn", "0.500 ± 0.062"]
     assert str(run_folder / "evaluation" / "metrics.json") in page.text
-    classes = next(
-        f for f in figures if f.get_suptitle().startswith("eval: mean average precision")
-    )
+    classes, confusion = figures[:2]
+    assert classes.get_suptitle().startswith("eval: mean average precision")
     assert classes.get_suptitle().endswith("over 1 classes; 1 without positives left out")
-    confusion = next(f for f in figures if f.get_suptitle().startswith("Confusion matrix"))
-    np.testing.assert_allclose(
-        confusion.axes[0].images[0].get_array(), [[0.75, 0.25], [0.25, 0.75]]
-    )
+    assert confusion.get_suptitle().startswith("Confusion matrix")
+    shares = confusion.axes[0].images[0].get_array()
+    np.testing.assert_allclose(shares, [[0.75, 0.25], [0.25, 0.75]])
 
 
 def test_names_are_text_and_never_markup(report, run_folder, manifests):
@@ -198,22 +189,12 @@ def test_names_are_text_and_never_markup(report, run_folder, manifests):
     assert not {"script", "i"} & page.tags
 
 
-def test_a_run_whose_audio_is_gone_says_so(report, run_folder):
-    record = json.loads((run_folder / "training.json").read_text())
-    for data in record["starts"][-1]["data"].values():
-        data["manifest"] = "/gone/train.tsv"
-    (run_folder / "training.json").write_text(json.dumps(record))
+def test_a_run_whose_audio_is_gone_says_so_even_if_names_are_not_utf8(report, run_folder):
+    move_manifests(run_folder, train="/gone/train.tsv", valid="/gone/\udcff.tsv")
     page, _ = report(run_folder)
-    assert "Nothing about the clips of valid: no such manifest: /gone/train.tsv" in page.text
-    assert "Masks" in page.text and "What the network sees" not in page.text
-
-
-def test_names_that_are_not_utf8_are_on_the_page_with_escapes(report, run_folder):
-    record = json.loads((run_folder / "training.json").read_text())
-    record["starts"][-1]["data"]["valid"]["manifest"] = "/gone/\udcff.tsv"
-    (run_folder / "training.json").write_text(json.dumps(record))
-    page, _ = report(run_folder, "--num-embedded", 0)
+    assert "Nothing about the clips of train: no such manifest: /gone/train.tsv" in page.text
     assert r"no such manifest: /gone/\udcff.tsv" in page.text
+    assert "Masks" in page.text and "What the network sees" not in page.text
 
 
 def test_a_log_alone_is_enough(report, run_folder):
@@ -225,7 +206,7 @@ def test_a_log_alone_is_enough(report, run_folder):
     assert "updates 4" in page.text and len(figures) == 8
 
 
-def test_a_checkpoint_alone_is_enough(report, run_folder, capsys):
+def test_a_checkpoint_alone_is_enough(report, run_folder):
     for name in ("train.log", "training.json"):
         (run_folder / name).unlink()
     page, _ = report(run_folder)
@@ -234,18 +215,54 @@ def test_a_checkpoint_alone_is_enough(report, run_folder, capsys):
     assert "Repeat it" not in page.text
 
 
-def test_folders_without_a_run_are_refused(report, tmp_path, capsys):
-    report(tmp_path / "none", status=1)
-    assert "none, expected a run's checkpoint.save_dir" in capsys.readouterr().err
-    report(tmp_path, status=1)
-    assert "found neither a log nor a checkpoint" in capsys.readouterr().err
-    assert not (tmp_path / "page.html").exists()
-
-
-def test_damaged_results_are_named(report, run_folder, capsys):
+def test_parts_that_cannot_be_made_are_left_out_and_named(report, run_folder, manifests, tmp_path):
+    shutil.copytree(manifests, tmp_path / "moved")
+    lines = (manifests / "valid.tsv").read_text().splitlines()
+    longest = max(lines[1:], key=lambda line: int(line.split("\t")[1])).split("\t")[0]
+    audio = tmp_path / "moved" / "audio"
+    (audio / longest).write_bytes(b"RIFF")
+    (tmp_path / "moved" / "valid.tsv").write_text("\n".join([str(audio), *lines[1:]]))
+    move_manifests(run_folder, valid=str(tmp_path / "moved" / "valid.tsv"))
     (run_folder / "metrics.json").write_text("{}")
-    report(run_folder, status=1)
-    assert "metrics.json: found no results ('metrics')" in capsys.readouterr().err
+    (run_folder / "probe.json").write_text(json.dumps({"results": []}))
+    record = json.loads((run_folder / "training.json").read_text())
+    del record["starts"][-1]["machine"]
+    (run_folder / "training.json").write_text(json.dumps(record))
+    page, _ = report(run_folder)
+    for note in (
+        "metrics.json: found no results, expected a file of `eat evaluate --out`",
+        "probe.json: UndefinedError(",
+        f"Figures of {longest}: ",
+        f"{longest} is not in the map of clips: ",
+        "Environment: UndefinedError(",
+    ):
+        assert note in page.text.partition("Not on this page")[2]
+    assert {"repeat", "curves", "data", "masks", "clips"} <= set(page.ids)
+    assert "environment" not in page.ids
+
+
+@pytest.mark.parametrize("content", [b"", b"{}", b'{"starts": [3]}'])
+def test_damaged_files_spoil_their_own_parts_only(report, run_folder, content):
+    for name in ("training.json", "checkpoint_last.pt"):
+        (run_folder / name).write_bytes(content)
+    page, figures = report(run_folder)
+    notes = page.text.partition("Not on this page")[2]
+    assert "training.json: not a record of how a run was started" in notes
+    assert f"No configuration: {run_folder / 'checkpoint_last.pt'}: " in notes
+    assert "No figures of masks and clips: " in notes
+    assert page.ids == ["curves", "speed"] and len(figures) == 8
+
+
+def test_folders_without_a_run_or_results_are_refused(run_folder, tmp_path, capsys):
+    for arguments, message in (
+        ([tmp_path / "none"], "none, expected a run's checkpoint.save_dir"),
+        ([tmp_path], "found neither a log nor a checkpoint"),
+        ([run_folder, "--log", tmp_path / "none"], "none, expected a folder or a log file"),
+        ([run_folder, "--results", tmp_path / "none"], "none, expected the --out of `eat eval"),
+    ):
+        assert main(["report", *map(str, arguments), "--out", str(tmp_path / "page.html")]) == 1
+        assert message in capsys.readouterr().err
+    assert not (tmp_path / "page.html").exists()
 
 
 def test_fine_tuning_shows_its_loss(report, tmp_path):

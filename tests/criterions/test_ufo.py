@@ -42,10 +42,9 @@ def gradients(model, criterion, batches):
 def test_losses_are_squared_errors_over_the_root_of_the_width():
     torch.manual_seed(0)
     output = {
-        "frame_predictions": torch.randn(10, 16),
-        "frame_targets": torch.randn(10, 16),
-        "utterance_predictions": torch.randn(4, 16),
-        "utterance_targets": torch.randn(4, 16),
+        f"{level}_{kind}": torch.randn(rows, 16)
+        for level, rows in (("frame", 10), ("utterance", 4))
+        for kind in ("predictions", "targets")
     }
     frame_sum, utterance_sum, num_masked = ufo_losses(output)
     errors = output["frame_predictions"] - output["frame_targets"]
@@ -63,9 +62,8 @@ def test_the_loss_is_a_sum_of_means_whatever_the_batch(model, num_clips):
     frame = nn.functional.mse_loss(output["frame_predictions"], output["frame_targets"])
     utterance = nn.functional.mse_loss(output["utterance_predictions"], output["utterance_targets"])
     assert sample_size == num_clips * 4 * 26
-    assert (loss / sample_size).item() == pytest.approx(
-        4 * (frame + 5 * utterance).item(), rel=1e-5
-    )
+    expected = 4 * (frame + 5 * utterance).item()
+    assert (loss / sample_size).item() == pytest.approx(expected, rel=1e-5)
 
 
 def test_accumulated_batches_equal_the_large_batch(model):
@@ -80,18 +78,13 @@ def test_accumulated_batches_equal_the_large_batch(model):
 def test_the_logged_sums(model):
     batch = make_batch(2)
     loss, sample_size, log = UfoCriterion(UfoConfig(utterance_weight=2.0), None)(model, batch)
-    assert log["loss"].item() == pytest.approx(loss.item())
-    assert log["loss"].item() == pytest.approx(
-        (log["frame_loss"] + 2 * log["utterance_loss"]).item()
-    )
+    total = (log["frame_loss"] + 2 * log["utterance_loss"]).item()
+    assert [log["loss"].item(), total] == pytest.approx([loss.item()] * 2)
     assert log["sample_size"] / log["num_patches"] == 26 / 32
     assert log["ema_decay"] / sample_size == pytest.approx(0.9998)
     assert log["target_var"].item() / sample_size == pytest.approx(1.0, abs=0.2)
     assert log["nsentences"] == 2
     assert UfoCriterion.logging_outputs_can_be_summed()
-
-
-def test_a_collapsed_prediction_has_no_spread(model):
-    nn.init.zeros_(model.decoder.proj.weight)
+    nn.init.zeros_(model.decoder.proj.weight)  # collapsed predictions have no spread
     _, sample_size, log = UfoCriterion(UfoConfig(), None)(model, make_batch(2))
     assert log["prediction_var"].item() / sample_size == pytest.approx(1e-3, rel=0.01)

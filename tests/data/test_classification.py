@@ -67,12 +67,9 @@ def test_augmentation_depends_on_seed_epoch_and_clips_alone(labelled, augmentati
     worker = pickle.loads(pickle.dumps(make(labelled, augmentation=augmentation)))
     worker[5]  # what a worker has served before does not matter
     assert torch.equal(first, source(worker))
-    others = [
-        source(make(labelled)),
-        source(data, epoch=2),
-        source(make(labelled, augmentation=augmentation, seed=2)),
-    ]
-    assert not any(torch.equal(first, other) for other in others)
+    assert not torch.equal(first, source(make(labelled)))
+    assert not torch.equal(first, source(data, epoch=2))
+    assert not torch.equal(first, source(make(labelled, augmentation=augmentation, seed=2)))
 
 
 def test_clips_are_augmented_differently(labelled):
@@ -86,10 +83,8 @@ def test_a_batch_is_mixed_first_and_masked_then(labelled):
     mixed = batch(make(labelled, augmentation={**config, "spec_augment_ratio": 0.0}))
     assert torch.equal(found["target"], mixed["target"])
     hidden = found["net_input"]["source"] == 0
-    assert hidden.any()
-    assert torch.equal(
-        found["net_input"]["source"], mixed["net_input"]["source"].masked_fill(hidden, 0.0)
-    )
+    expected = mixed["net_input"]["source"].masked_fill(hidden, 0.0)
+    assert hidden.any() and torch.equal(found["net_input"]["source"], expected)
 
 
 def test_mixing_and_masking_are_the_functions_of_the_audio_room(labelled):
@@ -102,9 +97,8 @@ def test_mixing_and_masking_are_the_functions_of_the_audio_room(labelled):
     assert torch.equal(found["net_input"]["source"], expected[0])
     assert torch.equal(found["target"], expected[1])
     data = make(labelled, augmentation={"spec_augment_ratio": 0.3})
-    expected = mask_spectrogram(
-        plain["net_input"]["source"][3], 0.3, generator_for(1, Purpose.SPEC_AUGMENT, 1, 3)
-    )
+    generator = generator_for(1, Purpose.SPEC_AUGMENT, 1, 3)
+    expected = mask_spectrogram(plain["net_input"]["source"][3], 0.3, generator)
     assert torch.equal(source(data)[3], expected)
 
 
@@ -119,26 +113,19 @@ def test_a_share_of_the_batches_is_mixed(labelled):
 
 
 def test_weighted_draws_of_an_epoch(multi_labelled):
-    data = make(multi_labelled, num_samples=8)
-
-    def draw(epoch):
+    data, draws = make(multi_labelled, num_samples=8), []
+    for epoch in [1, *range(200)]:
         data.set_epoch(epoch)
-        return data.ordered_indices().tolist()
-
-    assert draw(1) == draw(1) != draw(2)
-    drawn = [clip for epoch in range(200) for clip in draw(epoch)]
-    assert len(set(draw(1))) == 8
+        draws.append(data.ordered_indices().tolist())
+    assert draws[0] == draws[2] != draws[1]
+    assert len(set(draws[0])) == 8
     # Of 24 clips 6 have the high tone, and 18, 12 and 6 the low, middle and high one.
-    rare, common = (
-        np.mean([clip % 4 == 3 for clip in drawn]),
-        np.mean([clip % 4 == 0 for clip in drawn]),
-    )
+    rare, common = (np.mean(np.array(draws) % 4 == kind) for kind in (3, 0))
     assert rare > 0.3 > 0.2 > common
 
 
 @pytest.mark.parametrize("num_samples", [0, 25])
 def test_more_clips_than_there_are(labelled, num_samples):
-    with pytest.raises(
-        ValueError, match=f"task.num_samples: found {num_samples}, expected 1 to 24"
-    ):
+    message = f"task.num_samples: found {num_samples}, expected 1 to 24"
+    with pytest.raises(ValueError, match=message):
         make(labelled, num_samples=num_samples)

@@ -67,18 +67,18 @@ def test_leaving_clips_out_does_not_change_the_masks_of_the_others(manifests):
     assert torch.equal(data[2]["mask"], make(manifests)[kept]["mask"])
 
 
-def epoch_order(data, epoch):
-    """The clips of an epoch as fairseq would serve them."""
+def serve(data, epoch, num_workers=0):
+    """The batches of an epoch as fairseq would serve them."""
     data.set_epoch(epoch)
     np.random.seed(epoch)
     batches = data.batch_by_size(data.ordered_indices(), max_sentences=5)
-    iterator = EpochBatchIterator(data, data.collater, batches, epoch=epoch)
-    return [batch["id"].tolist() for batch in iterator.next_epoch_itr()]
+    options = {"num_workers": num_workers, "epoch": epoch}
+    return list(EpochBatchIterator(data, data.collater, batches, **options).next_epoch_itr())
 
 
 def test_every_epoch_has_every_clip_once_in_a_new_order(manifests):
     data = make(manifests)
-    first, second = epoch_order(data, 1), epoch_order(data, 2)
+    first, second = ([batch["id"].tolist() for batch in serve(data, epoch)] for epoch in (1, 2))
     assert sorted(len(batch) for batch in first) == [2, 5, 5]
     for epoch in (first, second):
         assert sorted(clip for batch in epoch for clip in batch) == list(range(12))
@@ -89,10 +89,7 @@ def test_workers_serve_the_same(manifests):
     data = make(manifests)
     data.set_epoch(3)
     alone = {clip: data[clip]["mask"] for clip in range(12)}
-    np.random.seed(0)
-    batches = data.batch_by_size(data.ordered_indices(), max_sentences=5)
-    iterator = EpochBatchIterator(data, data.collater, batches, num_workers=2, epoch=3)
-    for batch in iterator.next_epoch_itr():
+    for batch in serve(data, 3, num_workers=2):
         for clip, mask in zip(batch["id"].tolist(), batch["net_input"]["mask"], strict=True):
             assert torch.equal(mask, alone[clip])
 
@@ -107,20 +104,31 @@ def test_batches_need_a_number_of_clips(manifests):
         make(manifests).batch_by_size(np.arange(3), max_tokens=100)
 
 
-def test_no_clip_is_long_enough(manifests):
-    with pytest.raises(ValueError, match=r"train.tsv: found no clip of at least 999999 samples"):
-        make(manifests, min_samples=999_999)
+@pytest.mark.parametrize(
+    "settings, message",
+    [
+        ({"min_samples": 999_999}, "train.tsv: found no clip of at least 999999 samples"),
+        ({"masking": MaskingConfig()}, "mask_block_size: a block of 5 x 5 is more than"),
+        ({"reading": ReadingConfig(crop="end")}, "task.crop: found 'end', expected one of"),
+        (
+            {"reading": ReadingConfig(hdf5_rate_hz=0)},
+            "task.hdf5_rate_hz: found 0, expected 1 or more",
+        ),
+    ],
+)
+def test_impossible_settings(manifests, settings, message):
+    with pytest.raises(ValueError, match=message):
+        make(manifests, **settings)
 
 
-def test_impossible_masks(manifests):
-    with pytest.raises(ValueError, match="mask_block_size: a block of 5 x 5 is more than"):
-        make(manifests, masking=MaskingConfig())
+def plain(folder, name="train", **settings):
+    return SpectrogramDataset(Manifest(folder / f"{name}.tsv"), LOG_MEL, 0, False, **settings)
 
 
 def test_a_missing_clip_is_named_with_its_line(tmp_path):
     entries = write_clips(tmp_path, 2)
     write_tsv(tmp_path / "train.tsv", tmp_path, [*entries, ("gone.wav", 16_000)])
-    data = SpectrogramDataset(Manifest(tmp_path / "train.tsv"), LOG_MEL, 0, shuffle=False)
+    data = plain(tmp_path)
     with pytest.raises(AudioError, match=r"train.tsv:4: no such audio file: .*gone.wav"):
         data[2]
 
@@ -130,9 +138,8 @@ def test_only_the_start_of_a_long_clip_matters(tmp_path):
     long = 0.1 * generator.standard_normal(16_000 * 20)
     soundfile.write(tmp_path / "long.wav", long, 16_000)
     write_tsv(tmp_path / "train.tsv", tmp_path, [("long.wav", len(long))])
-    data = SpectrogramDataset(Manifest(tmp_path / "train.tsv"), LOG_MEL, 0, shuffle=False)
     whole = LOG_MEL(torch.from_numpy(read_audio(tmp_path / "long.wav")))[0]
-    assert torch.allclose(data[0]["source"], whole, atol=0.01)
+    assert torch.allclose(plain(tmp_path)[0]["source"], whole, atol=0.01)
 
 
 @pytest.fixture
@@ -140,11 +147,8 @@ def recordings(tmp_path):
     """A folder with train.tsv: two recordings of 8 s at other rates, one of half a second."""
     generator = np.random.default_rng(0)
     entries = []
-    for name, rate, seconds in [
-        ("a.wav", 16_000, 8),
-        ("b.flac", 44_100, 8),
-        ("c.wav", 16_000, 0.5),
-    ]:
+    lengths = [("a.wav", 16_000, 8), ("b.flac", 44_100, 8), ("c.wav", 16_000, 0.5)]
+    for name, rate, seconds in lengths:
         samples = 0.1 * generator.standard_normal(int(rate * seconds))
         soundfile.write(tmp_path / name, samples, rate)
         entries.append((name, len(samples)))
@@ -185,20 +189,12 @@ def test_random_crops_depend_on_seed_epoch_and_clip_alone(recordings):
     assert not torch.equal(source(), source(epoch=2))
 
 
-def test_an_unknown_crop(manifests):
-    with pytest.raises(ValueError, match="task.crop: found 'end', expected one of"):
-        make(manifests, reading=ReadingConfig(crop="end"))
-    with pytest.raises(ValueError, match="task.hdf5_rate_hz: found 0, expected 1 or more"):
-        make(manifests, reading=ReadingConfig(hdf5_rate_hz=0))
-
-
 def test_a_name_that_is_not_utf8(tmp_path):
     write_clips(tmp_path, 1)
     name = os.fsdecode(b"gr\xfcn.wav")
     os.rename(tmp_path / "clip 0.wav", os.path.join(tmp_path, name))
     write_manifest(tmp_path / "train.tsv", str(tmp_path), [(name, 16_000)])
-    data = SpectrogramDataset(Manifest(tmp_path / "train.tsv"), LOG_MEL, 0, shuffle=False)
-    assert data[0]["source"].std() > 0.1
+    assert plain(tmp_path)[0]["source"].std() > 0.1
 
 
 def test_clips_in_packs(tmp_path):
@@ -213,11 +209,8 @@ def test_clips_in_packs(tmp_path):
     packed = [("pack.h5/clip 0", len(samples)), (f"pack.zip:{place}:{len(content)}", entries[1][1])]
     for name, lines in [("files", entries), ("packs", packed)]:
         write_tsv(tmp_path / f"{name}.tsv", tmp_path, lines)
-    reading = ReadingConfig(hdf5_rate_hz=rate)
-    files, packs = (
-        SpectrogramDataset(Manifest(tmp_path / f"{name}.tsv"), LOG_MEL, 0, False, reading=reading)
-        for name in ("files", "packs")
-    )
+    files = plain(tmp_path, "files")
+    packs = plain(tmp_path, "packs", reading=ReadingConfig(hdf5_rate_hz=rate))
     for clip in range(2):
         assert torch.equal(files[clip]["source"], packs[clip]["source"])
 

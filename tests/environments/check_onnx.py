@@ -2,8 +2,7 @@
 
     python check_onnx.py FOLDER
 
-FOLDER is where the graphs go. Run by tests/checkpoint/test_onnx_export.py in an environment with
-the extra `[onnx]`.
+FOLDER is where the graphs go. Run by tests/checkpoint/test_onnx_export.py with the extra `[onnx]`.
 """
 
 import dataclasses

@@ -58,7 +58,7 @@ def test_scores_are_the_classifier_s_at_the_length_of_its_training(
     classifier = eat.load_classifier(official_finetune)
     classifier.activation = activation
     paths = [str(tmp_path / name) for name in names]
-    found, failures = score_clips(classifier, paths, batch_size=2)
+    found, failures = score_clips(classifier, paths, 2)
     assert failures == []
     for index, path in enumerate(paths):
         with torch.no_grad():

@@ -7,8 +7,17 @@ from sklearn.neighbors import KNeighborsClassifier
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from eat.evaluation import ClipVectors, Fold, Probe, Source, make_folds, score_vectors
+from eat.evaluation import (
+    METHODS,
+    ClipVectors,
+    Fold,
+    ProbeSettings,
+    Source,
+    make_folds,
+    score_vectors,
+)
 from eat.evaluation.metrics import metric_for
+from eat.evaluation.probes import classify
 
 SOURCE = Source(6, "cls")
 
@@ -27,44 +36,50 @@ def one_hot(classes):
     return np.eye(max(classes) + 1, dtype=np.uint8)[classes]
 
 
-def score(vectors, targets, folds, probe):
+def score(vectors, targets, folds, method, **settings):
     clips = ClipVectors(np.arange(len(vectors)), {SOURCE: vectors}, [])
-    (result,) = score_vectors(clips, targets, folds, [probe])
-    found = result["layer"], result["pooling"], result["method"]
-    assert found == (*SOURCE, probe.method)
+    settings = ProbeSettings(methods=[method], **settings)
+    (result,) = score_vectors(clips, targets, folds, settings)
+    assert (result["layer"], result["pooling"], result["method"]) == (*SOURCE, method)
     return result
 
 
+def classify_last(vectors, targets, method, **settings):
+    """The scores of the last 40 clips after learning from the first 80."""
+    settings = ProbeSettings(**settings)
+    return classify(vectors[:80], targets[:80], vectors[80:], method, settings)
+
+
 @pytest.mark.parametrize(
-    ("probe", "model"),
+    ("method", "settings", "model"),
     [
-        (Probe("logistic", regularisation=0.3), LogisticRegression(C=0.3, max_iter=1000)),
-        (Probe("knn", num_neighbours=1), KNeighborsClassifier(1, metric="cosine")),
-        (Probe("knn", num_neighbours=7), KNeighborsClassifier(7, metric="cosine")),
+        ("logistic", {"regularisation": 0.3}, LogisticRegression(C=0.3, max_iter=1000)),
+        ("knn", {"neighbours": 1}, KNeighborsClassifier(1, metric="cosine")),
+        ("knn", {"neighbours": 7}, KNeighborsClassifier(7, metric="cosine")),
     ],
 )
-def test_accuracies_are_those_of_scikit_learn(data, probe, model):
+def test_accuracies_are_those_of_scikit_learn(data, method, settings, model):
     vectors, classes = data
     folds = make_folds(one_hot(classes), None, 4, seed=1)
     model = make_pipeline(StandardScaler(), model)
     expected = cross_val_score(model, vectors.astype(np.float64), classes, cv=folds)
-    result = score(vectors, one_hot(classes), folds, probe)
+    result = score(vectors, one_hot(classes), folds, method, **settings)
     assert result["per_fold"] == pytest.approx(expected.tolist())
     assert result["mean"] == pytest.approx(expected.mean())
     assert result["std"] == pytest.approx(expected.std())
 
 
-@pytest.mark.parametrize("method", ["logistic", "knn"])
+@pytest.mark.parametrize("method", METHODS)
 def test_several_labels_are_scored_by_map(data, method):
     vectors, classes = data
     targets = one_hot(classes)
     targets[:, 0] = vectors[:, 1] > np.median(vectors[:, 1])  # now some have none, some two
     assert metric_for(targets) == "mAP" and metric_for(one_hot(classes)) == "accuracy"
-    probe, fold = Probe(method), Fold(np.arange(80), np.arange(80, 120))
-    scores = probe.scores(vectors[:80], targets[:80], vectors[80:])
+    scores = classify_last(vectors, targets, method)
     assert scores.min() >= 0 and scores.max() <= 1
     expected = average_precision_score(targets[80:], scores, average="macro")
-    assert score(vectors, targets, [fold], probe)["per_fold"] == [pytest.approx(expected)]
+    folds = [Fold(np.arange(80), np.arange(80, 120))]
+    assert score(vectors, targets, folds, method)["per_fold"] == [pytest.approx(expected)]
     assert expected > targets[80:].mean() + 0.2
 
 
@@ -72,7 +87,7 @@ def test_the_regressions_of_several_labels_are_those_of_scikit_learn(data):
     vectors, classes = data
     targets = one_hot(classes)
     targets[::2, 0] = 1
-    scores = Probe().scores(vectors[:80], targets[:80], vectors[80:])
+    scores = classify_last(vectors, targets, "logistic")
     model = make_pipeline(StandardScaler(), LogisticRegression(C=0.1))
     for index in range(3):
         model.fit(vectors[:80].astype(np.float64), targets[:80, index])
@@ -80,31 +95,26 @@ def test_the_regressions_of_several_labels_are_those_of_scikit_learn(data):
         np.testing.assert_allclose(scores[:, index], expected, atol=1e-6)
 
 
-@pytest.mark.parametrize("method", ["logistic", "knn"])
+@pytest.mark.parametrize("method", METHODS)
 @pytest.mark.parametrize("extra", [0, 1])
 def test_a_class_that_is_not_learnt_from_gets_nothing(data, method, extra):
     vectors, classes = data
     targets = np.pad(one_hot(classes), ((0, 0), (1, 1)))  # no clip has the first and last
     targets[:, -1] = extra  # or all have the last
-    scores = Probe(method).scores(vectors[:80], targets[:80], vectors[80:])
+    scores = classify_last(vectors, targets, method)
     assert (scores[:, 0] == 0).all() and (scores[:, -1] == extra).all()
     assert scores[:, 1:-1].sum(axis=1) == pytest.approx(1, abs=1e-6 if extra == 0 else 1)
-
-
-@pytest.mark.parametrize("method", ["logistic", "knn"])
-def test_one_class_is_nothing_to_learn(data, method):
-    vectors, _ = data
-    targets = np.ones((120, 1), dtype=np.uint8)
-    assert (Probe(method).scores(vectors[:80], targets[:80], vectors[80:]) == 1).all()
+    only_one = np.ones((120, 1), dtype=np.uint8)
+    assert (classify_last(vectors, only_one, method) == 1).all()  # nothing to learn
 
 
 def test_more_neighbours_than_clips_are_all_of_them(data):
     vectors, classes = data
     targets = one_hot(classes)
-    scores = Probe("knn", num_neighbours=500).scores(vectors[:80], targets[:80], vectors[80:])
+    scores = classify_last(vectors, targets, "knn", neighbours=500)
     np.testing.assert_allclose(scores, np.tile(targets[:80].mean(axis=0), (40, 1)))
 
 
-def test_an_unknown_method_is_an_error():
+def test_an_unknown_method_is_an_error(data):
     with pytest.raises(ValueError, match="method: found 'svm', expected one of"):
-        Probe("svm")
+        classify_last(data[0], one_hot(data[1]), "svm")

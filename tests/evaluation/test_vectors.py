@@ -20,19 +20,17 @@ def encoder():
     return eat.Encoder(eat.EncoderConfig(embed_dim=16, depth=3, num_heads=2)).eval()
 
 
-def test_tokens_are_pooled():
-    cls_token = torch.tensor([[7.0, 8.0]])
+@pytest.mark.parametrize(
+    "pooling, num_steps, expected",
+    [
+        *(("cls", 3, [7, 8]), ("mean", 3, [5, 6]), ("time", 3, [1, 2, 5, 6, 9, 10])),
+        *(("time", 1, [5, 6]), ("time", 6, [1, 2, 1, 2, 5, 6, 5, 6, 9, 10, 9, 10])),  # stretched
+    ],
+)
+def test_tokens_are_pooled(pooling, num_steps, expected):
     patches = torch.arange(12.0).reshape(6, 2)  # 3 rows of 2 patches, D = 2
-    tokens = torch.cat([cls_token, patches])
-    assert pool_tokens(tokens, "cls", 2, 3).tolist() == [7, 8]
-    assert pool_tokens(tokens, "mean", 2, 3).tolist() == [5, 6]
-    assert pool_tokens(tokens, "time", 2, 3).tolist() == [1, 2, 5, 6, 9, 10]
-    assert pool_tokens(tokens, "time", 2, 1).tolist() == [5, 6]
-
-
-def test_short_clips_are_stretched_to_the_number_of_steps():
-    tokens = torch.tensor([[0.0], [1.0], [2.0]])  # CLS and two rows of one patch
-    assert pool_tokens(tokens, "time", 1, 4).tolist() == [1, 1, 2, 2]
+    tokens = torch.cat([torch.tensor([[7.0, 8.0]]), patches])
+    assert pool_tokens(tokens, pooling, 2, num_steps).tolist() == expected
 
 
 @pytest.mark.parametrize("target_length", [None, 64])
@@ -70,12 +68,9 @@ def test_a_clip_that_cannot_be_read_is_left_out(encoder, clips, tmp_path):
         np.testing.assert_allclose(vectors.values[source], values, atol=1e-6)
 
 
-def test_nothing_readable_is_an_error(encoder, tmp_path):
+def test_impossible_requests(encoder, clips, tmp_path):
     with pytest.raises(ValueError, match="none of 1 clips can be read, e.g. .*none.wav"):
         embed_clips(encoder, [str(tmp_path / "none.wav")])
-
-
-def test_an_unknown_pooling_is_an_error(encoder, clips):
     with pytest.raises(ValueError, match="poolings: found 'max', expected some of"):
         embed_clips(encoder, clips, (*POOLINGS, "max"))
 

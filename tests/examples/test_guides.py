@@ -118,9 +118,11 @@ def test_from_recordings_to_an_encoder_and_from_labels_to_a_classifier(follow, c
     assert (checkout / "classifier/model.safetensors").exists()
 
 
-def test_all_commands_are_ours():
+def test_all_commands_and_links_are_ours():
     for guide in GUIDES.glob("*.md"):
         assert {words[0] for words in commands(guide.name)} <= {"eat", "fairseq-hydra-train"}
+        for target in re.findall(r"\]\((?!http)([^)#]+)\)", guide.read_text(encoding="utf-8")):
+            assert (Path(guide).parent / target).exists(), f"{guide.name}: {target}"
 
 
 def test_the_list_of_examples_is_whole():
@@ -128,9 +130,3 @@ def test_the_list_of_examples_is_whole():
     linked = {target.rstrip("/") for target in re.findall(r"\]\(([^)]+)\)", text)}
     names = {path.name for path in GUIDES.iterdir()} - {"README.md", "__pycache__"}
     assert names <= linked
-
-
-def test_what_the_guides_link_to_is_there():
-    for guide in GUIDES.glob("*.md"):
-        for target in re.findall(r"\]\((?!http)([^)#]+)\)", guide.read_text(encoding="utf-8")):
-            assert (Path(guide).parent / target).exists(), f"{guide.name}: {target}"

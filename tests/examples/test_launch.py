@@ -7,32 +7,21 @@ from eat.paths import user_dir
 @pytest.mark.parametrize(
     "value",
     [
-        "/data/plain-path_1.tsv",
-        "/my sounds, [new] {2}: a=b #1 (50 %)",
-        "/it's/'quoted'",
-        "/back\\slash/and\\'both\\\\'",
-        "/ends with a backslash\\",
-        "/Ünïcode/鳥",
-        "123",
-        "null",
-        " spaces at both ends ",
+        *("/data/plain-path_1.tsv", "/my sounds, [new] {2}: a=b #1 (50 %)", "/it's/'quoted'"),
+        *("/back\\slash/and\\'both\\\\'", "/ends with a backslash\\", "/Ünïcode/鳥"),
+        *("123", "null", " spaces at both ends "),
+        *(None, True, False, 3, -4.651, [0.9, 0.95]),
     ],
 )
-def test_any_text_survives_hydras_grammar(value):
+def test_any_value_survives_hydras_grammar(value):
     hydra = pytest.importorskip("hydra")
-    if "\\" in value and hydra.__version__.startswith("1.0."):
+    if "\\" in str(value) and hydra.__version__.startswith("1.0."):
         pytest.skip("no way to write a backslash before a quote in the grammar of hydra 1.0")
     parser = pytest.importorskip("hydra.core.override_parser.overrides_parser")
     text = override("task.data", value)
     parsed = parser.OverridesParser.create().parse_override(text)
     assert (parsed.key_or_group, parsed.value()) == ("task.data", value)
-
-
-@pytest.mark.parametrize("value", [None, True, False, 3, -4.651, [0.9, 0.95]])
-def test_numbers_and_truth_values_stay_what_they_are(value):
-    parser = pytest.importorskip("hydra.core.override_parser.overrides_parser")
-    parsed = parser.OverridesParser.create().parse_override(override("a.b", value))
-    assert parsed.value() == value and type(parsed.value()) is type(value)
+    assert type(parsed.value()) is type(value)
 
 
 def test_the_arguments_are_a_recipe_and_what_differs():

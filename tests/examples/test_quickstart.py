@@ -42,14 +42,11 @@ def test_shown_commands_can_be_pasted_into_a_shell(word):
     assert shlex.split(quickstart.shell_word(word)) == [word]
 
 
-def test_the_output_folder_is_named_after_the_audio_folder(tmp_path):
+def test_arguments(capsys, tmp_path):
     (tmp_path / "birds").mkdir()
     assert quickstart.parse_arguments([]).out == Path("quickstart/synthetic")
     args = quickstart.parse_arguments(["--audio", str(tmp_path / "birds")])
     assert args.out == Path("quickstart/birds")
-
-
-def test_wrong_arguments_are_named(capsys, tmp_path):
     for arguments, message in (
         (["--audio", str(tmp_path / "none")], "--audio: no such folder"),
         (["--updates", "0"], "expected 1 or more"),
@@ -58,6 +55,12 @@ def test_wrong_arguments_are_named(capsys, tmp_path):
             quickstart.main(arguments)
         assert exit_status.value.code == 2
         assert message in capsys.readouterr().err
+    write_events(tmp_path / "birds", clips_per_class=1, seed=1)[0].rename(tmp_path / "a.wav")
+    (tmp_path / "one").mkdir()
+    (tmp_path / "a.wav").rename(tmp_path / "one" / "a.wav")
+    arguments = ["--audio", str(tmp_path / "one"), "--out", str(tmp_path / "out")]
+    assert quickstart.main(arguments) == 1
+    assert "found one readable recording, expected at least two" in capsys.readouterr().err
 
 
 def test_a_folder_with_other_files_is_left_alone(capsys, tmp_path):
@@ -68,18 +71,12 @@ def test_a_folder_with_other_files_is_left_alone(capsys, tmp_path):
     assert [path.name for path in tmp_path.iterdir()] == ["thesis.tex"]
 
 
-def test_a_run_with_other_settings_is_not_mixed_with_this_one(capsys, tmp_path):
+def test_restart_removes_the_runs_own_files_only(capsys, tmp_path):
     run = quickstart.Run(quickstart.parse_arguments(["--out", str(tmp_path), "--updates", "7"]))
     assert run.begin(restart=False) is False
     assert quickstart.main(["--out", str(tmp_path), "--updates", "8"]) == 1
     error = capsys.readouterr().err
     assert "'updates': 7}, expected one with" in error and "--restart" in error
-
-
-def test_restart_removes_the_runs_own_files_only(tmp_path):
-    args = quickstart.parse_arguments(["--out", str(tmp_path), "--updates", "7"])
-    run = quickstart.Run(args)
-    run.begin(restart=False)
     for folder in (run.events, run.manifests, run.checkpoints, run.figures):
         folder.mkdir()
     run.log.write_text("old")
@@ -89,15 +86,6 @@ def test_restart_removes_the_runs_own_files_only(tmp_path):
     assert run.begin(restart=True) is False
     assert sorted(path.name for path in tmp_path.iterdir()) == ["notes.txt", "run.json"]
     assert json.loads((tmp_path / "run.json").read_text())["finished"] is False
-
-
-def test_one_recording_is_too_few(capsys, tmp_path):
-    audio = tmp_path / "audio"
-    for path in write_events(audio, clips_per_class=1, seed=1)[1:]:
-        path.unlink()
-    status = quickstart.main(["--audio", str(audio), "--out", str(tmp_path / "out")])
-    assert status == 1
-    assert "found one readable recording, expected at least two" in capsys.readouterr().err
 
 
 @pytest.mark.slow

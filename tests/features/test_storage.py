@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from safetensors.numpy import load_file
 
-from eat.features.storage import FeatureStore, claim_folder, open_features, remove_unfinished
+from eat.features.storage import FeatureStore, open_features
 
 FORMATS = ("npy", "npz", "safetensors")
 
@@ -15,9 +15,14 @@ def features(*shape):
 
 
 @pytest.fixture(params=FORMATS)
-def open_store(request, tmp_path):
+def format(request):
+    return request.param
+
+
+@pytest.fixture
+def open_store(format, tmp_path):
     """Opens the place of the features anew, as another run would."""
-    return lambda: FeatureStore(str(tmp_path), request.param)
+    return lambda: FeatureStore(str(tmp_path), format)
 
 
 def read(folder):
@@ -33,7 +38,7 @@ def read(folder):
 def test_features_come_back(open_store, tmp_path):
     store = open_store()
     expected = {"a": features(3, 4), "birds/wren 1": features(2, 3, 4), "birds/é": features(4)}
-    assert not store.has_any(expected)
+    assert not any(map(store.has, expected))
     for name, array in expected.items():
         store.write(name, array)
         assert store.has(name)
@@ -56,7 +61,7 @@ def test_later_runs_add_to_earlier_ones(open_store, tmp_path):
     assert {name: array.shape for name, array in found.items()} == {
         str(run): (run + 1, 4) for run in range(3)
     }
-    assert open_store().has_any(["0"])
+    assert open_store().has("0")
     assert sorted(path.name for path in tmp_path.glob("features*.parts")) == []
 
 
@@ -80,53 +85,58 @@ def test_one_file_holds_the_times_of_the_longest_clip(tmp_path, format):
     assert len(found) == 4
 
 
-def test_what_killed_runs_left_is_removed(open_store, tmp_path):
+def test_what_killed_runs_left_is_removed(open_store, tmp_path, format):
     store = open_store()
     names = ["a", "birds/wren"]
-    stale = []
-    for file in store.files(names):
-        folder, name = os.path.split(file)
-        os.makedirs(folder, exist_ok=True)
-        stale.append(os.path.join(folder, f".{name}.123.tmp"))
+    stale = [tmp_path / ".settings.json.123.tmp"]
+    stale += [] if format == "npy" else [tmp_path / f".features.{format}.123.tmp"]
+    for name in names:
+        store.write(name, features(4))
+        for path in tmp_path.rglob(f"{os.path.basename(name)}.npy"):
+            stale.append(path.with_name(f".{path.name}.123.tmp"))
+            path.unlink()
     kept = [tmp_path / ".another.npy.123.tmp", tmp_path / "a.npy.tmp", tmp_path / ".a.npy.x.tmp"]
     for path in [*stale, *kept]:
-        open(path, "w").close()
-    remove_unfinished([*store.files(names), str(tmp_path / "nowhere" / "a.npy")])
-    assert not any(os.path.exists(path) for path in stale)
+        path.touch()
+    store.claim([*names, "nowhere/a"], {}, {})
+    assert len(stale) == 3 + (format != "npy") and not any(path.exists() for path in stale)
     assert all(path.exists() for path in kept)
 
 
 def test_a_folder_is_claimed_for_its_settings(tmp_path):
     folder = tmp_path / "new" / "folder"
     settings = {"layers": [3, 6], "dtype": "float32"}
-    claim_folder(str(folder), settings, {"eat": "1"}, has_features=False)
+    store = FeatureStore(str(folder))
+    store.claim([], settings, {"eat": "1"})
     noted = json.loads((folder / "settings.json").read_text())
     assert noted == {"settings": settings, "made_with": {"eat": "1"}}
-    claim_folder(str(folder), settings, {"eat": "2"}, has_features=True)
+    store.write("a", features(4))
+    store.claim(["a"], settings, {"eat": "2"})
     assert json.loads((folder / "settings.json").read_text()) == noted
-
-
-def test_other_settings_are_refused(tmp_path):
-    claim_folder(str(tmp_path), {"layers": "last", "old": 1}, {}, has_features=False)
     message = (
         r"settings.json: found features of other settings than the ones asked for,"
-        r" layers=\[3\] \(there: 'last'\), old=None \(there: 1\); expected the same"
+        r" dtype=None \(there: 'float32'\), layers=\[3\] \(there: \[3, 6\]\), old=1 \(there: None"
+        r"\); expected the same"
     )
     with pytest.raises(ValueError, match=message):
-        claim_folder(str(tmp_path), {"layers": [3]}, {}, has_features=False)
+        store.claim([], {"layers": [3], "old": 1}, {})
 
 
-def test_features_of_unknown_origin_are_refused(tmp_path):
+def test_features_of_unknown_origin_are_refused(open_store, tmp_path):
+    store = open_store()
+    store.write("a", features(4))
+    store.finish()
+    before = sorted(tmp_path.rglob("*"))
     with pytest.raises(FileExistsError, match="found features without the settings.json that"):
-        claim_folder(str(tmp_path), {}, {}, has_features=True)
-    assert list(tmp_path.iterdir()) == []
+        open_store().claim(["a"], {}, {})
+    assert sorted(tmp_path.rglob("*")) == before
 
 
 @pytest.mark.parametrize("content", ["", "[]", "{}", '{"settings": 1}'])
 def test_a_note_that_is_not_ours(tmp_path, content):
     (tmp_path / "settings.json").write_text(content)
     with pytest.raises(ValueError, match="settings.json: not a note of `eat extract`"):
-        claim_folder(str(tmp_path), {}, {}, has_features=False)
+        FeatureStore(str(tmp_path)).claim([], {}, {})
 
 
 @pytest.mark.parametrize("name", ["features.npz", "features.safetensors"])

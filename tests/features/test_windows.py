@@ -4,28 +4,21 @@ import numpy as np
 import pytest
 import torch
 
-from eat.features.windows import (
-    TokenLayout,
-    Window,
-    frame_times,
-    merge_windows,
-    split_into_windows,
+from eat.features.windows import TokenLayout, Window, frame_times, merge_windows, split_into_windows
+
+
+@pytest.mark.parametrize(
+    "settings, windows",
+    [
+        *(((n, 64, 8), [(0, n, 0, n)]) for n in (1, 63, 64)),  # it stays whole
+        # The last one is as long as the others.
+        ((100, 64, 8), [(0, 64, 0, 50), (36, 100, 50, 100)]),
+        ((65, 64, 8), [(0, 64, 0, 32), (1, 65, 32, 65)]),
+        ((12, 4, 0), [(0, 4, 0, 4), (4, 8, 4, 8), (8, 12, 8, 12)]),
+    ],
 )
-
-
-@pytest.mark.parametrize("num_rows", [1, 63, 64])
-def test_a_clip_up_to_a_window_stays_whole(num_rows):
-    assert split_into_windows(num_rows, 64, 8) == [Window(0, num_rows, 0, num_rows)]
-
-
-def test_the_last_window_is_as_long_as_the_others():
-    assert split_into_windows(100, 64, 8) == [Window(0, 64, 0, 50), Window(36, 100, 50, 100)]
-    assert split_into_windows(65, 64, 8) == [Window(0, 64, 0, 32), Window(1, 65, 32, 65)]
-
-
-def test_windows_that_fit_exactly():
-    windows = [Window(0, 4, 0, 4), Window(4, 8, 4, 8), Window(8, 12, 8, 12)]
-    assert split_into_windows(12, 4, 0) == windows
+def test_windows_of_a_clip(settings, windows):
+    assert split_into_windows(*settings) == [Window(*window) for window in windows]
 
 
 @pytest.mark.parametrize("num_rows", [65, 120, 121, 1000, 22_500])

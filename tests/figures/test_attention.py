@@ -11,47 +11,29 @@ from eat.nn import EncoderConfig
 from eat.nn.transformer import Attention
 
 PLAIN = LogMel(mean=0.0, std=0.5, target_length=None)  # leaves log-mel values as they are
+SOURCE = torch.from_numpy(np.random.default_rng(0).normal(size=(1, 1, 64, 128)).astype(np.float32))
+WEIGHTS = np.random.default_rng(1).dirichlet(np.ones(1 + 4 * 8), size=5)
 
 
-@pytest.fixture
-def source():
-    values = np.random.default_rng(0).normal(size=(1, 1, 64, 128)).astype(np.float32)
-    return torch.from_numpy(values)
-
-
-@pytest.fixture
-def attention():
-    weights = np.random.default_rng(1).random((5, 1 + 4 * 8))
-    return weights / weights.sum(axis=1, keepdims=True)
-
-
-def by_title(figure):
-    return {axes.get_title(loc="left"): axes for axes in figure.axes}
-
-
-def test_every_head_and_their_mean_in_per_cent_on_one_scale(source, attention):
-    panels = by_title(draw_attention(source, attention, PLAIN, title="dog.flac, block 2"))
+def test_every_head_and_their_mean_in_per_cent_on_one_scale():
+    figure = draw_attention(SOURCE, WEIGHTS, PLAIN, title="dog.flac, block 2")
+    panels = {axes.get_title(loc="left"): axes for axes in figure.axes}
     mean = next(title for title in panels if title.startswith("Mean over heads"))
-    assert f"CLS gives {100 * attention[:, 0].mean():.1f} % to itself" in mean
-    maps = 100 * attention[:, 1:].reshape(5, 4, 8)
-    np.testing.assert_array_equal(panels["dog.flac, block 2"].images[0].get_array(), source[0, 0].T)
-    np.testing.assert_allclose(panels[mean].images[0].get_array(), maps.mean(axis=0).T)
-    limits = {panels[mean].images[0].get_clim()}
-    for head in range(5):
-        image = panels[f"head {head + 1}"].images[0]
-        np.testing.assert_allclose(image.get_array(), maps[head].T)
-        limits.add(image.get_clim())
-    assert limits == {(0, np.percentile(maps, 99.5))}
+    assert f"CLS gives {100 * WEIGHTS[:, 0].mean():.1f} % to itself" in mean
+    maps = 100 * WEIGHTS[:, 1:].reshape(5, 4, 8)
+    clip = panels["dog.flac, block 2"]
+    np.testing.assert_array_equal(clip.images[0].get_array(), SOURCE[0, 0].T)
+    shown = {mean: maps.mean(axis=0), **{f"head {n + 1}": one for n, one in enumerate(maps)}}
+    for title, values in shown.items():
+        (image,) = panels[title].images
+        np.testing.assert_allclose(image.get_array(), values.T)
+        assert image.get_clim() == (0, np.percentile(maps, 99.5))
+    assert panels["head 1"].get_xlim() == (0, 0.64) == clip.get_xlim()  # seconds
 
 
-def test_time_is_that_of_the_clip(source, attention):
-    panels = by_title(draw_attention(source, attention, PLAIN))
-    assert panels["head 1"].get_xlim() == (0, 0.64) == panels["CLS attention"].get_xlim()
-
-
-def test_attention_of_another_clip_is_refused(source, attention):
+def test_attention_of_another_clip_is_refused():
     with pytest.raises(ValueError, match=r"attention: found shape \(5, 30\), expected \(heads, 33"):
-        draw_attention(source, attention[:, :30], PLAIN)
+        draw_attention(SOURCE, WEIGHTS[:, :30], PLAIN)
 
 
 @pytest.fixture(scope="module")
@@ -74,22 +56,17 @@ def test_weights_times_values_are_the_blocks_own_output():
 @pytest.mark.parametrize("layer", [1, 3])
 def test_cls_attends_in_the_block_that_was_asked_for(encoder, golden, layer):
     source = golden("source")
+    before = encoder(source)
     found = cls_attention(encoder, source, layer)
     assert found.shape == (2, 4, 65)
     # The input of a block is the output of the one before it.
-    x = encoder.pre_norm(
-        torch.cat([encoder.cls_token.expand(2, -1, -1), encoder.embed(source)], dim=1)
-    )
-    outputs = [x, *(output for output, _ in encoder.layers(source))]
-    weights = attention_weights(encoder.blocks[layer - 1].attn, outputs[layer - 1])
+    x = torch.cat([encoder.cls_token.expand(2, -1, -1), encoder.embed(source)], dim=1)
+    outputs = [encoder.pre_norm(x), *(output for output, _ in encoder.layers(source))]
+    attention = encoder.blocks[layer - 1].attn
+    weights = attention_weights(attention, outputs[layer - 1])
     assert torch.allclose(found, weights[:, :, 0], atol=1e-6)
-
-
-def test_the_encoder_is_left_as_it_was(encoder, golden):
-    expected = encoder(golden("source"))
-    cls_attention(encoder, golden("source"), 2)
-    assert torch.equal(encoder(golden("source")), expected)
-    assert not encoder.blocks[1].attn._forward_pre_hooks
+    # The encoder is left as it was.
+    assert torch.equal(encoder(source), before) and not attention._forward_pre_hooks
 
 
 @pytest.mark.parametrize("layer", [0, 4])

@@ -5,17 +5,15 @@ import math
 import numpy as np
 import pytest
 
-from eat.figures import ClassResult, draw_classes, draw_confusion, read_class_results
+from eat.figures.classes import ClassResult, draw_classes, draw_confusion, read_class_results
 
 HEADER = "label,average_precision,num_positives"
+COUNTS = np.array([[3, 1, 0], [0, 4, 0], [0, 0, 0]])
 
 
 def make(num_classes):
-    generator = np.random.default_rng(0)
-    return [
-        ClassResult(f"class {index}", float(generator.random()), 10 + index)
-        for index in range(num_classes)
-    ]
+    precisions = np.random.default_rng(0).random(num_classes).tolist()
+    return [ClassResult(f"class {i}", value, 10 + i) for i, value in enumerate(precisions)]
 
 
 def bars_by_name(axes):
@@ -30,10 +28,8 @@ def test_few_classes_are_all_named_the_best_first():
     assert shown == {result.label: result.average_precision for result in results}
     assert list(shown.values()) == sorted(shown.values(), reverse=True)
     assert bars.get_ylim()[0] > bars.get_ylim()[1]  # the first bar is the top one
-    np.testing.assert_array_equal(
-        sorted(points.collections[0].get_offsets().tolist()),
-        sorted([result.num_positives, result.average_precision] for result in results),
-    )
+    offsets = points.collections[0].get_offsets().tolist()
+    assert sorted(offsets) == sorted([r.num_positives, r.average_precision] for r in results)
     mean = np.mean([result.average_precision for result in results])
     assert bars.get_lines()[0].get_xdata()[0] == pytest.approx(mean)
 
@@ -70,34 +66,24 @@ def test_reading_names_with_commas_and_classes_without_precision(tmp_path):
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        (
-            "label,ap\nRain,1\n",
-            r"classes\.csv:1: found the columns label, ap, expected label, aver",
-        ),
-        (f"{HEADER}\n", r"classes\.csv: found no class"),
-        (f"{HEADER}\nRain,high,3\n", r"classes\.csv:2: found 'high' and '3', expected an average"),
-        (
-            f"{HEADER}\nRain,0.5,3\nSea,40.2,3\n",
-            r"classes\.csv:3: found '40\.2' and '3', expected .*\[0, 1",
-        ),
-        ("\x7fELF\x00\n\udcff", r"classes\.csv:1: found the columns .*, expected label, average"),
+        ("label,ap\nRain,1\n", ":1: found the columns label, ap, expected label, aver"),
+        (f"{HEADER}\n", ": found no class"),
+        (f"{HEADER}\nRain,high,3\n", ":2: found 'high' and '3', expected an average"),
+        (f"{HEADER}\nRain,0.5,3\nSea,40.2,3\n", r":3: found '40\.2' and '3', expected .*\[0, 1"),
+        ("\x7fELF\x00\n\udcff", ":1: found the columns .*, expected label, average"),
     ],
 )
 def test_bad_tables_are_named_with_their_line(tmp_path, text, message):
     path = tmp_path / "classes.csv"
     path.write_text(text, errors="surrogateescape")
-    with pytest.raises(ValueError, match=message):
+    with pytest.raises(ValueError, match=r"classes\.csv" + message):
         read_class_results(path)
-
-
-COUNTS = np.array([[3, 1, 0], [0, 4, 0], [0, 0, 0]])
 
 
 def test_shares_are_by_row_and_numbers_are_clips():
     figure = draw_confusion(COUNTS, ["a", "b$", "c"])
-    axes = figure.axes[0]
-    (image,) = axes.images
-    assert image.get_array().tolist() == [[0.75, 0.25, 0], [0, 1, 0], [0, 0, 0]]
+    (axes,) = figure.axes[:1]
+    assert axes.images[0].get_array().tolist() == [[0.75, 0.25, 0], [0, 1, 0], [0, 0, 0]]
     numbers = {text.get_position(): text.get_text() for text in axes.texts}
     assert numbers == {(0, 0): "3", (1, 0): "1", (1, 1): "4"}  # (column, row)
     assert [label.get_text() for label in axes.get_yticklabels()] == ["a", "b$", "c"]
@@ -106,8 +92,7 @@ def test_shares_are_by_row_and_numbers_are_clips():
 
 def test_many_classes_are_neither_named_nor_numbered():
     axes = draw_confusion(np.eye(70, dtype=int), [str(i) for i in range(70)]).axes[0]
-    assert not axes.texts
-    assert len(axes.get_yticks()) < 20
+    assert not axes.texts and len(axes.get_yticks()) < 20
 
 
 def test_another_shape():

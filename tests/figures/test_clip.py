@@ -11,18 +11,10 @@ from eat.nn.masking import MaskingConfig, inverse_block_masks
 
 GRID = (8, 8)
 PLAIN = LogMel(mean=0.0, std=0.5, target_length=None)  # leaves log-mel values as they are
-
-
-@pytest.fixture
-def source():
-    values = np.random.default_rng(0).normal(size=(1, 1, 128, 128)).astype(np.float32)
-    return torch.from_numpy(values)
-
-
-@pytest.fixture
-def masks():
-    config = MaskingConfig(num_clones=5, mask_block_size=3)
-    return inverse_block_masks(config, GRID, np.random.default_rng(0))
+SOURCE = torch.from_numpy(np.random.default_rng(0).normal(size=(1, 1, 128, 128)).astype(np.float32))
+MASKS = inverse_block_masks(
+    MaskingConfig(num_clones=5, mask_block_size=3), GRID, np.random.default_rng(0)
+)
 
 
 def clone_axes(figure):
@@ -30,28 +22,23 @@ def clone_axes(figure):
     return sorted(named, key=lambda axes: axes.get_title(loc="left"))
 
 
-def test_the_whole_clip_is_shown_with_time_up_to_its_end(source, masks):
-    axes = draw_clip(source, masks, PLAIN, title="siren-0001.wav").axes[0]
+def test_the_whole_clip_is_shown_with_time_up_to_its_end_below_the_grid_of_patches():
+    axes = draw_clip(SOURCE, MASKS, PLAIN, title="siren-0001.wav").axes[0]
     assert axes.get_title(loc="left") == "siren-0001.wav"
-    np.testing.assert_array_equal(axes.images[0].get_array(), source[0, 0].T)
+    np.testing.assert_array_equal(axes.images[0].get_array(), SOURCE[0, 0].T)
     assert axes.get_xlim() == (0, 1.28) and axes.get_ylim() == (0, 128)
     assert (axes.get_xlabel(), axes.get_ylabel()) == ("time (s)", "frequency (Hz)")
-
-
-def test_the_patch_grid_lies_on_the_borders_of_patches(source, masks):
-    lines = draw_clip(source, masks, PLAIN).axes[0].get_lines()
-    vertical = [line.get_xdata()[0] for line in lines if line.get_xdata()[0] == line.get_xdata()[1]]
-    horizontal = [line.get_ydata()[0] for line in lines[len(vertical) :]]
+    lines = [np.array(line.get_data()) for line in axes.get_lines()]
+    vertical = [x[0] for x, _ in lines if x[0] == x[1]]
     np.testing.assert_allclose(vertical, np.arange(1, 8) * 0.16)
+    horizontal = [y[0] for _, y in lines[len(vertical) :]]
     np.testing.assert_array_equal(horizontal, np.arange(1, 8) * 16)
 
 
-def test_each_clone_covers_exactly_its_hidden_patches(source, masks):
-    clones = clone_axes(draw_clip(source, masks, PLAIN))
-    assert len(clones) == 5
-    for axes, mask in zip(clones, masks, strict=True):
+def test_each_clone_covers_exactly_its_hidden_patches():
+    for axes, mask in zip(clone_axes(draw_clip(SOURCE, MASKS, PLAIN)), MASKS, strict=True):
         spectrogram, cover = axes.images
-        np.testing.assert_array_equal(spectrogram.get_array(), source[0, 0].T)
+        np.testing.assert_array_equal(spectrogram.get_array(), SOURCE[0, 0].T)
         covered = ~np.ma.getmaskarray(cover.get_array())  # (F / P, T / P)
         np.testing.assert_array_equal(covered, mask.reshape(GRID).T)
         assert cover.get_extent() == spectrogram.get_extent()
@@ -67,17 +54,18 @@ def test_long_clips_get_their_masks_in_time_order():
     assert not covered[0, 63] and covered.sum() == 64 * 8 - 1
 
 
-def test_a_file_name_is_shown_as_it_is(source, masks, tmp_path):
+def test_a_file_name_is_shown_as_it_is(tmp_path):
     title = "50 $ and 60 $ \\x^.wav"
-    save_figure(draw_clip(source, masks, PLAIN, title=title), tmp_path / "clip")
-    assert draw_clip(source, masks, PLAIN, title=title).axes[0].get_title(loc="left") == title
+    figure = draw_clip(SOURCE, MASKS, PLAIN, title=title)
+    save_figure(figure, tmp_path / "clip")
+    assert figure.axes[0].get_title(loc="left") == title
 
 
-def test_shapes_that_do_not_fit_are_named(source, masks):
+def test_shapes_that_do_not_fit_are_named():
     with pytest.raises(ValueError, match="source: found 120 frames x 128 bins, expected multip"):
-        draw_clip(source[:, :, :120], masks, PLAIN)
+        draw_clip(SOURCE[:, :, :120], MASKS, PLAIN)
     with pytest.raises(ValueError, match=r"masks: found shape \(5, 60\), expected \(K, 64\)"):
-        draw_clip(source, masks[:, :60], PLAIN)
+        draw_clip(SOURCE, MASKS[:, :60], PLAIN)
 
 
 @pytest.mark.parametrize("frequency_hz", [250, 500, 1000, 2000, 4000, 7000])

@@ -1,10 +1,10 @@
-"""Curves show what was logged, under the names that the axes say."""
+"""Curves show what was logged, under the names that the axes say; every clip's length counts."""
 
 import matplotlib
 import numpy as np
 import pytest
 
-from eat.figures import draw_curves, logged_panels
+from eat.figures.curves import draw_curves, draw_lengths, logged_panels
 
 UPDATES = np.arange(10.0, 310, 10)
 
@@ -23,8 +23,10 @@ def make_log(scale=1.0):
     }
 
 
-def axes_by_title(figure):
-    return {axes.get_title(loc="left"): axes for axes in figure.axes}
+def draw(panels=None, **runs):
+    """The figure of some runs, and its axes by their titles."""
+    figure = draw_curves(runs, panels)
+    return figure, {axes.get_title(loc="left"): axes for axes in figure.axes}
 
 
 def lines_by_label(axes):
@@ -33,7 +35,7 @@ def lines_by_label(axes):
 
 def test_each_logged_quantity_has_its_panel_with_the_logged_values():
     log = make_log()
-    panels = axes_by_title(draw_curves({"run": log}))
+    _, panels = draw(run=log)
     assert list(panels) == ["Loss", "Learning rate", "EMA decay of the teacher"]
     lines = lines_by_label(panels["Loss"])
     assert list(lines) == ["training", "validation"]
@@ -42,60 +44,53 @@ def test_each_logged_quantity_has_its_panel_with_the_logged_values():
     np.testing.assert_array_equal(lines["validation"].get_xdata(), [150, 300])
     np.testing.assert_array_equal(lines["validation"].get_ydata(), [0.5, 0.2])
     assert all(axes.get_xlabel() == "update" and axes.get_ylabel() for axes in panels.values())
-
-
-def test_losses_start_at_zero_and_the_ema_decay_near_its_values():
-    panels = axes_by_title(draw_curves({"run": make_log()}))
+    # Losses start at 0, and the EMA decay near its values.
     bottom, top = panels["Loss"].get_ylim()
     assert bottom == 0 and top > np.exp(-0.1)
     assert panels["EMA decay of the teacher"].get_ylim()[0] > 0.99
 
 
 def test_several_runs_lie_over_each_other_in_different_colours():
-    figure = draw_curves({"first": make_log(), "second": make_log(scale=2.0)})
-    lines = lines_by_label(axes_by_title(figure)["Loss"])
+    figure, panels = draw(first=make_log(), second=make_log(scale=2.0))
+    lines = lines_by_label(panels["Loss"])
     assert list(lines) == [
         "first, training", "first, validation", "second, training", "second, validation",
     ]  # fmt: skip
-    np.testing.assert_array_equal(
-        lines["second, training"].get_ydata(), 2 * lines["first, training"].get_ydata()
-    )
+    first, second = (lines[f"{name}, training"].get_ydata() for name in ("first", "second"))
+    np.testing.assert_array_equal(second, 2 * first)
     colours = [lines[label].get_color() for label in lines]
     assert colours[0] == colours[1] != colours[2] == colours[3]
     assert [text.get_text() for text in figure.legends[0].get_texts()] == list(lines)
 
 
 def test_a_short_run_without_inner_lines_shows_its_epochs_with_markers():
-    log = {"train": {"num_updates": np.array([3.0]), "loss": np.array([5.0])}}
-    line = lines_by_label(axes_by_title(draw_curves({"run": log}))["Loss"])["training"]
+    _, panels = draw(run={"train": {"num_updates": np.array([3.0]), "loss": np.array([5.0])}})
+    line = lines_by_label(panels["Loss"])["training"]
     assert line.get_marker() == "o"
     np.testing.assert_array_equal(line.get_ydata(), [5.0])
 
 
 def test_values_that_were_not_logged_leave_no_gap():
-    log = {"train_inner": {"num_updates": np.arange(3.0), "loss": np.array([3.0, np.nan, 1.0])}}
-    line = lines_by_label(axes_by_title(draw_curves({"run": log}))["Loss"])["training"]
-    np.testing.assert_array_equal(line.get_xdata(), [0, 2])
+    columns = {"num_updates": np.arange(3.0), "loss": np.array([3.0, np.nan, 1.0])}
+    _, panels = draw(run={"train_inner": columns})
+    np.testing.assert_array_equal(lines_by_label(panels["Loss"])["training"].get_xdata(), [0, 2])
 
 
 def test_a_log_without_any_known_quantity_is_refused():
-    log = {"train_inner": {"num_updates": UPDATES, "ppl": UPDATES}}
     with pytest.raises(ValueError, match=r"found \['num_updates', 'ppl'\], expected .* loss,"):
-        draw_curves({"run": log})
+        draw(run={"train_inner": {"num_updates": UPDATES, "ppl": UPDATES}})
 
 
 def test_drawing_leaves_matplotlibs_settings_alone():
     before = dict(matplotlib.rcParams)
-    draw_curves({"run": make_log()})
+    draw(run=make_log())
     assert dict(matplotlib.rcParams) == before
 
 
 def test_fine_tuning_shows_its_metric_in_validation():
-    log = {
-        "train_inner": {"num_updates": UPDATES, "loss": np.exp(-UPDATES / 100)},
-        "valid": {"num_updates": np.array([150.0, 300.0]), "mAP": np.array([0.2, 0.4])},
-    }
-    panels = axes_by_title(draw_curves({"run": log}))
+    valid = {"num_updates": np.array([150.0, 300.0]), "mAP": np.array([0.2, 0.4])}
+    train_inner = {"num_updates": UPDATES, "loss": np.exp(-UPDATES / 100)}
+    _, panels = draw(run={"train_inner": train_inner, "valid": valid})
     assert list(panels) == ["Loss", "Mean average precision"]
     assert panels["Loss"].get_ylabel() == "per label or clip"
     lines = lines_by_label(panels["Mean average precision"])
@@ -103,7 +98,31 @@ def test_fine_tuning_shows_its_metric_in_validation():
 
 
 def test_single_panels_can_be_chosen():
-    runs = {"run": make_log()}
-    loss, lr, _ = logged_panels(runs)
-    assert list(axes_by_title(draw_curves(runs, [lr]))) == ["Learning rate"]
+    loss, lr, _ = logged_panels({"run": make_log()})
+    assert list(draw([lr], run=make_log())[1]) == ["Learning rate"]
     assert (loss.column, lr.column) == ("loss", "lr")
+
+
+def shares(figure):
+    return {step.get_label(): step.get_data() for step in figure.axes[0].patches}
+
+
+def test_the_lengths_of_each_split_add_up_and_the_cut_is_marked():
+    seconds = {"train": np.array([0.52] * 30 + [2.0] * 10), "valid": np.array([1.0]), "eval": []}
+    figure = draw_lengths(seconds, target_seconds=1.28)
+    assert list(shares(figure)) == ["train", "valid"]
+    values, edges, _ = shares(figure)["train"]
+    assert values.sum() == pytest.approx(100)
+    assert values[np.searchsorted(edges, 0.52) - 1] == pytest.approx(75)
+    assert figure.axes[0].get_lines()[0].get_xdata()[0] == 1.28
+
+
+def test_one_very_long_recording_is_in_the_last_bar():
+    seconds = np.append(np.full(999, 1.0), 3600.0)
+    values, edges, _ = shares(draw_lengths({"train": seconds}))["train"]
+    assert edges[-1] < 60 and values.sum() == pytest.approx(100)
+
+
+def test_lengths_of_no_clip_are_refused():
+    with pytest.raises(ValueError, match="seconds: found no clip"):
+        draw_lengths({"train": np.array([])})

@@ -4,25 +4,21 @@ import numpy as np
 import pytest
 
 from eat.figures.embeddings import MAX_KINDS, draw_map, map_embeddings
+from eat.figures.network import name_folders
 
-
-def clusters(num_clusters=3, size=20, seed=0):
-    generator = np.random.default_rng(seed)
-    centres = 8 * generator.standard_normal((num_clusters, 16))
-    numbers = np.repeat(np.arange(num_clusters), size)
-    return centres[numbers] + generator.standard_normal((len(numbers), 16)), numbers
+GENERATOR = np.random.default_rng(0)
+CLUSTERS = np.repeat(np.arange(3), 20)
+FEATURES = (8 * GENERATOR.standard_normal((3, 16)))[CLUSTERS] + GENERATOR.standard_normal((60, 16))
 
 
 def points_by_label(figure):
-    return {
-        group.get_label(): np.asarray(group.get_offsets()) for group in figure.axes[0].collections
-    }
+    groups = figure.axes[0].collections
+    return {group.get_label(): np.asarray(group.get_offsets()) for group in groups}
 
 
 def test_pca_is_the_projection_on_the_directions_of_largest_variance():
-    features, _ = clusters()
-    points, names = map_embeddings(features)
-    centred = features - features.mean(axis=0)
+    points, names = map_embeddings(FEATURES)
+    centred = FEATURES - FEATURES.mean(axis=0)
     _, scales, directions = np.linalg.svd(centred, full_matrices=False)
     np.testing.assert_allclose(np.abs(points), np.abs(centred @ directions[:2].T), atol=1e-8)
     shares = 100 * scales**2 / (scales**2).sum()
@@ -30,12 +26,11 @@ def test_pca_is_the_projection_on_the_directions_of_largest_variance():
 
 
 def test_tsne_keeps_clusters_together_and_repeats_itself():
-    features, numbers = clusters()
-    points, names = map_embeddings(features, "tsne")
+    points, names = map_embeddings(FEATURES, "tsne")
     distances = np.linalg.norm(points[:, None] - points[None], axis=-1)
     np.fill_diagonal(distances, np.inf)
-    assert (numbers[distances.argmin(axis=1)] == numbers).all()
-    np.testing.assert_array_equal(map_embeddings(features, "tsne")[0], points)
+    assert (CLUSTERS[distances.argmin(axis=1)] == CLUSTERS).all()
+    np.testing.assert_array_equal(map_embeddings(FEATURES, "tsne")[0], points)
     assert names == ("t-SNE 1", "t-SNE 2")
 
 
@@ -49,8 +44,7 @@ def test_every_clip_is_drawn_under_its_label_and_those_without_apart():
     assert list(shown) == ["$x", "a", "b", "no label"]
     for name, clips in {"$x": [4], "a": [1, 5], "b": [0, 3], "no label": [2]}.items():
         np.testing.assert_array_equal(shown[name], points[clips])
-    legend = [text.get_text() for text in figure.legends[0].get_texts()]
-    assert legend == list(shown)
+    assert [text.get_text() for text in figure.legends[0].get_texts()] == list(shown)
 
 
 def test_every_label_has_a_look_of_its_own_and_rare_ones_share_the_grey():
@@ -77,3 +71,17 @@ def test_every_label_has_a_look_of_its_own_and_rare_ones_share_the_grey():
 def test_what_cannot_be_mapped_is_refused(features, method, message):
     with pytest.raises(ValueError, match=message):
         map_embeddings(features, method)
+
+
+@pytest.mark.parametrize(
+    "paths, expected",
+    [
+        (["a.wav", "b.wav"], [".", "."]),
+        (["birds/wren/1.wav", "birds/wren/2.wav"], ["birds/wren", "birds/wren"]),
+        (["x/birds/wren/1.wav", "x/birds/owl/2.wav"], ["wren", "owl"]),
+        (["x/birds/1.wav", "x/birds/owl/2.wav"], [".", "owl"]),
+        (["1.wav", "birds/owl/2.wav"], [".", "birds/owl"]),
+    ],
+)
+def test_folders_are_named_without_what_all_have_in_common(paths, expected):
+    assert name_folders(paths) == expected

@@ -19,21 +19,16 @@ def run(code, *missing):
     [("draw_curves", "matplotlib"), ("render_report", "jinja2"), ("draw_map", "sklearn")],
 )
 def test_a_missing_library_is_one_line_that_says_how_to_get_it(name, missing):
-    found = run(
-        f"import eat.figures\ntry: eat.figures.{name}\n"
-        "except ModuleNotFoundError as error: print(error)",
-        missing,
-    )
-    assert found == [
+    attempt = f"try: eat.figures.{name}\nexcept ModuleNotFoundError as error: print(error)"
+    assert run(f"import eat.figures\n{attempt}", missing) == [
         f"found no {missing}, which eat.figures.{name} needs: pip install 'eat-fairseq[figures]'"
     ]
 
 
-def test_training_does_not_import_matplotlib():
-    (modules,) = run("import eat.tasks, eat.figures.tensorboard\nprint(*sys.modules)")
-    assert "matplotlib" not in modules.split()
-
-
-def test_a_run_is_read_without_torch():
-    (modules,) = run("import eat.training.run\nprint(*sys.modules)")
-    assert "torch" not in modules.split()
+@pytest.mark.parametrize(
+    ("imports", "unneeded"),
+    [("eat.tasks, eat.figures.tensorboard", "matplotlib"), ("eat.training.run", "torch")],
+)
+def test_neither_training_nor_reading_a_run_imports_what_it_does_not_need(imports, unneeded):
+    (modules,) = run(f"import {imports}\nprint(*sys.modules)")
+    assert unneeded not in modules.split()

@@ -24,33 +24,31 @@ SIMULATED = {
 }
 
 
-def examine(side=5, num_draws=300):
-    return examine_masks(replace(BASE, mask_block_size=side), GRID, num_draws)
+def examine(num_draws=20_000, **settings):
+    return examine_masks(replace(BASE, **settings), GRID, num_draws)
 
 
-def test_the_clone_is_one_that_training_could_draw():
-    for side in (3, 5, 8):
-        config = replace(BASE, mask_block_size=side)
-        clone = examine(side).clone.ravel()
-        visible = np.isin(clone, (IN_BLOCK, ADDED))
-        masks = inverse_block_masks(config, GRID, np.random.default_rng(1))
-        np.testing.assert_array_equal(visible, ~masks[0])
-        in_block = draw_blocks(config, GRID, np.random.default_rng(1))[0]
-        np.testing.assert_array_equal(np.isin(clone, (IN_BLOCK, REMOVED)), in_block)
-        assert (clone == HIDDEN).sum() == (masks[0] & ~in_block).sum()
+@pytest.mark.parametrize("side", [3, 5, 8])
+def test_the_clone_is_one_that_training_could_draw(side):
+    config = replace(BASE, mask_block_size=side)
+    clone = examine(300, mask_block_size=side).clone.ravel()
+    masks = inverse_block_masks(config, GRID, np.random.default_rng(1))
+    np.testing.assert_array_equal(np.isin(clone, (IN_BLOCK, ADDED)), ~masks[0])
+    in_block = draw_blocks(config, GRID, np.random.default_rng(1))[0]
+    np.testing.assert_array_equal(np.isin(clone, (IN_BLOCK, REMOVED)), in_block)
+    assert (clone == HIDDEN).sum() == (masks[0] & ~in_block).sum()
 
 
 def test_every_setting_has_its_counts_its_coverage_and_its_clone():
-    settings = [examine(5), examine(8)]
+    settings = [examine(300, mask_block_size=5), examine(300, mask_block_size=8)]
     figure = draw_masks(settings)
     assert [row.get_suptitle() for row in figure.subfigs] == [
         "Blocks of 5 x 5, 80 % hidden", "Blocks of 8 x 8, 80 % hidden",
     ]  # fmt: skip
     for row, setting in zip(figure.subfigs, settings, strict=True):
         counts, coverage, clone = row.axes[:3]
-        assert counts.get_title(loc="left").startswith(
-            f"{setting.num_blocks} blocks hold {setting.counts.mean():.1f} ±"
-        )
+        title = f"{setting.num_blocks} blocks hold {setting.counts.mean():.1f} ±"
+        assert counts.get_title(loc="left").startswith(title)
         assert counts.get_lines()[0].get_xdata()[0] == setting.num_visible == 102
         assert sum(bar.get_height() for bar in counts.patches) == pytest.approx(100)
         np.testing.assert_allclose(coverage.images[0].get_array(), 100 * setting.coverage.T)
@@ -71,11 +69,19 @@ def test_no_setting_is_refused():
         draw_masks([])
 
 
-def measure(config, num_draws=20_000):
-    return examine_masks(config, GRID, num_draws)
+LARGE = {"mask_ratio": 0.75, "mask_ratio_adjust": 0.10}
 
 
-def check(statistics, blocks, mean, deviation, percent_below, added, removed):
+@pytest.mark.parametrize(
+    ("settings", "expected"),
+    [
+        *(({"mask_block_size": side}, expected) for side, expected in SIMULATED.items()),
+        (LARGE, (7, 128.5, 14.1, 46, 12, 11)),
+    ],
+)
+def test_statistics_are_those_of_the_simulation(settings, expected):
+    blocks, mean, deviation, percent_below, added, removed = expected
+    statistics = examine(**settings)
     assert statistics.num_blocks == blocks
     assert statistics.counts.mean() == pytest.approx(mean, abs=0.4)
     assert statistics.counts.std() == pytest.approx(deviation, abs=0.3)
@@ -85,30 +91,12 @@ def check(statistics, blocks, mean, deviation, percent_below, added, removed):
     assert statistics.mean_removed == pytest.approx(removed, abs=0.8)
 
 
-@pytest.mark.parametrize("side", SIMULATED)
-def test_base_with_every_size_of_block(side):
-    check(measure(replace(BASE, mask_block_size=side)), *SIMULATED[side])
-
-
-def test_large():
-    large = replace(BASE, mask_ratio=0.75, mask_ratio_adjust=0.10)
-    check(measure(large), 7, 128.5, 14.1, 46, 12, 11)
-
-
-def test_the_extremes_of_the_base_setting():
-    counts = measure(BASE).counts
+def test_the_base_setting_counts_and_covers_and_clamps_blocks_at_the_border():
+    statistics = examine()
+    counts, coverage = statistics.counts, statistics.coverage
     assert 40 <= counts.min() <= 50 and counts.max() == 125  # five whole blocks
-
-
-def test_coverage_is_per_patch_of_the_grid_and_adds_up_to_the_counts():
-    statistics = measure(BASE, num_draws=500)
-    assert statistics.coverage.shape == GRID
-    assert statistics.coverage.sum() == pytest.approx(statistics.counts.mean())
-
-
-def test_blocks_at_the_border_are_pushed_against_it():
-    """Clamped and not dropped: the outermost patches lose neighbours, but none to redrawing."""
-    coverage = measure(BASE).coverage
+    assert coverage.shape == GRID and coverage.sum() == pytest.approx(counts.mean())
+    # Clamped and not dropped: the outermost patches lose neighbours, but none to redrawing.
     inner = coverage[8:-8, 2:-2].mean()
     assert coverage[8:-8, 0].mean() < 0.75 * inner  # three of five columns reach it
     assert coverage[0].mean() < 0.75 * inner
@@ -126,4 +114,4 @@ def test_what_is_added_and_removed_is_what_the_masks_do():
 
 def test_impossible_settings_are_refused():
     with pytest.raises(ValueError, match="mask_block_size: found 9, expected 1 to 8"):
-        measure(replace(BASE, mask_block_size=9))
+        examine(mask_block_size=9)

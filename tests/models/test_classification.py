@@ -27,11 +27,14 @@ def source():
 
 
 def test_it_computes_what_the_classifier_computes(official_finetune, source):
-    model = make().eval()
+    model, expected = make().eval(), eat.load_classifier(official_finetune)
     model.init_from(load_checkpoint(official_finetune))
     with torch.no_grad():
-        assert torch.equal(model(source), eat.load_classifier(official_finetune)(source))
-    assert set(model.state_dict()) == set(eat.load_classifier(official_finetune).state_dict())
+        assert torch.equal(model(source), expected(source))
+        assert set(model.state_dict()) == set(expected.state_dict())
+        model = make(pooling="mean").eval()
+        expected = model.head(model.fc_norm(model.encoder(source)[:, 1:].mean(dim=1)))
+        assert torch.equal(model(source), expected)
 
 
 def test_learning_rates_fall_with_depth():
@@ -61,14 +64,7 @@ def test_the_teacher_to_start_from(official_pretrain, official_finetune):
     teacher = eat.load_encoder(official_pretrain, weights="teacher").state_dict()
     assert all(torch.equal(v, teacher[k]) for k, v in model.encoder.state_dict().items())
     with pytest.raises(CheckpointError, match="found no teacher in this fine-tuned checkpoint"):
-        make().init_from(load_checkpoint(official_finetune), weights="teacher")
-
-
-def test_mean_pooling(source):
-    model = make(pooling="mean").eval()
-    with torch.no_grad():
-        expected = model.head(model.fc_norm(model.encoder(source)[:, 1:].mean(dim=1)))
-        assert torch.equal(model(source), expected)
+        model.init_from(load_checkpoint(official_finetune), weights="teacher")
 
 
 def test_a_head_is_kept_for_the_same_classes_by_id_or_name(official_finetune):
@@ -81,21 +77,19 @@ def test_a_head_is_kept_for_the_same_classes_by_id_or_name(official_finetune):
         assert torch.equal(model.head.weight, checkpoint.classifier["head.weight"])
 
 
-def test_a_head_for_another_number_of_classes(official_finetune):
-    model = make(classes("en", "fr", "ru", "de"))
-    with pytest.raises(ValueError, match="found 3 classes, expected 4 .*model.new_head=true"):
-        model.init_from(load_checkpoint(official_finetune))
-
-
-def test_a_head_for_other_classes(official_finetune):
-    model = make(classes("en", "ru", "fr"))
-    with pytest.raises(ValueError, match="found 'fr' as class 1, expected 'RU'"):
-        model.init_from(load_checkpoint(official_finetune))
-
-
-def test_a_new_head(official_finetune):
-    model, untouched = make(classes("de")), make(classes("de"))
-    model.init_from(load_checkpoint(official_finetune), new_head=True)
+@pytest.mark.parametrize(
+    "ids, message",
+    [
+        (("en", "fr", "ru", "de"), "found 3 classes, expected 4 .*model.new_head=true"),
+        (("en", "ru", "fr"), "found 'fr' as class 1, expected 'RU'"),
+    ],
+)
+def test_a_head_for_other_classes(official_finetune, ids, message):
+    checkpoint = load_checkpoint(official_finetune)
+    model, untouched = make(classes(*ids)), make(classes(*ids))
+    with pytest.raises(ValueError, match=message):
+        model.init_from(checkpoint)
+    model.init_from(checkpoint, new_head=True)
     assert torch.equal(model.head.weight, untouched.head.weight)
     assert not torch.equal(model.encoder.cls_token, untouched.encoder.cls_token)
 

@@ -11,25 +11,25 @@ def hidden_half(num_rows, num_patches):
     return places[:, 1::2], places[:, ::2]
 
 
-def test_visible_patches_keep_their_places():
+def grid_of_a_decoder(noise_std, embed_dim):
     """With no layers and an identity projection, the decoder returns what it put on the grid."""
-    decoder = Decoder(DecoderConfig(decoder_depth=0, mask_noise_std=0.0, decoder_groups=1), 8)
+    config = DecoderConfig(decoder_depth=0, mask_noise_std=noise_std, decoder_groups=1)
+    decoder = Decoder(config, embed_dim)
     torch.nn.init.eye_(decoder.proj.weight)
     torch.nn.init.zeros_(decoder.proj.bias)
+    return decoder
+
+
+def test_visible_patches_keep_their_places_and_hidden_ones_hold_noise():
+    decoder = grid_of_a_decoder(0.0, 8)
     visible, hidden = hidden_half(3, 16)
     patches = torch.randn(3, 8, 8)
     assert torch.equal(decoder(patches, visible, hidden, (8, 2)), torch.zeros(3 * 8, 8))
     shown = decoder(patches, visible, visible, (8, 2))
     assert torch.equal(shown, patches.flatten(0, 1))
-
-
-def test_hidden_patches_hold_noise():
     torch.manual_seed(0)
-    decoder = Decoder(DecoderConfig(decoder_depth=0, mask_noise_std=0.01, decoder_groups=1), 64)
-    torch.nn.init.eye_(decoder.proj.weight)
-    torch.nn.init.zeros_(decoder.proj.bias)
     visible, hidden = hidden_half(4, 128)
-    noise = decoder(torch.randn(4, 64, 64), visible, hidden, (16, 8))
+    noise = grid_of_a_decoder(0.01, 64)(torch.randn(4, 64, 64), visible, hidden, (16, 8))
     assert noise.std().item() == pytest.approx(0.01, rel=0.05)
 
 

@@ -13,16 +13,10 @@ def test_close_to_the_recorded_table(official_pretrain):
 
 def test_first_half_is_frequency_second_half_is_time():
     table = sincos_positions(6, 4, 16).view(6, 4, 16)
+    assert torch.equal(table[:5].flatten(0, 1), sincos_positions(5, 4, 16))
     assert torch.equal(table[0, :, :8], table[5, :, :8])
     assert torch.equal(table[:, 0, 8:], table[:, 3, 8:])
     assert table[3, 2, 0] == pytest.approx(torch.sin(torch.tensor(2.0)).item())
     assert table[3, 2, 12] == pytest.approx(torch.cos(torch.tensor(3.0)).item())
-
-
-def test_shorter_grids_are_prefixes():
-    assert torch.equal(sincos_positions(64, 8, 32)[: 10 * 8], sincos_positions(10, 8, 32))
-
-
-def test_width_must_be_a_multiple_of_4():
     with pytest.raises(ValueError, match="embed_dim: found 30, expected a multiple of 4"):
         sincos_positions(4, 4, 30)

@@ -35,23 +35,23 @@ def test_equals_adam_with_decoupled_weight_decay(layer):
     assert torch.allclose(layer.weight, before * (1 - 0.1 * 0.5) - 0.1 * sign, atol=1e-5)
 
 
-def test_everything_decays_as_in_the_released_code(layer):
-    optimizer = make(layer.parameters(), weight_decay=0.05)
-    assert [group["weight_decay"] for group in optimizer.param_groups] == [0.05]
+@pytest.mark.parametrize(
+    "settings, expected", [({}, [0.05]), ({"decay_1d": False}, [0.05, 0.0])], ids=["released", ""]
+)
+def test_everything_decays_unless_biases_are_left_out(layer, settings, expected):
+    groups = make(layer.parameters(), weight_decay=0.05, **settings).param_groups
+    groups = sorted(groups, key=lambda group: -group["params"][0].dim())
+    assert [group["weight_decay"] for group in groups] == expected
 
 
-def test_biases_may_be_left_out(layer):
-    optimizer = make(layer.parameters(), weight_decay=0.05, decay_1d=False)
-    decays = {len(g["params"][0].shape): g["weight_decay"] for g in optimizer.param_groups}
-    assert decays == {2: 0.05, 1: 0.0}
-
-
-def test_groups_scale_the_learning_rate(layer):
+@pytest.mark.parametrize("lr, settings", [(0.01, {}), (0.1, {"min_lr": 0.2})])
+def test_groups_scale_the_learning_rate(layer, lr, settings):
+    """Also where min_lr is above the peak of 0.1, so that the schedule has no span."""
     set_lr_scale(layer.bias, 0.25)
-    optimizer = make(layer.parameters())
-    optimizer.set_lr(0.01)
-    assert {g["lr_scale"]: g["lr"] for g in optimizer.param_groups} == {1.0: 0.01, 0.25: 0.0025}
-    assert optimizer.get_lr() == 0.01
+    optimizer = make(layer.parameters(), **settings)
+    optimizer.set_lr(lr)
+    assert {g["lr_scale"]: g["lr"] for g in optimizer.param_groups} == {1.0: lr, 0.25: lr / 4}
+    assert optimizer.get_lr() == lr
 
 
 def test_resuming_keeps_moments_but_not_the_implementation(layer):
@@ -93,10 +93,3 @@ def test_every_group_follows_its_own_cosine_as_in_the_released_code(layer, updat
         expected = cosine(1e-3, scale * 0.1, 10, 60, update)
         assert found[scale] == pytest.approx(expected, rel=1e-9)
     assert found[0.001] == pytest.approx(1e-4)  # constant
-
-
-def test_a_schedule_without_a_span(layer):
-    set_lr_scale(layer.bias, 0.25)
-    optimizer = make(layer.parameters(), min_lr=0.2)  # above the peak of 0.1
-    optimizer.set_lr(0.1)
-    assert {g["lr_scale"]: g["lr"] for g in optimizer.param_groups} == {1.0: 0.1, 0.25: 0.025}

@@ -10,7 +10,7 @@ import pytest
 from torch import nn
 
 from eat.training.record import add_start, read_starts
-from eat.training.run import find_log, read_training_log
+from eat.training.run import read_training_log
 from eat.training.start import log_to, record_start
 
 # Writes to 64 MB again and again; prints how many pages the system had to provide the last time.
@@ -28,7 +28,7 @@ print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
 
 
 def test_the_log_in_the_runs_folder_has_each_update_once(resumed_run):
-    log = read_training_log(find_log(resumed_run[0] / "run"))
+    log = read_training_log(resumed_run[0] / "run")
     assert log["train_inner"]["num_updates"].tolist() == [1, 2, 3, 4]
     assert log["valid"]["num_updates"].tolist() == [2, 4]
     lines = (resumed_run[0] / "run" / "train.log").read_text().splitlines()

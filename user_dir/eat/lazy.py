@@ -12,13 +12,10 @@ from typing import Any, Callable, List, Mapping, Optional, Tuple
 def export(
     package: str, modules: Mapping[str, str], extra: Optional[str] = None
 ) -> Tuple[Callable[[str], Any], Callable[[], List[str]], List[str]]:
-    """Make `__getattr__`, `__dir__` and `__all__` of a package.
+    """Make `__getattr__`, `__dir__` and `__all__` of the package of this `__name__`.
 
-    Args:
-        package: its `__name__`.
-        modules: for each public name the module that defines it, relative to the package.
-        extra: of pip install, with the libraries that the modules need; an error about a missing
-            one then says so.
+    `modules` has for each public name the module that defines it, relative to the package. An error
+    about a missing library names the `extra` of pip install that brings it.
     """
 
     def get(name: str) -> Any:

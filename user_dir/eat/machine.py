@@ -2,7 +2,7 @@
 
 import os
 import platform
-from typing import FrozenSet, Iterator, List, NamedTuple, Tuple
+from typing import Iterator, List, NamedTuple, Tuple
 
 # Names of the CPU's bf16 units in /proc/cpuinfo.
 _CPU_BF16_UNITS = ("amx_bf16", "avx512_bf16")
@@ -10,33 +10,20 @@ _MIN_BF16_CAPABILITY = 8  # CUDA compute capability of the first GPUs that multi
 
 
 class Gpu(NamedTuple):
-    """A CUDA device.
-
-    Attributes:
-        name: the product.
-        memory_gib: its memory in GiB.
-        has_bf16: whether it multiplies bf16 in hardware.
-    """
+    """A CUDA device."""
 
     name: str
     memory_gib: float
-    has_bf16: bool
+    has_bf16: bool  # whether it multiplies bf16 in hardware
 
 
 class Hardware(NamedTuple):
-    """The processor and the GPUs.
-
-    Attributes:
-        processor: the name of the CPU.
-        num_cores: logical cores.
-        cpu_bf16: the CPU's units that multiply bf16; empty where there are none or nothing tells.
-        gpus: the CUDA devices that torch finds.
-    """
+    """The processor and the GPUs."""
 
     processor: str
-    num_cores: int
-    cpu_bf16: Tuple[str, ...]
-    gpus: List[Gpu]
+    num_cores: int  # logical ones
+    cpu_bf16: Tuple[str, ...]  # the CPU's units that multiply bf16; empty if nothing tells
+    gpus: List[Gpu]  # the CUDA devices that torch finds
 
     def multiplies_bf16(self, device: str = "auto") -> bool:
         """Whether a device has hardware for bf16; without it bf16 is slower than fp32.
@@ -58,19 +45,14 @@ def describe_hardware() -> Hardware:
         Gpu(device.name, device.total_memory / 2**30, device.major >= _MIN_BF16_CAPABILITY)
         for device in devices
     ]
-    flags = _cpu_flags()
+    processor = next(_cpu_info("model name"), "") or platform.processor() or platform.machine()
+    flags = next(_cpu_info("flags"), "").split()
     cpu_bf16 = tuple(unit for unit in _CPU_BF16_UNITS if unit in flags)
-    return Hardware(processor_name(), os.cpu_count() or 1, cpu_bf16, gpus)
-
-
-def processor_name() -> str:
-    """The name of the CPU, as far as the system tells."""
-    name = next(_cpu_info("model name"), "")
-    return name or platform.processor() or platform.machine()
+    return Hardware(processor, os.cpu_count() or 1, cpu_bf16, gpus)
 
 
 def choose_device(name: str) -> str:
-    """ "cpu" or "cuda" for "auto", "cpu" or "cuda".
+    """Resolve "auto", "cpu" or "cuda" to a device of torch; auto is cuda if there is one.
 
     Raises:
         ValueError: there is no CUDA device.
@@ -79,12 +61,8 @@ def choose_device(name: str) -> str:
 
     has_cuda = torch.cuda.is_available()
     if name == "cuda" and not has_cuda:
-        raise ValueError("--device: found no CUDA device (`eat doctor` says more), expected one")
+        raise ValueError("device: found no CUDA device (`eat doctor` says more), expected one")
     return "cuda" if has_cuda and name != "cpu" else "cpu"
-
-
-def _cpu_flags() -> FrozenSet[str]:
-    return frozenset(next(_cpu_info("flags"), "").split())
 
 
 def _cpu_info(field: str) -> Iterator[str]:

@@ -26,12 +26,10 @@ def linked(config_class: Type[Any], section: str) -> Type[Any]:
 
 
 def setting(help_text: str, default: Any, **metadata: Any) -> Any:
-    """A documented field of a dataclass of settings that a subcommand's options inherit.
+    """A documented field of a dataclass of settings.
 
-    Args:
-        help_text: its meaning, which is also the help of the option.
-        default: its value unless it is given.
-        metadata: what else `eat.commands.options.option` takes, such as `choices`.
+    Where a subcommand's options inherit the settings, `help_text` is the help of the option, and
+    `metadata` is what else `eat.commands.options.option` takes, such as `choices`.
     """
     metadata = {"help": help_text, **metadata}
     if isinstance(default, (list, tuple)):

@@ -1,20 +1,9 @@
 """Long work on many inputs: in threads, with a progress bar, and what became of each input."""
 
 from collections import deque
-from concurrent.futures import Executor, Future
+from concurrent.futures import Executor
 from multiprocessing.pool import ThreadPool
-from typing import (
-    Any,
-    Callable,
-    Deque,
-    Iterable,
-    Iterator,
-    NamedTuple,
-    Optional,
-    Sequence,
-    Tuple,
-    TypeVar,
-)
+from typing import Any, Callable, Iterable, Iterator, NamedTuple, Optional, Sequence, Tuple, TypeVar
 
 from tqdm import tqdm
 
@@ -48,10 +37,12 @@ def show_progress(
 ) -> Iterator[Result]:
     """Yield results as they come, with a bar on stderr: share, rate, time left, failures so far.
 
+    There is no bar when stderr is no terminal.
+
     Args:
         results: what the work yields.
         total: how many there will be.
-        description: what the bar says in front; there is no bar when stderr is no terminal.
+        description: what the bar says in front.
         unit: what a result is.
         failed: whether a result is a failure; the bar counts them.
     """
@@ -75,14 +66,7 @@ def map_in_threads(
     """Yield `function(item)` of all items, in their order, with a progress bar.
 
     Threads and not processes: decoding, resampling and torch run without Python's lock, and
-    threads neither import torch again nor copy anything.
-
-    Args:
-        function: the work on one item.
-        items: what to work on.
-        num_workers: number of threads.
-        description, failed: see `show_progress`.
-        initializer: called once in each thread.
+    threads neither import torch again nor copy anything. `initializer` is called once in each.
     """
     # Chunks keep the queue of millions of items small; eight per worker keep all of them busy.
     chunk_size = min(16, max(1, len(items) // (8 * num_workers)))
@@ -107,7 +91,7 @@ def map_ahead(
     if len(items) == 1:
         yield items[0], work(items[0])
         return
-    under_way: Deque[Tuple[Item, Future]] = deque()
+    under_way = deque()
     for item in items:
         under_way.append((item, executor.submit(work, item)))
         if len(under_way) > num_ahead:

@@ -3,12 +3,14 @@
 What is random, and in which order it is drawn, follows the released code.
 """
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Tuple
 
 import numpy as np
 import torch
 from torch import Tensor
+
+from eat.settings import setting
 
 _NOISE_PEAK = 0.1
 _MAX_ROLL_FRAMES = 10
@@ -18,34 +20,22 @@ _MAX_ROLL_FRAMES = 10
 class AugmentationConfig:
     """Which augmentations a training set gets."""
 
-    roll: bool = field(
-        default=True,
-        metadata={"help": "rotate the waveform by a random offset, times a gain of 0.5 to 1.5"},
+    roll: bool = setting("rotate the waveform by a random offset, times a gain of 0.5 to 1.5", True)
+    noise: bool = setting(
+        "add uniform noise to the spectrogram and rotate it by up to 10 frames (released: Speech"
+        " Commands only)",
+        False,
     )
-    noise: bool = field(
-        default=False,
-        metadata={
-            "help": "add uniform noise to the spectrogram and rotate it by up to 10 frames"
-            " (released: Speech Commands only)"
-        },
+    mixup_alpha: float = setting(
+        "mix each batch with itself, reversed, by one coefficient from Beta(alpha, alpha); 0: never"
+        " (paper: 0.8; ESC-50: 0)",
+        0.8,
     )
-    mixup_alpha: float = field(
-        default=0.8,
-        metadata={
-            "help": "mix each batch with itself, reversed, by one coefficient from"
-            " Beta(alpha, alpha); 0: never (paper: 0.8; ESC-50: 0)"
-        },
-    )
-    mixup_prob: float = field(
-        default=0.9,
-        metadata={"help": "share of the batches that get mixup (released: 0.9)"},
-    )
-    spec_augment_ratio: float = field(
-        default=0.2,
-        metadata={
-            "help": "SpecAugment: longest mask along time and along frequency, in units of the"
-            " clip's frames and mel bins; 0: none (paper: 0.2)"
-        },
+    mixup_prob: float = setting("share of the batches that get mixup (released: 0.9)", 0.9)
+    spec_augment_ratio: float = setting(
+        "SpecAugment: longest mask along time and along frequency, in units of the clip's frames"
+        " and mel bins; 0: none (paper: 0.2)",
+        0.2,
     )
 
     def check(self) -> None:
@@ -65,10 +55,7 @@ def roll_waveform(waveform: Tensor, generator: np.random.Generator) -> Tensor:
 
 
 def add_noise(source: Tensor, generator: np.random.Generator) -> Tensor:
-    """Add uniform noise of a random level up to 0.1, then rotate by -10 to +9 frames.
-
-    `source` is normalised log-mel, (..., T, F), and so is the result.
-    """
+    """(..., T, F) -> (..., T, F): add uniform noise up to 0.1, then rotate by -10 to +9 frames."""
     noise = generator.random(source.shape, dtype=np.float32)
     level = generator.random() * _NOISE_PEAK
     noisy = source + torch.from_numpy(noise) * level
@@ -78,34 +65,20 @@ def add_noise(source: Tensor, generator: np.random.Generator) -> Tensor:
 def mix_up(
     source: Tensor, targets: Tensor, alpha: float, generator: np.random.Generator
 ) -> Tuple[Tensor, Tensor]:
-    """Mix a batch with itself, reversed, by one random coefficient (arXiv 1710.09412).
+    """Mix `source` (B, 1, T, F) and `targets` (B, C) with themselves, reversed (arXiv 1710.09412).
 
-    The middle clip of an odd batch is mixed with itself and does not change.
-
-    Args:
-        source: (B, 1, T, F) normalised log-mel.
-        targets: (B, C).
-        alpha: the coefficient is drawn from Beta(alpha, alpha).
-
-    Returns:
-        Mixed `source` and `targets`.
+    The one coefficient is drawn from Beta(alpha, alpha). The middle clip of an odd batch is mixed
+    with itself and does not change.
     """
     weight = float(generator.beta(alpha, alpha))
-    return (
-        weight * source + (1 - weight) * source.flip(0),
-        weight * targets + (1 - weight) * targets.flip(0),
-    )
+    source, targets = (weight * x + (1 - weight) * x.flip(0) for x in (source, targets))
+    return source, targets
 
 
 def mask_spectrogram(source: Tensor, ratio: float, generator: np.random.Generator) -> Tensor:
-    """SpecAugment (arXiv 1904.08779): one stripe of mel bins and one of frames become 0.
+    """(..., T, F) -> a copy in which a stripe of mel bins and one of frames are 0: SpecAugment.
 
-    Args:
-        source: (..., T, F) normalised log-mel.
-        ratio: widths are uniform in [0, ratio * F) and [0, ratio * T).
-
-    Returns:
-        A masked copy, (..., T, F).
+    Their widths are uniform in [0, ratio * F) and [0, ratio * T) (arXiv 1904.08779).
     """
     source = source.clone()
     num_frames, num_bins = source.shape[-2:]

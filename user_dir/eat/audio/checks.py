@@ -5,13 +5,13 @@ import os
 import re
 import sys
 from threading import Event
-from typing import Iterator, NamedTuple, Optional, Tuple
+from typing import Iterator, NamedTuple, Optional, Sequence, Tuple
 
 import numpy as np
 
 from . import SAMPLE_RATE_HZ, AudioError
 from .log_mel import WINDOW_SAMPLES
-from .opening import AudioPath, Sound, open_sound, read_chunks
+from .opening import AudioPath, open_sound, read_chunks
 from .read import mix_channels
 
 logger = logging.getLogger(__name__)
@@ -23,6 +23,10 @@ _LOUD = 10  # times full scale; what clipped on its way through a mix reaches 1.
 _CANCELLED = 1e-4  # power of the mean over that of the channels: -40 dB
 SILENT = 1e-4  # from the lowest to the highest sample: 3 steps of 16 bits
 _MAX_AMPLITUDE = 1e15  # from about 1e16 on, the power of a spectrum is infinite in float32
+_LOUD_NOTE = (
+    "found samples up to {:.3g}, expected [-1, 1]: integers stored as floating point?"
+    " Divide 16-bit ones by 32768"
+)
 
 _has_warned = Event()
 
@@ -50,14 +54,7 @@ def check_finite(samples: np.ndarray, name: str) -> None:
         raise AudioError(f"{name}: found samples up to {peak:.2g}, expected [-1, 1]")
     if peak > _LOUD and not _has_warned.is_set():
         _has_warned.set()
-        logger.warning("%s: %s", name, _note_on_peak(peak))
-
-
-def _note_on_peak(peak: float) -> str:
-    return (
-        f"found samples up to {peak:.3g}, expected [-1, 1]: integers stored as floating point?"
-        " Divide 16-bit ones by 32768"
-    )
+        logger.warning("%s: %s", name, _LOUD_NOTE.format(peak))
 
 
 class AudioScan(NamedTuple):
@@ -98,55 +95,38 @@ def scan_audio(
                 f"{name}: cut off: found {num_samples} samples, expected {sound.frames} by its"
                 " header"
             )
-        notes = list(_notes_on_rest(sound, num_samples))
+        rest = sound.next_bytes().strip(b"\0")
     check_length(num_samples * SAMPLE_RATE_HZ // rate_hz, name)
     merged = zip((min, max, min, max, sum, sum), zip(*levels, strict=True), strict=True)
-    whole = _Levels(*(merge(values) for merge, values in merged))
-    notes = (*_notes_on_levels(whole, used_samples), *notes)
-    return AudioScan(num_samples, rate_hz, bool(whole.low == whole.high), notes)
-
-
-class _Levels(NamedTuple):
-    """How loud samples are: all channels, and their mean, of which a part may be used."""
-
-    low: float
-    high: float
-    used_low: float
-    used_high: float
-    channel_power: float
-    mean_power: float
-
-
-def _levels_of(chunk: np.ndarray, num_used: int) -> _Levels:
-    """The levels of (n, channels), of whose mean the first `num_used` are used."""
-    mean = mix_channels(chunk)
-    used = mean[:num_used]
-    return _Levels(
-        chunk.min(),
-        chunk.max(),
-        used.min(initial=np.inf),
-        used.max(initial=-np.inf),
-        float(np.vdot(chunk, chunk)) / chunk.shape[1],
-        float(np.vdot(mean, mean)),
-    )
-
-
-def _notes_on_levels(levels: _Levels, used_samples: Optional[int]) -> Iterator[str]:
-    peak = max(-levels.low, levels.high)
-    if peak > _LOUD:
-        yield f"far above full scale: {_note_on_peak(peak)}"
-    if levels.mean_power < _CANCELLED * levels.channel_power:
-        yield "the channels cancel: their mean, which the network gets, is silent"
-    elif used_samples and levels.used_high - levels.used_low < SILENT <= levels.high - levels.low:
-        seconds = used_samples / SAMPLE_RATE_HZ
-        yield f"the part that is used, the first {seconds:.2f} s, is silent; the rest is not"
-
-
-def _notes_on_rest(sound: Sound, num_samples: int) -> Iterator[str]:
-    """Say when a file goes on after the samples that its header tells of."""
-    rest = sound.next_bytes().strip(b"\0")
+    whole = [merge(values) for merge, values in merged]
+    notes = list(_notes_on_levels(whole, used_samples))
     if len(rest) >= _MIN_REST and not _OTHER_CHUNK.match(rest):
-        yield (
+        notes.append(
             "the file holds more than its header says: what follows sample"
             f" {num_samples} is not read (files joined into one?)"
         )
+    return AudioScan(num_samples, rate_hz, bool(whole[0] == whole[1]), tuple(notes))
+
+
+def _levels_of(chunk: np.ndarray, num_used: int) -> Tuple[float, ...]:
+    """The lowest and highest value of (n, channels), those of the part of its mean that is used
+    (of `num_used` samples), and the power of the channels and of the mean.
+    """
+    mean = mix_channels(chunk)
+    used = mean[:num_used]
+    lowest, highest = used.min(initial=np.inf), used.max(initial=-np.inf)
+    channel_power = float(np.vdot(chunk, chunk)) / chunk.shape[1]
+    return chunk.min(), chunk.max(), lowest, highest, channel_power, float(np.vdot(mean, mean))
+
+
+def _notes_on_levels(levels: Sequence[float], used_samples: Optional[int]) -> Iterator[str]:
+    """What is odd about the levels of a whole file, see `_levels_of`."""
+    low, high, used_low, used_high, channel_power, mean_power = levels
+    peak = max(-low, high)
+    if peak > _LOUD:
+        yield f"far above full scale: {_LOUD_NOTE.format(peak)}"
+    if mean_power < _CANCELLED * channel_power:
+        yield "the channels cancel: their mean, which the network gets, is silent"
+    elif used_samples and used_high - used_low < SILENT <= high - low:
+        seconds = used_samples / SAMPLE_RATE_HZ
+        yield f"the part that is used, the first {seconds:.2f} s, is silent; the rest is not"

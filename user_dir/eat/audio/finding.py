@@ -25,11 +25,8 @@ class Scan(NamedTuple):
 def find_audio(folder: str, extensions: Sequence[str] = EXTENSIONS, required: bool = False) -> Scan:
     """Find the files with one of the extensions below a folder, in sorted order.
 
-    Links to folders are followed; each folder counts once.
-
-    Raises:
-        FileNotFoundError: there is no such folder.
-        ValueError: there is no audio file in it, if one is `required`.
+    Links to folders are followed; each folder counts once. A ValueError says that there is no audio
+    file if one is `required`, a FileNotFoundError that there is no such folder.
     """
     if not os.path.isdir(folder):
         raise FileNotFoundError(f"{folder}: no such folder, expected one with audio files")
@@ -69,30 +66,23 @@ def find_audio(folder: str, extensions: Sequence[str] = EXTENSIONS, required: bo
     return scan
 
 
-class Inputs(NamedTuple):
-    """The audio files that inputs stand for."""
-
-    paths: List[str]
-    notes: List[str]  # by folder, what other files it has
-    left_out: List[Failure]  # folders that cannot be opened
-
-
-def find_inputs(inputs: Sequence[str]) -> Inputs:
+def find_inputs(inputs: Sequence[str]) -> Tuple[List[str], List[str], List[Failure]]:
     """Take the audio files below folders in place of these; other inputs stay as they are.
 
-    A ValueError says that a folder has none.
+    Also returns, by folder, what other files it has, and the folders that cannot be opened. A
+    ValueError says that a folder has no audio file.
     """
-    found = Inputs([], [], [])
+    paths, notes, left_out = [], [], []
     for path in inputs:
         if not os.path.isdir(path):
-            found.paths.append(path)
+            paths.append(path)
             continue
         scan = find_audio(path, required=True)
-        found.paths.extend(os.path.join(path, below) for below in scan.paths)
-        found.left_out.extend(Failure(os.path.join(path, p), why) for p, why in scan.left_out)
+        paths += [os.path.join(path, below) for below in scan.paths]
+        left_out += [Failure(os.path.join(path, below), why) for below, why in scan.left_out]
         if scan.other_extensions:
-            found.notes.append(f"{path}: left out {count_extensions(scan.other_extensions)}")
-    return found
+            notes.append(f"{path}: left out {count_extensions(scan.other_extensions)}")
+    return paths, notes, left_out
 
 
 def count_extensions(counts: Counter) -> str:

@@ -75,16 +75,13 @@ class LogMel:
             )
 
     def __call__(self, waveform: Tensor) -> Tensor:
-        """Compute network input on the waveform's device.
+        """(S,) or (B, S) float at 16 kHz, in [-1, 1] -> (B, 1, T, F) float32 on the same device.
 
-        Args:
-            waveform: (S,) or (B, S) float at 16 kHz, in [-1, 1].
-
-        Returns:
-            (B, 1, T, F) float32; B is 1 for a single waveform.
+        B is 1 for a single waveform.
         """
         frames = mel_filter_bank(waveform, self.num_mel_bins)
-        length = self.target_length or self._round_up(frames.shape[1])
+        num_patches = max(1, math.ceil(frames.shape[1] / self.patch_size))  # along time
+        length = self.target_length or num_patches * self.patch_size
         frames = F.pad(frames[:, :length], (0, 0, 0, length - min(length, frames.shape[1])))
         return frames.sub_(self.mean).div_(2 * self.std).unsqueeze(1)
 
@@ -93,25 +90,14 @@ class LogMel:
         """Samples at 16 kHz that can influence the result; None if all do."""
         return None if self.target_length is None else num_samples_for(self.target_length)
 
-    def _round_up(self, frames: int) -> int:
-        return max(1, math.ceil(frames / self.patch_size)) * self.patch_size
-
 
 def mel_filter_bank(waveform: Tensor, num_mel_bins: int = 128) -> Tensor:
     """Kaldi log-mel filter bank of 16 kHz sound, not padded and not normalised.
 
-    It equals torchaudio's `kaldi.fbank` in the released settings to 1e-6, the last digit of the
-    largest values; the spectrum is the same to the bit.
-
-    Args:
-        waveform: (S,) or (B, S) float in [-1, 1]. Its mean is subtracted first.
-        num_mel_bins: F.
-
-    Returns:
-        (B, T, F) float32, T = 1 + (S - 400) // 160; T is 0 below 400 samples.
-
-    Raises:
-        ValueError: the waveform has another shape, or holds integers.
+    (S,) or (B, S) float in [-1, 1], whose mean is subtracted first -> (B, T, F) float32 with
+    T = 1 + (S - 400) // 160; T is 0 below 400 samples. It equals torchaudio's `kaldi.fbank` in the
+    released settings to 1e-6, the last digit of the largest values; the spectrum is the same to the
+    bit. Integers and other shapes are a ValueError.
     """
     waveform = _as_batch(waveform)
     waveform = waveform - waveform.mean(dim=1, keepdim=True)
@@ -157,11 +143,8 @@ def _window(device: torch.device) -> Tensor:
 
 @cache
 def _mel_bands(num_mel_bins: int, device: torch.device) -> List[Tuple[slice, Tensor]]:
-    """The filters in groups of neighbours, without the FFT bins that are 0 in the whole group.
-
-    Returns:
-        For each group, its slice of the real and imaginary values of a spectrum, and its weights
-        (values, filters).
+    """The filters in groups of neighbours, without the FFT bins that are 0 in the whole group:
+    slices of the real and imaginary values of a spectrum, and weights (values, filters).
     """
     bands = []
     for weights in mel_weights(num_mel_bins).split(_FILTERS_AT_ONCE, dim=1):

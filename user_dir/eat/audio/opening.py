@@ -3,9 +3,9 @@
 import os
 import re
 import sys
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from functools import lru_cache
-from typing import Any, Iterator, Optional, Tuple, Union
+from typing import Any, ContextManager, Iterator, Optional, Tuple, Union
 
 import numpy as np
 import soundfile
@@ -65,13 +65,7 @@ class SoundFile(soundfile.SoundFile):
 class Hdf5Sound:
     """The samples at an HDF5 address, with the members of `SoundFile` that are used.
 
-    Args:
-        address: data of shape (samples,) or (samples, channels), 16- or 32-bit integers or
-            floating point.
-        rate_hz: used if neither the data nor the file has an attribute `sample_rate`.
-
-    Raises:
-        AudioError: there is no such data, its type or shape is another, or it has no rate.
+    `rate_hz` counts if neither the data nor the file has an attribute `sample_rate`.
     """
 
     format, subtype = "HDF5", ""
@@ -79,15 +73,15 @@ class Hdf5Sound:
     next_bytes = bytes  # none
 
     def __init__(self, address: Hdf5Address, rate_hz: Optional[int]) -> None:
-        self._name = "/".join(address)
+        name = "/".join(address)
         file = _open_hdf5(address.pack, (*version_of(address.pack), os.getpid()))
         data = file.get(address.key)
         if not hasattr(data, "shape"):
-            raise AudioError(f"{self._name}: found no data under this key")
+            raise AudioError(f"{name}: found no data under this key")
         is_sound = data.ndim == 1 or (data.ndim == 2 and 1 <= data.shape[1] <= _MAX_CHANNELS)
         if data.dtype.name not in FULL_SCALE or not is_sound:
             raise AudioError(
-                f"{self._name}: found {data.dtype} of shape {data.shape}, expected int16, int32 or"
+                f"{name}: found {data.dtype} of shape {data.shape}, expected int16, int32 or"
                 " floating point samples of shape (samples,) or (samples, channels)"
             )
         self._data = data
@@ -95,13 +89,17 @@ class Hdf5Sound:
         self.frames = data.shape[0]
         self.channels = data.shape[1] if data.ndim == 2 else 1
         rates = (data.attrs.get(_RATE_ATTRIBUTE), file.attrs.get(_RATE_ATTRIBUTE), rate_hz)
-        self.samplerate = self._check_rate(next((r for r in rates if r is not None), None))
-
-    def __enter__(self) -> "Hdf5Sound":
-        return self
-
-    def __exit__(self, *error: Any) -> None:
-        """The pack stays open."""
+        found = next((rate for rate in rates if rate is not None), None)
+        if found is None:
+            raise AudioError(
+                f"{name}: found no attribute {_RATE_ATTRIBUTE!r} of the data or the file,"
+                " expected one, or the rate in hdf5_rate_hz (the released code took 32000)"
+            )
+        if np.ndim(found) or not float(found).is_integer() or found < 1:
+            raise AudioError(
+                f"{name}: found the sample rate {found!r}, expected a positive whole number"
+            )
+        self.samplerate = int(found)
 
     def go_to(self, frame: int) -> None:
         self._position = frame
@@ -113,18 +111,6 @@ class Hdf5Sound:
         full_scale = np.float32(FULL_SCALE[samples.dtype.name])
         return samples.reshape(-1, self.channels).astype(np.float32) / full_scale
 
-    def _check_rate(self, found: Any) -> int:
-        if found is None:
-            raise AudioError(
-                f"{self._name}: found no attribute {_RATE_ATTRIBUTE!r} of the data or the file,"
-                " expected one, or the rate in hdf5_rate_hz (the released code took 32000)"
-            )
-        if np.ndim(found) or not float(found).is_integer() or found < 1:
-            raise AudioError(
-                f"{self._name}: found the sample rate {found!r}, expected a positive whole number"
-            )
-        return int(found)
-
 
 Sound = Union[SoundFile, Hdf5Sound]
 
@@ -133,10 +119,10 @@ Sound = Union[SoundFile, Hdf5Sound]
 def _open_hdf5(pack: str, version: Tuple[int, ...]) -> Any:
     try:
         import h5py
+
+        return h5py.File(pack, "r", locking=False)  # some network file systems have no locks
     except ImportError as error:
         raise AudioError(f"{pack}: HDF5 needs h5py: pip install 'eat-fairseq[hdf5]'") from error
-    try:
-        return h5py.File(pack, "r", locking=False)  # some network file systems have no locks
     except OSError as error:
         raise AudioError(f"{pack}: not readable as HDF5: {error}") from error
 
@@ -147,13 +133,8 @@ def open_sound(
 ) -> Iterator[Sound]:
     """Open a file, or a clip in a pack, for the length of a `with` block.
 
-    Args:
-        path, hdf5_rate_hz: as in `read_audio`.
-        content: the bytes of the file; None reads them from the path.
-
-    Raises:
-        FileNotFoundError: there is no such file.
-        AudioError: it is not readable as audio, or fails to decode inside the block.
+    `content` is the bytes of the file; None reads them from the path. Whatever goes wrong inside
+    the block is an AudioError, too.
     """
     name = os.fspath(path)
     try:
@@ -181,58 +162,50 @@ def read_chunks(
         num_frames -= len(chunk)
 
 
-def _open(name: str, hdf5_rate_hz: Optional[int], content: Optional[memoryview]) -> Sound:
+def _open(name: str, rate: Optional[int], content: Optional[memoryview]) -> ContextManager[Sound]:
     address = find_pack(name) if content is None else None
     if isinstance(address, Hdf5Address):
-        return Hdf5Sound(address, hdf5_rate_hz)
+        return nullcontext(Hdf5Sound(address, rate))  # the pack stays open
     if address:
         content = zip_bytes(address)
-    if content is None:
-        if not os.path.exists(name):
-            raise FileNotFoundError(f"no such audio file: {name}")
-        if not os.path.isfile(name):  # opening a pipe would wait for its writer
-            raise AudioError(f"{name}: found no regular file, expected an audio file")
-        sound = _open_file(name)
-    else:
+    if content is not None:
         # libsndfile recognises an mp3 by its first bytes, else by its name, which is missing here.
         start = _MP3_START.match(content)
         content = content[start.end() :] if start else content
-        sound = SoundFile(BytesAsFile(content))
+        return _complete(SoundFile(BytesAsFile(content)), name, content)
+    if not os.path.exists(name):
+        raise FileNotFoundError(f"no such audio file: {name}")
+    if not os.path.isfile(name):  # opening a pipe would wait for its writer
+        raise AudioError(f"{name}: found no regular file, expected an audio file")
     try:
-        _check_complete(sound, name)
-        return _with_all_frames(sound, name, content)
-    except Exception:
-        sound.close()
-        raise
-
-
-def _open_file(name: str) -> SoundFile:
-    try:
-        return SoundFile(os.open(name, os.O_RDONLY))  # which tells how far it was read
+        sound = SoundFile(os.open(name, os.O_RDONLY))  # which tells how far it was read
     except soundfile.LibsndfileError:
         # libsndfile recognises some files only by their extension. The name need not be UTF-8.
-        return SoundFile(os.fsencode(name))
+        sound = SoundFile(os.fsencode(name))
+    return _complete(sound, name, None)
 
 
-def _check_complete(sound: SoundFile, name: str) -> None:
-    """Refuse a file whose header promises more sound than there is; libsndfile only logs it."""
-    cut_off = _CUT_OFF.search(sound.extra_info)
-    if cut_off:
-        promised, found = map(int, cut_off.groups())
+def _complete(sound: SoundFile, name: str, content: Optional[memoryview]) -> SoundFile:
+    """The same file, or one that is read to its end where the header does not tell the length.
+
+    A file whose header promises more sound than there is is refused; libsndfile only logs it.
+    """
+    try:
+        cut_off = _CUT_OFF.search(sound.extra_info)
+        promised, found = map(int, cut_off.groups()) if cut_off else (0, 0)
         if found + _TOLERATED_BYTES < promised < _UNKNOWN_BYTES:
             raise AudioError(
                 f"{name}: cut off: found {found} bytes of sound, expected {promised} by its header"
             )
-
-
-def _with_all_frames(sound: SoundFile, name: str, content: Optional[memoryview]) -> SoundFile:
-    """The same file, or one that is read to its end where the header does not tell the length."""
-    if sound.format == "MP3":
-        return _all_of_mp3(sound, map_file(name) if content is None else content)
-    if sound.frames == 0:
-        return _all_of_unsized(sound, name, map_file(name) if content is None else content)
-    sound.has_length = sound.frames != _UNKNOWN_FRAMES
-    return sound
+        if sound.format == "MP3":
+            return _all_of_mp3(sound, map_file(name) if content is None else content)
+        if sound.frames == 0:
+            return _all_of_unsized(sound, name, map_file(name) if content is None else content)
+        sound.has_length = sound.frames != _UNKNOWN_FRAMES
+        return sound
+    except Exception:
+        sound.close()
+        raise
 
 
 def _all_of_unsized(sound: SoundFile, name: str, content: memoryview) -> SoundFile:

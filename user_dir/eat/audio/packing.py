@@ -1,24 +1,16 @@
-"""Write zip packs of audio files; what was written is compared with the files before it counts.
+"""Write zip packs of audio files; what was written is compared with the files before it counts."""
 
-with replace_file("train-00000.zip") as file:
-    pack = ZipPack(file)
-    for path in paths:
-        pack.add(path, pack.load(path))
-    pack.finish()
-"""
-
-import os
 import zipfile
 import zlib
 from typing import BinaryIO, Dict, List, Optional
 
 from . import AudioError
 from .opening import open_sound
-from .packs import Hdf5Address, find_pack, list_zip, map_file, spell_out, zip_bytes
+from .packs import Hdf5Address, find_pack, list_zip, map_file, zip_bytes
 
 
 class ZipPack:
-    """Audio files as they are, in an uncompressed zip."""
+    """Audio files as they are, in an uncompressed zip: `add` what `load` gives, then `finish`."""
 
     ending = ".zip"
 
@@ -29,12 +21,7 @@ class ZipPack:
 
     @staticmethod
     def load(path: str, hdf5_rate_hz: Optional[int] = None) -> memoryview:
-        """The bytes of an audio file, or of one in another zip.
-
-        Raises:
-            FileNotFoundError: there is no such file.
-            AudioError: it is not readable as audio, or is HDF5 data.
-        """
+        """The bytes of an audio file, or of one in another zip."""
         address = find_pack(path)
         if isinstance(address, Hdf5Address):
             raise AudioError(f"{path}: found HDF5 data, expected an audio file: a zip holds files")
@@ -47,12 +34,7 @@ class ZipPack:
         return self._file.tell()
 
     def add(self, name: str, content: memoryview) -> None:
-        """Put the bytes of an audio file into the pack.
-
-        Raises:
-            AudioError: libsndfile tells the format by the file's extension alone; files in packs
-                have none.
-        """
+        """Add an audio file; an AudioError if only its extension tells libsndfile the format."""
         with open_sound(name, content=content):
             self._checksums.append(zlib.crc32(content))
         info = zipfile.ZipInfo(name)
@@ -81,11 +63,3 @@ class ZipPack:
     def members(pack: str) -> Dict[str, str]:
         """Name -> what a clip's address adds to the name of a finished pack."""
         return {name: f":{offset}:{length}" for name, offset, length in list_zip(pack)}
-
-
-def member_name(path: str, folder: str) -> str:
-    """The name in a pack of a clip at a path below a folder: this path in UTF-8, normalised.
-
-    A clip that is in a zip already keeps its name there.
-    """
-    return os.fsencode(os.path.normpath(spell_out(path, folder))).decode(errors="replace")

@@ -52,12 +52,7 @@ def find_pack(path: str) -> Optional[Union[ZipAddress, Hdf5Address]]:
 
 
 def zip_bytes(address: ZipAddress) -> memoryview:
-    """The bytes at an address, without a copy.
-
-    Raises:
-        FileNotFoundError: there is no such pack.
-        AudioError: the pack ends before the bytes do.
-    """
+    """The bytes at an address, without a copy."""
     pack = _map_pack(address.pack, version_of(address.pack))
     end = address.offset + address.length
     if address.length == 0 or end > len(pack):
@@ -68,12 +63,7 @@ def zip_bytes(address: ZipAddress) -> memoryview:
 
 
 def list_zip(pack: str) -> Iterator[Tuple[str, int, int]]:
-    """Name, offset and length of each file in a zip.
-
-    Raises:
-        FileNotFoundError: there is no such pack.
-        AudioError: it is no zip, or it is compressed.
-    """
+    """Name, offset and length of each file in a zip; an AudioError if one is compressed."""
     version_of(pack)
     try:
         content, members = map_file(pack), zipfile.ZipFile(pack).infolist()
@@ -92,9 +82,9 @@ def spell_out(path: str, folder: str) -> str:
     address = find_pack(os.path.join(folder, path))
     if not isinstance(address, ZipAddress):
         return path
-    names = _zip_names(address.pack, version_of(address.pack))
-    pack = path[: path.rindex(".zip:")]
-    return f"{pack}.zip/{names.get(address.offset, f'{address.offset}-{address.length}')}"
+    _, offset, length = address
+    name = _zip_names(address.pack, version_of(address.pack)).get(offset, f"{offset}-{length}")
+    return f"{path[: path.rindex('.zip:')]}.zip/{name}"
 
 
 def map_file(path: str) -> memoryview:
@@ -106,10 +96,8 @@ def map_file(path: str) -> memoryview:
 class BytesAsFile(io.RawIOBase):
     """Bytes as a file; they are copied only when they are read.
 
-    Args:
-        data: the bytes.
-        size: the size that the file claims, if not `len(data)`. Nothing can be read beyond the
-            data, except at the claimed end: decoders look for tags there, and get the data's.
+    The file may claim another size than `len(data)`. Nothing can be read beyond the data, except at
+    the claimed end: decoders look for tags there, and get the data's.
     """
 
     TAG_BYTES = 128

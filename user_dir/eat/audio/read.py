@@ -3,11 +3,13 @@
 import math
 import os
 import sys
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import NamedTuple, Optional
 
 import numpy as np
 import soxr
+
+from eat.settings import setting
 
 from . import SAMPLE_RATE_HZ, AudioError
 from .opening import FULL_SCALE, AudioPath, Sound, SoundFile, open_sound, read_chunks
@@ -16,11 +18,9 @@ from .opening import FULL_SCALE, AudioPath, Sound, SoundFile, open_sound, read_c
 # filter sees the same neighbourhood as in the whole file. Half the filter is shorter than 100
 # samples of the lower of the two rates.
 _MARGIN_SAMPLES = 160
-
 # Decoded before a part of an mp3: its frames borrow bytes of up to 511 from those before them.
 # 4 frames were enough in all files tried; the smallest that a voice needs would take 14.
 _MP3_LEAD_FRAMES = 16 * 1152
-
 CROPS = ("start", "random")
 
 
@@ -28,19 +28,14 @@ CROPS = ("start", "random")
 class ReadingConfig:
     """How the clips of a data set are read."""
 
-    crop: str = field(
-        default="start",
-        metadata={
-            "help": "what is read of clips longer than target_length: start, or random, another"
-            " part in every epoch; validation always reads the start (released: start)"
-        },
+    crop: str = setting(
+        "what is read of clips longer than target_length: start, or random, another part in every"
+        " epoch; validation always reads the start (released: start)",
+        "start",
     )
-    hdf5_rate_hz: Optional[int] = field(
-        default=None,
-        metadata={
-            "help": "sample rate of clips in HDF5 packs that have no attribute sample_rate"
-            " (released: 32000)"
-        },
+    hdf5_rate_hz: Optional[int] = setting(
+        "sample rate of clips in HDF5 packs that have no attribute sample_rate (released: 32000)",
+        None,
     )
 
     def check(self) -> None:
@@ -66,15 +61,7 @@ class AudioInfo(NamedTuple):
 
 
 def audio_info(path: AudioPath, hdf5_rate_hz: Optional[int] = None) -> AudioInfo:
-    """Read a file's header; only a file that does not tell its length is decoded.
-
-    Args:
-        path, hdf5_rate_hz: as in `read_audio`.
-
-    Raises:
-        FileNotFoundError: there is no such file.
-        AudioError: libsndfile does not recognise the file.
-    """
+    """Read the header of a file, see `read_audio`; a file whose header has no length is decoded."""
     with open_sound(path, hdf5_rate_hz) as sound:
         num_samples = sound.frames if sound.has_length else sum(map(len, read_chunks(sound)))
         return AudioInfo(num_samples, sound.samplerate, sound.channels)
@@ -126,20 +113,10 @@ def read_part(
     max_frames: Optional[int] = None,
     hdf5_rate_hz: Optional[int] = None,
 ) -> np.ndarray:
-    """Decode a part of a file to mono float32 at 16 kHz; all of a shorter file.
+    """Decode a part of a file as `read_audio` does, (S,) at 16 kHz; all of a shorter file.
 
-    Args:
-        path, hdf5_rate_hz: as in `read_audio`.
-        num_samples: length of the part, counted at 16 kHz.
-        place: 0 is the first part; values just below 1 are the last.
-        max_frames: length of the file at its own rate by the manifest, for files whose header
-            does not tell it.
-
-    Returns:
-        (S,) float32.
-
-    Raises:
-        FileNotFoundError, AudioError: as `read_audio` does.
+    `place` is 0 for the first part and just below 1 for the last. `max_frames` is the length of the
+    file at its own rate by the manifest, for files whose header does not tell it.
     """
     with open_sound(path, hdf5_rate_hz) as sound:
         frames = sound.frames if max_frames is None else min(sound.frames, max_frames)
@@ -149,33 +126,29 @@ def read_part(
 
 
 def _decode(
-    sound: Sound,
-    path: AudioPath,
-    sample_rate_hz: int,
-    offset_samples: int,
-    num_samples: Optional[int],
+    sound: Sound, path: AudioPath, rate_hz: int, offset_samples: int, num_samples: Optional[int]
 ) -> np.ndarray:
     native_hz = sound.samplerate
-    margin = math.ceil(_MARGIN_SAMPLES * max(1, native_hz / sample_rate_hz))
-    margin = 0 if native_hz == sample_rate_hz else margin
+    is_resampled = native_hz != rate_hz
+    margin = math.ceil(_MARGIN_SAMPLES * max(1, native_hz / rate_hz)) if is_resampled else 0
     # Start on a native sample that coincides with a sample of the target rate; the wanted part
     # then begins a whole number of target samples later.
-    step = native_hz // math.gcd(native_hz, sample_rate_hz)
-    start = offset_samples * native_hz // sample_rate_hz
+    step = native_hz // math.gcd(native_hz, rate_hz)
+    start = offset_samples * native_hz // rate_hz
     start -= max(margin, _MP3_LEAD_FRAMES if sound.format == "MP3" else 0)
     start = max(0, start // step * step)
-    lead = offset_samples - start * sample_rate_hz // native_hz
+    lead = offset_samples - start * rate_hz // native_hz
     count = sound.frames - start if sound.has_length else sys.maxsize
     stop = None
     if num_samples is not None:
         stop = lead + num_samples
-        end = -(-(offset_samples + num_samples) * native_hz // sample_rate_hz) + margin
+        end = -(-(offset_samples + num_samples) * native_hz // rate_hz) + margin
         count = min(count, end - start)
     if start > 0:
         sound.go_to(start)
     mono = _read_mono(sound, count)
-    if native_hz != sample_rate_hz and mono.size > 0:
-        mono = soxr.resample(mono, native_hz, sample_rate_hz)
+    if is_resampled and mono.size > 0:
+        mono = soxr.resample(mono, native_hz, rate_hz)
     mono = mono[lead:stop]
     if mono.size == 0:
         raise AudioError(f"{os.fspath(path)}: no samples after offset {offset_samples}")
@@ -188,9 +161,9 @@ def _read_mono(sound: Sound, num_frames: int) -> np.ndarray:
     is_pcm = isinstance(sound, SoundFile) and sound.format != "FLAC" and sound.subtype == "PCM_16"
     dtype = "int16" if is_pcm else "float32"
     chunks = list(read_chunks(sound, num_frames, dtype))
-    if len(chunks) != 1:  # joining a single one would copy it
-        chunks = [np.concatenate([np.empty((0, sound.channels), dtype), *chunks])]
-    return mix_channels(chunks[0])
+    if len(chunks) == 1:  # joining it would copy it
+        return mix_channels(chunks[0])
+    return mix_channels(np.concatenate([np.empty((0, sound.channels), dtype), *chunks]))
 
 
 def mix_channels(samples: np.ndarray) -> np.ndarray:

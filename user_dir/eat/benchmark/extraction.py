@@ -1,10 +1,10 @@
 """Feature extraction from files, against the network alone."""
 
 import os
-import statistics
 import tempfile
-from dataclasses import dataclass, replace
-from typing import Any, Dict, List, Optional
+from collections import deque
+from dataclasses import replace
+from typing import Any, Dict, List
 
 import numpy as np
 import soundfile
@@ -19,55 +19,41 @@ from eat.features.storage import FeatureStore
 from eat.nn import Encoder, EncoderConfig
 from eat.settings import part_of
 
-from . import RECORDINGS
+from . import RECORDINGS, ExtractionCase
 from .measuring import TORCH_DTYPES, time_call
 
 _BATCHES = {"cpu": (1, 2, 4, 8, 16), "cuda": (8, 32, 128)}  # for the network alone
 _ROUND_CLIPS = {"cpu": 16, "cuda": 512}  # clips of the network alone in a round
-
-
-@dataclass(frozen=True)
-class ExtractionCase:
-    """An encoder, and recordings to run it on."""
-
-    config: str = "base"  # of config/pretrain_*.yaml, the size of an untrained encoder
-    checkpoint: Optional[str] = None  # an encoder to take instead
-    dtype: str = "fp32"
-    kind: int = 0  # of the recordings, an index of `RECORDINGS`
-    seconds: float = 10.0  # of a recording
-    num_clips: int = 32
-    batch_size: Optional[int] = None  # as for `eat.extract_features`
-    num_workers: Optional[int] = None  # likewise
-    device: str = "cpu"
-    repeats: int = 3  # rounds
+_NUM_CLIPS = {"cpu": 32, "cuda": 512}  # recordings, unless the case says how many
 
 
 def measure_extraction(case: ExtractionCase) -> Dict[str, Any]:
     """Clips per second of extraction and of the network alone; a flat dict."""
+    case = replace(case, num_clips=case.num_clips or _NUM_CLIPS[case.device])
     encoder = make_encoder(case)
-    extension, rate_hz, channels = RECORDINGS[case.kind]
+    extension, rate_hz, num_channels = RECORDINGS[case.kind]
     network_rate(encoder, case, 1)  # sets up the libraries
     batch = max(_BATCHES[case.device], key=lambda size: network_rate(encoder, case, size))
-    network, whole, one_by_one = [], [], []
+    rounds = []
     with tempfile.TemporaryDirectory() as folder:
         files = write_recordings(folder, case)
         extraction_rate(files[:4], encoder, case)
         for _ in range(case.repeats):  # in turn, as the machine's speed changes by the minute
-            network.append(network_rate(encoder, case, batch))
-            whole.append(extraction_rate(files, encoder, case))
-            one_by_one.append(extraction_rate(files, encoder, replace(case, batch_size=1)))
+            alone, whole = network_rate(encoder, case, batch), extraction_rate(files, encoder, case)
+            rounds.append((alone, whole, extraction_rate(files, encoder, case, batch_size=1)))
+    network, whole, one_by_one = np.array(rounds).T
+    channels = ("mono", "stereo")[num_channels - 1]
     return {
         "checkpoint": os.path.basename(case.checkpoint) if case.checkpoint else case.config,
         "dtype": case.dtype,
-        "files": f"{extension} {rate_hz / 1000:g} kHz {('mono', 'stereo')[channels - 1]},"
-        f" {case.seconds:g} s",
+        "files": f"{extension} {rate_hz / 1000:g} kHz {channels}, {case.seconds:g} s",
         "num_files": case.num_clips,
-        "network_clips_per_second": statistics.median(network),
+        "network_clips_per_second": float(np.median(network)),
         "network_batch": batch,
-        "clips_per_second": statistics.median(whole),
-        "share": float(np.median(np.divide(whole, network))),
-        "one_by_one_clips_per_second": statistics.median(one_by_one),
-        "gain": float(np.median(np.divide(whole, one_by_one))),
+        "clips_per_second": float(np.median(whole)),
+        "share": float(np.median(whole / network)),
+        "one_by_one_clips_per_second": float(np.median(one_by_one)),
+        "gain": float(np.median(whole / one_by_one)),
     }
 
 
@@ -89,13 +75,12 @@ def write_recordings(folder: str, case: ExtractionCase) -> List[str]:
     """Write tones in noise; returns their paths."""
     extension, rate_hz, num_channels = RECORDINGS[case.kind]
     time = np.arange(round(case.seconds * rate_hz))[:, None] / rate_hz
-    files = []
-    for index in range(case.num_clips):
+    files = [os.path.join(folder, f"{index}.{extension}") for index in range(case.num_clips)]
+    for index, file in enumerate(files):
         generator = np.random.default_rng(index)
         tone = 0.3 * np.sin(2 * np.pi * generator.uniform(200, 4000) * time)
         noise = 0.05 * generator.standard_normal((len(time), num_channels))
-        files.append(os.path.join(folder, f"{index}.{extension}"))
-        soundfile.write(files[-1], tone + noise, rate_hz)
+        soundfile.write(file, tone + noise, rate_hz)
     return files
 
 
@@ -107,18 +92,17 @@ def network_rate(encoder: Encoder, case: ExtractionCase, batch_size: int) -> flo
     source = source.to(encoder.cls_token)
     repeats = max(1, _ROUND_CLIPS[case.device] // batch_size)
 
-    def run() -> None:
-        for _ in range(repeats):
-            encoder(source)
-
-    return repeats * batch_size / time_call(run, case.device)
+    passes = (encoder(source) for _ in range(repeats))
+    return repeats * batch_size / time_call(lambda: deque(passes, maxlen=0), case.device)
 
 
-def extraction_rate(files: List[str], encoder: Encoder, case: ExtractionCase) -> float:
-    """Clips per second from audio files to .npy files."""
-    batch_size, folder = case.batch_size or BATCH_SIZE, os.path.dirname(files[0])
+def extraction_rate(
+    files: List[str], encoder: Encoder, case: ExtractionCase, batch_size: int = 0
+) -> float:
+    """Clips per second from audio files to .npy files; a batch size of 0 takes the case's."""
+    batch_size = batch_size or case.batch_size or BATCH_SIZE
     pipeline = make_pipeline(encoder, batch_size=batch_size, num_workers=case.num_workers)
-    store = FeatureStore(os.path.join(folder, "out"))
+    store = FeatureStore(os.path.join(os.path.dirname(files[0]), "out"))
 
     def write_all() -> None:
         for index, tokens, error in pipeline.run(files, Embedder(encoder)):

@@ -17,6 +17,7 @@ from eat.machine import describe_hardware
 from eat.work import show_progress
 
 Case = TypeVar("Case")
+Result = TypeVar("Result")
 
 TORCH_DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
@@ -40,24 +41,21 @@ def describe_machine(device: str) -> Dict[str, Any]:
     return found
 
 
-def run_cases(
-    measure: Callable[[Case], Dict[str, Any]], cases: Sequence[Case]
-) -> List[Dict[str, Any]]:
+def run_cases(measure: Callable[[Case], Result], cases: Sequence[Case]) -> List[Result]:
     """Measure each case in a new Python, one after the other, with a progress bar.
 
     Raises:
         ValueError: a process was killed, most likely because memory ran out.
     """
-    results = (_run_in_fresh_process(measure, case) for case in cases)
-    return list(show_progress(results, len(cases), "benchmark", "case"))
 
+    def run(case: Case) -> Result:
+        try:
+            with ProcessPoolExecutor(1, get_context("spawn"), _start_by_default) as pool:
+                return pool.submit(measure, case).result()
+        except BrokenProcessPool as error:
+            raise ValueError(f"{case}: the process was killed, too little memory?") from error
 
-def _run_in_fresh_process(measure: Callable[[Case], Any], case: Case) -> Any:
-    try:
-        with ProcessPoolExecutor(1, get_context("spawn"), _start_by_default) as pool:
-            return pool.submit(measure, case).result()
-    except BrokenProcessPool as error:
-        raise ValueError(f"{case}: the process was killed, too little memory?") from error
+    return list(show_progress(map(run, cases), len(cases), "benchmark", "case"))
 
 
 def _start_by_default() -> None:
@@ -65,19 +63,26 @@ def _start_by_default() -> None:
     set_start_method(None, force=True)
 
 
-def synchronise(device: str) -> None:
-    """Wait until the device has done its work."""
-    if device == "cuda":
-        torch.cuda.synchronize()
+def stopwatch(device: str) -> Callable[[], float]:
+    """A function that returns the seconds since its last call, the device's work included."""
+    last = 0.0
+
+    def lap() -> float:
+        nonlocal last
+        if device == "cuda":
+            torch.cuda.synchronize()
+        before, last = last, time.perf_counter()
+        return last - before
+
+    lap()
+    return lap
 
 
 def time_call(function: Callable[[], Any], device: str = "cpu") -> float:
     """Seconds that a call takes, the device's work included."""
-    synchronise(device)
-    start = time.perf_counter()
+    lap = stopwatch(device)
     function()
-    synchronise(device)
-    return time.perf_counter() - start
+    return lap()
 
 
 def milliseconds(name: str, seconds: Sequence[float]) -> Dict[str, float]:
@@ -110,14 +115,15 @@ def matmul_rate(device: str, dtype: torch.dtype) -> float:
     """
     # A GPU needs larger products to be busy, and many in a row.
     repeats, sizes = (20, (4096, 8192)) if device == "cuda" else (1, (2048, 4096))
-    rates = []
-    for size in sizes:
+
+    def rate(size: int) -> float:
         a, b, out = (torch.randn(size, size, device=device).to(dtype) for _ in range(3))
         torch.matmul(a[:256], b, out=out[:256])  # sets up the library
 
-        def multiply(a: torch.Tensor = a, b: torch.Tensor = b, out: torch.Tensor = out) -> None:
+        def multiply() -> None:
             for _ in range(repeats):
                 torch.matmul(a, b, out=out)
 
-        rates.append(2 * size**3 * repeats / time_call(multiply, device))
-    return max(rates)
+        return 2 * size**3 * repeats / time_call(multiply, device)
+
+    return max(map(rate, sizes))

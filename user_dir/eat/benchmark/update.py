@@ -3,8 +3,9 @@
 import logging
 import statistics
 import warnings
-from dataclasses import dataclass
-from typing import Any, Dict, List, Optional, Sequence
+from contextlib import suppress
+from itertools import islice
+from typing import Any, Dict, List, Optional
 
 import numpy as np
 import torch
@@ -12,28 +13,8 @@ import torch
 from eat import paths
 from eat.nn.masking import inverse_block_masks, num_visible_patches
 
-from .measuring import TORCH_DTYPES, matmul_rate, milliseconds, peak_bytes, synchronise, time_call
-
-logger = logging.getLogger(__name__)
-
-NUM_PROFILED = 25  # operators
-
-
-@dataclass(frozen=True)
-class UpdateCase:
-    """A training to measure; None leaves a setting as the config has it."""
-
-    config: str = "base"  # of config/pretrain_*.yaml
-    dtype: str = "fp32"
-    compile: Optional[bool] = None
-    clips: Optional[int] = None  # per update
-    clones: Optional[int] = None
-    frames: Optional[int] = None  # of 10 ms
-    settings: Sequence[str] = ()  # further overrides, KEY=VALUE
-    data: Optional[str] = None  # a folder, whose train.tsv is read and timed too
-    device: str = "cpu"
-    repeats: int = 5  # timed updates
-    profile: bool = False  # list the slowest operators too
+from . import UpdateCase
+from .measuring import TORCH_DTYPES, matmul_rate, milliseconds, peak_bytes, stopwatch, time_call
 
 
 def measure_update(case: UpdateCase) -> Dict[str, Any]:
@@ -42,15 +23,13 @@ def measure_update(case: UpdateCase) -> Dict[str, Any]:
     Raises:
         ValueError: a setting that does not exist.
     """
-    import_fairseq()
     cfg, at_start = compose(case), peak_bytes(case.device)
     update = Update(cfg, case)
-    update.forward()
-    update.loss.backward()  # without the optimizer, whose state is made by the first update
+    update.trainer.criterion(update.trainer.model, update.batch)[0].backward()
     forward_bytes = peak_bytes(case.device) - at_start
     update.trainer.zero_grad()
-    update.whole()
-    update.whole()
+    update.run()  # makes the optimizer's state
+    update.run()
     update_bytes = peak_bytes(case.device) - at_start
     peaks, rounds = [], []
     for _ in range(case.repeats):
@@ -63,7 +42,7 @@ def measure_update(case: UpdateCase) -> Dict[str, Any]:
         "config": case.config,
         "dtype": case.dtype,
         "device": case.device,
-        "compile": str(cfg.model.get("compile", False)).lower(),
+        "compile": str(cfg.model.compile).lower(),
         "clips": num_clips,
         "clones": num_clones,
         "frames": cfg.task.target_length,
@@ -76,26 +55,22 @@ def measure_update(case: UpdateCase) -> Dict[str, Any]:
     }
 
 
-def import_fairseq() -> None:
-    """Register our tasks, models, criterions and optimizers, and keep fairseq quiet; slow."""
-    logging.disable(logging.INFO)
-    warnings.filterwarnings("ignore", category=FutureWarning, module="fairseq")
-
-    from eat import criterions, models, optim, tasks
-
-    assert all((criterions, models, optim, tasks))
-
-
 def compose(case: UpdateCase) -> Any:
     """The configuration that `fairseq-hydra-train` would make of the case.
+
+    Registers our tasks, models, criterions and optimizers, and keeps fairseq quiet.
 
     Raises:
         ValueError: a setting that does not exist.
     """
+    logging.disable(logging.INFO)
+    warnings.filterwarnings("ignore", category=FutureWarning, module="fairseq")
     from fairseq.dataclass.configs import FairseqConfig
     from fairseq.dataclass.initialize import add_defaults
     from omegaconf import OmegaConf
     from omegaconf.errors import OmegaConfBaseException
+
+    from eat import criterions, models, optim, tasks  # noqa: F401
 
     recipe = OmegaConf.load(paths.config_dir() / f"pretrain_{case.config}.yaml")
     del recipe["hydra"]
@@ -109,7 +84,7 @@ def compose(case: UpdateCase) -> Any:
         "dataset.batch_size": case.clips,
         "model.num_clones": case.clones,
         "task.target_length": case.frames,
-        "model.compile": case.compile,
+        "model.compile": {"on": True, "off": False}.get(case.compile),
     }
     for key, value in chosen.items():
         if value is not None:
@@ -124,10 +99,7 @@ def compose(case: UpdateCase) -> Any:
 
 
 class Update:
-    """Model, criterion and optimizer as fairseq's trainer has them, and a batch of noise.
-
-    The parts of an update are to be called in their order.
-    """
+    """Model, criterion and optimizer as fairseq's trainer has them, and a batch of noise."""
 
     def __init__(self, cfg: Any, case: UpdateCase) -> None:
         from fairseq import tasks
@@ -141,66 +113,53 @@ class Update:
         self.batch = random_batch(cfg, TORCH_DTYPES[case.dtype], case.device)
         self.device = case.device
 
-    def teacher(self) -> None:
-        """The teacher's targets, and its step."""
-        model = self.trainer.model
-        model.teacher(self.batch["net_input"]["source"])
-        model.step_teacher(self.trainer.get_num_updates() + 1)
-
-    def forward(self) -> None:
-        """Everything up to the loss, the teacher's targets included."""
-        trainer = self.trainer
-        self.loss, self.sample_size, _ = trainer.criterion(trainer.model, self.batch)
-
-    def backward(self) -> None:
-        """Gradients of all parameters."""
-        self.trainer.optimizer.backward(self.loss)
-        del self.loss
-
-    def optimizer(self) -> None:
-        """Scale and clip the gradients, change the parameters, clear the gradients."""
-        optimizer = self.trainer.optimizer
-        optimizer.multiply_grads(1 / self.sample_size)
-        try:
-            optimizer.clip_grad_norm(self.trainer.cfg.optimization.clip_norm)
-            optimizer.step()
-        except OverflowError as error:  # fp16 looks for its scale; fairseq skips such updates too
-            logger.info("skipped an update: %s", error)
-        optimizer.zero_grad()
-
-    def whole(self, batch: Optional[Dict[str, Any]] = None) -> None:
-        """All of it, by fairseq's trainer."""
+    def run(self, batch: Optional[Dict[str, Any]] = None) -> None:
+        """A whole update by fairseq's trainer, on the batch of noise unless one is given."""
         from fairseq.logging import metrics
 
         with metrics.aggregate("train_inner"):
             self.trainer.train_step([self.batch if batch is None else batch])
 
     def time_parts(self) -> Dict[str, float]:
-        """Seconds of each part, once."""
-        parts = (self.teacher, self.forward, self.backward, self.optimizer, self.whole)
-        return {part.__name__: time_call(part, self.device) for part in parts}
+        """Seconds of each part of an update, and of a whole one."""
+        trainer, seconds = self.trainer, {}
+        model, optimizer = trainer.model, trainer.optimizer
+        lap = stopwatch(self.device)
+        model.teacher(self.batch["net_input"]["source"])
+        model.step_teacher(trainer.get_num_updates() + 1)
+        seconds["teacher"] = lap()
+        loss, sample_size, _ = trainer.criterion(model, self.batch)
+        seconds["forward"] = lap()  # with the teacher's targets
+        optimizer.backward(loss)
+        seconds["backward"] = lap()
+        del loss
+        optimizer.multiply_grads(1 / sample_size)
+        with suppress(OverflowError):  # fp16 looks for its scale; fairseq skips such updates too
+            optimizer.clip_grad_norm(trainer.cfg.optimization.clip_norm)
+            optimizer.step()
+        optimizer.zero_grad()
+        seconds["optimizer"] = lap()
+        self.run()
+        seconds["whole"] = lap()
+        return seconds
 
     def time_data_wait(self, num_updates: int) -> List[float]:
         """Seconds that each update waits for its batch, after the first."""
         self.trainer.task.load_dataset("train")
         batches = self.trainer.get_train_iterator(epoch=1).next_epoch_itr(shuffle=True)
         waits: List[float] = []
-        while batches.has_next() and len(waits) <= num_updates:
-            read: List[Dict[str, Any]] = []
-            waits.append(time_call(lambda read=read: read.append(next(batches))))
-            self.whole(*read)
+        lap = stopwatch("cpu")
+        for batch in islice(batches, num_updates + 1):
+            waits.append(lap())
+            self.run(batch)
+            lap()
         return waits[1:] or waits
 
     def profile(self) -> str:
         """The operators that take longest on the device, as a table."""
-        activities = [torch.profiler.ProfilerActivity.CPU]
-        if self.device == "cuda":
-            activities.append(torch.profiler.ProfilerActivity.CUDA)
-        with torch.profiler.profile(activities=activities) as found:
-            self.whole()
-            synchronise(self.device)
-        order = f"self_{self.device}_time_total"
-        return found.key_averages().table(sort_by=order, row_limit=NUM_PROFILED)
+        with torch.profiler.profile() as found:
+            time_call(self.run, self.device)
+        return found.key_averages().table(f"self_{self.device}_time_total", row_limit=25)
 
 
 def random_batch(cfg: Any, dtype: torch.dtype, device: str) -> Dict[str, Any]:
@@ -221,20 +180,16 @@ def random_batch(cfg: Any, dtype: torch.dtype, device: str) -> Dict[str, Any]:
 def summarise(
     seconds: Dict[str, List[float]], flops: float, peak: float, num_clips: int
 ) -> Dict[str, float]:
-    """Rates and shares out of the times of the parts.
+    """Rates and shares out of the times of `Update.time_parts`, in its order.
 
-    Args:
-        seconds: of `Update.time_parts`, in its order; `forward` includes the teacher.
-        flops: of forward and backward.
-        peak: FLOP/s of matrix products.
-        num_clips: B.
+    `flops` are of forward and backward; `peak` is the FLOP/s of matrix products.
     """
     teacher, forward, backward, optimizer, whole = map(np.array, seconds.values())
     step, update = np.median(forward) + np.median(backward), np.median(whole)
     return {
         "clips_per_second": num_clips / update,
         **milliseconds("update", whole),
-        **milliseconds("forward", forward - teacher),
+        **milliseconds("forward", forward - teacher),  # whose time includes the teacher's
         **milliseconds("backward", backward),
         **milliseconds("optimizer", optimizer),
         **milliseconds("teacher", teacher),
@@ -251,12 +206,7 @@ def step_flops(model: Any, num_frames: int, num_clips: int, num_clones: int) -> 
     """Floating-point operations of matrix products, forward and backward, two per multiply-add.
 
     The backward pass takes two products for each of the forward's; the teacher has none. What is
-    computed twice to save memory does not count.
-
-    Args:
-        model: the config's section `model`.
-        num_frames: T, a multiple of the patch size.
-        num_clips, num_clones: B, K.
+    computed twice to save memory does not count. `model` is the config's section.
     """
     num_patches = num_frames // model.patch_size * (model.num_mel_bins // model.patch_size)
     num_visible, width = num_visible_patches(model, num_patches), model.embed_dim

@@ -7,18 +7,19 @@ A layout is a module with three functions, and a line in LAYOUTS:
     write(checkpoint, path) -> None
 
 `state` is the content of the file: the dictionary of a pickle, or a `checkpoint.Safetensors`. A
-layout that is only written has no `read`.
+module with another way to write its layout, or only that, has a line in LAYOUTS for it too.
 """
 
 from eat.lazy import export
 
-# What `eat convert --to` takes -> the module. A file is read by the first that recognises it.
+# What `eat convert --to` takes -> what writes it. A file is read by the first module that
+# recognises it.
 LAYOUTS = {
-    "eat": "native",
-    "official": "official",
-    "safetensors": "native_safetensors",
-    "huggingface": "huggingface",
-    "onnx": "onnx_export",
+    "eat": "native.write",
+    "official": "official.write",
+    "safetensors": "native.write_safetensors",
+    "huggingface": "huggingface.write",
+    "onnx": "onnx_export.write",
 }
 
 __getattr__, __dir__, __all__ = export(

@@ -17,19 +17,14 @@ _LEAST_OF_A_BLOCK = 1 << 19
 
 def build_encoder(checkpoint: Checkpoint, weights: Optional[Weights] = None) -> Encoder:
     """The encoder of a checkpoint, with the student's weights unless others are given."""
-    weights = checkpoint.encoder if weights is None else weights
     with naming(checkpoint.path):
         encoder = _empty_encoder(checkpoint)
-        load_weights(encoder, weights, checkpoint.path)
+        load_weights(encoder, checkpoint.encoder if weights is None else weights, checkpoint.path)
     return encoder
 
 
 def build_classifier(checkpoint: Checkpoint) -> Classifier:
-    """The classifier of a fine-tuned checkpoint.
-
-    Raises:
-        CheckpointError: there is none, or its weights do not match.
-    """
+    """The classifier of a fine-tuned checkpoint; a CheckpointError for any other checkpoint."""
     with naming(checkpoint.path):
         if checkpoint.classifier is None or checkpoint.classifier_config is None:
             raise CheckpointError(
@@ -75,17 +70,7 @@ def _check_size(checkpoint: Checkpoint) -> None:
 
 
 def load_weights(module: nn.Module, weights: Mapping[str, Tensor], path: str) -> None:
-    """Load weights that must match the module exactly.
-
-    Args:
-        module: where to load them.
-        weights: under the module's own names.
-        path: of the file, for the message.
-
-    Raises:
-        CheckpointError: listing missing keys, unexpected keys, differing shapes, and weights with
-            NaN or infinite values.
-    """
+    """Load weights under the module's own names; a CheckpointError lists all that do not match."""
     with naming(path):
         problems = "; ".join(_mismatches(module.state_dict(), weights))
         if problems:
@@ -103,14 +88,12 @@ def _mismatches(expected: Mapping[str, Tensor], found: Mapping[str, Tensor]) -> 
             for key in shared
             if found[key].shape != expected[key].shape
         ),
-        "with NaN or infinite values": (key for key in shared if not _is_finite(found[key])),
+        # The sum takes a tenth of the time of looking at each; float8 has no sum, hence float32.
+        "with NaN or infinite values": (
+            key for key in shared if not found[key].float().sum().isfinite()
+        ),
     }
     for what, keys in groups.items():
         listed = sorted(keys)
         if listed:
             yield f"{len(listed)} {what}: {', '.join(listed)}"
-
-
-def _is_finite(value: Tensor) -> bool:
-    # The sum takes a tenth of the time of looking at each; float8 has no sum, hence float32.
-    return bool(value.float().sum().isfinite())

@@ -2,7 +2,7 @@
 
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, fields, replace
-from typing import Any, Dict, Iterator, List, Mapping, NamedTuple, Optional, Tuple, Type, TypeVar
+from typing import Any, Dict, Iterator, List, Mapping, NamedTuple, Optional, Type, TypeVar
 
 from torch import Tensor
 
@@ -13,15 +13,13 @@ Config = TypeVar("Config")
 Weights = Dict[str, Tensor]
 Prefixes = Mapping[str, str]  # theirs -> ours; a name falls under at most one of them
 
+FRONT_END = ("mean", "std", "target_length")  # of LogMel; its sizes are the encoder's
+
 
 class CheckpointError(ValueError):
-    """A file that is no checkpoint of a known layout, or not a complete one.
+    """A file that is no checkpoint of a known layout, or not a complete one."""
 
-    Attributes:
-        path: the file, which the message then begins with; `naming` sets it.
-    """
-
-    path: Optional[str] = None
+    path: Optional[str] = None  # the file, which the message then begins with; `naming` sets it
 
     def __str__(self) -> str:
         message = super().__str__()
@@ -58,45 +56,25 @@ class Safetensors(NamedTuple):
 
 @dataclass
 class Checkpoint:
-    """The parts of one checkpoint under the names of our modules; None where it has none.
+    """The parts of one checkpoint under the names of our modules; None where it has none."""
 
-    Attributes:
-        kind: "pre-training" or "fine-tuned".
-        encoder_config, encoder: sizes and weights of the student, names of `Encoder`.
-        decoder_config, decoder: the same of `Decoder`.
-        teacher_config, teacher: the teacher's weights, names of `Encoder`.
-        masking_config: the masks that it was trained with.
-        classifier_config, classifier: what a fine-tuned one has on top, names of `Classifier`
-            without the encoder's.
-        labels: names of the classes in the order of the logits.
-        activation: turns logits into probabilities: "sigmoid" (any number of classes at once) or
-            "softmax" (exactly one).
-        log_mel: the front end that it was trained with, `target_length` included.
-        path: the file, for messages.
-    """
-
-    kind: str
+    kind: str  # "pre-training" or "fine-tuned"
     encoder_config: EncoderConfig
-    encoder: Weights
+    encoder: Weights  # the student's
     decoder_config: Optional[DecoderConfig] = None
     decoder: Optional[Weights] = None
     teacher_config: Optional[TeacherConfig] = None
-    teacher: Optional[Weights] = None
+    teacher: Optional[Weights] = None  # under the names of `Encoder`
     masking_config: Optional[MaskingConfig] = None
     classifier_config: Optional[ClassifierConfig] = None
-    classifier: Optional[Weights] = None
-    labels: Optional[List[str]] = None
-    activation: Optional[str] = None
-    log_mel: Optional[LogMel] = None
-    path: str = ""
+    classifier: Optional[Weights] = None  # the weights of `Classifier` without the encoder's
+    labels: Optional[List[str]] = None  # names of the classes in the order of the logits
+    activation: Optional[str] = None  # "sigmoid" or "softmax", see `Classifier`
+    log_mel: Optional[LogMel] = None  # the front end of the training, `target_length` included
+    path: str = ""  # the file, for messages
 
     def encoder_weights(self, weights: str) -> Weights:
-        """The encoder of the student, or of the teacher.
-
-        Raises:
-            CheckpointError: there is no teacher.
-            ValueError: `weights` is neither "student" nor "teacher".
-        """
+        """The encoder of the "student" or the "teacher"; a CheckpointError without a teacher."""
         if weights not in ("student", "teacher"):
             raise ValueError(f'weights: found {weights!r}, expected "student" or "teacher"')
         if weights == "student":
@@ -127,19 +105,55 @@ class Checkpoint:
         )
 
 
-def config_of(config_class: Type[Config], settings: Mapping[str, Any]) -> Config:
-    """A configuration of the settings that it has a field for, with defaults for the others."""
+def checkpoint_of(
+    kind: str,
+    settings: Mapping[str, Any],
+    front_end: Mapping[str, Any],
+    encoder: Weights,
+    decoder: Optional[Weights] = None,
+    teacher: Optional[Weights] = None,
+    classifier: Optional[Weights] = None,
+    **others: Any,
+) -> Checkpoint:
+    """A checkpoint of the weights that there are (None or empty: none), under our names.
+
+    Its configurations are made of flat `settings`, with defaults for those that are not there. It
+    has a front end if `front_end` holds all of FRONT_END. `others` are further attributes.
+    """
+    encoder_config = _encoder_config(settings, encoder)
+    log_mel = None
+    if all(key in front_end for key in FRONT_END):
+        bins, size = encoder_config.num_mel_bins, encoder_config.patch_size
+        log_mel = LogMel(**front_end, num_mel_bins=bins, patch_size=size)
+    # A fine-tuned checkpoint may still tell how it was pre-trained.
+    trained = settings if kind == "pre-training" else {}
+    has_teacher = teacher or "average_top_k_layers" in trained
+    # Without `num_classes` the head itself tells their number.
+    head = {"num_classes": len((classifier or {}).get("head.bias", ())), **settings}
+    return Checkpoint(
+        kind=kind,
+        encoder_config=encoder_config,
+        encoder=encoder,
+        decoder_config=_config(DecoderConfig, settings) if decoder else None,
+        decoder=decoder or None,
+        teacher_config=_config(TeacherConfig, settings) if has_teacher else None,
+        teacher=teacher or None,
+        masking_config=_config(MaskingConfig, settings) if "mask_ratio" in trained else None,
+        classifier_config=_config(ClassifierConfig, head) if classifier else None,
+        classifier=classifier or None,
+        log_mel=log_mel,
+        **others,
+    )
+
+
+def _config(config_class: Type[Config], settings: Mapping[str, Any]) -> Config:
     names = {f.name for f in fields(config_class)}
     return config_class(**{key: value for key, value in settings.items() if key in names})
 
 
-def encoder_config_of(settings: Mapping[str, Any], encoder: Weights) -> EncoderConfig:
-    """Sizes of an encoder; the position table tells its own length, which has changed over time.
-
-    Raises:
-        CheckpointError: a setting is of the wrong type, or not above 0.
-    """
-    config = config_of(EncoderConfig, settings)
+def _encoder_config(settings: Mapping[str, Any], encoder: Weights) -> EncoderConfig:
+    """Sizes that are numbers above 0; the position table tells its length, which has changed."""
+    config = _config(EncoderConfig, settings)
     for f in fields(config):
         value, kind = getattr(config, f.name), type(f.default)
         is_known = type(value) is kind or (kind is float and type(value) is int)
@@ -153,12 +167,6 @@ def encoder_config_of(settings: Mapping[str, Any], encoder: Weights) -> EncoderC
     return config
 
 
-def classifier_config_of(settings: Mapping[str, Any], classifier: Weights) -> ClassifierConfig:
-    """The head's configuration; without `num_classes` the head itself tells their number."""
-    num_classes = classifier["head.bias"].numel() if "head.bias" in classifier else 0
-    return config_of(ClassifierConfig, {"num_classes": num_classes, **settings})
-
-
 def fairseq_model_name(state: Any) -> Optional[str]:
     """The registered name of the model in a fairseq checkpoint; None if it is no such thing."""
     cfg = state.get("cfg") if isinstance(state, dict) else None
@@ -168,34 +176,31 @@ def fairseq_model_name(state: Any) -> Optional[str]:
     return model_cfg.get("_name")
 
 
-def refuse_rest(rest: Mapping[str, Any]) -> None:
-    """Raise a CheckpointError if there are weights that belong to no part of EAT."""
+def to_our_names(weights: Mapping[str, Any], *parts: Prefixes) -> List[Weights]:
+    """Rename the weights of each part; a CheckpointError if any belong to no part of EAT.
+
+    Foreign layouts store the position table as (1, rows * W, D), which becomes (rows * W, D).
+    """
+    rest, renamed = dict(weights), []
+    for prefixes in parts:
+        renamed.append({})
+        for key in weights:
+            theirs = next((prefix for prefix in prefixes if key.startswith(prefix)), None)
+            if theirs is None:
+                continue
+            value = rest.pop(key)
+            if not isinstance(value, Tensor):
+                found = type(value).__name__
+                raise CheckpointError(f"found a {found} under {key!r}, expected a tensor")
+            name = prefixes[theirs] + key[len(theirs) :]
+            renamed[-1][name] = value.flatten(0, -2) if name == "positions" else value
     if rest:
         raise CheckpointError(f"found unexpected keys: {', '.join(sorted(rest))}")
-
-
-def to_our_names(weights: Mapping[str, Any], prefixes: Prefixes) -> Tuple[Weights, Dict[str, Any]]:
-    """Rename the tensors that fall under one of the prefixes of a foreign layout.
-
-    Foreign layouts store the position table as (1, rows * W, D).
-
-    Returns:
-        The renamed tensors, and all else as it is.
-    """
-    renamed, rest = {}, {}
-    for key, value in weights.items():
-        theirs = next((prefix for prefix in prefixes if key.startswith(prefix)), None)
-        if theirs is None or not isinstance(value, Tensor):
-            rest[key] = value
-        else:
-            renamed[prefixes[theirs] + key[len(theirs) :]] = value
-    if "positions" in renamed:
-        renamed["positions"] = renamed["positions"].flatten(0, -2)
-    return renamed, rest
+    return renamed
 
 
 def to_their_names(weights: Mapping[str, Tensor], prefixes: Prefixes) -> Weights:
-    """The inverse of `to_our_names`, in the order of the prefixes."""
+    """The inverse of `to_our_names` for one part, in the order of the prefixes."""
     renamed = {}
     for theirs, ours in prefixes.items():
         for key, value in weights.items():

@@ -4,31 +4,30 @@ A folder that we write also holds everything that transformers needs (`huggingfa
 the published layout leaves out: the front end, the pooling and the names of the classes.
 """
 
-import dataclasses
 import inspect
 import json
 import os
 import re
 from contextlib import suppress
+from dataclasses import asdict, fields
 from pathlib import Path
 from string import Template
 from typing import Any, Dict, List, Mapping, Optional
 
 from safetensors.torch import save
 
-from eat.audio import SAMPLE_RATE_HZ, LogMel, log_mel
+from eat import settings
+from eat.audio import SAMPLE_RATE_HZ, log_mel
 from eat.files import replace_file
-from eat.nn import EncoderConfig, patches, transformer
+from eat.nn import ClassifierConfig, EncoderConfig, patches, transformer
 
 from .checkpoint import (
     Checkpoint,
     CheckpointError,
     Safetensors,
     Weights,
-    classifier_config_of,
-    encoder_config_of,
+    checkpoint_of,
     naming,
-    refuse_rest,
     to_our_names,
     to_their_names,
 )
@@ -40,7 +39,7 @@ _CARD = Path(__file__).with_name("huggingface_card.md")
 # The code of a folder: the classes for transformers, and the modules that they import from `eat`.
 CODE = "modeling_eat"
 _CLASSES = Path(__file__).with_name("huggingface_model.py")
-_MODULES = (log_mel, patches, transformer)
+_MODULES = (settings, log_mel, patches, transformer)
 _CODE_HEADER = f"""# Written by `eat convert --to huggingface`. Each part names its module.
 # SPDX-License-Identifier: MIT
 # Copyright (c) 2026 EAT-fairseq contributors
@@ -67,10 +66,11 @@ _REQUIRED: Dict[str, Any] = {
     "norm_affine": True,
     "fixed_positions": True,
 }
-# Published name -> ours of the sizes; the table of positions tells its rows.
-_SIZES = {f.name: f.name for f in dataclasses.fields(EncoderConfig)}
+# Published name -> ours of the settings; the table of positions tells its rows.
+_SIZES = {f.name: f.name for f in fields(EncoderConfig)}
 _SIZES["mel_bins"] = _SIZES.pop("num_mel_bins")
 del _SIZES["num_position_rows"]
+_SETTINGS = {**_SIZES, **{f.name: f.name for f in fields(ClassifierConfig)}}
 _FRONT_END = {"norm_mean": "mean", "norm_std": "std", "target_length": "target_length"}
 _ACTIVATIONS = {"multi_label_classification": "sigmoid", "single_label_classification": "softmax"}
 
@@ -87,50 +87,34 @@ def recognises(state: Any) -> bool:
 
 
 def read(state: Safetensors, path: str) -> Checkpoint:
-    """Read a folder, or a `.safetensors` file of this layout by itself.
-
-    Without a `config.json` beside it a file must hold one of the published sizes.
-
-    Raises:
-        CheckpointError: a file is missing or damaged, or holds settings or keys that EAT has not.
-    """
-    encoder, rest = to_our_names(state.tensors, ENCODER_KEYS)
-    classifier, rest = to_our_names(rest, CLASSIFIER_KEYS)
-    refuse_rest(rest)
+    """Read a folder, or a file alone; without any `config.json` it must be of a published size."""
+    encoder, classifier = to_our_names(state.tensors, ENCODER_KEYS, CLASSIFIER_KEYS)
     config = _config_of(state, path)
     config = _guess_config(encoder) if config is None else config
     _check(config, bool(classifier))
-    settings = {ours: config[theirs] for theirs, ours in _SIZES.items() if theirs in config}
-    encoder_config = encoder_config_of(settings, encoder)
-    return Checkpoint(
-        kind="fine-tuned" if classifier else "pre-training",
-        encoder_config=encoder_config,
-        encoder=encoder,
-        classifier_config=classifier_config_of(config, classifier) if classifier else None,
-        classifier=classifier or None,
+    return checkpoint_of(
+        "fine-tuned" if classifier else "pre-training",
+        {ours: config[key] for key, ours in _SETTINGS.items() if key in config},
+        {ours: config[key] for key, ours in _FRONT_END.items() if key in config},
+        encoder,
+        classifier=classifier,
         labels=_labels(config),
         activation=_ACTIVATIONS.get(config.get("problem_type")),
-        log_mel=_log_mel(config, encoder_config),
     )
 
 
 def _config_of(state: Safetensors, path: str) -> Optional[Dict[str, Any]]:
     """The configuration of a folder; of a bare file its own, or that beside it, or None."""
-    if os.path.isdir(path):
-        return _read_json(os.path.join(path, CONFIG))
-    if _METADATA_KEY in state.metadata:
+    is_folder = os.path.isdir(path)
+    if not is_folder and _METADATA_KEY in state.metadata:
         return _parse_json(state.metadata[_METADATA_KEY])
-    beside = os.path.join(os.path.dirname(path), CONFIG)
-    return _read_json(beside) if os.path.exists(beside) else None
-
-
-def _read_json(path: str) -> Dict[str, Any]:
-    with naming(path):
-        if not os.path.exists(path):
-            raise CheckpointError(
-                "found no such file, expected one in the folder of a Hugging Face model"
-            )
-        return _parse_json(Path(path).read_bytes())
+    file = Path(path, CONFIG) if is_folder else Path(path).with_name(CONFIG)
+    if file.exists():
+        with naming(str(file)):
+            return _parse_json(file.read_bytes())
+    if is_folder:
+        raise CheckpointError(f"found no {CONFIG}, expected one in a Hugging Face folder")
+    return None
 
 
 def _parse_json(text: "str | bytes") -> Dict[str, Any]:
@@ -179,13 +163,6 @@ def _labels(config: Mapping[str, Any]) -> Optional[List[str]]:
     return None if labels == [f"LABEL_{index}" for index in ids] else labels
 
 
-def _log_mel(config: Mapping[str, Any], sizes: EncoderConfig) -> Optional[LogMel]:
-    if any(key not in config for key in _FRONT_END):
-        return None
-    settings = {ours: config[theirs] for theirs, ours in _FRONT_END.items()}
-    return LogMel(**settings, num_mel_bins=sizes.num_mel_bins, patch_size=sizes.patch_size)
-
-
 def write(checkpoint: Checkpoint, folder: str) -> None:
     """Write a folder that works with transformers, and that `read` reads back to the bit.
 
@@ -193,12 +170,17 @@ def write(checkpoint: Checkpoint, folder: str) -> None:
     """
     config = _config(checkpoint)
     tensors = to_their_names(checkpoint.encoder, ENCODER_KEYS)
-    tensors.update(to_their_names(checkpoint.classifier or {}, CLASSIFIER_KEYS))
-    metadata = {"format": "pt", _METADATA_KEY: json.dumps(config)}
+    tensors |= to_their_names(checkpoint.classifier or {}, CLASSIFIER_KEYS)
+    preprocessor_config = {
+        "auto_map": {"AutoFeatureExtractor": f"{CODE}.EatFeatureExtractor"},
+        "feature_extractor_type": "EatFeatureExtractor",
+        "sampling_rate": SAMPLE_RATE_HZ,
+        **asdict(checkpoint.front_end()),
+    }
     files = {
-        WEIGHTS: save(tensors, metadata),
+        WEIGHTS: save(tensors, {"format": "pt", _METADATA_KEY: json.dumps(config)}),
         f"{CODE}.py": model_code().encode(),
-        "preprocessor_config.json": _json(_preprocessor_config(checkpoint)),
+        "preprocessor_config.json": _json(preprocessor_config),
         "README.md": _card(checkpoint).encode(),
         CONFIG: _json(config),
     }
@@ -231,10 +213,9 @@ def _config(checkpoint: Checkpoint) -> Dict[str, Any]:
         "torch_dtype": str(checkpoint.encoder["cls_token"].dtype).removeprefix("torch."),
     }
     if checkpoint.log_mel is not None:
-        front_end = {key: getattr(checkpoint.log_mel, ours) for key, ours in _FRONT_END.items()}
-        config.update(front_end)
+        config |= {key: getattr(checkpoint.log_mel, ours) for key, ours in _FRONT_END.items()}
     if checkpoint.classifier_config is not None:
-        config.update(dataclasses.asdict(checkpoint.classifier_config))
+        config |= asdict(checkpoint.classifier_config)
     if checkpoint.activation is not None:
         problem_types = {ours: theirs for theirs, ours in _ACTIVATIONS.items()}
         config["problem_type"] = problem_types[checkpoint.activation]
@@ -242,15 +223,6 @@ def _config(checkpoint: Checkpoint) -> Dict[str, Any]:
         config["id2label"] = {str(i): label for i, label in enumerate(checkpoint.labels)}
         config["label2id"] = {label: i for i, label in enumerate(checkpoint.labels)}
     return config
-
-
-def _preprocessor_config(checkpoint: Checkpoint) -> Dict[str, Any]:
-    return {
-        "auto_map": {"AutoFeatureExtractor": f"{CODE}.EatFeatureExtractor"},
-        "feature_extractor_type": "EatFeatureExtractor",
-        "sampling_rate": SAMPLE_RATE_HZ,
-        **dataclasses.asdict(checkpoint.front_end()),
-    }
 
 
 def model_code() -> str:

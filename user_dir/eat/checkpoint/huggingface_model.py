@@ -6,36 +6,31 @@ from `eat` written out, so that the folder needs torch, numpy and transformers, 
 """
 
 import math
+from dataclasses import fields
 from typing import Iterator, List, Optional, Sequence, Tuple, Union
 
 import numpy as np
 import torch
 import torch.nn.functional as F
-from eat.nn.positions import sincos_positions
 from torch import Tensor, nn
-from transformers import (
-    AutoFeatureExtractor,
-    BatchFeature,
-    FeatureExtractionMixin,
-    PretrainedConfig,
-    PreTrainedModel,
-)
+from transformers import AutoFeatureExtractor, BatchFeature, PretrainedConfig, PreTrainedModel
+from transformers.feature_extraction_utils import FeatureExtractionMixin
 from transformers.modeling_outputs import BaseModelOutputWithPooling, SequenceClassifierOutput
 
 from eat.audio.log_mel import SAMPLE_RATE_HZ, LogMel, num_frames
-from eat.nn.patches import PatchEmbed
-from eat.nn.transformer import Block
+from eat.nn.patches import PatchEmbed, positions_of, sincos_positions
+from eat.nn.transformer import Block, EncoderConfig
 
 
 class EatConfig(PretrainedConfig):
     """Sizes of an EAT model, see `EncoderConfig`; the defaults are EAT-base.
 
     Args:
-        mel_bins, max_length: published names of `num_mel_bins` and `num_position_rows`.
         pooling: input of the head: "cls" token or "mean" of the patches.
         model_variant: "pretrain", or "finetune" with a classifier.
         num_classes: C; the same as `num_labels`.
-        kwargs: other sizes, and settings that all transformers configurations have.
+        kwargs: the fields of `EncoderConfig` under their published names, `mel_bins` and
+            `max_length` for the last two, and settings that all transformers configurations have.
     """
 
     model_type = "eat"
@@ -47,36 +42,28 @@ class EatConfig(PretrainedConfig):
         "num_attention_heads": "num_heads",
         "num_classes": "num_labels",
         "num_hidden_layers": "depth",
+        "num_mel_bins": "mel_bins",
+        "num_position_rows": "max_length",
     }
 
     def __init__(
         self,
-        embed_dim: int = 768,
-        depth: int = 12,
-        num_heads: int = 12,
-        mlp_ratio: float = 4.0,
-        norm_eps: float = 1e-6,
-        patch_size: int = 16,
-        mel_bins: int = 128,
-        max_length: int = 768,
         pooling: str = "cls",
         model_variant: str = "pretrain",
         num_classes: Optional[int] = None,
         **kwargs,
     ) -> None:
-        self.embed_dim = embed_dim
-        self.depth = depth
-        self.num_heads = num_heads
-        self.mlp_ratio = mlp_ratio
-        self.norm_eps = norm_eps
-        self.patch_size = patch_size
-        self.mel_bins = mel_bins
+        defaults = {
+            self.attribute_map.get(f.name, f.name): f.default for f in fields(EncoderConfig)
+        }
+        sizes = {name: kwargs.pop(name, default) for name, default in defaults.items()}
         self.pooling = pooling
         self.model_variant = model_variant
         if num_classes is not None:
             kwargs.setdefault("num_labels", num_classes)
         super().__init__(**kwargs)
-        self.max_length = max_length  # last: transformers 4 has its own default
+        for name, value in sizes.items():  # last: transformers 4 has its own `max_length`
+            setattr(self, name, value)
 
 
 class EatFeatureExtractor(FeatureExtractionMixin):
@@ -84,27 +71,15 @@ class EatFeatureExtractor(FeatureExtractionMixin):
 
     Args:
         sampling_rate: of the audio, in Hz; only 16000 is possible.
-        kwargs: settings that all transformers feature extractors have.
+        kwargs: the fields of `LogMel`, and settings that all transformers feature extractors have.
     """
 
     model_input_names = ["input_values"]  # noqa: RUF012 (as in the class that it overrides)
     padding_value = 0.0  # a pipeline asks for it to put clips of one length into a batch
 
-    def __init__(
-        self,
-        mean: float = -4.268,
-        std: float = 4.569,
-        target_length: int = 1024,
-        num_mel_bins: int = 128,
-        patch_size: int = 16,
-        sampling_rate: int = SAMPLE_RATE_HZ,
-        **kwargs,
-    ) -> None:
-        self.mean = mean
-        self.std = std
-        self.target_length = target_length
-        self.num_mel_bins = num_mel_bins
-        self.patch_size = patch_size
+    def __init__(self, sampling_rate: int = SAMPLE_RATE_HZ, **kwargs) -> None:
+        for f in fields(LogMel):
+            setattr(self, f.name, kwargs.pop(f.name, f.default))
         self.sampling_rate = sampling_rate
         super().__init__(**kwargs)
 
@@ -140,20 +115,18 @@ class EatFeatureExtractor(FeatureExtractionMixin):
             )
         clips = _as_clips(raw_speech)
         lengths = [max(1, num_frames(clip.shape[0])) for clip in clips]
-        target_length = self._target_length(padding, max(lengths))
+        if padding == "max_length":
+            target_length = self.target_length
+        elif padding in ("longest", True):
+            target_length = math.ceil(max(lengths) / self.patch_size) * self.patch_size
+        else:
+            raise ValueError(f'padding: found {padding!r}, expected "max_length" or "longest"')
         log_mel = LogMel(self.mean, self.std, target_length, self.num_mel_bins, self.patch_size)
         data = {"input_values": torch.cat([log_mel(clip) for clip in clips]).numpy()}
         if padding != "max_length":
             frames = np.arange(target_length)
             data["attention_mask"] = (frames < np.array(lengths)[:, None]).astype(np.int64)
         return BatchFeature(data, tensor_type=return_tensors)
-
-    def _target_length(self, padding: Union[bool, str], longest: int) -> int:
-        if padding == "max_length":
-            return self.target_length
-        if padding in ("longest", True):
-            return math.ceil(longest / self.patch_size) * self.patch_size
-        raise ValueError(f'padding: found {padding!r}, expected "max_length" or "longest"')
 
 
 def _as_clips(raw_speech: Union[np.ndarray, Tensor, Sequence]) -> List[Tensor]:
@@ -181,26 +154,18 @@ class EatPositions(nn.Module):
         self.register_buffer("positions", torch.zeros(1, num_patches, config.embed_dim))
 
     def forward(self, num_patches: int) -> Tensor:
-        """(1, L, D) positions of the first patches."""
-        stored = self.positions.shape[1]
-        if num_patches <= stored:
-            return self.positions[:, :num_patches]
-        table = self._table(-(-num_patches // self.num_columns))[:, stored:num_patches]
-        return torch.cat([self.positions, table.to(self.positions)], dim=1)
+        """(L, D) positions of the first patches."""
+        return positions_of(self.positions[0], num_patches, self.num_columns)
 
     def reset(self) -> None:
         """Fill the table."""
-        self.positions.copy_(self._table(self.positions.shape[1] // self.num_columns))
-
-    def _table(self, num_rows: int) -> Tensor:
-        return sincos_positions(num_rows, self.num_columns, self.positions.shape[2]).unsqueeze(0)
+        _, num_patches, embed_dim = self.positions.shape
+        num_rows = num_patches // self.num_columns
+        self.positions.copy_(sincos_positions(num_rows, self.num_columns, embed_dim))
 
 
 class EatNetwork(nn.Module):
-    """The module tree of the published checkpoints.
-
-    Patches plus positions, CLS in front, one LayerNorm, post-norm blocks; a classifier if asked.
-    """
+    """Patches plus positions, CLS, one LayerNorm, post-norm blocks, with the published names."""
 
     def __init__(self, config: EatConfig, has_classifier: bool) -> None:
         super().__init__()
@@ -243,32 +208,30 @@ class EatPreTrainedModel(PreTrainedModel):
 
     config_class = EatConfig
     main_input_name = "input_values"
+    has_classifier = False
+
+    def __init__(self, config: EatConfig) -> None:
+        super().__init__(config)
+        config.model_variant = "finetune" if self.has_classifier else "pretrain"
+        self.model = EatNetwork(config, self.has_classifier)
+        self.post_init()
 
     def extract_features(
         self, input_values: Tensor, attention_mask: Optional[Tensor] = None
     ) -> Tensor:
-        """All tokens of the last block.
+        """All tokens of the last block, (B, 1+L, D): CLS, then patches in time-major order.
 
-        Args:
-            input_values: (B, 1, T, F) normalised log-mel; T any multiple of the patch size.
-            attention_mask: (B, T), 1 = valid frame. None: all are, padding included.
-
-        Returns:
-            (B, 1+L, D), CLS first, then patches in time-major order.
+        `input_values` is (B, 1, T, F) normalised log-mel, T any multiple of the patch size;
+        `attention_mask` is (B, T), 1 = valid frame. None: all are, padding included.
         """
         return self._states(input_values, attention_mask, False)[0]
 
     def _states(
-        self,
-        input_values: Tensor,
-        attention_mask: Optional[Tensor],
-        output_hidden_states: Optional[bool],
+        self, input_values: Tensor, attention_mask: Optional[Tensor], keep_all: Optional[bool]
     ) -> Tuple[Tensor, Optional[Tuple[Tensor, ...]]]:
         """The last hidden state, and all of them if asked."""
         states = self.model(input_values, attention_mask)
-        if output_hidden_states is None:
-            output_hidden_states = self.config.output_hidden_states
-        if output_hidden_states:
+        if self.config.output_hidden_states if keep_all is None else keep_all:
             states = tuple(states)
             return states[-1], states
         for last in states:  # one at a time, so that the others need no memory
@@ -298,12 +261,6 @@ class EatPreTrainedModel(PreTrainedModel):
 class EatModel(EatPreTrainedModel):
     """Encoder: spectrogram in, tokens out."""
 
-    def __init__(self, config: EatConfig) -> None:
-        super().__init__(config)
-        config.model_variant = "pretrain"
-        self.model = EatNetwork(config, has_classifier=False)
-        self.post_init()
-
     def forward(
         self,
         input_values: Tensor,
@@ -325,11 +282,7 @@ class EatModel(EatPreTrainedModel):
 class EatForAudioClassification(EatPreTrainedModel):
     """Encoder, LayerNorm and linear head: spectrogram in, logits out."""
 
-    def __init__(self, config: EatConfig) -> None:
-        super().__init__(config)
-        config.model_variant = "finetune"
-        self.model = EatNetwork(config, has_classifier=True)
-        self.post_init()
+    has_classifier = True
 
     def forward(
         self,
@@ -349,7 +302,11 @@ class EatForAudioClassification(EatPreTrainedModel):
         """
         last, states = self._states(input_values, attention_mask, output_hidden_states)
         logits = self.model.head(self.model.fc_norm(self._pool(last, attention_mask)))
-        loss = None if labels is None else _loss(logits, labels)
+        loss = None
+        if labels is not None and labels.is_floating_point():
+            loss = F.binary_cross_entropy_with_logits(logits, labels.to(logits.dtype))
+        elif labels is not None:
+            loss = F.cross_entropy(logits, labels)
         return SequenceClassifierOutput(loss=loss, logits=logits, hidden_states=states)
 
     def _pool(self, tokens: Tensor, attention_mask: Optional[Tensor]) -> Tensor:
@@ -361,12 +318,6 @@ class EatForAudioClassification(EatPreTrainedModel):
             return patches.mean(dim=1)
         valid = self.model.valid_patches(attention_mask).unsqueeze(-1)
         return patches.masked_fill(~valid, 0.0).sum(dim=1) / valid.sum(dim=1)
-
-
-def _loss(logits: Tensor, labels: Tensor) -> Tensor:
-    if labels.is_floating_point():
-        return F.binary_cross_entropy_with_logits(logits, labels.to(logits.dtype))
-    return F.cross_entropy(logits, labels)
 
 
 # transformers 4 looks here, and not into the folder, for the feature extractor of a pipeline.

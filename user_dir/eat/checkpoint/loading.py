@@ -6,53 +6,38 @@ import pickle
 import zipfile
 from dataclasses import replace
 from types import ModuleType
-from typing import Any, Dict, Optional, TypeVar, Union
+from typing import Any, Dict, Optional, Union
 
 import torch
 from safetensors import safe_open
-from torch import Tensor, nn
 
 from eat.nn import Classifier, Encoder
 
-from . import LAYOUTS
+from . import LAYOUTS, huggingface, native, official
 from .building import build_classifier, build_encoder
 from .checkpoint import Checkpoint, CheckpointError, Safetensors, first_line, naming
-from .huggingface import WEIGHTS
 
 CheckpointPath = Union[str, "os.PathLike[str]"]
 Device = Optional[Union[str, torch.device]]
-Network = TypeVar("Network", bound=nn.Module)
 
 
 def load_checkpoint(path: CheckpointPath) -> Checkpoint:
-    """Read a checkpoint of any known layout, detected by content.
+    """Read our `.pt` or `.safetensors`, a released `.pt`, or a Hugging Face folder or file.
 
-    Args:
-        path: our `.pt` or `.safetensors`, a released `.pt`, or a Hugging Face folder or
-            `.safetensors` file.
-
-    Raises:
-        FileNotFoundError: there is no such file.
-        CheckpointError: the file is damaged, would run code when unpickled, or is of no known
-            layout.
+    The content tells the layout. A CheckpointError says that the file is damaged, would run code
+    when unpickled, or is of no known layout; a FileNotFoundError, that there is none.
     """
     path = os.fspath(path)
     if not os.path.exists(path):
         raise FileNotFoundError(f"no such checkpoint: {path}")
     with naming(path):
         state = _open(path)
-        checkpoint = replace(_layout_of(state).read(state, path), path=path)
-        _check_tensors(checkpoint)
-    return checkpoint
-
-
-def _layout(name: str) -> ModuleType:
-    return importlib.import_module(f".{LAYOUTS[name]}", __package__)
+        return replace(_layout_of(state).read(state, path), path=path)
 
 
 def _layout_of(state: Any) -> ModuleType:
-    for layout in map(_layout, LAYOUTS):
-        if hasattr(layout, "read") and layout.recognises(state):
+    for layout in (native, official, huggingface):
+        if layout.recognises(state):
             return layout
     keys = ", ".join(map(str, [*state][:8])) + (", ..." if len(state) > 8 else "")
     raise CheckpointError(
@@ -65,20 +50,16 @@ def _open(path: str) -> Union[Dict[str, Any], Safetensors]:
     """The content of a file, or of the weights in a folder."""
     if os.path.isdir(path):
         found = sorted(n for n in os.listdir(path) if n.endswith((".safetensors", ".bin")))
-        if WEIGHTS not in found:
+        if huggingface.WEIGHTS not in found:
             raise CheckpointError(
-                f"found no {WEIGHTS} (but: {', '.join(found) or 'no other weights'}), expected all"
-                " weights in this one file"
+                f"found no {huggingface.WEIGHTS} (but: {', '.join(found) or 'no other weights'}),"
+                " expected all weights in this one file"
             )
-        return _read_safetensors(os.path.join(path, WEIGHTS))
-    return _read_safetensors(path) if _is_safetensors(path) else read_pickle(path)
-
-
-def _is_safetensors(path: str) -> bool:
-    """Whether a file starts as safetensors do: 8 bytes of header length, then JSON."""
+        return _read_safetensors(os.path.join(path, huggingface.WEIGHTS))
     with open(path, "rb") as file:
         start = file.read(9)
-    return len(start) == 9 and start[8:] == b"{" and start[6:8] == b"\0\0"
+    # safetensors start with 8 bytes of header length, the last ones 0, then JSON.
+    return _read_safetensors(path) if start[6:] == b"\0\0{" else read_pickle(path)
 
 
 def _read_safetensors(path: str) -> Safetensors:
@@ -88,15 +69,10 @@ def _read_safetensors(path: str) -> Safetensors:
 
 
 def read_pickle(path: str, mapped: bool = True) -> Dict[str, Any]:
-    """Read a `.pt` file of plain tensors and values; a file that would run code is refused.
+    """Read a `.pt` file of plain tensors and values; any other file is a CheckpointError.
 
-    Args:
-        path: the file.
-        mapped: leave tensors on the disk until they are used, so that the optimizer state of a
-            training checkpoint is never read; the file must then stay.
-
-    Raises:
-        CheckpointError: the file is damaged, no checkpoint, or would run code when unpickled.
+    If `mapped`, tensors stay on the disk until they are used, so that the optimizer state of a
+    training checkpoint is never read. The file must then stay.
     """
     with naming(path):
         try:
@@ -115,15 +91,6 @@ def read_pickle(path: str, mapped: bool = True) -> Dict[str, Any]:
     return state
 
 
-def _check_tensors(checkpoint: Checkpoint) -> None:
-    parts = (checkpoint.encoder, checkpoint.decoder, checkpoint.teacher, checkpoint.classifier)
-    for key, value in (item for part in parts if part for item in part.items()):
-        if not isinstance(value, Tensor):
-            raise CheckpointError(
-                f"found a {type(value).__name__} under {key!r}, expected a tensor"
-            )
-
-
 def load_encoder(
     path: CheckpointPath,
     weights: str = "student",
@@ -134,20 +101,18 @@ def load_encoder(
 
     Args:
         path: a checkpoint of any known layout.
-        weights: "student", or "teacher" for the moving average that a pre-training checkpoint
-            carries.
+        weights: "student", or "teacher", the moving average of a pre-training checkpoint.
         device: where to put the encoder; None is the CPU.
         dtype: what to cast it to; None is float32.
 
     Raises:
         FileNotFoundError: there is no such file.
-        CheckpointError: see `load_checkpoint`; or the weights do not match, or there is no
-            teacher in the file.
+        CheckpointError: see `load_checkpoint`; or weights do not match, or there is no teacher.
         ValueError: `weights` is neither "student" nor "teacher".
     """
     checkpoint = load_checkpoint(path)
-    values = checkpoint.encoder_weights(weights)
-    return _prepare(build_encoder(checkpoint, values), device, dtype)
+    encoder = build_encoder(checkpoint, checkpoint.encoder_weights(weights))
+    return encoder.to(device=device, dtype=dtype or torch.float32).eval()
 
 
 def load_classifier(
@@ -166,11 +131,8 @@ def load_classifier(
         FileNotFoundError: there is no such file.
         CheckpointError: see `load_checkpoint`; or the file has no classifier.
     """
-    return _prepare(build_classifier(load_checkpoint(path)), device, dtype)
-
-
-def _prepare(network: Network, device: Device, dtype: Optional[torch.dtype]) -> Network:
-    return network.to(device=device, dtype=dtype or torch.float32).eval()
+    classifier = build_classifier(load_checkpoint(path))
+    return classifier.to(device=device, dtype=dtype or torch.float32).eval()
 
 
 def convert_checkpoint(
@@ -215,4 +177,6 @@ def convert_checkpoint(
             checkpoint, decoder=None, decoder_config=None, teacher=None, teacher_config=None
         )
     os.makedirs(os.path.dirname(os.path.abspath(destination)), exist_ok=True)
-    _layout(to).write(checkpoint, destination)
+    module, function = LAYOUTS[to].split(".")
+    write = getattr(importlib.import_module(f".{module}", __package__), function)
+    write(checkpoint, destination)

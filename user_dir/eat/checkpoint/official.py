@@ -7,19 +7,15 @@ from typing import Any, Dict, Iterable, List, Mapping, Optional, Tuple
 
 import torch
 
-from eat.audio import LogMel
 from eat.files import replace_file
-from eat.nn import ClassifierConfig, DecoderConfig, MaskingConfig, TeacherConfig
+from eat.nn import DecoderConfig, MaskingConfig, TeacherConfig
 
 from .checkpoint import (
     Checkpoint,
     CheckpointError,
-    Weights,
-    config_of,
-    encoder_config_of,
+    checkpoint_of,
     fairseq_model_name,
     naming,
-    refuse_rest,
     to_our_names,
     to_their_names,
 )
@@ -47,6 +43,7 @@ _SETTINGS = {
     ("model", "mlp_ratio"): "mlp_ratio",
     ("model", "norm_eps"): "norm_eps",
     ("image", "patch_size"): "patch_size",
+    ("decoder", "decoder_dim"): "decoder_dim",  # must be embed_dim
     ("decoder", "decoder_layers"): "decoder_depth",
     ("decoder", "decoder_kernel"): "decoder_kernel_size",
     ("decoder", "decoder_groups"): "decoder_groups",
@@ -110,41 +107,27 @@ def recognises(state: Any) -> bool:
 
 
 def read(state: Mapping[str, Any], path: str) -> Checkpoint:
-    """Translate a checkpoint that `recognises` accepted.
-
-    Raises:
-        CheckpointError: the file holds keys or settings that EAT does not have.
-    """
-    model_cfg, model = state["cfg"]["model"], dict(state["model"])
-    if model_cfg["_name"] == FINETUNED:
-        return _read_finetuned(state, model)
-    sections = _sections(model_cfg)
-    settings = _settings(sections)
+    """Translate a checkpoint that `recognises` accepted."""
+    task_cfg, additions = state["cfg"].get("task") or {}, _additions(state)
+    mean, std = _normalisation(task_cfg)
+    front_end = {"mean": mean, "std": std, "target_length": task_cfg.get("target_length", 1024)}
+    front_end |= {key: additions[key] for key in ("mean", "std") if key in additions}
+    if state["cfg"]["model"]["_name"] == FINETUNED:
+        return _read_finetuned(state, front_end)
+    settings = _settings(state["cfg"]["model"])
+    model = dict(state["model"])
     teacher = model.pop("_ema", None)
-    encoder, rest = to_our_names(model, ENCODER_KEYS)
-    decoder, rest = to_our_names(rest, _decoder_keys(rest))
-    refuse_rest(rest)
+    encoder, decoder = to_our_names(model, ENCODER_KEYS, _decoder_keys(model))
     if teacher is not None:
-        teacher, rest = to_our_names(teacher, ENCODER_KEYS)
-        refuse_rest(rest)
-    embed_dim = sections["model"].get("embed_dim", 768)
-    decoder_dim = sections["decoder"].get("decoder_dim", embed_dim)
+        (teacher,) = to_our_names(teacher, ENCODER_KEYS)
+    embed_dim = settings.get("embed_dim", 768)
+    decoder_dim = settings.get("decoder_dim", embed_dim)
     if decoder and decoder_dim != embed_dim:
         raise CheckpointError(f"found decoder_dim {decoder_dim}, expected embed_dim {embed_dim}")
-    return Checkpoint(
-        kind="pre-training",
-        encoder_config=encoder_config_of(settings, encoder),
-        encoder=encoder,
-        decoder_config=config_of(DecoderConfig, settings) if decoder else None,
-        decoder=decoder or None,
-        teacher_config=config_of(TeacherConfig, settings),
-        teacher=teacher,
-        masking_config=config_of(MaskingConfig, settings),
-        log_mel=_log_mel(state, sections),
-    )
+    return checkpoint_of("pre-training", settings, front_end, encoder, decoder, teacher)
 
 
-def _read_finetuned(state: Mapping[str, Any], model: Weights) -> Checkpoint:
+def _read_finetuned(state: Mapping[str, Any], front_end: Dict[str, Any]) -> Checkpoint:
     model_cfg = state["cfg"]["model"]
     pretrained_cfg = (model_cfg.get("pretrained_model_args") or {}).get("model")
     if not isinstance(pretrained_cfg, dict):
@@ -152,10 +135,7 @@ def _read_finetuned(state: Mapping[str, Any], model: Weights) -> Checkpoint:
             "found no cfg.model.pretrained_model_args.model, expected the configuration of the"
             " pretrained model in a fine-tuned checkpoint"
         )
-    sections = _sections(pretrained_cfg)
-    encoder, rest = to_our_names(model, _FINETUNED_ENCODER_KEYS)
-    head, rest = to_our_names(rest, CLASSIFIER_KEYS)
-    refuse_rest(rest)
+    encoder, head = to_our_names(state["model"], _FINETUNED_ENCODER_KEYS, CLASSIFIER_KEYS)
     if "head.bias" not in head:
         raise CheckpointError("found no head.bias, expected one in a fine-tuned checkpoint")
     pooling = model_cfg.get("prediction_mode", "CLS_TOKEN")
@@ -165,21 +145,19 @@ def _read_finetuned(state: Mapping[str, Any], model: Weights) -> Checkpoint:
             f"found prediction_mode={pooling}, use_fc_norm={use_fc_norm}, expected one of"
             f" {sorted(_POOLING)} and use_fc_norm=True"
         )
-    num_classes = head["head.bias"].shape[0]
-    return Checkpoint(
-        kind="fine-tuned",
-        encoder_config=encoder_config_of(_settings(sections), encoder),
-        encoder=encoder,
-        classifier_config=ClassifierConfig(num_classes, _POOLING[pooling]),
+    return checkpoint_of(
+        "fine-tuned",
+        {**_settings(pretrained_cfg), "pooling": _POOLING[pooling]},
+        front_end,
+        encoder,
         classifier=head,
-        labels=_labels(state.get("task_state") or {}, num_classes),
-        activation=_ours(state).get("activation", _activation(state["cfg"])),
-        log_mel=_log_mel(state, sections),
+        labels=_labels(state.get("task_state") or {}, num_classes=len(head["head.bias"])),
+        activation=_additions(state).get("activation", _activation(state["cfg"])),
     )
 
 
-def _sections(model_cfg: Dict[str, Any]) -> Dict[str, Dict[str, Any]]:
-    """The three levels of the released model configuration, once the fixed values are checked."""
+def _settings(model_cfg: Dict[str, Any]) -> Dict[str, Any]:
+    """The settings that the file holds, under our names, once the fixed values are checked."""
     image = (model_cfg.get("modalities") or {}).get("image") or {}
     sections = {"model": model_cfg, "image": image, "decoder": image.get("decoder") or {}}
     for (section, key), required in _REQUIRED.items():
@@ -188,11 +166,6 @@ def _sections(model_cfg: Dict[str, Any]) -> Dict[str, Dict[str, Any]]:
             raise CheckpointError(
                 f"found {section} setting {key}={found}, expected {required} as in EAT"
             )
-    return sections
-
-
-def _settings(sections: Dict[str, Dict[str, Any]]) -> Dict[str, Any]:
-    """The settings that the file holds, under our names."""
     return {
         ours: sections[section][theirs]
         for (section, theirs), ours in _SETTINGS.items()
@@ -224,17 +197,6 @@ def _labels(task_state: Mapping[str, Any], num_classes: int) -> Optional[List[st
     return [labels[index] for index in range(num_classes)]
 
 
-def _log_mel(state: Mapping[str, Any], sections: Dict[str, Dict[str, Any]]) -> LogMel:
-    task, ours = state["cfg"].get("task") or {}, _ours(state)
-    mean, std = _normalisation(task)
-    return LogMel(
-        ours.get("mean", mean),
-        ours.get("std", std),
-        task.get("target_length", 1024),
-        patch_size=sections["image"].get("patch_size", 16),
-    )
-
-
 def _normalisation(task: Mapping[str, Any]) -> Tuple[float, float]:
     flag = next((flag for flag in _NORMALISATION if task.get(flag)), "")
     return _NORMALISATION.get(flag, _AUDIOSET_NORMALISATION)
@@ -244,7 +206,7 @@ def _activation(cfg: Mapping[str, Any]) -> str:
     return "softmax" if (cfg.get("task") or {}).get(_SOFTMAX) else "sigmoid"
 
 
-def _ours(state: Mapping[str, Any]) -> Mapping[str, Any]:
+def _additions(state: Mapping[str, Any]) -> Mapping[str, Any]:
     """What `write` added because the released configuration has no place for it."""
     return (state.get("extra_state") or {}).get(_OURS) or {}
 
@@ -253,34 +215,30 @@ def write(checkpoint: Checkpoint, path: str) -> None:
     """Write a checkpoint that the released code loads: its keys, shapes and configuration.
 
     Holds what `checkpoint` holds: decoder and `_ema` of a pre-training checkpoint, the head of a
-    fine-tuned one. Optimizer state and paths are left out. A front end or an activation that none
-    of the released data sets has is kept for `read` alone.
-
-    Raises:
-        CheckpointError: a setting that the released code does not have, or two classes of one name.
+    fine-tuned one. A front end or an activation that none of the released data sets has is kept for
+    `read` alone.
     """
     with naming(checkpoint.path):
         _check_writable(checkpoint)
-    cfg = _pretrained_cfg(checkpoint)
-    if checkpoint.classifier is not None:
-        cfg = _finetuned_cfg(checkpoint, cfg)
+    cfg = _cfg(checkpoint)
+    log_mel, additions = checkpoint.log_mel, {}
+    if log_mel is not None and (log_mel.mean, log_mel.std) != _normalisation(cfg["task"]):
+        additions.update(mean=log_mel.mean, std=log_mel.std)
+    if checkpoint.activation not in (None, _activation(cfg)):
+        additions.update(activation=checkpoint.activation)
     labels = {label: str(index) for index, label in enumerate(checkpoint.labels or [])}
+    # fairseq reads the last entry, whatever it is.
+    history = {"criterion_name": "ModelCriterion", "optimizer_name": "FairseqCompositeOptimizer"}
+    history |= {"lr_scheduler_state": {}, "num_updates": 0}
+    extra_state = {"train_iterator": {"epoch": 1}, **({_OURS: additions} if additions else {})}
     state = {
         "args": None,
         "cfg": cfg,
         "model": _model(checkpoint),
         "criterion": None,
-        # fairseq reads the last entry, whatever it is.
-        "optimizer_history": [
-            {
-                "criterion_name": "ModelCriterion",
-                "optimizer_name": "FairseqCompositeOptimizer",
-                "lr_scheduler_state": {},
-                "num_updates": 0,
-            }
-        ],
+        "optimizer_history": [history],
         "task_state": {"labels": labels} if labels else {},
-        "extra_state": {"train_iterator": {"epoch": 1}, **_additions(checkpoint, cfg)},
+        "extra_state": extra_state,
         "last_optimizer_state": None,
     }
     with replace_file(path) as file:
@@ -323,49 +281,42 @@ def _model(checkpoint: Checkpoint) -> Dict[str, Any]:
     return model
 
 
-def _additions(checkpoint: Checkpoint, cfg: Mapping[str, Any]) -> Dict[str, Any]:
-    """What the released configuration cannot tell: see `_ours`."""
-    ours: Dict[str, Any] = {}
-    log_mel = checkpoint.log_mel
-    if log_mel is not None and (log_mel.mean, log_mel.std) != _normalisation(cfg["task"]):
-        ours.update(mean=log_mel.mean, std=log_mel.std)
-    if checkpoint.activation not in (None, _activation(cfg)):
-        ours.update(activation=checkpoint.activation)
-    return {_OURS: ours} if ours else {}
-
-
-def _pretrained_cfg(checkpoint: Checkpoint) -> Dict[str, Any]:
-    return {
+def _cfg(checkpoint: Checkpoint) -> Dict[str, Any]:
+    log_mel = checkpoint.front_end()
+    task = {
+        "_name": "mae_image_pretraining",
+        "data": "",
+        "audio_mae": True,
+        "downsr_16hz": True,
+        "target_length": log_mel.target_length,
+        "seed": 1,
+        **{flag: (log_mel.mean, log_mel.std) == own for flag, own in _NORMALISATION.items()},
+    }
+    cfg = {
         "_name": None,
         "common": {"_name": None, "seed": 1, "user_dir": None},
         "model": _model_cfg(checkpoint),
-        "task": _task_cfg(checkpoint, "mae_image_pretraining"),
+        "task": task,
         "criterion": {"_name": "model", "loss_weights": {}, "log_keys": [], "can_sum": True},
     }
-
-
-def _finetuned_cfg(checkpoint: Checkpoint, pretrained_cfg: Dict[str, Any]) -> Dict[str, Any]:
-    assert checkpoint.classifier_config is not None
-    mode = {ours: theirs for theirs, ours in _POOLING.items()}[checkpoint.classifier_config.pooling]
-    task = _task_cfg(checkpoint, FINETUNED)
+    head = checkpoint.classifier_config
+    if head is None:
+        return cfg
     model = {
         "_name": FINETUNED,
         "model_path": "",
         "no_pretrained_weights": False,
-        "num_classes": checkpoint.classifier_config.num_classes,
-        "pretrained_model_args": pretrained_cfg,
+        "num_classes": head.num_classes,
+        "pretrained_model_args": cfg,
         "data": "",
         "use_fc_norm": True,
-        "prediction_mode": mode,
+        "prediction_mode": {ours: theirs for theirs, ours in _POOLING.items()}[head.pooling],
         "audio_mae": True,
-        **{key: task[key] for key in ("esc50_eval", "spcv2_eval", "target_length")},
+        **{key: task[key] for key in (*_NORMALISATION, "target_length")},
     }
-    return {
-        **pretrained_cfg,
-        "model": model,
-        "task": {**task, "label_descriptors": "label_descriptors.csv", "labels": "lbl"},
-        "criterion": {**pretrained_cfg["criterion"], "log_keys": ["correct"]},
-    }
+    names = {"_name": FINETUNED, "label_descriptors": "label_descriptors.csv", "labels": "lbl"}
+    criterion = {**cfg["criterion"], "log_keys": ["correct"]}
+    return {**cfg, "model": model, "task": {**task, **names}, "criterion": criterion}
 
 
 def _model_cfg(checkpoint: Checkpoint) -> Dict[str, Any]:
@@ -377,6 +328,7 @@ def _model_cfg(checkpoint: Checkpoint) -> Dict[str, Any]:
         checkpoint.masking_config or MaskingConfig(),
     )
     settings = {key: value for part in (encoder, *others) for key, value in asdict(part).items()}
+    settings["decoder_dim"] = encoder.embed_dim
     sections: Dict[str, Dict[str, Any]] = {"model": {}, "image": {}, "decoder": {}}
     for (section, key), value in _REQUIRED.items():
         sections[section][key] = value
@@ -384,7 +336,7 @@ def _model_cfg(checkpoint: Checkpoint) -> Dict[str, Any]:
         sections[section][key] = settings[ours]
     # A fine-tuned model builds a decoder and drops it.
     has_decoder = checkpoint.decoder is not None or checkpoint.classifier is not None
-    decoder = {**sections["decoder"], "decoder_dim": encoder.embed_dim, "input_dropout": 0.0}
+    decoder = {**sections["decoder"], "input_dropout": 0.0}
     image = {
         **sections["image"],
         "type": "IMAGE",
@@ -410,18 +362,4 @@ def _model_cfg(checkpoint: Checkpoint) -> Dict[str, Any]:
         "max_update": 0,
         "seed": 1,
         "modalities": {"_name": None, "image": image},
-    }
-
-
-def _task_cfg(checkpoint: Checkpoint, name: str) -> Dict[str, Any]:
-    log_mel = checkpoint.front_end()
-    flags = {flag: (log_mel.mean, log_mel.std) == found for flag, found in _NORMALISATION.items()}
-    return {
-        "_name": name,
-        "data": "",
-        "audio_mae": True,
-        "downsr_16hz": True,
-        "target_length": log_mel.target_length,
-        "seed": 1,
-        **flags,
     }

@@ -5,16 +5,16 @@ import json
 import logging
 import warnings
 from contextlib import contextmanager
-from typing import Any, Dict, Iterator, Union
+from typing import Any, Iterator, Union
 
 import torch
 from torch import Tensor
 
 from eat.files import replace_file
-from eat.nn import Classifier, Encoder
+from eat.nn import Classifier, Encoder, EncoderConfig
 
 from .building import build_classifier, build_encoder
-from .checkpoint import Checkpoint, CheckpointError
+from .checkpoint import FRONT_END, Checkpoint, CheckpointError
 
 PACKAGES = ("onnx", "onnxscript", "onnxruntime")
 OPSET = 18  # read by onnxruntime 1.18 of 2024 and later
@@ -34,8 +34,7 @@ def write(checkpoint: Checkpoint, path: str) -> None:
 
     Raises:
         ValueError: the extra `[onnx]` is not installed.
-        CheckpointError: the checkpoint is not complete, or the graph does not compute what the
-            network computes.
+        CheckpointError: the graph does not compute what the network computes.
     """
     missing = [name for name in PACKAGES if importlib.util.find_spec(name) is None]
     if missing:
@@ -43,38 +42,31 @@ def write(checkpoint: Checkpoint, path: str) -> None:
             f"found no {', '.join(missing)}, expected all of {', '.join(PACKAGES)} for ONNX:"
             " pip install 'eat-fairseq[onnx]'"
         )
-    network = _build(checkpoint)
-    graph = _trace(network)
-    _strip_paths(graph)
-    graph.metadata_props.add(key="eat", value=json.dumps(_description(network)))
+    build = build_encoder if checkpoint.classifier is None else build_classifier
+    network = build(checkpoint).float().eval()
+    encoder = network if checkpoint.classifier is None else network.encoder
+    encoder.positions = encoder.positions_for(MAX_ROWS * encoder.config.num_columns)
+    graph = _trace(network, encoder.config)
+    for node in graph.graph.node:  # which carry names of files of this machine
+        node.ClearField("metadata_props")
+        node.ClearField("doc_string")
+    description = {key: getattr(network.log_mel, key) for key in FRONT_END}
+    description |= {key: getattr(network, key, None) for key in ("labels", "activation")}
+    graph.metadata_props.add(key="eat", value=json.dumps(description))
     content = graph.SerializeToString()
-    _check(content, network, path)
+    _check(content, network, encoder.config, path)
     with replace_file(path) as file:
         file.write(content)
 
 
-def _build(checkpoint: Checkpoint) -> Network:
-    """The network for inference in float32, with a position table for all lengths."""
-    build = build_encoder if checkpoint.classifier is None else build_classifier
-    network = build(checkpoint).float().eval()
-    encoder = _encoder(network)
-    encoder.positions = encoder.positions_for(MAX_ROWS * encoder.config.num_columns)
-    return network
-
-
-def _encoder(network: Network) -> Encoder:
-    return network.encoder if isinstance(network, Classifier) else network
-
-
-def _trace(network: Network) -> Any:
+def _trace(network: Network, config: EncoderConfig) -> Any:
     """The graph as an `onnx.ModelProto`."""
-    config = _encoder(network).config
     clips = torch.export.Dim("clips", min=1, max=2**20)
     rows = torch.export.Dim("rows", min=1, max=MAX_ROWS)
     with _quiet():
         program = torch.onnx.export(
             network,
-            (_example(network, num_clips=2, num_rows=8),),
+            (_example(config, num_clips=2, num_rows=8),),
             input_names=["source"],
             output_names=["logits" if isinstance(network, Classifier) else "tokens"],
             dynamic_shapes=({0: clips, 2: config.patch_size * rows},),
@@ -85,8 +77,7 @@ def _trace(network: Network) -> Any:
     return program.model_proto
 
 
-def _example(network: Network, num_clips: int, num_rows: int) -> Tensor:
-    config = _encoder(network).config
+def _example(config: EncoderConfig, num_clips: int, num_rows: int) -> Tensor:
     generator = torch.Generator().manual_seed(0)
     shape = (num_clips, 1, num_rows * config.patch_size, config.num_mel_bins)
     return 0.5 * torch.randn(shape, generator=generator)
@@ -106,32 +97,14 @@ def _quiet() -> Iterator[None]:
         logger.setLevel(level)
 
 
-def _strip_paths(graph: Any) -> None:
-    """Remove the names of files of this machine, which each node carries."""
-    for node in graph.graph.node:
-        node.ClearField("metadata_props")
-        node.ClearField("doc_string")
-
-
-def _description(network: Network) -> Dict[str, Any]:
-    log_mel = network.log_mel
-    return {
-        "mean": log_mel.mean,
-        "std": log_mel.std,
-        "target_length": log_mel.target_length,
-        "labels": network.labels if isinstance(network, Classifier) else None,
-        "activation": network.activation if isinstance(network, Classifier) else None,
-    }
-
-
 @torch.no_grad()
-def _check(content: bytes, network: Network, path: str) -> None:
+def _check(content: bytes, network: Network, config: EncoderConfig, path: str) -> None:
     """Compare with torch for other numbers of clips and other lengths than those of the trace."""
     import onnxruntime
 
     session = onnxruntime.InferenceSession(content, providers=["CPUExecutionProvider"])
     for num_clips, num_rows in ((1, 1), (1, 64), (3, 16)):
-        source = _example(network, num_clips, num_rows)
+        source = _example(config, num_clips, num_rows)
         expected = network(source)
         (found,) = session.run(None, {"source": source.numpy()})
         difference = (torch.from_numpy(found) - expected).abs().max() / expected.abs().max()

@@ -1,19 +1,18 @@
 """`eat benchmark`: how fast this machine runs EAT, and what limits it."""
 
-import itertools
 import json
 from dataclasses import dataclass, fields
+from functools import partial
+from itertools import product
 from typing import Any, ClassVar, Dict, List, Optional, Sequence, Type
 
-from eat.benchmark import DTYPES, RECORDINGS, SIZES
+from eat.benchmark import DTYPES, ExtractionCase, LoadingCase, UpdateCase
 from eat.files import replace_file
 from eat.machine import choose_device
 
-from .options import argument, option
+from .options import option
 from .shared import DeviceOption
 
-_NUMBER = {"default": None, "at_least": 1, "metavar": "N"}
-_KINDS = ", ".join(f"{i} {kind} {hz / 1000:g} kHz" for i, (kind, hz, _) in enumerate(RECORDINGS))
 # Results that the table leaves to the JSON, beside the least of repeated times.
 _NOT_SHOWN = ("device", "manifest", "num_files", "profile", "settings", "tflop")
 
@@ -25,7 +24,7 @@ class _Common(DeviceOption):
 
 
 @dataclass(kw_only=True)
-class DataOptions(_Common):
+class DataOptions(_Common, LoadingCase):
     """Clips per second that a worker reads of your manifest, and whether training would wait.
 
     One worker process reads clips drawn at random; then updates of a training are timed on clips
@@ -35,16 +34,9 @@ class DataOptions(_Common):
 
     EXAMPLE: ClassVar[str] = "eat benchmark data manifests/mine/train.tsv --train base"
 
-    manifest: str = argument("manifest whose clips are read, e.g. manifests/mine/train.tsv")
-    train: List[str] = option("config/pretrain_*.yaml to train with", ["tiny"], choices=SIZES)
-    dtype: List[str] = option("what the training computes in", ["fp32"], choices=DTYPES)
-    clips: Optional[int] = option("clips per update (default: the config's)", **_NUMBER)
-    workers: Optional[int] = option("processes that read (default: the config's)", **_NUMBER)
-    repeats: int = option("rounds of reading, and timed updates", 5, at_least=1)
-
 
 @dataclass(kw_only=True)
-class ExtractOptions(_Common):
+class ExtractOptions(_Common, ExtractionCase):
     """Clips per second of feature extraction from files, and of the network alone.
 
     Features of synthetic recordings are extracted as `eat extract` does, from the files to .npy
@@ -55,19 +47,11 @@ class ExtractOptions(_Common):
 
     EXAMPLE: ClassVar[str] = "eat benchmark extract --dtype fp32 bf16"
 
-    config_size: List[str] = option("untrained encoder of this size", ["base"], choices=SIZES)
-    checkpoint: Optional[str] = option("checkpoint whose encoder is taken instead", None)
     dtype: List[str] = option("what to compute in", ["fp32", "bf16"], choices=DTYPES)
-    seconds: List[float] = option("length of the recordings", [10.0], at_least=0.1)
-    files: List[int] = option(f"format of the recordings: {_KINDS}", [0], choices=range(5))
-    recordings: Optional[int] = option("recordings (default: 32, on a GPU 512)", **_NUMBER)
-    batch_size: Optional[int] = option("clips in one pass, as for `eat extract`", **_NUMBER)
-    workers: Optional[int] = option("threads, as for `eat extract`", **_NUMBER)
-    repeats: int = option("rounds", 3, at_least=1)
 
 
 @dataclass(kw_only=True)
-class TrainOptions(_Common):
+class TrainOptions(_Common, UpdateCase):
     """Clips per second, time and memory of an update of the pre-training.
 
     Several values of an option make a case of each combination, in a process of its own. Times are
@@ -80,58 +64,21 @@ class TrainOptions(_Common):
 
     EXAMPLE: ClassVar[str] = "eat benchmark train --config-size base --dtype bf16 --clips 2 4"
 
-    config_size: List[str] = option("size of config/pretrain_*.yaml", ["base"], choices=SIZES)
-    dtype: List[str] = option("fp32, or this with fp32 masters", ["fp32"], choices=DTYPES)
-    clips: Optional[List[int]] = option("clips per update (default: the config's)", **_NUMBER)
-    clones: Optional[List[int]] = option("clones of a clip (default: the config's)", **_NUMBER)
-    frames: Optional[List[int]] = option("frames of a clip (default: the config's)", **_NUMBER)
-    compile: List[str] = option("model.compile", ["config"], choices=("config", "off", "on"))
-    set: List[str] = option("settings, as for fairseq-hydra-train", [], metavar="KEY=VALUE")
-    data: Optional[str] = option(
-        "train on the clips of FOLDER/train.tsv, and time the wait for them", None, metavar="FOLDER"
-    )
-    repeats: int = option("timed updates", 5, at_least=1)
-    profile: bool = option("also list the operators that take longest", False)
 
+def _run(measure: str, case: Type[Any], options: Any) -> int:
+    """Call `eat.benchmark.{measure}` for all combinations, and print what it found."""
+    from eat import benchmark
 
-def run_data(options: DataOptions) -> int:
-    """Compare what a worker reads with what a training needs."""
-    from eat.benchmark import UpdateCase, measure_loading
-
-    workers = () if options.workers is None else (f"dataset.num_workers={options.workers}",)
-    named = {"config": options.train, "data": options.manifest, "settings": workers}
-    return _run(options, measure_loading, UpdateCase, **named)
-
-
-def run_extract(options: ExtractOptions) -> int:
-    """Compare extraction with the network alone."""
-    from eat.benchmark import ExtractionCase, measure_extraction
-
-    few = 512 if choose_device(options.device) == "cuda" else 32
-    named = {"config": options.config_size, "kind": options.files, "num_workers": options.workers}
-    named["num_clips"] = options.recordings or few
-    return _run(options, measure_extraction, ExtractionCase, **named)
-
-
-def run_train(options: TrainOptions) -> int:
-    """Take updates apart."""
-    from eat.benchmark import UpdateCase, measure_update
-
-    compiled = [{"on": True, "off": False}.get(value) for value in options.compile]
-    named = {"config": options.config_size, "compile": compiled, "settings": tuple(options.set)}
-    return _run(options, measure_update, UpdateCase, **named)
-
-
-def _run(options: _Common, measure: Any, case: Type[Any], **named: Any) -> int:
-    """Measure all combinations; the fields of a case are options of their name, or `named`."""
-    from eat.benchmark import describe_machine, run_cases
-
-    device = choose_device(options.device)
-    given = {**vars(options), "device": device, **named}
-    chosen = {one.name: given.get(one.name, one.default) for one in fields(case)}
-    several = [value if isinstance(value, list) else [value] for value in chosen.values()]
-    cases = [case(*values) for values in itertools.product(*several)]
-    found = {"machine": describe_machine(device), "cases": run_cases(measure, cases)}
+    options.device = choose_device(options.device)
+    values = {one.name: getattr(options, one.name) for one in fields(case)}
+    for one in fields(case):
+        if not (one.metadata.get("several") and isinstance(values[one.name], list)):
+            values[one.name] = [values[one.name]]
+    cases = [case(**dict(zip(values, some, strict=True))) for some in product(*values.values())]
+    found = {
+        "machine": benchmark.describe_machine(options.device),
+        "cases": benchmark.run_cases(getattr(benchmark, measure), cases),
+    }
     text = json.dumps(found, indent=2)
     if options.out:
         with replace_file(options.out) as file:
@@ -161,7 +108,7 @@ def _as_cell(value: Any) -> str:
 
 
 ACTIONS = {
-    "data": (DataOptions, run_data),
-    "extract": (ExtractOptions, run_extract),
-    "train": (TrainOptions, run_train),
+    "data": (DataOptions, partial(_run, "measure_loading", LoadingCase)),
+    "extract": (ExtractOptions, partial(_run, "measure_extraction", ExtractionCase)),
+    "train": (TrainOptions, partial(_run, "measure_update", UpdateCase)),
 }

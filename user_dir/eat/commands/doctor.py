@@ -8,8 +8,8 @@ import subprocess
 import sys
 import tempfile
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from importlib import metadata
 from types import SimpleNamespace
 from typing import ClassVar, Dict, List, NamedTuple, Sequence, Tuple
@@ -24,12 +24,11 @@ TIMEOUT_SECONDS = 300
 
 
 class Part(NamedTuple):
-    """Something that EAT can use, or, without `packages`, an ability that is tried."""
+    """Something that EAT can use."""
 
     name: str
     used_for: str
-    packages: Tuple[str, ...] = ()  # its names on PyPI
-    may_crash: bool = False  # its import is tried, in a process of its own
+    how: str = "look up"  # or "import", for what may crash; or "try", for an ability
 
 
 class Finding(NamedTuple):
@@ -42,25 +41,23 @@ class Finding(NamedTuple):
 
 
 PARTS = (
-    Part("torch", "everything", ("torch",), may_crash=True),
-    Part("numpy", "everything", ("numpy",)),
-    Part("soundfile", "reading audio", ("soundfile",), may_crash=True),
-    Part("soxr", "resampling audio", ("soxr",), may_crash=True),
-    Part("safetensors", "checkpoints", ("safetensors",)),
-    Part("fairseq", "training", ("ve-fairseq", "fairseq-fixed", "fairseq"), may_crash=True),
-    Part("hydra", "training", ("hydra-core",)),
-    Part("omegaconf", "training", ("omegaconf",)),
-    Part("sklearn", "probes and metrics of fine-tuning", ("scikit-learn",)),
-    Part("tensorboard", "training curves in TensorBoard", ("tensorboard",)),
-    Part("matplotlib", "figures", ("matplotlib",)),
-    Part("jinja2", "eat report", ("jinja2",)),
-    Part("transformers", "models exported with `eat convert --to huggingface`", ("transformers",)),
-    Part("onnx", "eat convert --to onnx", ("onnx",)),
-    Part("onnxscript", "eat convert --to onnx", ("onnxscript",)),
-    Part("onnxruntime", "eat convert --to onnx", ("onnxruntime",), may_crash=True),
-    Part("h5py", "audio packed in HDF5", ("h5py",), may_crash=True),
-    Part("inference", "features and tags"),
-    Part("training", "pre-training and fine-tuning"),
+    Part("torch", "everything", "import"),
+    Part("numpy", "everything"),
+    Part("soundfile", "reading audio", "import"),
+    Part("soxr", "resampling audio", "import"),
+    Part("safetensors", "checkpoints"),
+    Part("fairseq", "training", "import"),
+    Part("sklearn", "probes and metrics of fine-tuning"),
+    Part("tensorboard", "training curves in TensorBoard"),
+    Part("matplotlib", "figures"),
+    Part("jinja2", "eat report"),
+    Part("transformers", "models exported with `eat convert --to huggingface`"),
+    Part("onnx", "eat convert --to onnx"),
+    Part("onnxscript", "eat convert --to onnx"),
+    Part("onnxruntime", "eat convert --to onnx", "import"),
+    Part("h5py", "audio packed in HDF5", "import"),
+    Part("inference", "features and tags", "try"),
+    Part("training", "pre-training and fine-tuning", "try"),
 )
 
 
@@ -78,57 +75,60 @@ class Options:
 
 def run(options: Options) -> int:
     """Print what works; 1 if inference does not."""
-    findings, places = examine(PARTS), find_places()
+    findings, places = examine(PARTS), _find_places()
+    status = 0 if ("inference", "works") in {(one.name, one.state) for one in findings} else 1
     if options.json:
-        found = {**places, "parts": [finding._asdict() for finding in findings]}
+        found = {**places, "parts": [one._asdict() for one in findings]}
         print(json.dumps(found, indent=2))
-    else:
-        print(as_text(findings, places))
-    return 0 if any(f.name == "inference" and f.state == "works" for f in findings) else 1
+        return status
+    for name, place in places.items():
+        print(f"{'':<7} {name:<13} {place}")
+    for name, used_for, state, details in findings:
+        first, *rest = details or [f"not installed; for {used_for}"]
+        print(f"{state:<7} {name:<13} {first}" + f"; for {used_for}" * (state == "broken"))
+        print("".join(f"{'':<21} {detail}\n" for detail in rest), end="")
+    return status
 
 
 def examine(parts: Sequence[Part]) -> List[Finding]:
     """Look up versions, and try what may not work, several at once."""
     with ThreadPoolExecutor(min(4, os.cpu_count() or 1)) as executor:
-        found = executor.map(_examine, parts)
+        found = executor.map(partial(_examine, metadata.packages_distributions()), parts)
         return list(show_progress(found, len(parts), "examining", "part"))
 
 
-def _examine(part: Part) -> Finding:
-    name, used_for, packages, may_crash = part
-    versions = []
-    for package in packages:
-        with suppress(metadata.PackageNotFoundError):
-            versions.append(metadata.version(package))
-    if packages and not may_crash:
-        return Finding(name, used_for, "found" if versions else "absent", versions[:1])
-    trial = f"import {name}" if packages else f"from {__name__} import try_{name} as t; t()"
-    state, details = _run(name, trial)
-    if state == "works" and packages:
-        details = versions[:1] or ["of unknown version"]
-    return Finding(name, used_for, state, details)
+def _examine(distributions: Dict[str, List[str]], part: Part) -> Finding:
+    name, used_for, how = part
+    version = [metadata.version(package) for package in distributions.get(name, [])][:1]
+    if how == "look up":
+        return Finding(name, used_for, "found" if version else "absent", version)
+    trial = f"from {__name__} import try_{name} as t; t()" if how == "try" else f"import {name}"
+    state, output = _run(name, trial)
+    if state != "works":
+        return Finding(name, used_for, state, [output] if output else [])
+    details = json.loads(output.splitlines()[-1]) if how == "try" else version
+    return Finding(name, used_for, state, details or ["of unknown version"])
 
 
-def _run(name: str, code: str) -> Tuple[str, List[str]]:
-    """State and details of what a new Python makes of some code; it prints details as JSON."""
+def _run(name: str, code: str) -> Tuple[str, str]:
+    """The state of a part by what a new Python makes of some code, and what it printed or why."""
     # The same search path, whatever made it what it is.
     command = [sys.executable, "-c", f"import sys; sys.path[:] = {sys.path!r}; {code}"]
     options = {"stdin": subprocess.DEVNULL, "capture_output": True, "timeout": TIMEOUT_SECONDS}
     try:
         process = subprocess.run(command, text=True, errors="replace", **options)
     except subprocess.TimeoutExpired:
-        return "broken", [f"did not finish within {TIMEOUT_SECONDS} s"]
+        return "broken", f"did not finish within {TIMEOUT_SECONDS} s"
     if process.returncode == 0:
-        last_line = process.stdout.strip().rpartition("\n")[2]
-        return "works", json.loads(last_line) if last_line.startswith("[") else []
+        return "works", process.stdout.strip()
     words = process.stderr.strip().splitlines()[-1:]
     if words == [f"ModuleNotFoundError: No module named {name!r}"]:
-        return "absent", []
+        return "absent", ""
     if process.returncode < 0:
         words.insert(0, f"killed by {signal.Signals(-process.returncode).name}")
     elif process.returncode > 1:  # not by an exception
         words.insert(0, f"left with exit status {process.returncode}")
-    return "broken", [": ".join(words)]
+    return "broken", ": ".join(words)
 
 
 def try_inference() -> None:
@@ -146,18 +146,19 @@ def try_inference() -> None:
         features = extract_features(file, encoder)
     if features.shape != (56, 48) or not torch.isfinite(features).all():
         raise ValueError(f"found features of shape {tuple(features.shape)}, or not finite")
-    details = ["read, resampled and embedded a second of sound"]
-    details.append(f"audio formats: {' '.join(sorted(soundfile.available_formats()))}")
     hardware = describe_hardware()
     bf16, threads = ", ".join(hardware.cpu_bf16) or "no", torch.get_num_threads()
-    details.append(f"CPU: {hardware.processor}, {threads} threads, bf16 in hardware: {bf16}")
+    details = [
+        "read, resampled and embedded a second of sound",
+        f"audio formats: {' '.join(sorted(soundfile.available_formats()))}",
+        f"CPU: {hardware.processor}, {threads} threads, bf16 in hardware: {bf16}",
+    ]
     for index, (name, memory_gib, has_bf16) in enumerate(hardware.gpus):
         torch.ones(2, device=f"cuda:{index}").sum().item()
         bf16 = "yes" if has_bf16 else "no"
         details.append(f"CUDA {index}: {name}, {memory_gib:.0f} GiB, bf16 in hardware: {bf16}")
     if not hardware.gpus:
-        has_cuda = torch.version.cuda is not None
-        reason = "torch finds none" if has_cuda else "this torch is built without CUDA"
+        reason = "torch finds none" if torch.version.cuda else "this torch is built without CUDA"
         details.append(f"no CUDA device: {reason}")
     print(json.dumps(details))
 
@@ -176,7 +177,7 @@ def try_training() -> None:
     print('["fairseq takes the tasks, models, criterions and optimizer of EAT"]')
 
 
-def find_places() -> Dict[str, str]:
+def _find_places() -> Dict[str, str]:
     """Where eat, Python, the configs and the fairseq door are; what is missing says so."""
     places = {
         "eat": f"{__version__}, {os.path.dirname(os.path.abspath(paths.__file__))}",
@@ -188,15 +189,3 @@ def find_places() -> Dict[str, str]:
         except FileNotFoundError as error:
             places[name] = str(error)
     return places
-
-
-def as_text(findings: Sequence[Finding], places: Dict[str, str]) -> str:
-    """A line per place and part, and further details below it."""
-    lines = [f"{'':<7} {name:<13} {place}" for name, place in places.items()]
-    for name, used_for, state, details in findings:
-        first, *rest = details or [f"not installed; for {used_for}"]
-        if state == "broken":
-            first += f"; for {used_for}"
-        lines.append(f"{state:<7} {name:<13} {first}")
-        lines.extend(f"{'':<21} {detail}" for detail in rest)
-    return "\n".join(lines)

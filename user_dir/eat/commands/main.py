@@ -17,12 +17,12 @@ import io
 import os
 import select
 import sys
-from types import ModuleType
+from dataclasses import fields
 from typing import Any, Optional, Sequence
 
 from eat import __version__
 
-from .options import add_options, collect, summary
+from .options import add_options, summary
 
 COMMANDS = {
     "benchmark": "speed and memory of this machine",
@@ -49,10 +49,7 @@ exit status:
 
 
 def main(argv: Optional[Sequence[str]] = None) -> int:
-    """Run one command.
-
-    Args:
-        argv: the arguments; None takes the process's.
+    """Run one command, with the process's arguments unless some are given.
 
     Returns:
         The exit status: 0, or 1 when the work or some of its inputs failed; 130 after Ctrl-C, 141
@@ -91,24 +88,24 @@ def _build_parser(argv: Sequence[str]) -> argparse.ArgumentParser:
     called = next((word for word in argv if not word.startswith("-")), None)
     for name, text in COMMANDS.items():
         command = subparsers.add_parser(name, help=text, description=text)
-        if name == called:
-            _declare(command, importlib.import_module(f".{name}", __package__))
+        if name != called:
+            continue
+        module = importlib.import_module(f".{name}", __package__)
+        if hasattr(module, "Options"):
+            _declare(command, module.Options, module.run)
+            continue
+        actions = command.add_subparsers(dest="action", metavar="ACTION", required=True)
+        for action, (options, function) in module.ACTIONS.items():
+            _declare(actions.add_parser(action, help=summary(options)), options, function)
     return parser
 
 
-def _declare(parser: argparse.ArgumentParser, module: ModuleType) -> None:
-    """Declare the options of a subcommand, or its actions with theirs."""
-    if hasattr(module, "Options"):
-        _declare_one(parser, module.Options, module.run)
-        return
-    actions = parser.add_subparsers(dest="action", metavar="ACTION", required=True)
-    for name, (options, function) in module.ACTIONS.items():
-        _declare_one(actions.add_parser(name, help=summary(options)), options, function)
-
-
-def _declare_one(parser: argparse.ArgumentParser, options: Any, function: Any) -> None:
+def _declare(parser: argparse.ArgumentParser, options: Any, function: Any) -> None:
     add_options(parser, options)
-    parser.set_defaults(function=lambda args: function(collect(options, args)))
+    names = [one.name for one in fields(options)]
+    parser.set_defaults(
+        function=lambda args: function(options(**{name: getattr(args, name) for name in names}))
+    )
 
 
 def _nobody_reads() -> bool:
@@ -117,11 +114,11 @@ def _nobody_reads() -> bool:
         return False
     poll = select.poll()
     poll.register(_STDOUT, 0)  # errors are always told
-    is_broken = bool(poll.poll(0))
-    if is_broken:
-        # What is left to print would fail once more when Python ends.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), _STDOUT)
-    return is_broken
+    if not poll.poll(0):
+        return False
+    # What is left to print would fail once more when Python ends.
+    os.dup2(os.open(os.devnull, os.O_WRONLY), _STDOUT)
+    return True
 
 
 def _accept_any_name() -> None:

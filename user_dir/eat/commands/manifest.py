@@ -5,10 +5,10 @@ import sys
 from collections import Counter
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, ClassVar, Optional, Sequence, Tuple
+from typing import Any, ClassVar, Iterable, Optional, Sequence
 
-from eat.data.annotations.folder import FolderConfig, list_folder
-from eat.data.statistics import MAX_TARGET_LENGTH
+from eat.data import MAX_TARGET_LENGTH
+from eat.data.annotations import FolderConfig
 
 from .options import argument, option
 from .shared import Hdf5Option
@@ -163,6 +163,8 @@ def _list(name: str, options: Any) -> int:
 
 
 def _list_folder(options: FolderOptions) -> int:
+    from eat.data.annotations import list_folder
+
     return _print_listing(
         list_folder(options.folder, options.out, options, options.force, options.workers)
     )
@@ -172,15 +174,14 @@ def _check(options: CheckOptions) -> int:
     from eat.data.checking import LEFT_OUT, check_manifest
 
     check = check_manifest(**_arguments(options))
-    counts = check.counts
     if check.num_resumed:
         print(f"{check.num_resumed} of {check.num_clips} clips were checked by an earlier run")
-    print(f"{check.manifest}: {check.num_clips - counts[LEFT_OUT]} clips")
-    for what in sorted(filter(counts.get, counts), reverse=True):
-        print(f"{counts[what]} {what}", file=sys.stderr)
+    print(f"{check.manifest}: {check.num_clips - check.counts[LEFT_OUT]} clips")
+    for what, count in sorted(check.counts.items(), reverse=True):
+        print(f"{count} {what}", file=sys.stderr)
     if check.problems:
         print(f"listed in {check.report}", file=sys.stderr)
-    return 1 if counts[LEFT_OUT] else 0
+    return 1 if check.counts[LEFT_OUT] else 0
 
 
 def _pack(options: PackOptions) -> int:
@@ -221,9 +222,10 @@ def _print_listing(listing: Any) -> int:
         print(f"{os.path.join(listing.folder, name)}.tsv: {len(clips)} clips, {hours:.2f} hours")
         if listing.descriptors is not None:
             _print_classes(clips, listing.descriptors)
+    # A clip of a cross-validation is in several splits.
+    clips = dict.fromkeys(clip for clips in splits.values() for clip in clips)
     if listing.descriptors is not None:
-        print(f"clips per class: {_name_classes(listing.class_counts)}")
-    clips = listing.clips
+        print(f"clips per class: {_name_classes(clips, listing.descriptors)}")
     print(f"sample rates: {_count(f'{clip.sample_rate_hz} Hz' for clip in clips)}")
     print(f"channels: {_count(clip.num_channels for clip in clips)}")
     print(f"next: eat stats {os.path.join(listing.folder, next(iter(splits)))}.tsv")
@@ -252,9 +254,11 @@ def _print_classes(clips: Sequence[Any], descriptors: Sequence[Any]) -> None:
         print(f"  {len(absent)} classes without a clip: {', '.join(absent[:10])}{more}")
 
 
-def _name_classes(counts: Sequence[Tuple[str, int]]) -> str:
+def _name_classes(clips: Iterable[Any], descriptors: Sequence[Any]) -> str:
     """The classes with their numbers of clips; of more than 20 the largest 10 and smallest 5."""
-    names = [f"{name} ({count})" for name, count in counts]
+    counts = Counter(label for clip in clips for label in clip.labels)
+    in_order = sorted(descriptors, key=lambda label: -counts[label.id])
+    names = [f"{label.name} ({counts[label.id]})" for label in in_order]
     if len(names) > 20:
         names[10:-5] = [f"... {len(names) - 15} more ..."]
     return ", ".join(names)

@@ -16,80 +16,63 @@
         force: bool = option("replace what is there", False)
 
 The annotation gives the type: str, int, float, bool (a flag), Optional of one of them, or a List,
-which takes several values.
+which takes several values. Options may also inherit a dataclass of `eat.settings.setting` fields.
 """
 
 import argparse
 import inspect
 import math
 import typing
-from dataclasses import MISSING, Field, field, fields
-from typing import Any, Callable, Dict, List, Optional, Sequence, Type, TypeVar
+from collections import defaultdict
+from dataclasses import MISSING, Field, dataclass, fields
+from typing import Any, Callable, List, Optional, Sequence, Type
 
-Options = TypeVar("Options")
+from eat.settings import setting
+
+
+@dataclass
+class _Details:
+    """What a field says about itself, beside name, type and default."""
+
+    help: str  # what it does, in words that stand alone; the default is added
+    at_least: float = -math.inf  # the range of a number, up to `below`
+    below: float = math.inf
+    choices: Optional[Sequence[Any]] = None  # the values that are possible
+    metavar: Optional[str] = None  # what `--help` calls its value
+    parse: Optional[Callable[[str], Any]] = None  # makes the value, or raises a ValueError
+    one_of: Optional[str] = None  # exactly one of the fields that share this word must be given
+    flag: Optional[str] = None  # what the command line calls it, if not by its name
+    several: bool = False  # several values are taken: a case is run for each
+    is_positional: bool = False
 
 
 def argument(help_text: str, metavar: Optional[str] = None) -> Any:
     """A field that is given by its position."""
-    return field(metadata={"help": help_text, "metavar": metavar, "is_positional": True})
+    return setting(help_text, MISSING, metavar=metavar, is_positional=True)
 
 
-def option(
-    help_text: str,
-    default: Any = MISSING,
-    *,
-    at_least: float = -math.inf,
-    below: float = math.inf,
-    choices: Optional[Sequence[Any]] = None,
-    metavar: Optional[str] = None,
-    parse: Optional[Callable[[str], Any]] = None,
-    one_of: Optional[str] = None,
-) -> Any:
+def option(help_text: str, default: Any = MISSING, **details: Any) -> Any:
     """A field that is given as `--name VALUE`, or `--name` if it is a bool.
 
     Args:
         help_text: what it does, in words that stand alone; the default is added.
         default: its value if it is not given; without one it must be.
-        at_least, below: the range of a number.
-        choices: the values that are possible.
-        metavar: what `--help` calls its value.
-        parse: makes the value of the text, or raises a ValueError; None: by the annotation.
-        one_of: exactly one of the fields that share this word must be given.
+        details: see `_Details`.
     """
-    metadata = {
-        "help": help_text,
-        "at_least": at_least,
-        "below": below,
-        "choices": choices,
-        "metavar": metavar,
-        "parse": parse,
-        "one_of": one_of,
-    }
-    if isinstance(default, (list, tuple)):
-        return field(default_factory=lambda: list(default), metadata=metadata)
-    return field(default=default, metadata=metadata)
+    return setting(help_text, default, **details)
 
 
 def add_options(parser: argparse.ArgumentParser, options: Type[Any]) -> None:
     """Declare the fields of a dataclass on a parser, with its docstring as description."""
     parser.description = inspect.cleandoc(options.__doc__ or "")
-    example = getattr(options, "EXAMPLE", None)
-    parser.epilog = f"example:\n  {example}" if example else None
+    parser.epilog = f"example:\n  {options.EXAMPLE}"
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
     types = typing.get_type_hints(options)
-    groups: Dict[str, Any] = {}
+    groups = defaultdict(lambda: parser.add_mutually_exclusive_group(required=True))
     for one in sorted(fields(options), key=_has_default):  # what must be given comes first
-        target: Any = parser
-        name = one.metadata.get("one_of")
-        if name is not None:
-            if name not in groups:
-                groups[name] = parser.add_mutually_exclusive_group(required=True)
-            target = groups[name]
-        _add(target, one, types[one.name])
-
-
-def _has_default(one: Field) -> bool:
-    return one.default is not MISSING or one.default_factory is not MISSING
+        details = _Details(**one.metadata)
+        target = groups[details.one_of] if details.one_of else parser
+        _add(target, one, types[one.name], details)
 
 
 def summary(options: Type[Any]) -> str:
@@ -98,29 +81,31 @@ def summary(options: Type[Any]) -> str:
     return text[:1].lower() + text[1:]
 
 
-def collect(options: Type[Options], args: argparse.Namespace) -> Options:
-    """The values of a dataclass's fields out of what was parsed."""
-    return options(**{one.name: getattr(args, one.name) for one in fields(options)})
+def _has_default(one: Field) -> bool:
+    return one.default is not MISSING or one.default_factory is not MISSING
 
 
-def _add(parser: Any, one: Field, annotation: Any) -> None:
+def _add(target: Any, one: Field, annotation: Any, details: _Details) -> None:
     kind, is_list = _kind_of(annotation)
-    default = one.default_factory() if one.default_factory is not MISSING else one.default
-    settings: Dict[str, Any] = {"help": _help(one, default), "metavar": one.metadata.get("metavar")}
+    flag = f"--{details.flag or one.name.replace('_', '-')}"
     if kind is bool:
-        parser.add_argument(_flag(one), action="store_true", help=one.metadata["help"])
+        target.add_argument(flag, dest=one.name, action="store_true", help=details.help)
         return
-    settings["type"] = _parser_of(kind, one)
-    settings["choices"] = one.metadata.get("choices")
-    if is_list:
-        settings["nargs"] = "+"
-    if one.metadata.get("is_positional"):
-        parser.add_argument(one.name, **settings)
+    default = one.default_factory() if one.default_factory is not MISSING else one.default
+    text = details.help.replace("%", "%%")
+    if default not in (MISSING, None, []):
+        shown = " ".join(map(str, default)) if isinstance(default, list) else default
+        text += f" (default: {shown})"
+    how = {"help": text, "metavar": details.metavar, "choices": details.choices}
+    how["type"] = _parser_of(kind, details)
+    if is_list or details.several:
+        how["nargs"] = "+"
+    if details.is_positional:
+        target.add_argument(one.name, **how)
         return
-    is_alone = one.metadata.get("one_of") is None
-    settings["required"] = is_alone and default is MISSING
-    settings["default"] = None if default is MISSING else default
-    parser.add_argument(_flag(one), **settings)
+    how["default"] = None if default is MISSING else default
+    required = default is MISSING and details.one_of is None
+    target.add_argument(flag, dest=one.name, required=required, **how)
 
 
 def _kind_of(annotation: Any) -> "tuple[type, bool]":
@@ -133,27 +118,17 @@ def _kind_of(annotation: Any) -> "tuple[type, bool]":
     return annotation, False
 
 
-def _flag(one: Field) -> str:
-    return f"--{one.name.replace('_', '-')}"
-
-
-def _help(one: Field, default: Any) -> str:
-    text = one.metadata["help"].replace("%", "%%")
-    if default in (MISSING, None, []):
-        return text
-    shown = " ".join(map(str, default)) if isinstance(default, list) else default
-    return f"{text} (default: {shown})"
-
-
-def _parser_of(kind: type, one: Field) -> Callable[[str], Any]:
+def _parser_of(kind: type, details: _Details) -> Callable[[str], Any]:
     """What turns the text of one value into the value, or says what was expected."""
-    own = one.metadata.get("parse")
-    low, high = one.metadata.get("at_least", -math.inf), one.metadata.get("below", math.inf)
+    low, high = details.at_least, details.below
+    expected = "a whole number" if kind is int else "a number"
+    expected += f" of at least {low:g}" if low > -math.inf else ""
+    expected += f" and below {high:g}" if high < math.inf else ""
 
     def parse(text: str) -> Any:
-        if own is not None:
+        if details.parse is not None:
             try:
-                return own(text)
+                return details.parse(text)
             except ValueError as error:
                 raise argparse.ArgumentTypeError(str(error)) from error
         if kind not in (int, float):
@@ -163,14 +138,7 @@ def _parser_of(kind: type, one: Field) -> Callable[[str], Any]:
         except ValueError:
             value = math.nan
         if not low <= value < high or not math.isfinite(value):
-            raise argparse.ArgumentTypeError(f"found {text!r}, expected {_range(kind, low, high)}")
+            raise argparse.ArgumentTypeError(f"found {text!r}, expected {expected}")
         return value
 
     return parse
-
-
-def _range(kind: type, low: float, high: float) -> str:
-    name = "a whole number" if kind is int else "a number"
-    if low > -math.inf:
-        name += f" of at least {low:g}"
-    return name + (f" and below {high:g}" if high < math.inf else "")

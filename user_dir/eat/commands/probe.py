@@ -1,10 +1,13 @@
 """`eat probe`: how much of the labels frozen features hold."""
 
 import json
+import os
 from dataclasses import dataclass
-from typing import Any, ClassVar, Dict, List, Optional, Tuple
+from typing import Any, ClassVar, Dict, Optional, Tuple
 
 from eat.evaluation import ProbeSettings
+from eat.files import replace_file
+from eat.work import Failure
 
 from .options import argument, option
 from .shared import DeviceOption, LayersOption, TargetLengthOption, WeightsOption, print_failures
@@ -33,43 +36,37 @@ def run(options: Options) -> int:
     from eat.evaluation import probe_checkpoint
 
     report = probe_checkpoint(options.checkpoint, options.data, options)
+    text = json.dumps(report, indent=2)
     if options.out is not None:
-        report.write(options.out)
-    values = report.as_dict()
-    print(json.dumps(values, indent=2) if options.json else as_text(values))
-    return print_failures(report.failures)
+        os.makedirs(options.out, exist_ok=True)
+        with replace_file(os.path.join(options.out, "probe.json")) as file:
+            file.write(f"{text}\n".encode())
+    print(text if options.json else as_text(report))
+    return print_failures(Failure(**failure) for failure in report["failed"])
 
 
 def as_text(report: Dict[str, Any]) -> str:
     """A line on the data, and a table with a column for each method."""
-    methods = list(dict.fromkeys(result["method"] for result in report["results"]))
-    rows: Dict[Tuple[str, ...], Dict[str, str]] = {}
-    for result in report["results"]:
-        row = (result["encoder"], str(result["layer"]), result["pooling"])
-        text = f"{result['mean']:.3f}"
-        if report["num_folds"] > 1:
-            text += f" ± {result['std']:.3f}"
-        rows.setdefault(row, {})[result["method"]] = text
-    table = [("encoder", "layer", "pooling", *methods)]
-    table += [(*row, *(cells[method] for method in methods)) for row, cells in rows.items()]
-    widths = [max(map(len, column)) for column in zip(*table, strict=True)]
-    lines = [
-        "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
-        for row in table
-    ]
-    return "\n".join([*_describe(report), "", *lines])
-
-
-def _describe(report: Dict[str, Any]) -> List[str]:
+    way = f"tested on {report['test']}"
     if report["test"] is None:
         groups = report["groups_from"]
         way = f"mean ± standard deviation of {report['num_folds']} folds"
         way += f" that share no group of {groups}" if groups else ""
-    else:
-        way = f"tested on {report['test']}"
     counts = f"{report['num_clips']} clips of {report['num_classes']} classes"
     lines = [f"{report['data']}: {counts}; {report['metric']}, {way}"]
     if report["not_learnt"]:
         names = ", ".join(report["not_learnt"])
         lines.append(f"tested without a clip to learn from, in some fold: {names}")
-    return lines
+    rows: Dict[Tuple[str, ...], Dict[str, str]] = {}
+    for result in report["results"]:
+        row = (result["encoder"], str(result["layer"]), result["pooling"])
+        deviation = f" ± {result['std']:.3f}" if report["num_folds"] > 1 else ""
+        rows.setdefault(row, {})[result["method"]] = f"{result['mean']:.3f}{deviation}"
+    table = [("encoder", "layer", "pooling", *next(iter(rows.values())))]
+    table += [(*row, *cells.values()) for row, cells in rows.items()]
+    lines.append("")
+    widths = [max(map(len, column)) for column in zip(*table, strict=True)]
+    for row in table:
+        cells = (cell.ljust(width) for cell, width in zip(row, widths, strict=True))
+        lines.append("  ".join(cells).rstrip())
+    return "\n".join(lines)

@@ -12,9 +12,9 @@ class Options:
     """Write one page about a training run, as HTML.
 
     The page shows settings and data, curves, masks, results, speed, environment and the command
-    to repeat the run. It needs no network, no other file and no JavaScript. It shows what
-    `eat evaluate` and `eat probe` wrote into the run's folder (--out RUN/evaluation) or into
-    the folders given with --results.
+    to repeat the run; what cannot be read or drawn is left out, and the page says why. It needs no
+    network, no other file and no JavaScript. It shows what `eat evaluate` and `eat probe` wrote
+    into the run's folder (--out RUN/evaluation) or into the folders given with --results.
     """
 
     EXAMPLE: ClassVar[str] = "eat report checkpoints/mine --out report.html"

@@ -27,15 +27,13 @@ class WeightsOption:
     )
 
 
-def parse_layers(text: str) -> Union[str, List[int]]:
-    """The value of `--layers`: "last", "all", "mean", or numbers such as 3,6,9."""
+def _parse_layers(text: str) -> Union[str, List[int]]:
     if text in ("last", "all", "mean"):
         return text
     numbers = text.split(",")
     if not all(number.isdecimal() for number in numbers):
-        raise ValueError(
-            f"found {text!r}, expected last, all, mean or numbers of blocks such as 3,6,9"
-        )
+        expected = "last, all, mean or numbers of blocks such as 3,6,9"
+        raise ValueError(f"found {text!r}, expected {expected}")
     return [int(number) for number in numbers]
 
 
@@ -47,7 +45,7 @@ class LayersOption:
         "blocks whose outputs are taken: last; all, or numbers from 1 such as 3,6,9; or mean, the"
         " average over all blocks",
         "last",
-        parse=parse_layers,
+        parse=_parse_layers,
     )
 
 
@@ -77,8 +75,12 @@ class Hdf5Option:
     )
 
 
-def print_failures(failures: Iterable[Failure]) -> int:
-    """Name the inputs that were left out on stderr; returns the exit status, 1 if there are any."""
+def print_failures(failures: Iterable[Failure], notes: Iterable[str] = ()) -> int:
+    """Print notes and the inputs that were left out on stderr; returns the exit status, 1 if inputs
+    were left out.
+    """
+    for note in notes:
+        print(note, file=sys.stderr)
     failures = sorted(failures)
     for path, reason in failures:
         print(f"failed {path}: {reason}", file=sys.stderr)

@@ -2,9 +2,8 @@
 
 import json
 import os
-import sys
 from dataclasses import dataclass
-from typing import Any, ClassVar, Sequence
+from typing import Any, ClassVar
 
 from .options import argument, option
 from .shared import Hdf5Option, print_failures
@@ -49,8 +48,7 @@ def run(options: Options) -> int:
         print(json.dumps(statistics.as_dict(), indent=2))
     else:
         print(_as_text(statistics, options.max_seconds))
-    print("\n".join(statistics.notes), end="\n" * bool(statistics.notes), file=sys.stderr)
-    return print_failures(statistics.failures)
+    return print_failures(statistics.failures, statistics.notes)
 
 
 def _as_text(statistics: Any, max_seconds: float) -> str:
@@ -58,12 +56,16 @@ def _as_text(statistics: Any, max_seconds: float) -> str:
 
     lengths = np.percentile(statistics.num_frames, [0, 50, 75, 95, 100])
     shortest, median, many, most, longest = (f"{length:.0f}" for length in lengths)
+    silence, names = "", [*statistics.silent[:10], *["..."] * (len(statistics.silent) > 10)]
+    if names:
+        part = f"the first {max_seconds:g} s or throughout"
+        silence = f"\n{len(statistics.silent)} clips are silent in {part}: {', '.join(names)}"
     mean, std, length = f"{statistics.mean:.3f}", f"{statistics.std:.3f}", statistics.target_length
     return f"""\
 measured {len(statistics.num_frames)} of {statistics.num_listed} clips, \
 {statistics.hours_read:.2f} hours
 frames per clip (10 ms each): shortest {shortest}, median {median}, 75 % up to {many}, \
-95 % up to {most}, longest {longest}{_on_silence(statistics.silent, max_seconds)}
+95 % up to {most}, longest {longest}{silence}
 
 on the command line:
   task.mean={mean} task.std={std} task.target_length={length}
@@ -72,10 +74,3 @@ or in the yaml:
     mean: {mean}
     std: {std}
     target_length: {length}"""
-
-
-def _on_silence(silent: Sequence[str], max_seconds: float) -> str:
-    if not silent:
-        return ""
-    names = ", ".join([*silent[:10], *["..."] * (len(silent) > 10)])
-    return f"\n{len(silent)} clips are silent in the first {max_seconds:g} s or throughout: {names}"

@@ -1,7 +1,6 @@
 """`eat tag`: the most probable classes of recordings."""
 
 import json
-import sys
 from dataclasses import dataclass
 from typing import ClassVar, List, Optional
 
@@ -33,19 +32,18 @@ class Options(DeviceOption):
 
 def run(options: Options) -> int:
     """Print the tags of files; 1 if some could not be read."""
+    from eat.audio.finding import find_inputs
     from eat.checkpoint import load_classifier
     from eat.evaluation import tag_files
     from eat.machine import choose_device
 
+    paths, notes, left_out = find_inputs(options.files)
     classifier = load_classifier(options.checkpoint, choose_device(options.device))
-    files, failures, notes = tag_files(options.files, classifier, options.top, options.activation)
-    print("\n".join(notes), end="\n" * bool(notes), file=sys.stderr)
+    files, failures = tag_files(paths, classifier, options.top, options.activation)
     if options.json:
         found = [{"path": path, "tags": [tag._asdict() for tag in tags]} for path, tags in files]
         print(json.dumps(found, indent=2))
-        return print_failures(failures)
-    for path, tags in files:
-        print(path)
-        for tag in tags:
-            print(f"  {tag.probability:.4f}  {tag.label}")
-    return print_failures(failures)
+    else:
+        for path, tags in files:
+            print(path, *(f"  {tag.probability:.4f}  {tag.label}" for tag in tags), sep="\n")
+    return print_failures(failures + left_out, notes)

@@ -1,6 +1,6 @@
 """The loss of fine-tuning as the criterion `eat_classification`."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, Dict, List, Tuple, Union
 
 import torch.nn.functional as F
@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from eat.evaluation.metrics import METRICS
 from eat.nn.classifier import ranking_scores
+from eat.settings import setting
 
 # The function that turns the logits of each loss into probabilities.
 ACTIVATIONS = {"bce": "sigmoid", "cross_entropy": "softmax"}
@@ -36,27 +37,20 @@ def smooth_targets(targets: Tensor, amount: float) -> Tensor:
 class ClassificationConfig(FairseqDataclass):
     """Loss and metric of fine-tuning."""
 
-    loss: str = field(
-        default="bce",
-        metadata={
-            "help": "bce: any number of classes at once (AudioSet; Speech Commands in the paper);"
-            " cross_entropy: exactly one (ESC-50)"
-        },
+    loss: str = setting(
+        "bce: any number of classes at once (AudioSet; Speech Commands in the paper);"
+        " cross_entropy: exactly one (ESC-50)",
+        "bce",
     )
-    reduction: str = field(
-        default="labels",
-        metadata={
-            "help": "divide the summed loss by the batch's labels (released code: AudioSet) or by"
-            " its clips (released: ESC-50, Speech Commands)"
-        },
+    reduction: str = setting(
+        "divide the summed loss by the batch's labels (released code: AudioSet) or by its clips"
+        " (released: ESC-50, Speech Commands)",
+        "labels",
     )
-    label_smoothing: float = field(
-        default=0.0, metadata={"help": "share of a target that goes to all classes (ESC-50: 0.1)"}
+    label_smoothing: float = setting(
+        "share of a target that goes to all classes (ESC-50: 0.1)", 0.0
     )
-    metric: str = field(
-        default="mAP",
-        metadata={"help": "validation metric: mAP, or accuracy if each clip has one class"},
-    )
+    metric: str = setting("validation metric: mAP, or accuracy if each clip has one class", "mAP")
 
 
 @register_criterion("eat_classification", dataclass=ClassificationConfig)
@@ -82,12 +76,8 @@ class ClassificationCriterion(FairseqCriterion):
         if self.training and self.cfg.label_smoothing > 0:
             targets = smooth_targets(targets, self.cfg.label_smoothing)
         loss = classification_loss(logits, targets, self.cfg.loss)
-        log = {
-            "loss": loss.detach(),
-            "sample_size": sample_size,
-            "nsentences": num_clips,
-            "ntokens": num_clips,
-        }
+        log = {"loss": loss.detach(), "sample_size": sample_size}
+        log.update(nsentences=num_clips, ntokens=num_clips)
         if not self.training:
             log["scores"] = ranking_scores(logits, ACTIVATIONS[self.cfg.loss])
         return loss, sample_size, log
@@ -109,11 +99,10 @@ class ClassificationCriterion(FairseqCriterion):
 def _check(cfg: ClassificationConfig) -> None:
     choices = {"loss": ACTIVATIONS, "reduction": REDUCTIONS, "metric": METRICS}
     for key, allowed in choices.items():
-        if getattr(cfg, key) not in allowed:
-            raise ValueError(
-                f"criterion.{key}: found {getattr(cfg, key)!r}, expected one of"
-                f" {', '.join(allowed)}"
-            )
+        found = getattr(cfg, key)
+        if found not in allowed:
+            listed = ", ".join(allowed)
+            raise ValueError(f"criterion.{key}: found {found!r}, expected one of {listed}")
     if not 0 <= cfg.label_smoothing < 1:
         raise ValueError(
             f"criterion.label_smoothing: found {cfg.label_smoothing}, expected 0 to below 1"

@@ -1,6 +1,6 @@
 """The Utterance-Frame Objective (EAT section 3.2) as the criterion `ufo`."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, Dict, List, Mapping, NamedTuple, Tuple, Union
 
 import torch
@@ -11,22 +11,17 @@ from fairseq.logging import metrics
 from torch import Tensor, nn
 
 from eat.nn.teacher import ema_decay
+from eat.settings import setting
 
 _ROWS_LOGGED = 1000
 
 
 class UfoLosses(NamedTuple):
-    """Summed losses of one batch; each is read as `losses.name` or `losses["name"]`.
+    """Summed losses of one batch; each is read as `losses.name` or `losses["name"]`."""
 
-    Attributes:
-        frame_sum: squared errors / sqrt(D), summed over D and over the hidden patches.
-        utterance_sum: the same, summed over D and over the (clip, clone) rows.
-        num_masked: M, hidden patches in the batch.
-    """
-
-    frame_sum: Tensor
-    utterance_sum: Tensor
-    num_masked: int
+    frame_sum: Tensor  # squared errors / sqrt(D), summed over D and over the hidden patches
+    utterance_sum: Tensor  # the same, summed over D and over the (clip, clone) rows
+    num_masked: int  # M, hidden patches in the batch
 
     def __getitem__(self, key: Union[int, slice, str]) -> Any:
         return getattr(self, key) if isinstance(key, str) else tuple.__getitem__(self, key)
@@ -51,12 +46,10 @@ def _scaled_squared_error(prediction: Tensor, target: Tensor) -> Tensor:
 class UfoConfig(FairseqDataclass):
     """Weighting of the objective."""
 
-    utterance_weight: float = field(
-        default=192.0,
-        metadata={
-            "help": "weight of the utterance loss, both losses being means over their rows"
-            " (released recipe: 192 = 12 clips x 16 clones; the paper's lambda = 1)"
-        },
+    utterance_weight: float = setting(
+        "weight of the utterance loss, both losses being means over their rows (released recipe:"
+        " 192 = 12 clips x 16 clones; the paper's lambda = 1)",
+        192.0,
     )
 
 

@@ -10,9 +10,9 @@ from typing import Callable, Dict, Iterator, List, NamedTuple, Optional, Tuple
 from eat.files import replace_file
 from eat.work import Failure, map_in_threads
 
+from . import MAX_TARGET_LENGTH
 from .manifest import Manifest
 from .split import Clip
-from .statistics import MAX_TARGET_LENGTH
 from .writing import open_to_rewrite, write_data_set
 
 LEFT_OUT, CORRECTED, KEPT = "left out", "corrected", "kept"  # what was done with a clip

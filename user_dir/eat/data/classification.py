@@ -17,17 +17,9 @@ from .sampling import balancing_weights, draw_weighted
 class ClassificationDataset(SpectrogramDataset):
     """Spectrograms with the targets of a classifier.
 
-    Args:
-        labels: the classes of all clips of the manifest.
-        augmentation: how clips are changed; None: not at all. The changes of a clip depend on
-            (seed, epoch, its number in the manifest), those of a batch on (seed, epoch, its clips),
-            and on nothing else.
-        num_samples: clips that are drawn for an epoch, without replacement, those of rare classes
-            more often; None: all.
-        args, kwargs: those of `SpectrogramDataset`.
-
-    Raises:
-        ValueError: impossible augmentation, or fewer clips than `num_samples`.
+    The augmentation of a clip depends on (seed, epoch, its number in the manifest), that of a batch
+    on (seed, epoch, its clips), and on nothing else. For an epoch `num_samples` clips are drawn
+    without replacement, those of rare classes more often; None: all.
     """
 
     def __init__(
@@ -84,27 +76,19 @@ class ClassificationDataset(SpectrogramDataset):
         batch = super().collater(samples)
         if not batch:
             return {}
-        source = batch["net_input"]["source"]
         target = torch.stack([sample["target"] for sample in samples])
-        if self.augmentation is not None:
-            source, target = self._augment_batch(source, target, batch["id"].tolist())
-        batch["net_input"]["source"], batch["target"] = source, target
+        augmented = self._augment(batch["net_input"]["source"], target, batch["id"].tolist())
+        batch["net_input"]["source"], batch["target"] = augmented
         return batch
 
-    def _augment_batch(
-        self, source: Tensor, target: Tensor, clips: List[int]
-    ) -> Tuple[Tensor, Tensor]:
+    def _augment(self, source: Tensor, target: Tensor, clips: List[int]) -> Tuple[Tensor, Tensor]:
         config = self.augmentation
-        assert config is not None
-        generator = self._generator(Purpose.MIXUP, *clips)
+        if config is None:
+            return source, target
+        generator, ratio = self._generator(Purpose.MIXUP, *clips), config.spec_augment_ratio
         if config.mixup_alpha > 0 and generator.random() < config.mixup_prob:
             source, target = mix_up(source, target, config.mixup_alpha, generator)
-        if config.spec_augment_ratio > 0:
-            masked = [
-                mask_spectrogram(
-                    x, config.spec_augment_ratio, self._generator(Purpose.SPEC_AUGMENT, clip)
-                )
-                for x, clip in zip(source, clips, strict=True)
-            ]
-            source = torch.stack(masked)
+        if ratio > 0:
+            generators = (self._generator(Purpose.SPEC_AUGMENT, clip) for clip in clips)
+            source = torch.stack([mask_spectrogram(x, ratio, next(generators)) for x in source])
         return source, target

@@ -22,17 +22,10 @@ logger = logging.getLogger(__name__)
 class SpectrogramDataset(FairseqDataset):
     """Clips of a manifest as normalised spectrograms of one length.
 
-    Args:
-        manifest: the clips.
-        log_mel: the front end; its `target_length` must be set.
-        min_samples: clips with fewer samples in the manifest are left out.
-        shuffle: draw a new order every epoch, from fairseq's seed; else keep the manifest's.
-        seed: of all random draws.
-        reading: which part of a clip is read; None: the start. A random part depends on (seed,
-            epoch, the clip's number in the manifest) and on nothing else.
-
-    Raises:
-        ValueError: no clip is long enough, or a setting is impossible.
+    The front end must have a `target_length`. Clips with fewer than `min_samples` samples in the
+    manifest are left out. With `shuffle` fairseq's seed draws a new order every epoch. All other
+    draws, such as that of the part that is read, depend on (seed, epoch, the clip's number in the
+    manifest) and on nothing else.
     """
 
     # New batches are drawn every epoch, and loader workers learn the epoch when they start.
@@ -48,12 +41,11 @@ class SpectrogramDataset(FairseqDataset):
         reading: Optional[ReadingConfig] = None,
     ) -> None:
         super().__init__()
-        reading = ReadingConfig() if reading is None else reading
-        reading.check()
         self.manifest = manifest
         self.log_mel = log_mel
         self.shuffle = shuffle
-        self.reading = reading
+        self.reading = reading or ReadingConfig()
+        self.reading.check()
         self.seed = seed
         self.epoch = 1
         # A tensor: torch puts tensors into memory that all workers share, forked or not.
@@ -82,22 +74,20 @@ class SpectrogramDataset(FairseqDataset):
         return self.log_mel(self._waveform(clip))[0]
 
     def _waveform(self, clip: int) -> Tensor:
-        try:
-            waveform = self._read(clip)
-            check_length(len(waveform), self.manifest.path(clip))
-            check_finite(waveform, self.manifest.path(clip))
-        except (AudioError, OSError) as error:
-            raise AudioError(f"{self.manifest.location(clip)}: {error}") from error
-        return torch.from_numpy(waveform)
-
-    def _read(self, clip: int) -> np.ndarray:
         """The part of a clip that is used, (S,) at the front end's rate."""
         path, count = self.manifest.path(clip), self.log_mel.max_samples
         rate = self.reading.hdf5_rate_hz
-        if self.reading.crop == "start":
-            return read_audio(path, num_samples=count, hdf5_rate_hz=rate)
-        place = self._generator(Purpose.CROP, clip).random()
-        return read_part(path, count, place, self.manifest.clip_samples(clip), rate)
+        try:
+            if self.reading.crop == "start":
+                waveform = read_audio(path, num_samples=count, hdf5_rate_hz=rate)
+            else:
+                place = self._generator(Purpose.CROP, clip).random()
+                waveform = read_part(path, count, place, self.manifest.clip_samples(clip), rate)
+            check_length(len(waveform), path)
+            check_finite(waveform, path)
+        except (AudioError, OSError) as error:
+            raise AudioError(f"{self.manifest.location(clip)}: {error}") from error
+        return torch.from_numpy(waveform)
 
     def _generator(self, purpose: Purpose, *clips: int) -> np.random.Generator:
         return generator_for(self.seed, purpose, self.epoch, *clips)
@@ -121,11 +111,7 @@ class SpectrogramDataset(FairseqDataset):
         return np.random.permutation(len(self)) if self.shuffle else np.arange(len(self))
 
     def batch_by_size(
-        self,
-        indices: np.ndarray,
-        max_tokens: Optional[int] = None,
-        max_sentences: Optional[int] = None,
-        required_batch_size_multiple: int = 1,
+        self, indices: np.ndarray, max_sentences: Optional[int] = None, **_: Any
     ) -> List[np.ndarray]:
         """Cut the ordered clips into batches; all have one length, so nothing is sorted."""
         if max_sentences is None:
@@ -147,16 +133,7 @@ class SpectrogramDataset(FairseqDataset):
 
 
 class PretrainingDataset(SpectrogramDataset):
-    """Spectrograms with the masks of their clones.
-
-    Args:
-        masking: how patches are hidden. A clip's masks depend on (seed, epoch, its number in the
-            manifest) and on nothing else.
-        args, kwargs: those of `SpectrogramDataset`.
-
-    Raises:
-        ValueError: the masks are impossible on the grid of the front end.
-    """
+    """Spectrograms with the masks of their clones, which depend on (seed, epoch, clip) only."""
 
     def __init__(self, *args: Any, masking: MaskingConfig, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)

@@ -57,10 +57,7 @@ class Label(NamedTuple):
 class LabelTable:
     """The classes of each clip, as two arrays that forked workers share.
 
-    Args:
-        offsets: (N+1,) int64; the classes of clip i are `indices[offsets[i] : offsets[i + 1]]`.
-        indices: (labels,) int32, each in [0, C).
-        num_classes: C.
+    Those of clip i are `indices[offsets[i] : offsets[i + 1]]`, int32; `offsets` (N+1,) are int64.
     """
 
     def __init__(self, offsets: np.ndarray, indices: np.ndarray, num_classes: int) -> None:
@@ -100,12 +97,7 @@ class LabelTable:
 
 
 def read_descriptors(path: FilePath) -> List[Label]:
-    """Read the classes of a data set, in the order of a classifier's outputs.
-
-    Raises:
-        FileNotFoundError: there is no such file.
-        LabelError: a bad line, an index out of order, an id that comes twice, or no class at all.
-    """
+    """Read the classes of a data set, in the order of a classifier's outputs."""
     path = os.fspath(path)
     labels: Dict[str, Label] = {}
     for number, line in enumerate(_read_lines(path, "label descriptors"), start=1):
@@ -120,12 +112,7 @@ def read_descriptors(path: FilePath) -> List[Label]:
 
 
 def write_descriptors(path: FilePath, labels: Sequence[Label]) -> None:
-    """Write classes that `read_descriptors` reads back; an existing file is replaced at the end.
-
-    Raises:
-        LabelError: no classes, an index out of order, an id that comes twice, or an id or name
-            that the formats cannot hold.
-    """
+    """Write classes that `read_descriptors` reads back; an existing file is replaced at the end."""
     checked: Dict[str, Label] = {}
     with _located(path), replace_file(path) as file:
         for index, label_id, name in labels:
@@ -185,17 +172,7 @@ def read_labels(
     descriptors: Sequence[Label],
     descriptors_file: FilePath = DESCRIPTORS_FILE,
 ) -> LabelTable:
-    """Read the labels of a manifest's clips.
-
-    Args:
-        path: the label file, which has one line per clip of the manifest, in the same order.
-        descriptors_file: where the classes were read from, for messages.
-
-    Raises:
-        FileNotFoundError: there is no such file.
-        LabelError: a bad line, a line of another clip, a label that is no class, too few or too
-            many lines.
-    """
+    """Read the labels of a manifest's clips; messages name `descriptors_file`."""
     path = os.fspath(path)
     # Millions of lines share few different fields.
     classes_of = cache(partial(_find_classes, index_labels(descriptors), descriptors_file))
@@ -222,8 +199,7 @@ def write_labels(path: FilePath, entries: Iterable[Tuple[str, Sequence[str]]]) -
     """Write the labels of clips; an existing file is replaced at the end.
 
     Takes for each clip its path as the manifest has it, and the ids of its classes; returns the
-    number of clips. A LabelError says that there is no clip, that a clip has no label, or which
-    path or id the format cannot hold.
+    number of clips.
     """
     count = 0
     with _located(path), replace_file(path) as file:
@@ -356,7 +332,5 @@ def _mismatch(line: Optional[str], name: str, manifest: Manifest, clip: int) -> 
         return f"found a blank line, {expected}"
     if not name:
         return f"found {quote(line)} without a tab, {_EXPECTED_LINE}"
-    same = unicodedata.normalize("NFC", name) == unicodedata.normalize(
-        "NFC", manifest.relative_path(clip)
-    )
-    return f"found the clip {quote(name)}, {expected}" + " in its Unicode form" * same
+    forms = {unicodedata.normalize("NFC", path) for path in (name, manifest.relative_path(clip))}
+    return f"found the clip {quote(name)}, {expected}" + " in its Unicode form" * (len(forms) == 1)

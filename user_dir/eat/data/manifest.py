@@ -48,15 +48,7 @@ class Manifest:
 
     The file is memory-mapped, so that all processes share it. A pickled copy for another process
     takes along the places of one line in 16; it reads the numbers of samples again if needed.
-
-    Attributes:
-        file: absolute path of the manifest.
-        root: absolute path of the folder that holds the clips.
-        num_samples: (N,) int64, samples per channel of each clip at its file's own rate; read-only.
-
-    Raises:
-        FileNotFoundError: there is no such manifest.
-        ManifestError: the file is not a manifest.
+    `file` and `root`, the folder that holds the clips, are absolute paths.
     """
 
     def __init__(self, path: FilePath, _lines: Optional[_Lines] = None) -> None:
@@ -84,6 +76,7 @@ class Manifest:
 
     @cached_property
     def num_samples(self) -> np.ndarray:
+        """(N,) int64, samples per channel of each clip at its file's own rate; read-only."""
         return self._parse_clips()[0]
 
     def relative_path(self, index: int) -> str:
@@ -164,19 +157,25 @@ class Manifest:
                 yield np.append(start, ends[:-1] + 1), ends
                 start = int(ends[-1]) + 1
 
+    def _count_lines(self) -> int:
+        """The clips' lines; counting them first costs less than growing the array of numbers."""
+        begins = range(self._root_end + 1, self._length, _CHUNK_BYTES)
+        chunks = (self._data[begin : min(begin + _CHUNK_BYTES, self._length)] for begin in begins)
+        return sum(int(np.count_nonzero(c == ord("\n"))) for c in chunks) + bool(begins)
+
     def _parse_clips(self) -> Tuple[np.ndarray, np.ndarray, Optional[int]]:
         """Numbers of samples, ends of the root's line and every 16th after it, first bad line."""
         dtype = np.min_scalar_type(len(self._text))
-        counts, marks = [np.empty(0, np.int64)], [np.array([self._root_end], dtype)]
+        num_samples = np.empty(self._count_lines(), np.int64)
+        marks = [np.array([self._root_end], dtype)]
         num_clips, first_invalid = 0, None
         for starts, ends in self._iterate_lines():
             numbers, is_valid = _parse_lines(self._data, starts, ends)
             if first_invalid is None and not is_valid.all():
                 first_invalid = num_clips + 1 + int(np.argmin(is_valid))
             marks.append(ends[-(num_clips + 1) % _LINES_PER_MARK :: _LINES_PER_MARK].astype(dtype))
-            counts.append(numbers)
+            num_samples[num_clips : num_clips + len(numbers)] = numbers
             num_clips += len(numbers)
-        num_samples = np.concatenate(counts)
         num_samples.flags.writeable = False
         return num_samples, np.concatenate(marks), first_invalid
 
@@ -184,15 +183,8 @@ class Manifest:
 def write_manifest(path: FilePath, root: str, entries: Iterable[Tuple[str, int]]) -> int:
     """Write a manifest that `Manifest` reads back; an existing file is replaced at the end.
 
-    Args:
-        root: the folder that holds the clips; a relative one starts at the manifest's folder.
-        entries: for each clip its path below the root and its number of samples per channel.
-
-    Returns:
-        The number of clips.
-
-    Raises:
-        ManifestError: nothing to write, or a root, path or number that the format cannot hold.
+    Takes for each clip its path below the root and its number of samples per channel; returns the
+    number of clips. A relative root starts at the manifest's folder.
     """
     root_line = os.fsencode(root)
     place = os.fspath(path)

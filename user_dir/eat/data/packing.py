@@ -7,7 +7,8 @@ from itertools import chain, count, takewhile
 from pathlib import Path
 from typing import Any, Dict, Iterator, List, NamedTuple, Sequence, Tuple
 
-from eat.audio.packing import ZipPack, member_name
+from eat.audio.packing import ZipPack
+from eat.audio.packs import spell_out
 from eat.files import find_unfinished, replace_file
 from eat.work import Failure, is_failure, show_progress
 
@@ -37,11 +38,8 @@ def pack_manifest(
 
     Every clip is read back from its pack and compared before the pack counts. A run that was
     interrupted goes on after the last complete pack when it is called again. Packs and manifest can
-    be moved together. Clips that cannot be packed are listed in `NAME.unreadable.tsv`.
-
-    Args:
-        pack_gb: size in GB at which a pack is full.
-        force: replace a manifest and packs that are there.
+    be moved together. Clips that cannot be packed are listed in `NAME.unreadable.tsv`. A pack is
+    full at `pack_gb` GB. With `force` an old manifest and its packs are replaced.
 
     Raises:
         FileExistsError: `out` has a manifest of this name, without `force`.
@@ -77,10 +75,7 @@ class _Packer:
         return list(takewhile(os.path.exists, map(self._pack, count())))
 
     def resume(self, force: bool) -> Sequence[int]:
-        """Take over the packs of an interrupted run, or with `force` remove them.
-
-        Returns the clips that are left to pack.
-        """
+        """Take over an interrupted run's packs, or remove them; returns the clips left to pack."""
         next_one = os.path.abspath(self._pack(len(self.packs)))
         for path, place in find_unfinished(os.path.dirname(self._prefix)):
             if place == next_one:  # a killed run was writing it
@@ -155,8 +150,9 @@ class _Packer:
             os.remove(pack)
 
     def _name(self, path: str) -> str:
-        """The name in its pack of the clip at a path below the root."""
-        return member_name(path, self._manifest.root)
+        """A clip's path below the root in UTF-8, or its name in the zip that it is in already."""
+        name = os.path.normpath(spell_out(path, self._manifest.root))
+        return os.fsencode(name).decode(errors="replace")
 
     def _pack(self, number: int) -> str:
         return f"{self._prefix}-{number:05}{ZipPack.ending}"

@@ -40,12 +40,7 @@ class Split(NamedTuple):
 
 
 def open_split(folder: str, name: str, labelled: bool = True) -> Split:
-    """Read the manifest and labels of a split, e.g. "train", which need not be `labelled`.
-
-    Raises:
-        FileNotFoundError: a file is missing.
-        ManifestError, LabelError: a bad line.
-    """
+    """Read the manifest and labels of a split, e.g. "train", which need not be `labelled`."""
     manifest = Manifest(os.path.join(folder, f"{name}.tsv"))
     path = os.path.join(folder, f"{name}.lbl")
     if not labelled and not os.path.exists(path):
@@ -53,6 +48,12 @@ def open_split(folder: str, name: str, labelled: bool = True) -> Split:
     descriptors_file = os.path.join(folder, DESCRIPTORS_FILE)
     descriptors = read_descriptors(descriptors_file)
     return Split(manifest, descriptors, read_labels(path, manifest, descriptors, descriptors_file))
+
+
+def split_of(manifest_file: str) -> Tuple[str, str]:
+    """The folder and name of the split that a manifest file lists, as `open_split` takes them."""
+    folder, file = os.path.split(manifest_file)
+    return folder, os.path.splitext(file)[0]
 
 
 def read_headers(

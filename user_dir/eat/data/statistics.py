@@ -11,11 +11,11 @@ import numpy as np
 from eat.audio.finding import find_inputs
 from eat.work import Failure, is_failure, map_in_threads
 
+from . import MAX_TARGET_LENGTH
 from .manifest import Manifest
 from .sampling import draw_clips
 
 TARGET_LENGTH_STEP = 16  # frames: the side of a patch
-MAX_TARGET_LENGTH = 1024  # frames: 10.24 s, as in the released models
 MIN_STD = 1e-6  # rounding errors of a constant stay below
 PERCENTILES = (0, 5, 25, 50, 75, 95, 100)
 

@@ -3,10 +3,9 @@
 import os
 import re
 import shutil
-from collections import Counter
 from contextlib import suppress
 from dataclasses import dataclass, field
-from typing import Dict, Iterable, List, Mapping, Optional, Sequence, Tuple
+from typing import Dict, Iterable, List, Mapping, Optional, Sequence
 
 from eat.audio.finding import Scan, count_extensions
 from eat.files import replace_file
@@ -45,18 +44,6 @@ class Listing:
             self.notes.append(f"{what}: {got}, as published")
         else:
             self.warnings.append(f"warning: {what}: found {got}, published are {expected}")
-
-    @property
-    def clips(self) -> List[Clip]:
-        """The clips of all splits, each once: those of a cross-validation are in several."""
-        return [*dict.fromkeys(clip for clips in self.splits.values() for clip in clips)]
-
-    @property
-    def class_counts(self) -> List[Tuple[str, int]]:
-        """The names of the classes with their numbers of clips, the most frequent first."""
-        counts = Counter(label for clip in self.clips for label in clip.labels)
-        named = [(label.name, counts[label.id]) for label in self.descriptors or ()]
-        return sorted(named, key=lambda item: -item[1])
 
     def note_rest(self, scan: Scan) -> None:
         """Note what else is in a folder of audio files."""
@@ -132,14 +119,7 @@ def write_data_set(
     shutil.rmtree(unfinished, ignore_errors=True)  # a killed run may have left it
     os.makedirs(unfinished)
     try:
-        if descriptors is not None:
-            write_descriptors(os.path.join(unfinished, DESCRIPTORS_FILE), descriptors)
-        for name, clips in splits.items():
-            path = os.path.join(unfinished, name)
-            if clips:
-                write_manifest(f"{path}.tsv", root, ((c.path, c.num_samples) for c in clips))
-            if clips and descriptors is not None:
-                write_labels(f"{path}.lbl", ((clip.path, clip.labels) for clip in clips))
+        _write_files(unfinished, root, splits, descriptors)
         finished = os.listdir(unfinished)
         for file in files - {*finished}:
             _remove(os.path.join(folder, file))
@@ -151,6 +131,23 @@ def write_data_set(
         shutil.rmtree(unfinished)
     path = os.path.join(folder, left_out_file or "")
     return Listing(folder, dict(splits), descriptors, list(left_out), path)
+
+
+def _write_files(
+    folder: str,
+    root: str,
+    splits: Mapping[str, Sequence[Clip]],
+    descriptors: Optional[List[Label]],
+) -> None:
+    """Write the manifests of splits that have clips, with labels and classes if there are any."""
+    if descriptors is not None:
+        write_descriptors(os.path.join(folder, DESCRIPTORS_FILE), descriptors)
+    for name, clips in splits.items():
+        path = os.path.join(folder, name)
+        if clips:
+            write_manifest(f"{path}.tsv", root, ((c.path, c.num_samples) for c in clips))
+        if clips and descriptors is not None:
+            write_labels(f"{path}.lbl", ((clip.path, clip.labels) for clip in clips))
 
 
 def write_left_out(folder: str, left_out: Sequence[Failure], file: str, num_clips: int) -> None:

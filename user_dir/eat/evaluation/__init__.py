@@ -63,28 +63,19 @@ class ProbeSettings:
         "untrained encoders to compare with; 0 for none", 1, at_least=0, metavar="N"
     )
     seed: int = setting(
-        "of draws, folds and the first untrained encoder; the next one's is one higher",
+        "of draws, folds and the first untrained encoder; each further one's is one higher",
         1,
         at_least=0,
     )
     device: str = "auto"
 
 
+_EXPORTS = {
+    "classifier": ("Evaluation", "evaluate_checkpoint", "tag_files"),
+    "folds": ("Fold", "make_folds"),
+    "probes": ("probe_checkpoint", "score_vectors"),
+    "vectors": ("ClipVectors", "Source", "embed_clips", "untrained_like"),
+}
 __getattr__, __dir__, __all__ = export(
-    __name__,
-    {
-        "ClipVectors": "vectors",
-        "Evaluation": "classifier",
-        "Fold": "folds",
-        "Probe": "probes",
-        "ProbeReport": "probes",
-        "Source": "vectors",
-        "embed_clips": "vectors",
-        "evaluate_checkpoint": "classifier",
-        "make_folds": "folds",
-        "probe_checkpoint": "probes",
-        "score_vectors": "probes",
-        "tag_files": "classifier",
-        "untrained_like": "vectors",
-    },
+    __name__, {name: module for module, names in _EXPORTS.items() for name in names}
 )

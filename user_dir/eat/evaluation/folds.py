@@ -11,7 +11,7 @@ import numpy as np
 from eat.data.annotations.table import Columns, annotate, read_table
 from eat.data.split import open_split
 
-from . import LABELLED_SPLITS
+from . import LABELLED_SPLITS, ProbeSettings
 from .metrics import metric_for
 
 logger = logging.getLogger(__name__)
@@ -49,13 +49,16 @@ class Fold(NamedTuple):
 
 
 def read_clips(folder: str, splits: Optional[Sequence[str]] = None) -> Clips:
-    """Read the labelled clips of some splits; None: of all usual ones that have labels.
-
-    Raises:
-        FileNotFoundError: a file is missing, or there are no labels.
-        ValueError: a bad line.
-    """
-    splits = splits or find_splits(folder)
+    """Read the labelled clips of some splits; None: of all usual ones that have labels."""
+    if not splits:
+        files = {name: f"{name}.lbl" for name in LABELLED_SPLITS}
+        splits = [s for s, file in files.items() if os.path.exists(os.path.join(folder, file))]
+        if not splits:
+            raise FileNotFoundError(
+                f"{folder}: found none of {', '.join(files.values())}, expected labels beside the"
+                " manifests (`eat manifest folder DIR --labels-from parent` takes them from the"
+                " names of folders; there are more ways)"
+            )
     opened = [open_split(folder, name) for name in splits]
     rows = [labels.targets(i).astype(np.uint8) for *_, labels in opened for i in range(len(labels))]
     return Clips(
@@ -68,82 +71,48 @@ def read_clips(folder: str, splits: Optional[Sequence[str]] = None) -> Clips:
     )
 
 
-def find_splits(folder: str) -> List[str]:
-    """The splits that have labels; a FileNotFoundError if none has."""
-    files = [f"{name}.lbl" for name in LABELLED_SPLITS]
-    found = [file[:-4] for file in files if os.path.exists(os.path.join(folder, file))]
-    if not found:
-        raise FileNotFoundError(
-            f"{folder}: found none of {', '.join(files)}, expected labels beside the manifests"
-            " (`eat manifest folder DIR --labels-from parent` takes them from the names of folders;"
-            " there are more ways)"
-        )
-    return found
-
-
 def find_groups(source: str, clips: Clips) -> List[str]:
     """The group of each clip: what has to stay together, such as a speaker's clips.
 
-    Args:
-        source: "parent", the folder that a clip is in; "regex:PATTERN", what the pattern's
-            parentheses (or without any, all of it) match in the path, anywhere; or "csv:FILE", the
-            column `group` of a table.
-        clips: their paths count below the root.
-
-    Raises:
-        FileNotFoundError: there is no such table.
-        ValueError: another source, a bad pattern or table, or a clip without exactly one group.
+    `source` is "parent", the folder that a clip is in; "regex:PATTERN", what the pattern's
+    parentheses (or without any, all of it) match in the path below the root, anywhere; or
+    "csv:FILE", the column `group` of a table. Anything else, and a clip without exactly one group,
+    is a ValueError.
     """
     kind, _, text = source.partition(":")
     if source == "parent":
         return [os.path.dirname(name) for name in clips.names]
     if kind == "csv":
-        return _groups_of_table(text, clips)
+        rows = read_table(text, Columns(label="group", separator=""))
+        table = annotate(rows, clips.root, clips.names)
+        for note in (*table.notes, *table.warnings):
+            logger.warning("%s: %s", text, note)
+        groups = table.labels
+        for name in clips.names:
+            found = sorted(set(groups.get(name, [])))
+            if len(found) != 1:
+                what = found or "no group"
+                raise ValueError(f"{text}: found {what} of {name!r}, expected one group")
+        return [groups[name][0] for name in clips.names]
     if kind != "regex" or not text:
         raise ValueError(f"groups: found {source!r}, expected parent, regex:PATTERN or csv:FILE")
     try:
-        pattern = re.compile(text)
+        matches = [re.search(text, name) for name in clips.names]
     except re.error as error:
         raise ValueError(f"groups: found {text!r}, no regular expression: {error}") from error
-    return [_match(pattern, name) for name in clips.names]
-
-
-def _match(pattern: "re.Pattern[str]", name: str) -> str:
-    match = pattern.search(name)
-    if match is None:
-        raise ValueError(f"groups: found no match of {pattern.pattern!r} in {name!r}, expected one")
-    return "\t".join(part or "" for part in match.groups()) if pattern.groups else match[0]
-
-
-def _groups_of_table(file: str, clips: Clips) -> List[str]:
-    rows = read_table(file, Columns(label="group", separator=""))
-    found = annotate(rows, clips.root, clips.names)
-    for note in (*found.notes, *found.warnings):
-        logger.warning("%s: %s", file, note)
-    groups = found.labels
-    for name in clips.names:
-        found = sorted(set(groups.get(name, [])))
-        if len(found) != 1:
-            raise ValueError(f"{file}: found {found or 'no group'} of {name!r}, expected one group")
-    return [groups[name][0] for name in clips.names]
+    if None in matches:
+        name = clips.names[matches.index(None)]
+        raise ValueError(f"groups: found no match of {text!r} in {name!r}, expected one")
+    return ["\t".join(match.groups("")) if match.re.groups else match[0] for match in matches]
 
 
 def make_folds(
     targets: np.ndarray, groups: Optional[Sequence[str]], num_folds: int, seed: int
 ) -> List[Fold]:
-    """Split clips for cross-validation; each is tested on once.
+    """Split clips with `targets` (N, C) for cross-validation; each is tested on once.
 
-    Clips with one label each are stratified: every fold gets its share of every class, as far as
-    the groups allow.
-
-    Args:
-        targets: (N, C), 1 at the classes of a clip, 0 elsewhere.
-        groups: (N,) the group of each clip; those of a group are in one fold. None: each alone.
-        num_folds: how many parts, 2 or more.
-        seed: of the draw.
-
-    Raises:
-        ValueError: there are fewer clips, groups or clips of any class than folds.
+    The clips of a group are in one fold; without `groups` (N,) each clip is its own. Clips with one
+    label each are stratified: every fold gets its share of every class, as far as the groups allow.
     """
     from sklearn.model_selection import GroupKFold, KFold, StratifiedGroupKFold, StratifiedKFold
 
@@ -165,16 +134,16 @@ def make_folds(
         return [Fold(*fold) for fold in splitter.split(classes, classes, groups)]
 
 
-def split_at_test(clips: Clips, test: str) -> Fold:
-    """Learn from all splits but one, and test on that one.
-
-    Raises:
-        ValueError: no such split, or no other.
-    """
-    is_tested = clips.splits == test
+def choose_folds(clips: Clips, settings: ProbeSettings) -> List[Fold]:
+    """One fold that learns from all splits but `test` and tests on that, or a cross-validation."""
+    if settings.test is None:
+        source = settings.groups_from
+        groups = None if source is None else find_groups(source, clips)
+        return make_folds(clips.targets, groups, settings.folds, settings.seed)
+    is_tested = clips.splits == settings.test
     if is_tested.all() or not is_tested.any():
         raise ValueError(
-            f"--test: found the splits {', '.join(clips.split_names)}, expected {test} and another"
-            " to learn from"
+            f"--test: found the splits {', '.join(clips.split_names)}, expected {settings.test} and"
+            " another to learn from"
         )
-    return Fold(np.flatnonzero(~is_tested), np.flatnonzero(is_tested))
+    return [Fold(np.flatnonzero(~is_tested), np.flatnonzero(is_tested))]

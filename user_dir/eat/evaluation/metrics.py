@@ -1,7 +1,9 @@
 """How well the scores of a classifier fit the labels: one definition for training and commands.
 
-Scores are any numbers that grow with the probability of a class; only their order matters. The
-metrics need scikit-learn, which comes with the extra `[train]`.
+Scores (N, C) are any numbers that grow with the probability of a class; only their order matters.
+Targets (N, C) are 1 at the classes of a clip, 0 elsewhere. All metrics raise a ValueError if the
+shapes differ, there is no clip, or a score is not a number. They need scikit-learn, which comes
+with the extra `[train]`.
 """
 
 import importlib.util
@@ -22,12 +24,12 @@ def require_scikit_learn() -> None:
 
 
 def metric_for(targets: np.ndarray) -> str:
-    """The metric that fits labels (N, C): accuracy if every clip has one, else mAP."""
+    """The metric that fits labels: accuracy if every clip has one, else mAP."""
     return "accuracy" if (targets.sum(axis=1) == 1).all() else "mAP"
 
 
 def measure(metric: str, scores: np.ndarray, targets: np.ndarray) -> float:
-    """The value of one of `METRICS`; arguments and errors as for `accuracy`."""
+    """The value of one of `METRICS`."""
     if metric == "accuracy":
         return accuracy(scores, targets)
     return mean_over_classes(average_precisions(scores, targets)).value
@@ -48,27 +50,14 @@ def mean_over_classes(per_class: np.ndarray) -> MeanOverClasses:
 
 
 def average_precisions(scores: np.ndarray, targets: np.ndarray) -> np.ndarray:
-    """Average precision of each class; its mean is the mAP of AudioSet.
-
-    Args:
-        scores: (N, C) scores of N clips.
-        targets: (N, C), 1 at the classes of a clip, 0 elsewhere.
-
-    Returns:
-        (C,) float64, NaN for classes without positives.
-
-    Raises:
-        ValueError: the shapes differ, there is no clip, or a score is not a number.
-    """
+    """Average precision of each class, (C,) float64, NaN without positives; its mean is the mAP."""
     from sklearn.metrics import average_precision_score
 
     return _per_class(average_precision_score, scores, targets, targets.any(axis=0))
 
 
 def roc_aucs(scores: np.ndarray, targets: np.ndarray) -> np.ndarray:
-    """Area under the ROC curve of each class, (C,) float64, NaN for classes without positives or
-    without negatives; arguments and errors as for `average_precisions`.
-    """
+    """Area under the ROC curve of each class, (C,) float64, NaN without positives or negatives."""
     from sklearn.metrics import roc_auc_score
 
     has_both = targets.any(axis=0) & ~targets.all(axis=0)
@@ -93,22 +82,12 @@ def d_prime(auc: float) -> float:
 
 
 def accuracy(scores: np.ndarray, targets: np.ndarray) -> float:
-    """Share of the clips whose highest score is that of their class.
-
-    Args:
-        scores: (N, C).
-        targets: (N, C), 1 at the one class of a clip, 0 elsewhere.
-
-    Raises:
-        ValueError: see `average_precisions`; or a clip has no class, or several.
-    """
+    """Share of the clips whose highest score is that of their class; each must have exactly one."""
     return float((_single_classes(scores, targets) == scores.argmax(axis=1)).mean())
 
 
 def confusion_matrix(scores: np.ndarray, targets: np.ndarray) -> np.ndarray:
-    """Clips by their class (rows) and the class of their highest score (columns), (C, C) int64;
-    arguments and errors as for `accuracy`.
-    """
+    """Clips by their one class (rows) and that of their highest score (columns), (C, C) int64."""
     from sklearn.metrics import confusion_matrix as count
 
     classes = _single_classes(scores, targets)
@@ -134,8 +113,8 @@ def _check(scores: np.ndarray, targets: np.ndarray) -> None:
             f"scores and targets: found shapes {scores.shape} and {targets.shape},"
             " expected the same (N, C), neither of them 0"
         )
-    if np.isnan(scores).any():
-        num_bad = int(np.isnan(scores).any(axis=1).sum())
+    num_bad = int(np.isnan(scores).any(axis=1).sum())
+    if num_bad:
         raise ValueError(
             f"scores: found NaN for {num_bad} of {len(scores)} clips, expected numbers;"
             " has the training diverged?"

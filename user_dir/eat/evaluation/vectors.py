@@ -1,5 +1,6 @@
 """One vector per clip: what probes and maps of clips get of an encoder."""
 
+from itertools import product
 from typing import Dict, List, NamedTuple, Optional, Sequence, Union
 
 import numpy as np
@@ -40,57 +41,38 @@ def embed_clips(
 ) -> ClipVectors:
     """Make vectors of clips, with a progress bar; no other features of them are kept.
 
-    Args:
-        encoder: from `eat.load_encoder`.
-        paths: the audio files.
-        poolings: what to make of the features, see `pool_tokens`.
-        layers: of which blocks, see `eat.extract_features`.
-        num_steps: of the pooling "time".
-        target_length: see `eat.extract_features`.
-        description: what the progress bar says in front.
-
-    Raises:
-        ValueError: no such pooling or layer, or no clip can be read.
+    For `layers` and `target_length` see `eat.extract_features`, for the poolings `pool_tokens`. A
+    ValueError says that there is no such pooling or layer, or that no clip can be read.
     """
     for pooling in poolings:
         if pooling not in POOLINGS:
             raise ValueError(f"poolings: found {pooling!r}, expected some of {POOLINGS}")
     embedder = Embedder(encoder, "all", layers)
-    values: Dict[Source, np.ndarray] = {}
-    is_read = np.zeros(len(paths), dtype=bool)
+    vectors: Dict[int, Dict[Source, np.ndarray]] = {}
 
     def keep(index: int, tokens: Tensor) -> None:
-        is_read[index] = True
-        tokens = tokens.reshape(-1, *tokens.shape[-2:])  # (layers, 1+L, D)
-        for layer, of_layer in zip(embedder.layers, tokens, strict=True):
-            for pooling in poolings:
-                vector = pool_tokens(of_layer, pooling, encoder.config.num_columns, num_steps)
-                source = Source(layer, pooling)
-                if source not in values:
-                    values[source] = np.empty((len(paths), len(vector)), dtype=np.float32)
-                values[source][index] = vector.numpy()
+        layers = dict(zip(embedder.layers, tokens.reshape(-1, *tokens.shape[-2:]), strict=True))
+        vectors[index] = {}
+        for layer, pooling in product(layers, poolings):
+            vector = pool_tokens(layers[layer], pooling, encoder.config.num_columns, num_steps)
+            # A copy, so that the other features do not stay in memory.
+            vectors[index][Source(layer, pooling)] = vector.numpy().copy()
 
     pipeline = make_pipeline(encoder, target_length)
     failures = pipeline.run_files(paths, embedder, keep, description)
-    if not values:
+    if not vectors:
         path, reason = failures[0]
         raise ValueError(f"none of {len(paths)} clips can be read, e.g. {path}: {reason}")
-    clips = np.flatnonzero(is_read)
-    return ClipVectors(clips, {s: vectors[clips] for s, vectors in values.items()}, failures)
+    clips = sorted(vectors)
+    values = {s: np.stack([vectors[clip][s] for clip in clips]) for s in vectors[clips[0]]}
+    return ClipVectors(np.array(clips), values, failures)
 
 
 def pool_tokens(tokens: Tensor, pooling: str, num_columns: int, num_steps: int) -> Tensor:
-    """Make a vector of the features of a clip.
+    """Make a vector (D,) of the features of a clip (1+L, D), CLS first, then W columns per row.
 
-    Args:
-        tokens: (1+L, D), CLS first, then patches in time-major order.
-        pooling: "cls"; "mean" of the patches; "time": the patches averaged over frequency, and
-            over time down (or stretched) to a fixed number of steps, one after the other.
-        num_columns: W, patches along frequency.
-        num_steps: of "time".
-
-    Returns:
-        (D,), for "time" (num_steps * D,).
+    `pooling` is "cls"; "mean" of the patches; or "time": the patches averaged over frequency, and
+    over time down (or stretched) to a fixed number of steps, one after the other: (num_steps * D,).
     """
     cls_token, patches = tokens[0], tokens[1:]
     if pooling == "cls":

@@ -51,23 +51,16 @@ class ExtractionSettings:
         "threads that decode, and on the CPU compute. Not given: one per core", None, at_least=1
     )
     format: str = setting(
-        "npy: a file per input; npz, safetensors: one file with all of them",
-        "npy",
-        choices=FORMATS,
+        "npy: a file per input; npz, safetensors: one file with all", "npy", choices=FORMATS
     )
 
 
+_EXPORTS = {
+    "extraction": ("Embedder", "extract_features", "make_pipeline"),
+    "folder": ("extract_to_folder",),
+    "pipeline": ("Pipeline", "Result"),
+    "windows": ("STEP_SECONDS", "TokenLayout", "frame_times"),
+}
 __getattr__, __dir__, __all__ = export(
-    __name__,
-    {
-        "STEP_SECONDS": "windows",
-        "Embedder": "extraction",
-        "Pipeline": "pipeline",
-        "Result": "pipeline",
-        "TokenLayout": "windows",
-        "extract_features": "extraction",
-        "extract_to_folder": "folder",
-        "frame_times": "windows",
-        "make_pipeline": "extraction",
-    },
+    __name__, {name: module for module, names in _EXPORTS.items() for name in names}
 )

@@ -75,12 +75,7 @@ def make_pipeline(
     log_mel: Optional[LogMel] = None,
     **settings: Any,
 ) -> Pipeline:
-    """The pipeline for an encoder, on its device.
-
-    Args:
-        encoder, target_length, log_mel: see `extract_features`.
-        settings: further fields of the `Pipeline`.
-    """
+    """The pipeline for an encoder on its device; `settings` are further fields of `Pipeline`."""
     log_mel = encoder.log_mel if log_mel is None else log_mel
     if target_length is not None:
         log_mel = replace(log_mel, target_length=target_length)
@@ -90,44 +85,27 @@ def make_pipeline(
 
 
 class Embedder:
-    """An encoder that returns the features of one granularity, of one or more layers.
-
-    Attributes:
-        layout: what the returned tokens are.
-        layers: which layers they are of: numbers of blocks from 1, or "mean".
-
-    Raises:
-        ValueError: no such granularity or layer.
-    """
+    """An encoder that returns the features of one granularity, of one or more layers."""
 
     def __init__(self, encoder: Encoder, granularity: str = "frame", layers: Layers = None) -> None:
         if granularity not in GRANULARITIES:
             raise ValueError(f"granularity: found {granularity!r}, expected one of {GRANULARITIES}")
-        num_columns = encoder.config.num_columns
-        self.layout = {
-            "all": TokenLayout(1, num_columns),
-            "frame": TokenLayout(0, num_columns),
-            "utterance": TokenLayout(1, 0),
-            "time": TokenLayout(0, 1),
-        }[granularity]
+        columns = encoder.config.num_columns
+        layouts = {"all": (1, columns), "frame": (0, columns), "utterance": (1, 0), "time": (0, 1)}
+        self.layout = TokenLayout(*layouts[granularity])  # of the returned tokens
         self._encoder = encoder
-        self._granularity = granularity
+        self._is_over_frequency = granularity == "time"
         self._blocks = _block_numbers(layers, encoder.config.depth)
         name = layers if isinstance(layers, str) else None  # arrays do not compare as wholes
         self._is_single = layers is None or name == "last"
+        # Of what the returned tokens are: numbers of blocks, from 1, or "mean".
         self.layers: List[Union[int, str]] = ["mean"] if name == "mean" else [*self._blocks]
 
     @torch.no_grad()
     def __call__(self, source: Tensor, lengths: Optional[Tensor]) -> Tensor:
-        """Embed windows.
+        """(B, 1, T, F) normalised log-mel and (B,) valid frames (None: all) -> (B, N, D).
 
-        Args:
-            source: (B, 1, T, F) normalised log-mel, on the encoder's device.
-            lengths: (B,) valid frames; None: all.
-
-        Returns:
-            (B, N, D) float32 on the CPU, N tokens as `layout` says; (B, layers, N, D) if several
-            layers were asked for.
+        The N tokens are what `layout` says, float32 on the CPU; several layers: (B, layers, N, D).
         """
         source = source.to(self._encoder.cls_token)
         outputs = {}
@@ -141,22 +119,17 @@ class Embedder:
 
     def _select(self, x: Tensor) -> Tensor:
         """(B, 1+L, D) -> (B, N, D)."""
-        if self._granularity == "all":
-            return x
-        if self._granularity == "utterance":
-            return x[:, :1]
-        patches = x[:, 1:]
-        if self._granularity == "frame":
-            return patches
-        return patches.unflatten(1, (-1, self._encoder.config.num_columns)).mean(dim=2)
+        if self._is_over_frequency:
+            return x[:, 1:].unflatten(1, (-1, self._encoder.config.num_columns)).mean(dim=2)
+        num_summary, per_row = self.layout
+        return x[:, 1 - num_summary : None if per_row else 1]
 
 
 def _block_numbers(layers: Layers, depth: int) -> List[int]:
     """Blocks whose outputs are needed, counted from 1."""
-    every = list(range(1, depth + 1))
     if layers is None or isinstance(layers, str):
-        named = {None: [depth], "last": [depth], "all": every, "mean": every}
-        numbers = named.get(layers, [])
+        every = list(range(1, depth + 1))
+        numbers = {None: [depth], "last": [depth], "all": every, "mean": every}.get(layers, [])
     else:
         numbers = list(layers) if isinstance(layers, Iterable) else []
     if not numbers or not all(isinstance(n, Integral) and 1 <= n <= depth for n in numbers):

@@ -4,13 +4,13 @@ import hashlib
 import os
 import time
 from dataclasses import dataclass, field
-from typing import Any, Dict, Iterable, Iterator, List, Optional, Sequence, Tuple
+from typing import Any, Dict, Iterator, List, Optional, Sequence, Tuple
 
 import torch
 
 from eat import __version__
 from eat.audio import AudioError
-from eat.audio.finding import count_extensions, find_audio
+from eat.audio.finding import find_inputs
 from eat.audio.packs import spell_out
 from eat.checkpoint import load_encoder
 from eat.data.manifest import Manifest
@@ -20,14 +20,7 @@ from eat.work import Failure
 
 from . import ExtractionSettings
 from .extraction import Embedder, make_pipeline
-from .storage import (
-    SETTINGS_NAME,
-    TIMES_NAME,
-    FeatureStore,
-    claim_folder,
-    name_features,
-    remove_unfinished,
-)
+from .storage import TIMES_NAME, FeatureStore, name_features
 
 _PIPELINE_SETTINGS = ("window_seconds", "overlap_seconds", "batch_size", "hdf5_rate_hz")
 
@@ -44,22 +37,14 @@ class Extraction:
 
 
 def extract_to_folder(
-    inputs: Sequence[str],
-    checkpoint: str,
-    out: str,
-    settings: Optional[ExtractionSettings] = None,
+    inputs: Sequence[str], checkpoint: str, out: str, settings: Optional[ExtractionSettings] = None
 ) -> Extraction:
-    """Write the features of recordings of any length, format and rate to a folder.
+    """Write the features of recordings of any length, format and rate to the folder `out`.
 
-    It gets one .npy file per input, in the folders that the input has below the folder or manifest
-    that names it, or one file features.npz or features.safetensors; and settings.json, which says
-    how they were made. Features that are there are skipped: an interrupted run continues.
-
-    Args:
-        inputs: audio files, folders and manifests (.tsv).
-        checkpoint: any EAT checkpoint.
-        out: the folder.
-        settings: how to make the features; None: by default.
+    The inputs are audio files, folders and manifests (.tsv). The folder gets one .npy file per
+    input, in the folders that the input has below the folder or manifest that names it, or one file
+    features.npz or features.safetensors; and settings.json, which says how they were made. Features
+    that are there are skipped: an interrupted run continues.
 
     Raises:
         ValueError: a folder without audio, a bad manifest, two inputs of one name, an impossible
@@ -68,18 +53,18 @@ def extract_to_folder(
     """
     settings = settings or ExtractionSettings()
     done = Extraction()
-    paths = _list_files(inputs, done)
-    store = _open_store(out, settings, paths)
+    paths = _name_inputs(inputs, done)
+    if settings.format != "npy":
+        _check_names(paths, settings)
+    store = FeatureStore(out, settings.format, settings.granularity == "time")
     dtype = getattr(torch, settings.dtype)
     encoder = load_encoder(checkpoint, settings.weights, choose_device(settings.device), dtype)
     embedder = Embedder(encoder, settings.granularity, settings.layers)
     options = {key: getattr(settings, key) for key in _PIPELINE_SETTINGS}
-    pipeline = make_pipeline(
-        encoder, settings.target_length, num_workers=settings.workers, **options
-    )
+    options["num_workers"] = settings.workers
+    pipeline = make_pipeline(encoder, settings.target_length, **options)
     made_with = {"checkpoint": os.path.basename(checkpoint), "eat": __version__}
-    claim_folder(out, _describe(settings, encoder), made_with, store.has_any(paths))
-    remove_unfinished([*store.files(paths), os.path.join(out, SETTINGS_NAME)])
+    store.claim(paths, _describe(settings, encoder), made_with)
     todo = [name for name in paths if not store.has(name)]
 
     def write(index: int, tokens: torch.Tensor) -> None:
@@ -95,17 +80,11 @@ def extract_to_folder(
     return done
 
 
-def _list_files(inputs: Sequence[str], done: Extraction) -> Dict[str, str]:
+def _name_inputs(inputs: Sequence[str], done: Extraction) -> Dict[str, str]:
     """The paths of the files behind the inputs, by what their features are called below OUT."""
     paths: Dict[str, str] = {}
     for path in inputs:
-        if os.path.isdir(path):
-            files = _files_below(path, done)
-        elif path.lower().endswith(".tsv"):
-            files = _files_of(Manifest(path), done)
-        else:
-            files = iter([(path, os.path.basename(path))])
-        for file, below in files:
+        for file, below in _list_files(path, done):
             name = name_features(below)
             other = paths.setdefault(name, file)
             if os.path.abspath(other) != os.path.abspath(file):
@@ -116,37 +95,35 @@ def _list_files(inputs: Sequence[str], done: Extraction) -> Dict[str, str]:
     return paths
 
 
-def _files_below(folder: str, done: Extraction) -> Iterator[Tuple[str, str]]:
-    """The audio files of a folder, and their paths below it."""
-    scan = find_audio(folder, required=True)
-    if scan.other_extensions:
-        done.other_files.append(f"{folder}: left out {count_extensions(scan.other_extensions)}")
-    done.failures.extend(Failure(os.path.join(folder, p), why) for p, why in scan.left_out)
-    return ((os.path.join(folder, below), below) for below in scan.paths)
+def _list_files(path: str, done: Extraction) -> Iterator[Tuple[str, str]]:
+    """The files behind an input, and their paths below its root, in packs with clips' names."""
+    if os.path.isdir(path):
+        files, notes, left_out = find_inputs([path])
+        done.other_files += notes
+        done.failures += left_out
+        yield from ((file, os.path.relpath(file, path)) for file in files)
+    elif path.lower().endswith(".tsv"):
+        manifest = Manifest(path)
+        for index in range(len(manifest)):
+            file = manifest.path(index)
+            try:
+                yield file, spell_out(manifest.relative_path(index), manifest.root)
+            except (AudioError, OSError) as error:  # a pack that is missing or damaged, one of many
+                done.failures.append(Failure.of(file, error))
+    else:
+        yield path, os.path.basename(path)
 
 
-def _files_of(manifest: Manifest, done: Extraction) -> Iterator[Tuple[str, str]]:
-    """The clips of a manifest, and their paths below its root, in packs with the clips' names."""
-    for index in range(len(manifest)):
-        path = manifest.path(index)
-        try:
-            yield path, spell_out(manifest.relative_path(index), manifest.root)
-        except (AudioError, OSError) as error:  # a pack that is missing or damaged, one of many
-            done.failures.append(Failure.of(path, error))
-
-
-def _open_store(out: str, settings: ExtractionSettings, names: Iterable[str]) -> FeatureStore:
-    """Where the features go; a ValueError for a name that the one file cannot hold."""
-    with_times = settings.granularity == "time"
-    for name in names if settings.format != "npy" else ():
-        if name == TIMES_NAME and with_times:
-            raise ValueError(
-                f"found a file called {name!r}, as the array of times is: rename it, or take"
-                " --format npy"
-            )
+def _check_names(names: Dict[str, str], settings: ExtractionSettings) -> None:
+    """Raise a ValueError for a name that an .npz or .safetensors file cannot hold."""
+    if TIMES_NAME in names and settings.granularity == "time":
+        raise ValueError(
+            f"found a file called {TIMES_NAME!r}, as the array of times is: rename it, or take"
+            " --format npy"
+        )
+    for name in names:
         if name != os.fsencode(name).decode(errors="replace"):
             raise ValueError(f"found the name {name!r}, expected UTF-8: take --format npy")
-    return FeatureStore(out, settings.format, with_times)
 
 
 def _describe(settings: ExtractionSettings, encoder: Encoder) -> Dict[str, Any]:

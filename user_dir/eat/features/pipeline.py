@@ -5,19 +5,7 @@ import os
 from concurrent.futures import Executor, ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
-from typing import (
-    Any,
-    Callable,
-    Dict,
-    Iterator,
-    List,
-    NamedTuple,
-    Optional,
-    Protocol,
-    Sequence,
-    Tuple,
-    Union,
-)
+from typing import Any, Callable, Dict, Iterator, List, NamedTuple, Optional, Protocol, Sequence
 
 import numpy as np
 import torch
@@ -29,7 +17,7 @@ from eat.audio.log_mel import HOP_SAMPLES, num_samples_for
 from eat.work import Failure, map_ahead, show_progress
 
 from . import BATCH_SIZE, OVERLAP_SECONDS, WINDOW_SECONDS
-from .recordings import Recording, open_recording
+from .recordings import ArrayRecording, FileRecording, Recording
 from .windows import STEP_SECONDS, TokenLayout, Window, merge_windows, split_into_windows
 
 _WINDOW_SAMPLES = round(WINDOW_SECONDS * SAMPLE_RATE_HZ)
@@ -45,7 +33,7 @@ _CLIPS_AT_ONCE = 1024
 class Network(Protocol):
     """What windows are run through."""
 
-    layout: TokenLayout
+    layout: TokenLayout  # of the N tokens
 
     def __call__(self, source: Tensor, lengths: Optional[Tensor]) -> Tensor:
         """(B, 1, T, F) and (B,) valid frames (None: all) -> (B, ..., N, D) on the CPU."""
@@ -59,9 +47,6 @@ class Result(NamedTuple):
     error: Optional[Exception]
 
 
-_Content = Union[np.ndarray, Exception]  # (S,) samples, or why there are none
-
-
 class _Part(NamedTuple):
     """A window of a clip, and where its samples are."""
 
@@ -71,7 +56,8 @@ class _Part(NamedTuple):
     offset_samples: int
     num_samples: int
 
-    def read(self) -> _Content:
+    def read(self) -> "np.ndarray | Exception":
+        """The (S,) samples, or why there are none."""
         try:
             return self.recording.read(self.offset_samples, self.num_samples)
         except (ValueError, OSError) as error:
@@ -82,31 +68,22 @@ class _Part(NamedTuple):
 class Pipeline:
     """How recordings are cut, read and batched.
 
-    Attributes:
-        log_mel: the front end. If it has a `target_length`, every window is padded to it and the
-            padding is attended to, as in the released code.
-        window_seconds: longer clips are cut into windows of this length; None takes only the
-            first `log_mel.target_length` frames of a clip. Rounded to whole rows of 160 ms.
-            Features of patches come from the window in whose middle they are; CLS is the mean of
-            the windows' weighted by duration.
-        overlap_seconds: what neighbouring windows share at least.
-        batch_size: windows in one pass at most; fewer when they are long. 1 runs one after the
-            other, with all of torch's threads.
-        num_workers: threads that decode, and on the CPU compute; None: one per core.
-        device: where the network is.
-        hdf5_rate_hz: see `read_audio`.
-
-    Raises:
-        ValueError: an impossible value.
+    If `log_mel` has a `target_length`, every window is padded to it and the padding is attended to,
+    as in the released code. Features of patches come from the window in whose middle they are; CLS
+    is the mean of the windows' weighted by duration.
     """
 
     log_mel: LogMel
+    # Longer clips are cut into windows of this length, rounded to whole rows of 160 ms. None takes
+    # only the first `log_mel.target_length` frames of a clip.
     window_seconds: Optional[float] = WINDOW_SECONDS
-    overlap_seconds: float = OVERLAP_SECONDS
+    overlap_seconds: float = OVERLAP_SECONDS  # what neighbouring windows share at least
+    # Windows in one pass at most; fewer when they are long. 1: with all of torch's threads.
     batch_size: int = BATCH_SIZE
+    # Threads that decode, and on the CPU compute; None: one per core.
     num_workers: Optional[int] = None
     device: torch.device = torch.device("cpu")
-    hdf5_rate_hz: Optional[int] = None
+    hdf5_rate_hz: Optional[int] = None  # see `read_audio`
 
     def __post_init__(self) -> None:
         if self.batch_size < 1:
@@ -118,9 +95,8 @@ class Pipeline:
                 f"window_seconds: found {self.window_seconds}, expected {STEP_SECONDS} or more"
                 " seconds, as many as the longest clip has to take all clips whole"
             )
-        if not math.isfinite(self.overlap_seconds) or not (
-            0 <= _rows_in(self.overlap_seconds) < _rows_in(self.window_seconds)
-        ):
+        rows = _rows_in(self.window_seconds)
+        if not (math.isfinite(self.overlap_seconds) and 0 <= _rows_in(self.overlap_seconds) < rows):
             raise ValueError(
                 f"overlap_seconds: found {self.overlap_seconds}, expected a number from 0 to below"
                 f" window_seconds {self.window_seconds}"
@@ -129,13 +105,7 @@ class Pipeline:
     def run(
         self, inputs: Sequence[Any], network: Network, sample_rate_hz: int = SAMPLE_RATE_HZ
     ) -> Iterator[Result]:
-        """Yield a result for every input, in the order in which they are finished.
-
-        Args:
-            inputs: paths and (S,) float arrays.
-            network: what to run them through.
-            sample_rate_hz: of the arrays.
-        """
+        """Yield a result for every path or array (S,), in the order in which they are finished."""
         num_torch_threads = torch.get_num_threads()
         # One torch thread in each of ours: several waiting for each other inside a small network
         # cost far more than they bring.
@@ -144,39 +114,26 @@ class Pipeline:
         try:
             for first in range(0, len(inputs), _CLIPS_AT_ONCE):
                 clips = range(first, min(first + _CLIPS_AT_ONCE, len(inputs)))
-                open_clip = partial(self._open, inputs, sample_rate_hz)
-                opened = dict(zip(clips, executor.map(open_clip, clips), strict=True))
-                yield from self._run_together(opened, network, executor, num_threads + 1)
+                opened = executor.map(partial(self._open, inputs, sample_rate_hz), clips)
+                parts = dict(zip(clips, opened, strict=True))
+                yield from self._run_together(parts, network, executor, num_threads + 1)
         finally:
             executor.shutdown(cancel_futures=True)
             # The last value that any thread sets is that of all threads to come.
             torch.set_num_threads(num_torch_threads)
 
     def run_files(
-        self,
-        paths: Sequence[str],
-        network: Network,
-        use: Callable[[int, Tensor], None],
-        description: str,
+        self, paths: Sequence[str], network: Network, use: Callable[[int, Tensor], None], title: str
     ) -> List[Failure]:
-        """Run files through a network, with a progress bar, and use the tokens of each.
+        """Run files through a network, with a progress bar; returns those that failed, in order.
 
-        Args:
-            paths: the audio files.
-            network: what to run them through.
-            use: called with the index and the tokens of each file, in the order in which they are
-                finished. If it raises a ValueError, the file has failed.
-            description: what the bar says in front.
-
-        Returns:
-            The files that failed, in the order of `paths`.
+        `use` is called with the index and the tokens of each file, in the order in which they are
+        finished. If it raises a ValueError, the file has failed.
         """
         failures: Dict[int, Failure] = {}
+        results = self.run(paths, network)
         for index, tokens, error in show_progress(
-            self.run(paths, network),
-            len(paths),
-            description,
-            failed=lambda result: result.error is not None,
+            results, len(paths), title, failed=lambda result: result.error is not None
         ):
             if error is None:
                 try:
@@ -189,29 +146,45 @@ class Pipeline:
 
     def _open(
         self, inputs: Sequence[Any], sample_rate_hz: int, index: int
-    ) -> Union[List[_Part], Exception]:
+    ) -> "List[_Part] | Exception":
         """The windows of an input, or why it cannot be read."""
+        audio, patch_size = inputs[index], self.log_mel.patch_size
         try:
-            name = f"audio[{index}]"
-            recording = open_recording(inputs[index], sample_rate_hz, name, self.hdf5_rate_hz)
+            if isinstance(audio, (str, os.PathLike)):
+                recording = FileRecording(audio, self.hdf5_rate_hz)
+            else:
+                recording = ArrayRecording(audio, sample_rate_hz, f"audio[{index}]")
         except (ValueError, OSError) as error:
             return error
-        return self._cut(index, recording)
+        total = recording.num_samples
+        if self.window_seconds is None:
+            num_rows = self.log_mel.target_length // patch_size
+            # More than is used: the front end subtracts the mean of all samples first, as the
+            # released code does, and rounding then shows in the fifth digit.
+            count = min(total, max(self.log_mel.max_samples, _WINDOW_SAMPLES))
+            return [_Part(index, recording, Window(0, num_rows, 0, num_rows), 0, count)]
+        num_rows = -(-num_frames(total) // patch_size)
+        lengths = _rows_in(self.window_seconds), _rows_in(self.overlap_seconds)
+        parts = []
+        for window in split_into_windows(num_rows, *lengths):
+            offset = window.start * patch_size * HOP_SAMPLES
+            is_last = window.stop == num_rows  # it need not fill its last patch
+            count = total - offset if is_last else num_samples_for(window.num_rows * patch_size)
+            parts.append(_Part(index, recording, window, offset, count))
+        return parts
 
     def _run_together(
-        self,
-        clips: Dict[int, Union[List[_Part], Exception]],
-        network: Network,
-        executor: Executor,
-        num_ahead: int,
+        self, clips: Dict[int, Any], network: Network, executor: Executor, num_ahead: int
     ) -> Iterator[Result]:
+        """The results of clips that `_open` has cut."""
         tokens: Dict[int, Dict[Window, Tensor]] = {}  # of unfinished clips, by window
-        for index, parts in clips.items():
-            if isinstance(parts, Exception):
-                yield Result(index, None, parts)
+        parts: List[_Part] = []
+        for index, opened in clips.items():
+            if isinstance(opened, Exception):
+                yield Result(index, None, opened)
             else:
                 tokens[index] = {}
-        parts = [part for index in tokens for part in clips[index]]
+                parts += opened
         for part, content in self._compute_all(parts, network, executor, num_ahead):
             index = part.index
             if index not in tokens:  # another window of the clip has failed
@@ -228,7 +201,7 @@ class Pipeline:
 
     def _compute_all(
         self, parts: Sequence[_Part], network: Network, executor: Executor, num_ahead: int
-    ) -> Iterator[Tuple[_Part, Union[Tensor, Exception]]]:
+    ) -> "Iterator[tuple[_Part, Tensor | Exception]]":
         """Every window with its tokens (..., N, D), or why there are none."""
         on_cpu = self.device.type == "cpu"
         max_rows = _ROWS_AT_ONCE * (1 if on_cpu else self.batch_size)
@@ -244,40 +217,19 @@ class Pipeline:
             tokens = contents if in_threads else self._compute(network, contents)
             yield from zip(batch, tokens, strict=True)
 
-    def _compute(
-        self, network: Network, contents: Sequence[_Content]
-    ) -> List[Union[Tensor, Exception]]:
+    def _compute(self, network: Network, contents: Sequence[Any]) -> List[Any]:
+        """The tokens of each waveform (S,); what is an error stays one."""
         waveforms = [content for content in contents if not isinstance(content, Exception)]
-        tokens = iter(network(*self._stack(waveforms)) if waveforms else ())
-        return [c if isinstance(c, Exception) else next(tokens) for c in contents]
-
-    def _cut(self, index: int, recording: Recording) -> List[_Part]:
-        patch_size, total = self.log_mel.patch_size, recording.num_samples
-        if self.window_seconds is None:
-            num_rows = self.log_mel.target_length // patch_size
-            # More than is used: the front end subtracts the mean of all samples first, as the
-            # released code does, and rounding then shows in the fifth digit.
-            count = min(total, max(self.log_mel.max_samples, _WINDOW_SAMPLES))
-            return [_Part(index, recording, Window(0, num_rows, 0, num_rows), 0, count)]
-        num_rows = -(-num_frames(total) // patch_size)
-        parts = []
-        lengths = _rows_in(self.window_seconds), _rows_in(self.overlap_seconds)
-        for window in split_into_windows(num_rows, *lengths):
-            offset = window.start * patch_size * HOP_SAMPLES
-            is_last = window.stop == num_rows  # it need not fill its last patch
-            count = total - offset if is_last else num_samples_for(window.num_rows * patch_size)
-            parts.append(_Part(index, recording, window, offset, count))
-        return parts
-
-    def _stack(self, waveforms: Sequence[np.ndarray]) -> Tuple[Tensor, Optional[Tensor]]:
-        """Waveforms (S,) -> (B, 1, T, F) and the (B,) frames of each, None if none is padded."""
+        if not waveforms:
+            return [*contents]
         sources = [self.log_mel(torch.from_numpy(w).to(self.device)) for w in waveforms]
-        lengths = [source.shape[2] for source in sources]
-        longest = max(lengths)
-        if min(lengths) == longest:
-            return torch.cat(sources), None
-        padded = [F.pad(source, (0, 0, 0, longest - source.shape[2])) for source in sources]
-        return torch.cat(padded), torch.tensor(lengths, device=self.device)
+        frames = [source.shape[2] for source in sources]
+        lengths = None
+        if min(frames) < max(frames):
+            sources = [F.pad(s, (0, 0, 0, max(frames) - s.shape[2])) for s in sources]
+            lengths = torch.tensor(frames, device=self.device)
+        tokens = iter(network(torch.cat(sources), lengths))
+        return [c if isinstance(c, Exception) else next(tokens) for c in contents]
 
 
 def _rows_in(seconds: float) -> int:

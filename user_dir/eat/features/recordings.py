@@ -13,42 +13,21 @@ from eat.audio.opening import AudioPath
 
 
 class FileRecording:
-    """An audio file, or clip in a pack, of which parts are read when they are needed.
-
-    Args:
-        path, hdf5_rate_hz: see `read_audio`.
-
-    Attributes:
-        name: what messages call it.
-        num_samples: S, its length at 16 kHz by its header.
-
-    Raises:
-        FileNotFoundError: there is no such file.
-        AudioError: the file is no audio, cut off, or shorter than one frame.
-    """
+    """An audio file, or clip in a pack, of which parts are read when they are needed."""
 
     def __init__(self, path: AudioPath, hdf5_rate_hz: Optional[int] = None) -> None:
         self.name = os.fspath(path)
         self._hdf5_rate_hz = hdf5_rate_hz
         info = audio_info(path, hdf5_rate_hz)
-        # Rounded as soxr does it.
+        # At 16 kHz, by its header, and rounded as soxr does it.
         doubled = 2 * info.num_samples * SAMPLE_RATE_HZ + info.sample_rate_hz
         self.num_samples = doubled // (2 * info.sample_rate_hz)
         check_length(self.num_samples, self.name)
 
     def read(self, offset_samples: int, num_samples: int) -> np.ndarray:
-        """(num_samples,) float32 at 16 kHz.
-
-        Raises:
-            FileNotFoundError, AudioError: as for the whole; also when the file holds less sound
-                than its header says, or samples that are not finite.
-        """
-        samples = read_audio(
-            self.name,
-            offset_samples=offset_samples,
-            num_samples=num_samples,
-            hdf5_rate_hz=self._hdf5_rate_hz,
-        )
+        """(num_samples,) float32 at 16 kHz; an AudioError if they are fewer or not finite."""
+        part = {"offset_samples": offset_samples, "num_samples": num_samples}
+        samples = read_audio(self.name, **part, hdf5_rate_hz=self._hdf5_rate_hz)
         if len(samples) != num_samples:
             raise AudioError(
                 f"{self.name}: cut off: found {offset_samples + len(samples)} samples at 16 kHz,"
@@ -59,16 +38,7 @@ class FileRecording:
 
 
 class ArrayRecording:
-    """Samples in memory, with the attributes and the `read` of a `FileRecording`.
-
-    Args:
-        samples: (S,) float in [-1, 1], an array or a tensor of any device and dtype.
-        sample_rate_hz: their rate.
-        name: what messages call them.
-
-    Raises:
-        ValueError: another shape, no floating point numbers, or shorter than one frame.
-    """
+    """(S,) float samples in memory, of any device and dtype, in place of a `FileRecording`."""
 
     def __init__(self, samples: Any, sample_rate_hz: int, name: str) -> None:
         if isinstance(samples, torch.Tensor):
@@ -97,12 +67,3 @@ class ArrayRecording:
 
 
 Recording = Union[FileRecording, ArrayRecording]
-
-
-def open_recording(
-    audio: Any, sample_rate_hz: int, name: str, hdf5_rate_hz: Optional[int] = None
-) -> Recording:
-    """The recording behind a path or an array, see the classes."""
-    if isinstance(audio, (str, os.PathLike)):
-        return FileRecording(audio, hdf5_rate_hz)
-    return ArrayRecording(audio, sample_rate_hz, name)

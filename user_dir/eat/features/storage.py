@@ -11,10 +11,11 @@ import os
 import shutil
 import zipfile
 from functools import partial
-from typing import Any, BinaryIO, Callable, Dict, Iterable, List, Mapping
+from typing import Any, BinaryIO, Callable, Dict, Iterable, Mapping
 
 import numpy as np
 from safetensors import SafetensorError, safe_open
+from safetensors.numpy import save
 
 from eat.files import find_unfinished, replace_file
 
@@ -23,35 +24,53 @@ from .windows import frame_times
 SETTINGS_NAME = "settings.json"
 TIMES_NAME = "times"  # what an .npz or .safetensors file calls the times of the steps
 
-# Arrays that are read when they are needed: all of them together need not fit into memory.
-Arrays = Dict[str, Callable[[], np.ndarray]]
+Arrays = Dict[str, Callable[[], np.ndarray]]  # each is read when it is needed
 
 
 class FeatureStore:
     """Features by name; a name may have folders in it: `birds/wren`.
 
-    Args:
-        folder: where they go.
-        format: "npy", a file per name; or "npz" or "safetensors", one file `features.<format>`.
-        with_times: also store the times of the steps of the longest clip in the one file.
+    The format "npy" is a file per name, "npz" and "safetensors" are one file `features.<format>`.
+    With `with_times` the one file also holds the times of the steps of the longest clip.
     """
 
     def __init__(self, folder: str, format: str = "npy", with_times: bool = False) -> None:
+        self._note = os.path.join(folder, SETTINGS_NAME)
         self._file = None if format == "npy" else os.path.join(folder, f"features.{format}")
         self._folder = folder if self._file is None else f"{self._file}.parts"
         self._with_times = with_times
         is_there = self._file is not None and os.path.exists(self._file)
         self._stored = _open_arrays(self._file) if is_there else {}
 
+    def claim(
+        self, names: Iterable[str], settings: Mapping[str, Any], made_with: Mapping[str, Any]
+    ) -> None:
+        """Note in the folder how features are made, and remove what killed runs left there.
+
+        A ValueError says that the note of an earlier run has other `settings`; `made_with` may
+        differ. A FileExistsError says that there are features of these names but no note.
+        """
+        if os.path.exists(self._note):
+            _compare(self._note, settings)
+        elif self._stored or any(map(self.has, names)):
+            raise FileExistsError(
+                f"{os.path.dirname(self._note)}: found features without the {SETTINGS_NAME} that"
+                " says how they were made; expected a new folder, or that of an earlier run"
+            )
+        else:
+            os.makedirs(os.path.dirname(self._note), exist_ok=True)
+            note = json.dumps({"settings": settings, "made_with": made_with}, indent=2)
+            with replace_file(self._note) as file:
+                file.write(note.encode())
+        files = [self._note, *filter(None, [self._file]), *map(self._path, names)]
+        places = set(map(os.path.abspath, files))
+        for folder in set(map(os.path.dirname, places)):
+            for path, place in find_unfinished(folder):
+                if place in places:
+                    os.remove(path)
+
     def has(self, name: str) -> bool:
         return name in self._stored or os.path.exists(self._path(name))
-
-    def has_any(self, names: Iterable[str]) -> bool:
-        return bool(self._stored) or any(map(self.has, names))
-
-    def files(self, names: Iterable[str]) -> List[str]:
-        """The files that these features are in, now or later."""
-        return [*filter(None, [self._file]), *map(self._path, names)]
 
     def write(self, name: str, features: np.ndarray) -> None:
         """Write the features of a name; a ValueError if it leaves no room for their ending."""
@@ -74,8 +93,10 @@ class FeatureStore:
         if waiting:
             arrays = {**self._stored, **waiting}
             if self._with_times:
-                times = frame_times(max(map(_num_steps, arrays.values())))
-                arrays[TIMES_NAME] = partial(times.astype, np.float32)
+                shapes = [load().shape for load in arrays.values()]
+                # H of features (..., H, D), and of earlier times (H,).
+                num_steps = max(shape[-2] if len(shape) > 1 else shape[0] for shape in shapes)
+                arrays[TIMES_NAME] = partial(frame_times(num_steps).astype, np.float32)
             with replace_file(self._file) as file:
                 _WRITERS[os.path.splitext(self._file)[1]](file, arrays)
         shutil.rmtree(self._folder, ignore_errors=True)
@@ -90,73 +111,23 @@ def name_features(path: str) -> str:
 
 
 def open_features(path: str) -> Arrays:
-    """All features in a folder that `eat extract` wrote, or in one of its files.
-
-    Raises:
-        FileNotFoundError: there is no such folder or file.
-        ValueError: it is a file of another kind, or damaged.
-    """
-    for kind in _WRITERS:
-        file = os.path.join(path, f"features{kind}")
-        if os.path.exists(file):
+    """All features in a folder that `eat extract` wrote, or in one of its files."""
+    for file in (path, *(os.path.join(path, f"features{kind}") for kind in _WRITERS)):
+        if os.path.isfile(file):
             return _open_arrays(file)
-    if os.path.isdir(path):
-        return _arrays_below(path)
-    if not os.path.exists(path):
+    if not os.path.isdir(path):
         raise FileNotFoundError(f"no such features: {path}, expected a folder of `eat extract`")
-    if os.path.splitext(path)[1] not in _WRITERS:
-        raise ValueError(f"{path}: found another kind of file, expected {' or '.join(_WRITERS)}")
-    return _open_arrays(path)
-
-
-def remove_unfinished(files: Iterable[str]) -> None:
-    """Remove what killed runs left beside the places of these files."""
-    places = {os.path.abspath(file) for file in files}
-    for folder in {os.path.dirname(place) for place in places}:
-        for path, place in find_unfinished(folder):
-            if place in places:
-                os.remove(path)
-
-
-def claim_folder(
-    folder: str, settings: Mapping[str, Any], made_with: Mapping[str, Any], has_features: bool
-) -> None:
-    """Note in a folder how its features are made, or check that they were made in the same way.
-
-    Args:
-        folder: where the note, `settings.json`, is.
-        settings: what features depend on.
-        made_with: what else is good to know; it may differ between runs.
-        has_features: whether there are features in the folder.
-
-    Raises:
-        ValueError: the features in the folder are made with other settings.
-        FileExistsError: it has features but no note.
-    """
-    path = os.path.join(folder, SETTINGS_NAME)
-    if os.path.exists(path):
-        return _compare(path, settings)
-    if has_features:
-        raise FileExistsError(
-            f"{folder}: found features without the {SETTINGS_NAME} that says how they were made;"
-            " expected a new folder, or that of an earlier run"
-        )
-    os.makedirs(folder, exist_ok=True)
-    with replace_file(path) as file:
-        file.write(json.dumps({"settings": settings, "made_with": made_with}, indent=2).encode())
+    return _arrays_below(path)
 
 
 def _compare(path: str, settings: Mapping[str, Any]) -> None:
     try:
         with open(path, encoding="utf-8") as file:
-            recorded = dict(json.load(file)["settings"])
+            noted = dict(json.load(file)["settings"])
     except (ValueError, KeyError, TypeError) as error:
         raise ValueError(f"{path}: not a note of `eat extract` on its settings") from error
-    differing = [
-        f"{key}={settings.get(key)!r} (there: {recorded.get(key)!r})"
-        for key in sorted({*settings, *recorded})
-        if settings.get(key) != recorded.get(key)
-    ]
+    pairs = {key: (settings.get(key), noted.get(key)) for key in sorted({*settings, *noted})}
+    differing = [f"{k}={new!r} (there: {old!r})" for k, (new, old) in pairs.items() if new != old]
     if differing:
         raise ValueError(
             f"{path}: found features of other settings than the ones asked for,"
@@ -166,20 +137,18 @@ def _compare(path: str, settings: Mapping[str, Any]) -> None:
 
 def _arrays_below(folder: str) -> Arrays:
     """The arrays of all .npy files in a folder."""
-    paths = sorted(
-        os.path.join(parent, name)
-        for parent, _, names in os.walk(folder)
-        for name in names
-        if name.endswith(".npy")
-    )
-    names = [os.path.relpath(path, folder).removesuffix(".npy") for path in paths]
+    files = (os.path.join(parent, name) for parent, _, names in os.walk(folder) for name in names)
     return {
-        name: partial(np.load, path, mmap_mode="r") for name, path in zip(names, paths, strict=True)
+        os.path.relpath(file, folder).removesuffix(".npy"): partial(np.load, file, mmap_mode="r")
+        for file in sorted(files)
+        if file.endswith(".npy")
     }
 
 
 def _open_arrays(path: str) -> Arrays:
-    """All arrays in a file; a ValueError if it is damaged."""
+    """All arrays in a file; a ValueError if it is of another kind, or damaged."""
+    if os.path.splitext(path)[1] not in _WRITERS:
+        raise ValueError(f"{path}: found another kind of file, expected {' or '.join(_WRITERS)}")
     try:
         if path.endswith(".npz"):
             archive = np.load(path)
@@ -194,6 +163,7 @@ def _open_arrays(path: str) -> Arrays:
 
 
 def _write_npz(file: BinaryIO, arrays: Arrays) -> None:
+    """Write one array after the other; `np.savez` takes no array whose name is `file`."""
     with zipfile.ZipFile(file, "w") as archive:
         for name, load in arrays.items():
             with archive.open(f"{name}.npy", "w", force_zip64=True) as member:
@@ -201,24 +171,8 @@ def _write_npz(file: BinaryIO, arrays: Arrays) -> None:
 
 
 def _write_safetensors(file: BinaryIO, arrays: Arrays) -> None:
-    """Length of the header, header, data: by hand, as the library wants all data in memory."""
-    header = {}
-    end = 0
-    for name, load in arrays.items():
-        array = load()
-        start, end = end, end + array.nbytes
-        header[name] = {"dtype": "F32", "shape": array.shape, "data_offsets": [start, end]}
-    text = json.dumps(header).encode()
-    text += b" " * (-len(text) % 8)  # the data starts at a multiple of 8 bytes
-    file.write(len(text).to_bytes(8, "little") + text)
-    for load in arrays.values():
-        file.write(np.ascontiguousarray(load()).data)
-
-
-def _num_steps(load: Callable[[], np.ndarray]) -> int:
-    """H of features (..., H, D), or of the times (H,)."""
-    shape = load().shape
-    return shape[-2] if len(shape) > 1 else shape[0]
+    """Write all arrays at once; memory must hold two or three copies of them all."""
+    file.write(save({name: np.ascontiguousarray(load()) for name, load in arrays.items()}))
 
 
 _WRITERS = {".npz": _write_npz, ".safetensors": _write_safetensors}

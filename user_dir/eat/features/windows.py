@@ -11,16 +11,11 @@ STEP_SECONDS = 0.16  # a row of patches: 16 frames of 10 ms
 
 
 class Window(NamedTuple):
-    """A part of a clip that goes through the network at once; all in rows of patches.
-
-    Attributes:
-        start, stop: the part.
-        keep_start, keep_stop: the rows within it whose features are taken from this window.
-    """
+    """A part of a clip that goes through the network at once, in rows of patches."""
 
     start: int
     stop: int
-    keep_start: int
+    keep_start: int  # the rows within it whose features are taken from this window
     keep_stop: int
 
     @property
@@ -30,17 +25,12 @@ class Window(NamedTuple):
 
 
 def split_into_windows(num_rows: int, window_rows: int, overlap_rows: int) -> List[Window]:
-    """Cover a clip with windows of equal length.
+    """Cover a clip with windows of equal length; a clip up to that length stays whole.
 
-    Neighbours share at least `overlap_rows` rows and meet in the middle of what they share: every
-    row is taken from the window that sees more of its surroundings, and features of different
-    windows are never mixed. The last window is moved back to end with the clip, so that it is as
-    long as the others.
-
-    Args:
-        num_rows: length of the clip.
-        window_rows: length of a window; a clip up to it stays whole.
-        overlap_rows: below `window_rows`.
+    Neighbours share at least `overlap_rows` rows, fewer than `window_rows`, and meet in the middle
+    of what they share: every row is taken from the window that sees more of its surroundings, and
+    features of different windows are never mixed. The last window is moved back to end with the
+    clip, so that it is as long as the others.
     """
     last_start = num_rows - window_rows
     if last_start <= 0:
@@ -48,10 +38,7 @@ def split_into_windows(num_rows: int, window_rows: int, overlap_rows: int) -> Li
     starts = [*range(0, last_start, window_rows - overlap_rows), last_start]
     seams = [(start + window_rows + following) // 2 for start, following in pairwise(starts)]
     kept = pairwise([0, *seams, num_rows])
-    return [
-        Window(start, start + window_rows, keep_start, keep_stop)
-        for start, (keep_start, keep_stop) in zip(starts, kept, strict=True)
-    ]
+    return [Window(s, s + window_rows, *rows) for s, rows in zip(starts, kept, strict=True)]
 
 
 def frame_times(num_rows: int) -> np.ndarray:
@@ -74,17 +61,11 @@ class TokenLayout(NamedTuple):
 
 
 def merge_windows(tokens: Mapping[Window, Tensor], layout: TokenLayout) -> Tensor:
-    """Put the tokens of a clip's windows together.
+    """Put the tokens of a clip's windows together, (..., N, D); (..., D) if all are summary.
 
-    The tokens of a row are those of the window that keeps it. Summary tokens are averaged over the
-    windows, each weighted by the duration that it keeps.
-
-    Args:
-        tokens: by window, (..., N, D); those beyond the window's rows (padding) are ignored.
-        layout: what they are.
-
-    Returns:
-        (..., N, D) of the whole clip; (..., D) if there is nothing but the summary.
+    The tokens of a row are those of the window that keeps it; those beyond a window's rows
+    (padding) are ignored. Summary tokens are averaged over the windows, each weighted by the
+    duration that it keeps.
     """
     num_summary, per_row = layout
     windows = sorted(tokens)

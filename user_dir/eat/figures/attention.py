@@ -1,13 +1,10 @@
 """What the CLS token of a block attends to in a clip: the weights, and a picture of them."""
 
-from typing import List, Optional, Tuple
+from typing import List, Optional
 
 import numpy as np
 import torch
-from matplotlib import rcParams
-from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.image import AxesImage
 from torch import Tensor
 
 from eat.audio import LogMel
@@ -15,7 +12,7 @@ from eat.nn import Encoder
 from eat.nn.transformer import Attention, split_heads
 
 from .clip import SECONDS_PER_FRAME, draw_whole_clip, patch_grid
-from .style import SHARE_COLOURS, figure_style, make_panels, show_grid
+from .style import SHARE_COLOURS, figure_style, make_panels, show_patches
 
 _CLIP_INCHES, _MEAN_INCHES, _HEADS_INCHES = 3.4, 2.2, 1.7  # heights of the rows
 # A single patch that takes nearly all would leave the rest black.
@@ -23,15 +20,7 @@ _BRIGHTEST_PERCENTILE = 99.5
 
 
 def attention_weights(attention: Attention, x: Tensor) -> Tensor:
-    """How much each token of a row attends to each other one; the forward pass drops these.
-
-    Args:
-        attention: of one block.
-        x: (N, L, D) tokens, as its forward pass takes them.
-
-    Returns:
-        (N, heads, L, L) float32; the last axis, the tokens attended to, sums to 1.
-    """
+    """(N, L, D) tokens -> (N, heads, L, L) float32: how much each attends to each, sums to 1."""
     q, k, _ = split_heads(attention.qkv(x), attention.num_heads)
     scores = (q * q.shape[-1] ** -0.5) @ k.transpose(-2, -1)
     return scores.softmax(dim=-1, dtype=torch.float32)
@@ -39,18 +28,9 @@ def attention_weights(attention: Attention, x: Tensor) -> Tensor:
 
 @torch.no_grad()
 def cls_attention(encoder: Encoder, source: Tensor, layer: int) -> Tensor:
-    """What the CLS token attends to in one block.
+    """What CLS attends to in a block, numbered from 1: (B, 1, T, F) -> (B, heads, 1+L), CLS first.
 
-    Args:
-        encoder: in evaluation mode.
-        source: (B, 1, T, F) normalised log-mel; T a multiple of the patch size.
-        layer: number of the block, from 1.
-
-    Returns:
-        (B, heads, 1+L): CLS itself, then the patches in time-major order; sums to 1.
-
-    Raises:
-        ValueError: there is no such block, or `source` has an impossible shape.
+    The patches are in time-major order, and the last axis sums to 1.
     """
     depth = len(encoder.blocks)
     if not 1 <= layer <= depth:
@@ -68,17 +48,9 @@ def cls_attention(encoder: Encoder, source: Tensor, layer: int) -> Tensor:
 def draw_layer(
     encoder: Encoder, source: Tensor, log_mel: LogMel, title: str, layer: Optional[int] = None
 ) -> Figure:
-    """Draw a clip and what the CLS token of one block attends to in it.
+    """Draw a clip (1, 1, T, F) and what the CLS token of one block attends to in it.
 
-    Args:
-        encoder: in evaluation mode.
-        source: (1, 1, T, F) network input.
-        log_mel: the front end that made the input.
-        title: what to write above; the number of the block is added.
-        layer: number of the block, from 1; None: the last.
-
-    Raises:
-        ValueError: there is no such block.
+    `layer` is the number of the block, from 1; None: the last. It is added to the title.
     """
     depth = encoder.config.depth
     layer = depth if layer is None else layer
@@ -90,16 +62,9 @@ def draw_layer(
 def draw_attention(
     source: Tensor, attention: np.ndarray, log_mel: LogMel, title: str = "CLS attention"
 ) -> Figure:
-    """Draw a clip and, below it, the attention of CLS: the mean over heads, then each head.
+    """Draw a clip and, below it, the attention (heads, 1+L) of CLS: the mean, then each head.
 
     All pictures of attention share one scale, the share of a head's attention that a patch gets.
-
-    Args:
-        source, log_mel, title: see `draw_layer`.
-        attention: (heads, 1+L) as from `cls_attention`, CLS first.
-
-    Raises:
-        ValueError: L is not the number of patches.
     """
     height, width = patch_grid(source, log_mel.patch_size)
     if attention.ndim != 2 or attention.shape[1] != 1 + height * width:
@@ -114,28 +79,20 @@ def draw_attention(
     clip, mean = above.subplots(2, 1, height_ratios=(_CLIP_INCHES, _MEAN_INCHES))
     draw_whole_clip(above, clip, source, log_mel, title)
     maps = 100 * attention[:, 1:].reshape(-1, height, width)  # %
-    brightest = np.percentile(maps, _BRIGHTEST_PERCENTILE)
-    extent = source.shape[2] * SECONDS_PER_FRAME, width
-    image = _draw_map(mean, maps.mean(axis=0), extent, brightest)
+    limits = {"vmin": 0, "vmax": np.percentile(maps, _BRIGHTEST_PERCENTILE)}
+    panels = make_panels(below, len(maps), num_columns, sharex=True, sharey=True)
+    seconds = source.shape[2] * SECONDS_PER_FRAME
+    for axes, one in zip([mean, *panels], [maps.mean(axis=0), *maps], strict=True):
+        image = show_patches(axes, one, seconds, cmap=SHARE_COLOURS, **limits)
+        axes.xaxis.set_major_formatter("{x:g}")  # short, as the panels are narrow
+    for number, axes in enumerate(panels, start=1):
+        axes.set_title(f"head {number}", fontsize="medium")
     mean.set_title(
         f"Mean over heads; CLS gives {100 * attention[:, 0].mean():.1f} % to itself, the rest to"
         " the patches"
     )
     mean.set(xlabel="time (s)", ylabel="patch in\nfrequency")
     above.colorbar(image, ax=mean, label="share (%)", pad=0.02, extend="max")
-    panels = make_panels(below, len(maps), num_columns, sharex=True, sharey=True)
-    for number, (axes, one) in enumerate(zip(panels, maps, strict=True), start=1):
-        _draw_map(axes, one, extent, brightest)
-        axes.set_title(f"head {number}", fontsize="medium")
-    below.supxlabel("time (s)", fontsize=rcParams["axes.labelsize"])
-    below.supylabel("patch in frequency", fontsize=rcParams["axes.labelsize"])
+    below.supxlabel("time (s)", fontsize="medium")
+    below.supylabel("patch in frequency", fontsize="medium")
     return figure
-
-
-def _draw_map(
-    axes: Axes, values: np.ndarray, extent: Tuple[float, int], brightest: float
-) -> AxesImage:
-    image = show_grid(axes, values, extent, cmap=SHARE_COLOURS, vmin=0, vmax=brightest)
-    axes.set_yticks(range(0, extent[1] + 1, max(1, extent[1] // 4)))
-    axes.xaxis.set_major_formatter("{x:g}")  # short, as the panels are narrow
-    return image

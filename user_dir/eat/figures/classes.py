@@ -28,21 +28,10 @@ class ClassResult(NamedTuple):
 
 
 def draw_evaluation(report: Mapping[str, Any]) -> Dict[str, Figure]:
-    """Draw what `eat evaluate` found, by what the figures show.
-
-    Args:
-        report: the content of metrics.json.
-
-    Returns:
-        "classes", unless no class has clips; "confusion", unless clips have several classes.
-    """
-    rows = report["classes"]
-    precisions = np.array([row["average_precision"] for row in rows], dtype=float)  # None is NaN
-    results = [
-        ClassResult(row["label"], float(precision), row["num_positives"])
-        for row, precision in zip(rows, precisions, strict=True)
-    ]
+    """Draw metrics.json: "classes" if any has clips, "confusion" if each clip has one class."""
     figures = {}
+    rows = [[row[name] for name in ClassResult._fields] for row in report["classes"]]
+    results = [ClassResult(label, float(np.array(ap, float)), n) for label, ap, n in rows]
     if any(result.num_positives for result in results):
         figures["classes"] = draw_classes(results, report["split"])
     if report["confusion_matrix"] is not None:
@@ -52,13 +41,8 @@ def draw_evaluation(report: Mapping[str, Any]) -> Dict[str, Figure]:
 
 
 def read_class_results(path: FilePath) -> List[ClassResult]:
-    """Read the table of classes that `eat evaluate` writes.
-
-    Raises:
-        FileNotFoundError: there is no such file.
-        ValueError: a column is missing, no class is there, or a number is bad; names the line.
-    """
-    columns = ClassResult._fields
+    """Read the table of classes that `eat evaluate` writes; a ValueError names a bad line."""
+    columns, results = ClassResult._fields, []
     with open(path, encoding="utf-8", errors="backslashreplace", newline="") as file:
         reader = csv.DictReader(file)
         names = reader.fieldnames or []
@@ -67,24 +51,20 @@ def read_class_results(path: FilePath) -> List[ClassResult]:
                 f"{path}:1: found the columns {', '.join(names) or '(none)'}, expected"
                 f" {', '.join(columns)}, as `eat evaluate` writes them"
             )
-        results = [_parse(row, f"{path}:{reader.line_num}") for row in reader]
+        for row in reader:
+            label, precision, positives = (row[name] or "" for name in columns)
+            try:
+                results.append(ClassResult(label, float(precision or "nan"), int(positives)))
+                if results[-1].average_precision < 0 or results[-1].average_precision > 1:
+                    raise ValueError(precision)
+            except ValueError as error:
+                raise ValueError(
+                    f"{path}:{reader.line_num}: found {precision!r} and {positives!r}, expected an"
+                    " average precision in [0, 1] and a number of clips"
+                ) from error
     if not results:
         raise ValueError(f"{path}: found no class, expected one per line")
     return results
-
-
-def _parse(row: Dict[str, str], location: str) -> ClassResult:
-    label, precision, positives = (row[name] or "" for name in ClassResult._fields)
-    try:
-        result = ClassResult(label, float(precision or "nan"), int(positives))
-        if result.average_precision < 0 or result.average_precision > 1:
-            raise ValueError(precision)
-        return result
-    except ValueError as error:
-        raise ValueError(
-            f"{location}: found {precision!r} and {positives!r}, expected an average precision in"
-            " [0, 1] and a number of clips"
-        ) from error
 
 
 @figure_style
@@ -92,34 +72,23 @@ def draw_classes(results: Sequence[ClassResult], title: str = "Classes") -> Figu
     """Draw the average precision of classes: as bars, and against how many clips they have.
 
     Of more than `MAX_NAMED` classes the bars are those of the best and the worst.
-
-    Args:
-        results: the classes; those without positives are counted in the title and left out.
-        title: what to write above.
-
-    Raises:
-        ValueError: no class has an average precision.
+    Classes without positives are counted in the title and left out.
     """
-    ranked = sorted(
-        (result for result in results if not np.isnan(result.average_precision)),
-        key=lambda result: -result.average_precision,
-    )
+    with_positives = [result for result in results if not np.isnan(result.average_precision)]
+    ranked = sorted(with_positives, key=lambda result: -result.average_precision)
     if not ranked:
         raise ValueError("results: found no class with positives, expected at least one")
-    named = ranked
-    if len(ranked) > MAX_NAMED:
-        named = ranked[:_NUM_EXTREMES] + ranked[-_NUM_EXTREMES:]
+    is_cut = len(ranked) > MAX_NAMED
+    named = ranked[:_NUM_EXTREMES] + ranked[-_NUM_EXTREMES:] if is_cut else ranked
     height = max(4.0, _INCHES_PER_CLASS * len(named) + 1.5)
     figure = Figure(figsize=(12, height), layout="constrained")
     bars, points = figure.subplots(1, 2, width_ratios=(1.2, 1))
     mean = float(np.mean([result.average_precision for result in ranked]))
-    left_out = len(results) - len(ranked)
     text = f"{title}: mean average precision {mean:.3f} over {len(ranked)} classes"
-    figure.suptitle(
-        text + (f"; {left_out} without positives left out" if left_out else ""),
-        x=0.01, ha="left", parse_math=False,
-    )  # fmt: skip
-    _draw_bars(bars, named, mean, is_cut=len(named) < len(ranked))
+    if len(ranked) < len(results):
+        text += f"; {len(results) - len(ranked)} without positives left out"
+    figure.suptitle(text, x=0.01, ha="left")
+    _draw_bars(bars, named, mean, is_cut)
     _draw_points(points, ranked, mean)
     return figure
 
@@ -128,11 +97,10 @@ def _draw_bars(axes: Axes, named: Sequence[ClassResult], mean: float, is_cut: bo
     places = np.arange(len(named))
     if is_cut:  # a gap between the best and the worst, as others lie between them
         places[len(named) // 2 :] += 1
-    axes.barh(
-        places, [result.average_precision for result in named], color=LINE_COLOURS[0], height=0.75
-    )
-    names = [shorten(result.label, _MAX_CHARACTERS) for result in named]
-    axes.set_yticks(places, names, fontsize="small", parse_math=False)
+    labels, precisions, _ = zip(*named, strict=True)
+    axes.barh(places, precisions, color=LINE_COLOURS[0], height=0.75)
+    names = [shorten(label, _MAX_CHARACTERS) for label in labels]
+    axes.set_yticks(places, names, fontsize="small")
     axes.axvline(mean, color=LINE_COLOURS[1], linewidth=1.2)
     axes.set(xlim=(0, 1), ylim=(places[-1] + 0.6, -0.6), xlabel="average precision")
     heading = f"The best and the worst {_NUM_EXTREMES}" if is_cut else "All classes"
@@ -162,31 +130,20 @@ def _draw_points(axes: Axes, ranked: Sequence[ClassResult], mean: float) -> None
 def draw_confusion(
     counts: np.ndarray, names: Sequence[str], title: str = "Confusion matrix"
 ) -> Figure:
-    """Draw a confusion matrix: the shade is the share of the clips of a class, by row.
-
-    Args:
-        counts: (C, C) clips by their class (rows) and the class predicted (columns).
-        names: the classes.
-        title: what to write above.
-
-    Raises:
-        ValueError: `counts` has another shape.
-    """
-    num_classes = len(names)
-    if counts.shape != (num_classes, num_classes):
-        raise ValueError(
-            f"counts: found shape {counts.shape}, expected {num_classes} x {num_classes}"
-        )
-    side = min(14.0, max(4.5, _INCHES_PER_CLASS * num_classes + 2))
+    """Draw clips (C, C) by class (rows) and predicted class; the shade is the share of a row."""
+    number = len(names)
+    if counts.shape != (number, number):
+        raise ValueError(f"counts: found shape {counts.shape}, expected {number} x {number}")
+    side = min(14.0, max(4.5, _INCHES_PER_CLASS * number + 2))
     figure = Figure(figsize=(side + 0.8, side), layout="constrained")
     axes = figure.subplots()
     shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
     image = axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
     figure.colorbar(image, ax=axes, label="share of the clips of the class", shrink=0.7)
-    if num_classes <= MAX_NAMED:
-        axes.set_xticks(range(num_classes), names, rotation=90, fontsize="small", parse_math=False)
-        axes.set_yticks(range(num_classes), names, fontsize="small", parse_math=False)
-    for row, column in np.argwhere(counts > 0) if num_classes <= _MAX_NUMBERED else ():
+    if number <= MAX_NAMED:
+        axes.set_xticks(range(number), names, rotation=90, fontsize="small")
+        axes.set_yticks(range(number), names, fontsize="small")
+    for row, column in np.argwhere(counts > 0) if number <= _MAX_NUMBERED else ():
         axes.text(
             column, row, f"{counts[row, column]}", ha="center", va="center", fontsize="small",
             color="white" if shares[row, column] > 0.5 else "black",
@@ -195,5 +152,5 @@ def draw_confusion(
     share_right = counts.trace() / max(1, counts.sum())
     right = f"{share_right:.1%} of {counts.sum()} clips on the diagonal"
     # In two lines, as the figure of few classes is narrow.
-    figure.suptitle(f"{title}\n{right}", x=0.02, ha="left", fontsize="large", parse_math=False)
+    figure.suptitle(f"{title}\n{right}", x=0.02, ha="left", fontsize="large")
     return figure

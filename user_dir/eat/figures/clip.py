@@ -25,14 +25,8 @@ _CLIP_INCHES, _CLONES_INCHES = 3.8, 1.8  # heights of the clip and of a row of c
 def draw_clip(source: Tensor, masks: np.ndarray, log_mel: LogMel, title: str = "A clip") -> Figure:
     """Draw a clip's spectrogram with its patch grid, and below it what each clone shows.
 
-    Args:
-        source: (1, 1, T, F) network input.
-        masks: (K, L) bool, True = hidden, time-major as in `eat.nn.masking`.
-        log_mel: the front end that made the input.
-        title: what to write above.
-
-    Raises:
-        ValueError: T or F is not a multiple of the patch size, or L is not the number of patches.
+    `source` is (1, 1, T, F), from the front end `log_mel`; `masks` are (K, L) bool, True = hidden,
+    time-major as in `eat.nn.masking`.
     """
     height, width = patch_grid(source, log_mel.patch_size)
     if masks.ndim != 2 or masks.shape[1] != height * width:
@@ -46,16 +40,25 @@ def draw_clip(source: Tensor, masks: np.ndarray, log_mel: LogMel, title: str = "
     figure = Figure(figsize=(12, sum(heights)), layout="constrained")
     above, below = figure.subfigures(2, 1, height_ratios=heights)
     draw_whole_clip(above, above.subplots(), source, log_mel, title)
-    _draw_clones(below, _energies(source, log_mel), masks.reshape(-1, height, width), num_columns)
+    below.suptitle(
+        f"What the student sees of it: {int((~masks[0]).sum())} of {height * width} patches in"
+        " each clone; the grey ones are to be predicted",
+        x=0.01, ha="left", fontsize=rcParams["axes.titlesize"],
+    )  # fmt: skip
+    panels = make_panels(below, len(masks), num_columns, sharex=True, sharey=True)
+    for number, (axes, mask) in enumerate(zip(panels, masks, strict=True), start=1):
+        spectrogram = _draw_spectrogram(axes, source, log_mel, _TICKS_HZ[1::2])
+        hidden = np.ma.masked_equal(mask.reshape(height, width), False)
+        extent = spectrogram.get_extent()[1::2]
+        show_grid(axes, hidden, extent, cmap=ListedColormap([HIDDEN_COLOUR]))
+        axes.set_title(f"clone {number}", fontsize="medium")
+    below.supxlabel("time (s)", fontsize="medium")
+    below.supylabel("frequency (Hz)", fontsize="medium")
     return figure
 
 
 def patch_grid(source: Tensor, patch_size: int) -> Tuple[int, int]:
-    """(H, W) of a (1, 1, T, F) network input.
-
-    Raises:
-        ValueError: T or F is not a multiple of the patch size.
-    """
+    """(H, W) of a (1, 1, T, F) network input; a ValueError if they are not whole."""
     num_frames, num_bins = source.shape[2:]
     if num_frames % patch_size or num_bins % patch_size:
         raise ValueError(
@@ -69,60 +72,29 @@ def draw_whole_clip(
     figure: SubFigure, axes: Axes, source: Tensor, log_mel: LogMel, title: str
 ) -> None:
     """Draw one large spectrogram with all its axes, the colour bar and the patch grid."""
-    num_bins = source.shape[3]
-    image = _draw_spectrogram(axes, _energies(source, log_mel), log_mel.patch_size, _TICKS_HZ)
-    axes.set(xlabel="time (s)", ylabel="frequency (Hz)")
-    axes.set_title(title, parse_math=False)  # file names may hold dollar signs
+    image = _draw_spectrogram(axes, source, log_mel, _TICKS_HZ)
+    axes.set(xlabel="time (s)", ylabel="frequency (Hz)", title=title)
     bins = axes.secondary_yaxis("right")
-    bins.set_yticks(range(0, num_bins + 1, 2 * log_mel.patch_size))
-    bins.set_ylabel("mel bin")
+    bins.set(yticks=range(0, source.shape[3] + 1, 2 * log_mel.patch_size), ylabel="mel bin")
     figure.colorbar(image, ax=axes, label="log energy", pad=0.02)
 
 
-def _energies(source: Tensor, log_mel: LogMel) -> np.ndarray:
-    """(1, 1, T, F) network input -> (T, F) log-mel values before normalisation."""
-    return (source[0, 0] * (2 * log_mel.std) + log_mel.mean).cpu().numpy()
-
-
-def _draw_clones(
-    figure: SubFigure, energies: np.ndarray, masks: np.ndarray, num_columns: int
-) -> None:
-    num_visible, num_patches = int((~masks[0]).sum()), masks[0].size
-    figure.suptitle(
-        f"What the student sees of it: {num_visible} of {num_patches} patches in each clone;"
-        " the grey ones are to be predicted",
-        x=0.01, ha="left", fontsize=rcParams["axes.titlesize"],
-    )  # fmt: skip
-    panels = make_panels(figure, len(masks), num_columns, sharex=True, sharey=True)
-    for number, (axes, mask) in enumerate(zip(panels, masks, strict=True), start=1):
-        patch_size = energies.shape[1] // mask.shape[1]
-        _draw_spectrogram(axes, energies, patch_size, _TICKS_HZ[1::2])
-        hidden = np.ma.masked_equal(mask, False)
-        show_grid(axes, hidden, _extent(energies), cmap=ListedColormap([HIDDEN_COLOUR]))
-        axes.set_title(f"clone {number}", fontsize="medium")
-    figure.supxlabel("time (s)", fontsize="medium")
-    figure.supylabel("frequency (Hz)", fontsize="medium")
-
-
 def _draw_spectrogram(
-    axes: Axes, energies: np.ndarray, patch_size: int, ticks_hz: Sequence[int]
+    axes: Axes, source: Tensor, log_mel: LogMel, ticks_hz: Sequence[int]
 ) -> AxesImage:
-    """(T, F) values over seconds and frequencies, with thin lines between the patches."""
+    """Log energies over seconds and frequencies, with thin lines between the patches."""
+    energies = (source[0, 0] * (2 * log_mel.std) + log_mel.mean).cpu().numpy()  # (T, F)
     num_frames, num_bins = energies.shape
     # The quietest values are the floor of digital silence, which would take half of the colours.
     limits = {"vmin": np.percentile(energies, 1), "vmax": energies.max()}
-    image = show_grid(axes, energies, _extent(energies), cmap=_COLOURS, **limits)
+    extent = num_frames * SECONDS_PER_FRAME, num_bins
+    image = show_grid(axes, energies, extent, cmap=_COLOURS, **limits)
     axes.set_yticks([mel_bin_of(hz, num_bins) for hz in ticks_hz], ticks_hz)
-    for frame in range(patch_size, num_frames, patch_size):
+    for frame in range(log_mel.patch_size, num_frames, log_mel.patch_size):
         axes.axvline(frame * SECONDS_PER_FRAME, color="white", linewidth=0.5, alpha=0.6)
-    for mel_bin in range(patch_size, num_bins, patch_size):
+    for mel_bin in range(log_mel.patch_size, num_bins, log_mel.patch_size):
         axes.axhline(mel_bin, color="white", linewidth=0.5, alpha=0.6)
     return image
-
-
-def _extent(energies: np.ndarray) -> Tuple[float, int]:
-    """Seconds and mel bins of a (T, F) spectrogram."""
-    return energies.shape[0] * SECONDS_PER_FRAME, energies.shape[1]
 
 
 def mel_bin_of(frequency_hz: float, num_mel_bins: int = 128) -> float:

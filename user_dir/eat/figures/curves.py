@@ -1,11 +1,11 @@
-"""Curves of training runs: is it learning, is it stable, has it collapsed?"""
+"""Curves of training runs: is it learning, is it stable, has it collapsed? And lengths of clips."""
 
-from typing import Dict, Iterator, List, Mapping, NamedTuple, Optional, Sequence
+from typing import Dict, Iterator, List, Mapping, NamedTuple, Optional, Sequence, Tuple
 
 import numpy as np
+from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.lines import Line2D
 
 from eat.training.run import TrainingLog
 
@@ -13,9 +13,9 @@ from .style import LINE_COLOURS, figure_style, make_panels
 
 
 class Panel(NamedTuple):
-    """One quantity over the updates: its column in the log, its title and its unit."""
+    """One quantity over the updates."""
 
-    column: str
+    column: str  # of the log
     title: str
     unit: str
 
@@ -37,6 +37,7 @@ _COLUMNS_OF_PANELS = 4
 _TRAINING_KINDS = ("train_inner", "train")
 # A handful of points needs markers: a single one would not show as a line at all.
 _MARKERS_UP_TO = 12
+_NUM_BARS = 40
 
 
 @figure_style
@@ -45,31 +46,26 @@ def draw_curves(
 ) -> Figure:
     """Draw what was logged over the updates, one small panel per quantity.
 
-    Training is a solid line, validation dotted with open markers.
-
-    Args:
-        runs: logs by the name to show; several runs are drawn over each other.
-        panels: which quantities; None: all that were logged.
-
-    Raises:
-        ValueError: no run has any of the quantities.
+    Without `panels` all quantities are drawn that were logged. Several runs, by the names to show,
+    are drawn over each other. Training is a solid line, validation dotted with open markers.
     """
     panels = logged_panels(runs) if panels is None else panels
     num_columns = min(_COLUMNS_OF_PANELS, len(panels))
     num_rows = -(-len(panels) // num_columns)
     figure = Figure(figsize=(3.6 * num_columns, 2.7 * num_rows + 0.4), layout="constrained")
+    handles: Dict[str, Artist] = {}
     for panel, axes in zip(panels, make_panels(figure, len(panels), num_columns), strict=True):
         _draw_panel(axes, panel, runs)
-    _add_legend(figure)
+        for line, label in zip(*axes.get_legend_handles_labels(), strict=True):
+            handles.setdefault(label, line)
+    figure.legend(
+        handles.values(), handles.keys(), loc="outside lower center", ncols=min(4, len(handles))
+    )
     return figure
 
 
 def logged_panels(runs: Mapping[str, TrainingLog]) -> List[Panel]:
-    """The panels for which there is something to show.
-
-    Raises:
-        ValueError: no run has any of the quantities.
-    """
+    """The panels for which there is something to show; a ValueError if there are none."""
     found = {column for log in runs.values() for columns in log.values() for column in columns}
     panels = [panel for panel in PANELS if panel.column in found]
     if not panels:
@@ -108,23 +104,41 @@ def _draw_panel(axes: Axes, panel: Panel, runs: Mapping[str, TrainingLog]) -> No
     axes.ticklabel_format(axis="y", useOffset=False)
 
 
-def _series(log: TrainingLog) -> Iterator["tuple[str, Dict[str, np.ndarray]]"]:
+def _series(log: TrainingLog) -> Iterator[Tuple[str, Dict[str, np.ndarray]]]:
     """Columns by label: training, as finely as it was logged, then every validation set."""
-    training = next((kind for kind in _TRAINING_KINDS if kind in log), None)
-    if training is not None:
-        yield "training", log[training]
-    for kind in log:
-        if kind not in _TRAINING_KINDS:
-            yield "validation" if kind == "valid" else kind, log[kind]
+    for kind in [kind for kind in _TRAINING_KINDS if kind in log][:1]:
+        yield "training", log[kind]
+    for kind in [kind for kind in log if kind not in _TRAINING_KINDS]:
+        yield "validation" if kind == "valid" else kind, log[kind]
 
 
-def _add_legend(figure: Figure) -> None:
-    handles: Dict[str, Line2D] = {}
-    for axes in figure.axes:
-        for handle, label in zip(*axes.get_legend_handles_labels(), strict=True):
-            handles.setdefault(label, handle)
-    legend = figure.legend(
-        handles.values(), handles.keys(), loc="outside lower center", ncols=min(4, len(handles))
-    )
-    for text in legend.get_texts():
-        text.set_parse_math(False)  # names of runs may hold dollar signs
+@figure_style
+def draw_lengths(
+    seconds: Mapping[str, np.ndarray], target_seconds: Optional[float] = None
+) -> Figure:
+    """Draw the distribution of the lengths (N,) of clips, one line per split that has any.
+
+    A mark shows to what clips are padded or cropped.
+    """
+    seconds = {name: values for name, values in seconds.items() if len(values)}
+    if not seconds:
+        raise ValueError("seconds: found no clip, expected at least one")
+    figure = Figure(figsize=(5.6, 3.2), layout="constrained")
+    axes = figure.subplots()
+    everything = np.concatenate(list(seconds.values()))
+    # A few very long recordings would squeeze all others into one bar.
+    edges = np.linspace(0, max(np.percentile(everything, 99.5), target_seconds or 0), _NUM_BARS + 1)
+    for colour, (name, values) in zip(LINE_COLOURS, seconds.items(), strict=False):
+        counts, _ = np.histogram(np.minimum(values, edges[-1]), edges)
+        axes.stairs(100 * counts / len(values), edges, color=colour, label=name, linewidth=1.8)
+    if target_seconds is not None:
+        axes.axvline(target_seconds, color="black", linewidth=1.2, linestyle="--")
+        axes.annotate(
+            f"cut or padded to {target_seconds:g} s", (target_seconds, 1),
+            xycoords=("data", "axes fraction"), xytext=(-4, -2), textcoords="offset points",
+            va="top", ha="right",
+        )  # fmt: skip
+    axes.margins(y=0.25)  # room for that above the bars
+    axes.set(xlabel="length (s)", ylabel="clips (%)", ylim=(0, None))
+    figure.legend(loc="outside upper left", ncols=len(seconds), fontsize="small")
+    return figure

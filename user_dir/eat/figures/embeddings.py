@@ -21,17 +21,7 @@ _MAX_PERPLEXITY = 30.0  # of t-SNE; about the number of neighbours that matter t
 def map_embeddings(
     features: np.ndarray, method: str = "pca", seed: int = 1
 ) -> Tuple[np.ndarray, Tuple[str, str]]:
-    """Put clips on a plane: (N, D) features -> (N, 2) points, and what the two axes are.
-
-    Args:
-        features: one row per clip.
-        method: "pca", the directions of largest variance, or "tsne", which keeps neighbours
-            together and distorts distances (van der Maaten and Hinton 2008).
-        seed: of t-SNE.
-
-    Raises:
-        ValueError: fewer than three clips, NaN or infinite values, or no such method.
-    """
+    """Put clips on a plane: (N, D) features -> (N, 2) points, and what the two axes are."""
     if features.ndim != 2 or len(features) < MIN_MAPPED_CLIPS or features.shape[1] < 2:
         raise ValueError(
             f"features: found shape {features.shape}, expected at least {MIN_MAPPED_CLIPS} clips"
@@ -42,9 +32,8 @@ def map_embeddings(
     if method == "pca":
         pca = PCA(2, svd_solver="full")
         points = pca.fit_transform(features)
-        shares = 100 * pca.explained_variance_ratio_
-        first, second = (f"{share:.0f} % of the variance" for share in shares)
-        return points, (f"component 1 ({first})", f"component 2 ({second})")
+        shares = enumerate(100 * pca.explained_variance_ratio_, start=1)
+        return points, tuple(f"component {n} ({p:.0f} % of the variance)" for n, p in shares)
     if method == "tsne":
         perplexity = min(_MAX_PERPLEXITY, (len(features) - 1) / 3)
         tsne = TSNE(2, init="pca", perplexity=perplexity, random_state=seed)
@@ -62,12 +51,10 @@ def draw_map(
 ) -> Figure:
     """Draw a map of clips, each kind in a colour and shape of its own.
 
-    Args:
-        vectors: (D,) for each clip, by its number.
-        kinds: what the clip of each number is, see `name_kinds`; None if that is not known. Kinds
-            beyond the `MAX_KINDS` most frequent ones are drawn in grey.
-        title: what to write above, after the number of clips.
-        method, seed: see `map_embeddings`.
+    Vectors (D,) and kinds (see `name_kinds`) are by the number of the clip. Clips of no kind, or of
+    a kind beyond the `MAX_KINDS` most frequent ones, are drawn in grey. The method is "pca", the
+    directions of largest variance, or "tsne", which keeps neighbours together and distorts
+    distances (van der Maaten and Hinton 2008).
     """
     points, (x_name, y_name) = map_embeddings(np.array([*vectors.values()]), method, seed)
     figure = Figure(figsize=(9, 6.5), layout="constrained")
@@ -76,11 +63,9 @@ def draw_map(
     for name, clips, style in _groups([kinds[clip] for clip in vectors]):
         shown = shorten(name, _MAX_CHARACTERS)
         axes.scatter(*points[clips].T, s=size, label=shown, linewidths=0, alpha=0.8, **style)
-    axes.set_title(f"{len(points)} clips of {title}", parse_math=False)
     axes.set(xlabel=x_name, ylabel=y_name, xticks=[], yticks=[])
-    legend = figure.legend(loc="outside right upper", fontsize="small", markerscale=1.5)
-    for text in legend.get_texts():
-        text.set_parse_math(False)  # labels may hold dollar signs
+    axes.set_title(f"{len(points)} clips of {title}")
+    figure.legend(loc="outside right upper", fontsize="small", markerscale=1.5)
     return figure
 
 

@@ -1,25 +1,18 @@
 """What mask settings do: how much the blocks keep, where they lie, and a clone of each."""
 
 from dataclasses import dataclass, replace
-from typing import Any, Sequence, Tuple
+from typing import Sequence, Tuple
 
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.colors import ListedColormap
 from matplotlib.figure import Figure, SubFigure
-from matplotlib.image import AxesImage
 from matplotlib.patches import Patch
 
-from eat.nn.masking import (
-    MaskingConfig,
-    check_masking,
-    draw_blocks,
-    inverse_block_masks,
-    num_blocks,
-    num_visible_patches,
-)
+from eat.nn import masking
+from eat.nn.masking import MaskingConfig
 
-from .style import HIDDEN_COLOUR, LINE_COLOURS, SHARE_COLOURS, figure_style, show_grid
+from .style import HIDDEN_COLOUR, LINE_COLOURS, SHARE_COLOURS, figure_style, show_patches
 
 # What became of each patch of a clone; the numbers are those in its picture.
 HIDDEN, IN_BLOCK, ADDED, REMOVED = range(4)
@@ -37,70 +30,46 @@ class MaskSetting:
 
     The statistics are those of the blocks, before random patches are shown or hidden to give all
     clones the same number.
-
-    Attributes:
-        config: the setting.
-        num_blocks: visible blocks drawn per clone.
-        num_visible: V, the patches that each clone keeps in the end.
-        counts: (N,) int64, patches in the blocks of each clone.
-        coverage: (H, W), share of the clones in which a patch is in a block.
-        share_below: share of the clones whose blocks hold fewer than V patches.
-        mean_added: patches outside all blocks that such a clone shows in addition.
-        mean_removed: patches of its blocks that a clone with more than V hides.
-        clone: (H, W) int, what became of each patch: `HIDDEN`, `IN_BLOCK`, `ADDED` or `REMOVED`.
     """
 
-    config: MaskingConfig
-    num_blocks: int
-    num_visible: int
-    counts: np.ndarray
-    coverage: np.ndarray
-    share_below: float
-    mean_added: float
-    mean_removed: float
-    clone: np.ndarray
-
-    @property
-    def name(self) -> str:
-        """The setting in words."""
-        size = self.config.mask_block_size
-        return f"Blocks of {size} x {size}, {100 * self.config.mask_ratio:g} % hidden"
+    name: str  # the setting in words
+    num_blocks: int  # visible blocks drawn per clone
+    num_visible: int  # V, the patches that each clone keeps in the end
+    counts: np.ndarray  # (N,) int64, patches in the blocks of each clone
+    coverage: np.ndarray  # (H, W), share of the clones in which a patch is in a block
+    share_below: float  # share of the clones whose blocks hold fewer than V patches
+    mean_added: float  # patches outside all blocks that such a clone shows in addition
+    mean_removed: float  # patches of its blocks that a clone with more than V hides
+    clone: np.ndarray  # (H, W) int, what became of each patch: HIDDEN, IN_BLOCK, ADDED or REMOVED
 
 
 def examine_masks(
     config: MaskingConfig, grid: Tuple[int, int], num_draws: int = 10_000, seed: int = 1
 ) -> MaskSetting:
-    """Draw the blocks of many clones and count, and draw one clone.
-
-    Args:
-        config: the setting; its number of clones does not matter.
-        grid: (H, W), patches along time and frequency.
-        num_draws: N.
-        seed: of both draws.
-
-    Raises:
-        ValueError: the setting is impossible on this grid, see `check_masking`.
-    """
-    check_masking(config, grid)
+    """Draw the blocks of many clones on a grid (H, W) and count, and draw one clone."""
+    masking.check_masking(config, grid)
     many = replace(config, num_clones=num_draws)
-    in_blocks = draw_blocks(many, grid, np.random.default_rng(seed))
+    in_blocks = masking.draw_blocks(many, grid, np.random.default_rng(seed))
     # Twice the same blocks: masks are made of them by drawing on.
-    in_block = draw_blocks(config, grid, np.random.default_rng(seed))[0]
-    visible = ~inverse_block_masks(config, grid, np.random.default_rng(seed))[0]
+    in_block = masking.draw_blocks(config, grid, np.random.default_rng(seed))[0]
+    visible = ~masking.inverse_block_masks(config, grid, np.random.default_rng(seed))[0]
     fates = np.select(
         [visible & in_block, visible, in_block], [IN_BLOCK, ADDED, REMOVED], default=HIDDEN
     )
-    counts, num_visible = in_blocks.sum(axis=1), num_visible_patches(config, in_blocks.shape[1])
+    num_visible = masking.num_visible_patches(config, in_blocks.shape[1])
+    counts = in_blocks.sum(axis=1)
     missing = num_visible - counts
+    added, removed = missing[missing > 0], -missing[missing < 0]
+    size = config.mask_block_size
     return MaskSetting(
-        config=config,
-        num_blocks=num_blocks(config, in_blocks.shape[1]),
+        name=f"Blocks of {size} x {size}, {100 * config.mask_ratio:g} % hidden",
+        num_blocks=masking.num_blocks(config, in_blocks.shape[1]),
         num_visible=num_visible,
         counts=counts,
         coverage=in_blocks.mean(axis=0).reshape(grid),
-        share_below=float((missing > 0).mean()),
-        mean_added=float(missing[missing > 0].mean()) if (missing > 0).any() else 0.0,
-        mean_removed=float(-missing[missing < 0].mean()) if (missing < 0).any() else 0.0,
+        share_below=len(added) / num_draws,
+        mean_added=float(added.mean()) if len(added) else 0.0,
+        mean_removed=float(removed.mean()) if len(removed) else 0.0,
         clone=fates.reshape(grid),
     )
 
@@ -111,9 +80,6 @@ def draw_masks(settings: Sequence[MaskSetting]) -> Figure:
 
     Per setting: how many patches the blocks of a clone hold before random patches are shown or
     hidden to make it V in each; how often each patch is in a block; and one clone.
-
-    Raises:
-        ValueError: there is no setting.
     """
     if not settings:
         raise ValueError("settings: found none, expected at least one")
@@ -132,11 +98,15 @@ def _draw_setting(figure: SubFigure, setting: MaskSetting) -> None:
     counts, coverage, clone = figure.subplots(1, 3, width_ratios=(1, 1.25, 1.1))
     figure.suptitle(setting.name, x=0.01, ha="left", fontsize="large")
     _draw_counts(counts, setting)
-    often = "How often a patch is in a block"
-    image = _draw_grid(coverage, 100 * setting.coverage, often, cmap=SHARE_COLOURS, vmin=0)
+    height = len(setting.clone)
+    shares = 100 * setting.coverage
+    image = show_patches(coverage, shares, height, cmap=SHARE_COLOURS, vmin=0)
     figure.colorbar(image, ax=coverage, label="clones (%)", pad=0.02)
     colours = ListedColormap([colour for _, colour in _FATES.values()])
-    _draw_grid(clone, setting.clone, "One clone", cmap=colours, vmin=-0.5, vmax=len(_FATES) - 0.5)
+    show_patches(clone, setting.clone, height, cmap=colours, vmin=-0.5, vmax=len(_FATES) - 0.5)
+    for axes, title in ((coverage, "How often a patch is in a block"), (clone, "One clone")):
+        axes.set_title(title, fontsize="medium")
+        axes.set(xlabel="patch in time", ylabel="patch in frequency")
 
 
 def _draw_counts(axes: Axes, setting: MaskSetting) -> None:
@@ -156,11 +126,3 @@ def _draw_counts(axes: Axes, setting: MaskSetting) -> None:
     blocks = "1 block holds" if setting.num_blocks == 1 else f"{setting.num_blocks} blocks hold"
     axes.set_title(f"{blocks} {counts.mean():.1f} ± {counts.std():.1f} patches", fontsize="medium")
     axes.set(xlabel="patches in blocks", ylabel="clones (%)")
-
-
-def _draw_grid(axes: Axes, values: np.ndarray, title: str, **colours: Any) -> AxesImage:
-    image = show_grid(axes, values, values.shape, **colours)
-    axes.set_title(title, fontsize="medium")
-    axes.set(xlabel="patch in time", ylabel="patch in frequency")
-    axes.set_yticks(range(0, values.shape[1] + 1, max(1, values.shape[1] // 4)))
-    return image

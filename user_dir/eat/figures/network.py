@@ -29,18 +29,9 @@ Vectors = Tuple[Dict[int, np.ndarray], List[Failure]]
 def read_clip(
     file: str, log_mel: LogMel, start_seconds: float = 0.0, target_length: Optional[int] = None
 ) -> Tensor:
-    """The network input (1, 1, T, F) of a part of a recording.
+    """The network input (1, 1, T, F) of a part of a recording, padded or cut to `target_length`.
 
-    Args:
-        file: of any format.
-        log_mel: the front end.
-        start_seconds: where the part starts.
-        target_length: frames to pad or cut to; None: the front end's, or the file's own length up
-            to `MAX_FRAMES`.
-
-    Raises:
-        FileNotFoundError, AudioError: as for `FileRecording`.
-        ValueError: a start beyond the end, or a length that is no multiple of the patch size.
+    Without that, to the front end's length; if it has none, the file's own up to `MAX_FRAMES`.
     """
     if target_length is not None:
         log_mel = replace(log_mel, target_length=target_length)
@@ -58,29 +49,17 @@ def read_clip(
 
 
 def mask_clip(source: Tensor, masking: MaskingConfig, patch_size: int, seed: int = 1) -> np.ndarray:
-    """Masks (K, L) for a network input (1, 1, T, F), True = hidden.
-
-    Raises:
-        ValueError: the setting is impossible for a clip of this length.
-    """
+    """Masks (K, L), True = hidden, for a network input (1, 1, T, F); a ValueError if impossible."""
     grid = source.shape[2] // patch_size, source.shape[3] // patch_size
     check_masking(masking, grid)
     return inverse_block_masks(masking, grid, np.random.default_rng(seed))
 
 
-def training_settings(
-    checkpoint: Optional[str] = None, **given: Any
-) -> Tuple[MaskingConfig, LogMel]:
+def training_settings(checkpoint: Optional[str], **given: Any) -> Tuple[MaskingConfig, LogMel]:
     """How a pre-training masks clips, and its front end.
 
-    Args:
-        checkpoint: of a pre-training; None: the settings of `pretrain_base`, but with a front end
-            that keeps the length of clips.
-        given: settings of masks that replace the found ones, unless they are None.
-
-    Raises:
-        FileNotFoundError, CheckpointError: as for `load_checkpoint`.
-        ValueError: the checkpoint does not say how its clips were masked.
+    Without a checkpoint: as `pretrain_base`, but with a front end that keeps the length of clips.
+    Given settings of masks replace the found ones, unless they are None.
     """
     masking, log_mel = MaskingConfig(), LogMel(target_length=None)
     if checkpoint is not None:
@@ -102,18 +81,7 @@ def embed_manifest(
     pooling: str = "cls",
     target_length: Optional[int] = None,
 ) -> Vectors:
-    """Compute vectors of some clips of a manifest, with a progress bar.
-
-    Args:
-        encoder: in evaluation mode.
-        manifest: where the clips are.
-        clips: their numbers.
-        pooling: "cls", or "mean" of the patches.
-        target_length: frames to pad or cut clips to; None: each at its own length.
-
-    Raises:
-        ValueError: no clip can be read.
-    """
+    """Compute vectors of some clips of a manifest, see `embed_clips`; with a progress bar."""
     paths = [manifest.path(clip) for clip in clips]
     found = embed_clips(encoder, paths, (pooling,), target_length=target_length)
     (values,) = found.values.values()
@@ -121,14 +89,8 @@ def embed_manifest(
 
 
 def read_vectors(path: str, manifest: Manifest, clips: Sequence[int]) -> Vectors:
-    """Read vectors of some clips of a manifest from what `eat extract` wrote; tokens are averaged.
-
-    Raises:
-        FileNotFoundError: there are no such features.
-        ValueError: they are those of other clips, or of several layers.
-    """
-    arrays = open_features(path)
-    vectors, failures = {}, []
+    """Read vectors of clips from what `eat extract` wrote of a manifest; tokens are averaged."""
+    arrays, vectors, failures = open_features(path), {}, []
     for clip in clips:
         name = name_features(manifest.relative_path(clip))
         if name in arrays:
@@ -150,16 +112,7 @@ def read_vectors(path: str, manifest: Manifest, clips: Sequence[int]) -> Vectors
 
 
 def name_kinds(manifest: Manifest, by: Optional[str] = None) -> List[str]:
-    """What each clip is, for the colours of a map.
-
-    Args:
-        manifest: the clips.
-        by: "label", its first one; "folder", see `name_folders`; None: labels if there is a `.lbl`
-            file.
-
-    Raises:
-        FileNotFoundError, LabelError: as for `open_split`.
-    """
+    """What each clip is: its first "label", its "folder", or (None) the label if there are any."""
     if by != "folder":
         _, descriptors, labels = open_split(*split_of(manifest.file), labelled=by == "label")
         if labels is not None:

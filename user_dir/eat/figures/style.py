@@ -36,6 +36,8 @@ figure_style = matplotlib.rc_context(
         "axes.axisbelow": True,
         "grid.color": "#e0e0e0",
         "lines.linewidth": 1.8,
+        # Names of files and classes may hold dollar signs.
+        "text.parse_math": False,
         # The same data give the same file: by default its ids are random.
         "svg.hashsalt": "eat",
     }
@@ -61,6 +63,13 @@ def show_grid(axes: Axes, values: np.ndarray, extent: Sequence[float], **colours
     )  # fmt: skip
 
 
+def show_patches(axes: Axes, values: np.ndarray, end_of_time: float, **colours: Any) -> AxesImage:
+    """Draw one (H, W) value per patch, with at most five ticks along the frequency."""
+    width = values.shape[1]
+    axes.set_yticks(range(0, width + 1, max(1, width // 4)))
+    return show_grid(axes, values, (end_of_time, width), **colours)
+
+
 def shorten(label: str, max_characters: int) -> str:
     """A label of at most so many characters, with both of its ends: paths often begin alike."""
     if len(label) <= max_characters:
@@ -78,23 +87,17 @@ def make_drawable(figure: Figure) -> None:
 @figure_style
 def render_figure(figure: Figure, kind: str) -> bytes:
     """The content of a file with a figure, "png" or "svg"; equal figures give equal bytes."""
-    # An SVG holds the time of writing unless told otherwise; a PNG never does.
-    metadata = {"Date": None} if kind == "svg" else {}
     make_drawable(figure)
     buffer = io.BytesIO()
-    figure.savefig(buffer, format=kind, metadata=metadata)
+    # An SVG holds the time of writing unless told otherwise; a PNG never does.
+    figure.savefig(buffer, format=kind, metadata={"Date": None} if kind == "svg" else {})
     return buffer.getvalue()
 
 
 def save_figure(figure: Figure, path: FilePath) -> Tuple[Path, Path]:
-    """Write a figure as PNG and as SVG; each file appears only when it is complete.
+    """Write a figure as PNG and as SVG, each only when it is complete; returns both paths.
 
-    Args:
-        figure: what to write.
-        path: where, with or without `.png` or `.svg`. Its folder is created if needed.
-
-    Returns:
-        The paths of the PNG and the SVG.
+    The given path may end in `.png` or `.svg`; its folder is created if needed.
     """
     stem = Path(path)
     if stem.suffix in (".png", ".svg"):

@@ -2,7 +2,7 @@
 
 import logging
 import os
-from typing import Any, Callable, Dict, Mapping, Optional
+from typing import Any, Callable, Dict, Optional
 
 import numpy as np
 
@@ -15,13 +15,10 @@ _CLIPS_AT_ONCE = 32
 
 
 class ValidationFigures:
-    """Writes figures of one validation set to TensorBoard.
+    """Writes figures of one validation set below `common.tensorboard_logdir`.
 
     The longest clip with its masks, once; its attention in the last block; and a map of some
     clips, coloured by label or folder.
-
-    Args:
-        folder: `common.tensorboard_logdir`.
     """
 
     def __init__(self, folder: str) -> None:
@@ -31,53 +28,44 @@ class ValidationFigures:
     def write(
         self, dataset: Any, kind_of: Callable[[int], str], encoder: Any, num_updates: int
     ) -> None:
-        """Draw all figures. An error is logged as a warning, and training goes on.
+        """Draw all figures of a `SpectrogramDataset`; an error is only logged, as a warning.
 
-        Args:
-            dataset: the validation set, a `SpectrogramDataset`.
-            kind_of: what a clip is, by its number in the manifest; gives its colour.
-            encoder: an `Encoder` with the weights of this update.
-            num_updates: updates so far.
+        `kind_of` says what a clip is, by its number in the manifest; this gives its colour.
         """
         was_training = encoder.training
         try:
-            encoder.eval()
-            self._write(dataset, kind_of, encoder, num_updates)
+            # Here, as training without figures needs neither.
+            from torch.utils.tensorboard import SummaryWriter
+
+            from .style import make_drawable
+
+            figures = self._draw(dataset, kind_of, encoder.eval())
+            self._writer = self._writer or SummaryWriter(self._folder)
+            for tag, figure in figures.items():
+                make_drawable(figure)
+                self._writer.add_figure(tag, figure, num_updates, close=False)
+            self._writer.flush()
         except Exception as error:  # a missing figure must not end a training
             logger.warning("no figures for TensorBoard: %s: %s", type(error).__name__, error)
         finally:
             encoder.train(was_training)
 
-    def _write(
-        self, dataset: Any, kind_of: Callable[[int], str], encoder: Any, num_updates: int
-    ) -> None:
-        # Here, as training without figures needs none of it.
+    def _draw(self, dataset: Any, kind_of: Callable[[int], str], encoder: Any) -> Dict[str, Any]:
         from eat.figures import MIN_MAPPED_CLIPS, draw_clip, draw_layer, draw_map
 
         sample = dataset[int(np.argmax(dataset.manifest.num_samples[dataset.clips]))]
         name = dataset.manifest.relative_path(sample["id"])
         source, log_mel = sample["source"].unsqueeze(0), dataset.log_mel
-        figures = {"attention": draw_layer(encoder, source, log_mel, name)}
+        figures = {}
         if self._writer is None and "mask" in sample:
             masks = sample["mask"][:MAX_CLONES].numpy()
-            figures = {"clip": draw_clip(source, masks, log_mel, name), **figures}
+            figures["clip"] = draw_clip(source, masks, log_mel, name)
+        figures["attention"] = draw_layer(encoder, source, log_mel, name)
         if len(dataset) >= MIN_MAPPED_CLIPS:
             vectors = _embed(dataset, encoder)
             kinds = {clip: kind_of(clip) for clip in vectors}
             figures["embeddings"] = draw_map(vectors, kinds, dataset.manifest.file)
-        self._add(figures, num_updates)
-
-    def _add(self, figures: Mapping[str, Any], num_updates: int) -> None:
-        from torch.utils.tensorboard import SummaryWriter
-
-        from .style import make_drawable
-
-        if self._writer is None:
-            self._writer = SummaryWriter(self._folder)
-        for tag, figure in figures.items():
-            make_drawable(figure)
-            self._writer.add_figure(tag, figure, num_updates, close=False)
-        self._writer.flush()
+        return figures
 
 
 def _embed(dataset: Any, encoder: Any) -> Dict[int, np.ndarray]:

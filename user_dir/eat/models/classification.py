@@ -1,7 +1,7 @@
 """The fine-tuning model `eat_classifier`: an encoder with a linear head."""
 
 import logging
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, Optional, Sequence
 
 from fairseq.dataclass import FairseqDataclass
@@ -12,7 +12,7 @@ from eat.checkpoint import Checkpoint, load_checkpoint, load_weights
 from eat.data.labels import Label, describe_difference
 from eat.nn import Classifier, ClassifierConfig, Encoder, EncoderConfig
 from eat.optim.adamw import set_lr_scale
-from eat.settings import part_of
+from eat.settings import part_of, setting
 
 logger = logging.getLogger(__name__)
 
@@ -21,39 +21,24 @@ logger = logging.getLogger(__name__)
 class ClassificationModelConfig(EncoderConfig, FairseqDataclass):
     """The encoder's size, and how it is fine-tuned; the classes are those of the data."""
 
-    init_from: Optional[str] = field(
-        default=MISSING,
-        metadata={
-            "help": "checkpoint to start from (ours, released .pt, Hugging Face), pretrained or"
-            " fine-tuned; the model's sizes must be the checkpoint's. null: from scratch"
-        },
+    init_from: Optional[str] = setting(
+        "checkpoint to start from (ours, released .pt, Hugging Face), pretrained or fine-tuned; the"
+        " model's sizes must be the checkpoint's. null: from scratch",
+        MISSING,
     )
-    weights: str = field(
-        default="student",
-        metadata={"help": "which encoder of init_from to take: student (released), teacher"},
+    weights: str = setting(
+        "which encoder of init_from to take: student (released), teacher", "student"
     )
-    new_head: bool = field(
-        default=False,
-        metadata={"help": "start with a new head even if init_from is fine-tuned"},
+    new_head: bool = setting("start with a new head even if init_from is fine-tuned", False)
+    pooling: str = setting("input of the head: cls token (paper) or mean of the patches", "cls")
+    drop_path: float = setting(
+        "drop path of the last block, growing linearly from 0 (paper: 0.1)", 0.1
     )
-    pooling: str = field(
-        default="cls",
-        metadata={"help": "input of the head: cls token (paper) or mean of the patches"},
+    layer_decay: float = setting(
+        "factor of the learning rate from each block to the one before it (released code: 0.65)",
+        0.65,
     )
-    drop_path: float = field(
-        default=0.1,
-        metadata={"help": "drop path of the last block, growing linearly from 0 (paper: 0.1)"},
-    )
-    layer_decay: float = field(
-        default=0.65,
-        metadata={
-            "help": "factor of the learning rate from each block to the one before it (released"
-            " code: 0.65)"
-        },
-    )
-    freeze_encoder: bool = field(
-        default=False, metadata={"help": "train the head alone, a linear probe"}
-    )
+    freeze_encoder: bool = setting("train the head alone, a linear probe", False)
 
 
 @register_model("eat_classifier", dataclass=ClassificationModelConfig)
@@ -88,12 +73,7 @@ class ClassificationModel(Classifier, BaseFairseqModel):
     def init_from(
         self, checkpoint: Checkpoint, weights: str = "student", new_head: bool = False
     ) -> None:
-        """Start from a checkpoint's encoder ("student" or "teacher"), and from its head if any.
-
-        Raises:
-            CheckpointError: the sizes differ, or there is no teacher.
-            ValueError: the head is for other classes, and `new_head` is not set.
-        """
+        """Start from a checkpoint's encoder ("student" or "teacher"), and from its head if any."""
         encoder = checkpoint.encoder_weights(weights)
         if checkpoint.classifier is None or new_head:
             load_weights(self.encoder, encoder, checkpoint.path)
@@ -119,9 +99,6 @@ def set_layer_decay(encoder: Encoder, decay: float) -> None:
     """Scale the learning rate of block i of n, counted from 0, by decay^(n - i).
 
     Parameters before the blocks get the full rate, as in the released code.
-
-    Raises:
-        ValueError: `decay` is not in (0, 1].
     """
     if not 0 < decay <= 1:
         raise ValueError(f"model.layer_decay: found {decay}, expected a number above 0, up to 1")

@@ -1,7 +1,7 @@
 """The pre-training model `eat`: student, decoder and teacher. It returns no loss."""
 
 import logging
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, fields
 from typing import Any, Dict, Optional
 
 import torch
@@ -10,19 +10,12 @@ from fairseq.models import BaseFairseqModel, register_model
 from torch import Tensor, nn
 
 from eat.checkpoint import Checkpoint, CheckpointError, load_checkpoint, load_weights
-from eat.nn import (
-    Decoder,
-    DecoderConfig,
-    Encoder,
-    EncoderConfig,
-    MaskingConfig,
-    Teacher,
-    TeacherConfig,
-)
+from eat.nn import Decoder, DecoderConfig, Encoder, EncoderConfig, MaskingConfig
 from eat.nn.decoder import DecoderLayer
 from eat.nn.masking import select_patches, split_mask
+from eat.nn.teacher import Teacher, TeacherConfig
 from eat.nn.transformer import Block
-from eat.settings import part_of
+from eat.settings import part_of, setting
 
 logger = logging.getLogger(__name__)
 
@@ -33,23 +26,16 @@ class PretrainingModelConfig(
 ):
     """All settings of the model; the task reads the masks' settings from here."""
 
-    init_from: Optional[str] = field(
-        default=None,
-        metadata={
-            "help": "checkpoint to start from (ours, released .pt, Hugging Face), with its decoder"
-            " and teacher if it has them"
-        },
+    init_from: Optional[str] = setting(
+        "checkpoint to start from (ours, released .pt, Hugging Face), with its decoder and teacher"
+        " if it has them",
+        None,
     )
-    compile: bool = field(
-        default=False,
-        metadata={"help": "compile the layers with torch: slower to start, faster on a GPU"},
-    )
-    checkpoint_activations: bool = field(
-        default=False,
-        metadata={
-            "help": "compute activations again for the gradient instead of keeping them: less"
-            " memory, at the cost of a second forward pass"
-        },
+    compile: bool = setting("compile layers with torch: slower to start, faster on a GPU", False)
+    checkpoint_activations: bool = setting(
+        "compute activations again for the gradient instead of keeping them: less memory, at the"
+        " cost of a second forward pass",
+        False,
     )
 
 

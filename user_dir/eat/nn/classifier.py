@@ -1,12 +1,13 @@
 """The classifier that fine-tuning trains: encoder, LayerNorm and linear head."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import List, Optional
 
 import torch
 from torch import Tensor, nn
 
 from eat.audio import LogMel
+from eat.settings import setting
 
 from .encoder import Encoder
 
@@ -19,11 +20,8 @@ ACTIVATIONS = ("sigmoid", "softmax")
 class ClassifierConfig:
     """The head that a classifier adds to an encoder."""
 
-    num_classes: int = field(default=527, metadata={"help": "C, classes (AudioSet: 527)"})
-    pooling: str = field(
-        default="cls",
-        metadata={"help": "input of the head: cls token (paper) or mean of the patches"},
-    )
+    num_classes: int = setting("C, classes (AudioSet: 527)", 527)
+    pooling: str = setting("input of the head: cls token (paper) or mean of the patches", "cls")
 
 
 class Classifier(nn.Module):
@@ -44,10 +42,10 @@ class Classifier(nn.Module):
         activation: Optional[str] = None,
     ) -> None:
         super().__init__()
-        _check(config, labels, activation)
         self.config = config
         self.labels = labels
         self.activation = activation
+        self._check()
         self.encoder = encoder
         self.log_mel = LogMel(
             num_mel_bins=encoder.config.num_mel_bins, patch_size=encoder.config.patch_size
@@ -74,20 +72,18 @@ class Classifier(nn.Module):
         valid = self.encoder.valid_patches(lengths, patches.shape[1]).unsqueeze(-1)
         return patches.masked_fill(~valid, 0.0).sum(dim=1) / valid.sum(dim=1)
 
+    def _check(self) -> None:
+        count, pooling, activation = self.config.num_classes, self.config.pooling, self.activation
+        if count < 1:
+            raise ValueError(f"num_classes: found {count}, expected 1 or more")
+        if pooling not in POOLINGS:
+            raise ValueError(f"pooling: found {pooling!r}, expected one of {POOLINGS}")
+        if activation not in (None, *ACTIVATIONS):
+            raise ValueError(f"activation: found {activation!r}, expected one of {ACTIVATIONS}")
+        if self.labels is not None and len(self.labels) != count:
+            raise ValueError(f"labels: found {len(self.labels)}, expected num_classes {count}")
+
 
 def ranking_scores(logits: Tensor, activation: Optional[str]) -> Tensor:
     """(B, C) logits -> (B, C) scores that rank as the probabilities do, but never saturate."""
     return logits.log_softmax(dim=1) if activation == "softmax" else logits
-
-
-def _check(
-    config: ClassifierConfig, labels: Optional[List[str]], activation: Optional[str]
-) -> None:
-    if config.num_classes < 1:
-        raise ValueError(f"num_classes: found {config.num_classes}, expected 1 or more")
-    if config.pooling not in POOLINGS:
-        raise ValueError(f"pooling: found {config.pooling!r}, expected one of {POOLINGS}")
-    if activation not in (None, *ACTIVATIONS):
-        raise ValueError(f"activation: found {activation!r}, expected one of {ACTIVATIONS}")
-    if labels is not None and len(labels) != config.num_classes:
-        raise ValueError(f"labels: found {len(labels)}, expected num_classes {config.num_classes}")

@@ -1,12 +1,14 @@
 """The decoder: predicts the teacher's targets at the hidden patches (EAT section 3.2)."""
 
 import math
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Tuple
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+
+from eat.settings import setting
 
 from .gradients import NormGeluByHand, by_hand, call_layer
 from .masking import select_patches
@@ -19,16 +21,11 @@ _TILE_CHANNELS = 64  # of cuDNN's grouped convolutions
 class DecoderConfig:
     """Size of the CNN decoder; the defaults are EAT-base. Its width is the encoder's."""
 
-    decoder_depth: int = field(default=6, metadata={"help": "convolution layers (base 6, large 3)"})
-    decoder_kernel_size: int = field(
-        default=3, metadata={"help": "side of the kernels, odd, in patches (base 3, large 5)"}
-    )
-    decoder_groups: int = field(
-        default=16, metadata={"help": "groups of the convolutions (base and large 16)"}
-    )
-    mask_noise_std: float = field(
-        default=0.01,
-        metadata={"help": "standard deviation of the noise put in hidden patches (released: 0.01)"},
+    decoder_depth: int = setting("convolution layers (base 6, large 3)", 6)
+    decoder_kernel_size: int = setting("side of the kernels, odd, in patches (base 3, large 5)", 3)
+    decoder_groups: int = setting("groups of the convolutions (base and large 16)", 16)
+    mask_noise_std: float = setting(
+        "standard deviation of the noise put in hidden patches (released: 0.01)", 0.01
     )
 
 
@@ -53,15 +50,7 @@ def norm_gelu(x: Tensor, eps: float) -> Tensor:
 
 
 def convolve_grid(conv: nn.Conv2d, x: Tensor) -> Tensor:
-    """Apply a grouped convolution to patches on their grid, channels last.
-
-    Args:
-        conv: from D to D channels, padded so that the grid keeps its size.
-        x: (N, H, W, D).
-
-    Returns:
-        (N, H, W, D).
-    """
+    """Apply a grouped convolution to patches on their grid: (N, H, W, D) -> (N, H, W, D)."""
     channels = conv.weight.shape[1]
     spare = -channels % _TILE_CHANNELS
     # cuDNN computes whole tiles: EAT-base's groups of 48 channels take 2.6 times as long as groups
@@ -103,16 +92,13 @@ class Decoder(nn.Module):
     def forward(
         self, patches: Tensor, visible_ids: Tensor, hidden_ids: Tensor, grid: Tuple[int, int]
     ) -> Tensor:
-        """Predict the targets of the hidden patches.
+        """Predict the targets (M, D) of the hidden patches, in the order of `hidden_ids`.
 
         Args:
             patches: (N, V, D), the encoder's outputs at the visible patches, without CLS.
             visible_ids: (N, V) int64, their places on the grid.
             hidden_ids: (N, L - V) int64, the places of the hidden patches.
             grid: (H, W) with H * W = L.
-
-        Returns:
-            (M, D), the predictions at the hidden patches, in the order of `hidden_ids`.
         """
         num_rows, _, embed_dim = patches.shape
         x = self.noise_std * torch.randn(

@@ -11,7 +11,7 @@ from eat.audio import LogMel
 
 from .gradients import call_layer
 from .masking import select_patches
-from .patches import PatchEmbed, sincos_positions
+from .patches import PatchEmbed, positions_of, sincos_positions
 from .transformer import Block, EncoderConfig
 
 
@@ -66,11 +66,7 @@ class Encoder(nn.Module):
     def layers(
         self, source: Tensor, lengths: Optional[Tensor] = None
     ) -> Iterator[Tuple[Tensor, Tensor]]:
-        """Encode whole clips block by block; arguments as in `forward`.
-
-        Yields:
-            After each block its output and its MLP branch, both (B, 1+L, D).
-        """
+        """Encode whole clips as `forward` does; see `run_blocks` for what is yielded."""
         self.check_source(source)
         valid = None
         if lengths is not None:
@@ -83,17 +79,10 @@ class Encoder(nn.Module):
         return patches + self.positions_for(patches.shape[1]).to(patches.dtype)
 
     def embed_visible(self, source: Tensor, ids: Tensor) -> Tensor:
-        """Embed some patches of each clip.
+        """Embed the patches that each clone sees: (B, 1, T, F), (B, K, V) int64 -> (B*K, V, D).
 
         Patches are chosen before they are projected: that is less arithmetic when few are
         visible, and saves adding up the gradients of clones that share a patch.
-
-        Args:
-            source: (B, 1, T, F) normalised log-mel.
-            ids: (B, K, V) int64, the patches of each of K clones.
-
-        Returns:
-            (B*K, V, D), patches with their positions.
         """
         values = select_patches(self.patch_embed.cut(source), ids.flatten(1))
         positions = self.positions_for(math.prod(self.grid(source.shape[2])))
@@ -104,14 +93,10 @@ class Encoder(nn.Module):
     def run_blocks(
         self, patches: Tensor, valid: Optional[Tensor] = None
     ) -> Iterator[Tuple[Tensor, Tensor]]:
-        """Run embedded patches, all or the visible ones, through the network.
+        """Run embedded patches (N, V, D), all or the visible ones, through the blocks.
 
-        Args:
-            patches: (N, V, D) with positions.
-            valid: (N, 1+V) bool, see `Attention`.
-
-        Yields:
-            After each block its output and its MLP branch, both (N, 1+V, D).
+        `valid` (N, 1+V) is that of `Attention`. Yields after each block its output and its MLP
+        branch, both (N, 1+V, D).
         """
         cls_tokens = self.cls_token.expand(patches.shape[0], -1, -1)
         x = self.pre_norm(torch.cat([cls_tokens, patches], dim=1))
@@ -120,25 +105,15 @@ class Encoder(nn.Module):
             yield x, mlp_output
 
     def set_drop_path(self, rate: float) -> None:
-        """Set the drop path rate of each block, linearly from 0 to `rate` as in the released code.
-
-        Raises:
-            ValueError: `rate` is not in [0, 1).
-        """
+        """Set the blocks' drop path rates, linearly from 0 to `rate` as in the released code."""
         if not 0 <= rate < 1:
             raise ValueError(f"model.drop_path: found {rate}, expected a number from 0 to below 1")
-        rates = np.linspace(0, rate, len(self.blocks)).tolist()
-        for block, block_rate in zip(self.blocks, rates, strict=True):
-            block.drop_path_rate = block_rate
+        for block, own in zip(self.blocks, np.linspace(0, rate, len(self.blocks)), strict=True):
+            block.drop_path_rate = float(own)
 
     def positions_for(self, num_patches: int) -> Tensor:
         """(L, D) positions of the first patches; those beyond the stored table are computed."""
-        stored = self.positions.shape[0]
-        if num_patches <= stored:
-            return self.positions[:num_patches]
-        columns = self.config.num_columns
-        table = sincos_positions(-(-num_patches // columns), columns, self.config.embed_dim)
-        return torch.cat([self.positions, table[stored:num_patches].to(self.positions)])
+        return positions_of(self.positions, num_patches, self.config.num_columns)
 
     def grid(self, num_frames: int) -> Tuple[int, int]:
         """(H, W), the patch grid of `num_frames` frames."""

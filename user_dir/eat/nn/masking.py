@@ -8,36 +8,29 @@ To add a setting, add it to `MaskingConfig`, use it here, and add its key to the
 task and data set get the whole configuration.
 """
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Optional, Tuple
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from eat.settings import setting
+
 
 @dataclass
 class MaskingConfig:
     """How the patches of a clip are hidden, and how many times."""
 
-    num_clones: int = field(
-        default=16,
-        metadata={"help": "K, masked copies of a clip that share one teacher target (paper: 16)"},
+    num_clones: int = setting(
+        "K, masked copies of a clip that share one teacher target (paper: 16)", 16
     )
-    mask_ratio: float = field(
-        default=0.8,
-        metadata={"help": "share of the patches hidden from the student (paper: 0.8)"},
-    )
-    mask_block_size: int = field(
-        default=5,
-        metadata={"help": "side of a visible block, in patches (paper: 5)"},
-    )
-    mask_ratio_adjust: float = field(
-        default=0.07,
-        metadata={
-            "help": "added to the visible share when blocks are counted, because blocks overlap and"
-            " are cut at the border; the final ratio stays mask_ratio (released code: 0.07)"
-        },
+    mask_ratio: float = setting("share of the patches hidden from the student (paper: 0.8)", 0.8)
+    mask_block_size: int = setting("side of a visible block, in patches (paper: 5)", 5)
+    mask_ratio_adjust: float = setting(
+        "added to the visible share when blocks are counted, because blocks overlap and are cut at"
+        " the border; the final ratio stays mask_ratio (released code: 0.07)",
+        0.07,
     )
 
 
@@ -53,11 +46,7 @@ def num_blocks(config: MaskingConfig, num_patches: int) -> int:
 
 
 def check_masking(config: MaskingConfig, grid: Tuple[int, int]) -> None:
-    """Check that the settings can give the masks that they describe on a grid of (H, W) patches.
-
-    Raises:
-        ValueError: naming the setting, what was found and what would work.
-    """
+    """Raise a ValueError if the settings cannot give their masks on a grid of (H, W) patches."""
     num_patches, on_grid = grid[0] * grid[1], f"on a grid of {grid[0]} x {grid[1]} patches"
     ratio, side = config.mask_ratio, config.mask_block_size
     if config.num_clones < 1:
@@ -86,15 +75,9 @@ def inverse_block_masks(
 
     Block centres are drawn uniformly with replacement, so blocks may overlap; parts beyond the
     border are clamped to it. Random patches are then hidden or shown until every clone keeps
-    exactly `num_visible_patches`.
+    exactly `num_visible_patches`. The settings must have passed `check_masking`.
 
-    Args:
-        config: settings that passed `check_masking`.
-        grid: (H, W), patches along time and frequency.
-        generator: seeded for this clip.
-
-    Returns:
-        (K, L) bool, L = H * W, time-major; True = hidden.
+    A grid of (H, W) patches -> (K, L) bool, L = H * W, time-major; True = hidden.
     """
     visible = draw_blocks(config, grid, generator)
     # Ranked by "in a block" and then at random, the first V patches are the blocks' patches
@@ -128,34 +111,20 @@ def draw_blocks(
 def split_mask(mask: Tensor, num_visible: Optional[int] = None) -> Tuple[Tensor, Tensor]:
     """Indices of the patches that a mask leaves visible and of those that it hides, in order.
 
-    Args:
-        mask: (N, L) bool, True = hidden, with the same number of visible patches in each row.
-        num_visible: V if it is known; None counts and checks, which makes the host wait for the
-            device.
-
-    Returns:
-        (N, V) and (N, L - V) int64.
-
-    Raises:
-        ValueError: without V: rows have different numbers of visible patches.
+    A mask (N, L) bool, True = hidden, with V visible patches in each row -> (N, V) and (N, L - V)
+    int64. Without `num_visible` V is counted and checked, so that the host waits for the device.
     """
     if num_visible is None:
-        num_visible = count_visible(mask)
+        counts = (~mask).sum(dim=-1)
+        num_visible, highest = int(counts.min()), int(counts.max())
+        if num_visible != highest:
+            raise ValueError(
+                "mask: found rows with different numbers of visible patches"
+                f" ({num_visible} to {highest}), expected the same in each"
+            )
     # A stable sort keeps the patches in order within "visible" (False) and "hidden" (True).
     order = torch.sort(mask.to(torch.uint8), dim=-1, stable=True).indices
     return order[:, :num_visible], order[:, num_visible:]
-
-
-def count_visible(mask: Tensor) -> int:
-    """V, the visible patches in each row; a ValueError if the rows have different numbers."""
-    num_visible = (~mask).sum(dim=-1)
-    lowest, highest = int(num_visible.min()), int(num_visible.max())
-    if lowest != highest:
-        raise ValueError(
-            "mask: found rows with different numbers of visible patches"
-            f" ({lowest} to {highest}), expected the same in each"
-        )
-    return lowest
 
 
 def select_patches(x: Tensor, ids: Tensor) -> Tensor:

@@ -38,22 +38,21 @@ def sincos_positions(num_rows: int, num_columns: int, embed_dim: int) -> Tensor:
     it one-dimensional; the released code, followed here, uses two dimensions. Positions are
     absolute: a shorter grid is a prefix of a longer one.
 
-    Args:
-        num_rows: H, patches along time.
-        num_columns: W, patches along frequency.
-        embed_dim: D, a multiple of 4.
-
-    Returns:
-        (H * W, D) float32, time-major.
-
-    Raises:
-        ValueError: D is not a multiple of 4.
+    H rows along time and W columns along frequency -> (H * W, D) float32, time-major.
     """
     if embed_dim % 4:
         raise ValueError(f"embed_dim: found {embed_dim}, expected a multiple of 4")
     time, frequency = np.meshgrid(np.arange(num_rows), np.arange(num_columns), indexing="ij")
     halves = [_sincos(index.reshape(-1), embed_dim // 2) for index in (frequency, time)]
     return torch.from_numpy(np.concatenate(halves, axis=1).astype(np.float32))
+
+
+def positions_of(table: Tensor, num_patches: int, num_columns: int) -> Tensor:
+    """The first L rows of a table (rows * W, D); rows beyond its end are computed: (L, D)."""
+    if num_patches <= len(table):
+        return table[:num_patches]
+    longer = sincos_positions(-(-num_patches // num_columns), num_columns, table.shape[1])
+    return torch.cat([table, longer[len(table) : num_patches].to(table)])
 
 
 def _sincos(index: np.ndarray, num_channels: int) -> np.ndarray:

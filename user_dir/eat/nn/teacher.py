@@ -1,7 +1,7 @@
 """The teacher: a moving average of the student's encoder, and the targets that it makes."""
 
 import copy
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from itertools import islice
 from typing import Any, Callable, Dict, Iterable, Mapping, Optional
 
@@ -9,6 +9,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.optim.swa_utils import get_ema_multi_avg_fn
+
+from eat.settings import setting
 
 from .encoder import Encoder
 
@@ -20,19 +22,13 @@ _TENSORS_AT_ONCE = 16  # in a step: few calls on a GPU, and few enough for the c
 class TeacherConfig:
     """How the teacher follows the student and which layers make its targets."""
 
-    ema_decay: float = field(
-        default=0.9998, metadata={"help": "EMA decay at the first update (released code: 0.9998)"}
+    ema_decay: float = setting("EMA decay at the first update (released code: 0.9998)", 0.9998)
+    ema_end_decay: float = setting("EMA decay after annealing (released code: 0.99999)", 0.99999)
+    ema_anneal_updates: int = setting(
+        "updates of linear annealing (released: base 100000, large 150000)", 100_000
     )
-    ema_end_decay: float = field(
-        default=0.99999, metadata={"help": "EMA decay after annealing (released code: 0.99999)"}
-    )
-    ema_anneal_updates: int = field(
-        default=100_000,
-        metadata={"help": "updates of linear annealing (released: base 100000, large 150000)"},
-    )
-    average_top_k_layers: int = field(
-        default=12,
-        metadata={"help": "last blocks averaged in the target (all: base 12, large 24)"},
+    average_top_k_layers: int = setting(
+        "last blocks averaged in the target (all: base 12, large 24)", 12
     )
 
 
@@ -129,13 +125,8 @@ def average_layers(mlp_outputs: Iterable[Tensor]) -> Tensor:
     """Make the target from the teacher's layers (released code; the paper leaves this open).
 
     Each layer's channels are normalised over the tokens of the clip, layers are averaged, and
-    each token is normalised over its channels, all in float32 and without parameters.
-
-    Args:
-        mlp_outputs: per layer (B, 1+L, D), CLS first; only one is held at a time.
-
-    Returns:
-        (B, L, D) float32.
+    each token is normalised over its channels, all in float32 and without parameters: (B, 1+L, D)
+    per layer, CLS first, only one held at a time -> (B, L, D) float32.
     """
     total: Any = 0
     for number, mlp_output in enumerate(mlp_outputs, start=1):

@@ -4,12 +4,14 @@ To add a variant of the block, add a setting to `EncoderConfig`, use it here, an
 yaml files. Every block gets the whole configuration, and every checkpoint carries it.
 """
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Optional, Tuple
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+
+from eat.settings import setting
 
 from .gradients import MAX_TOKENS_WITH_WEIGHTS, AttentionByHand, GeluLinearByHand, by_hand
 
@@ -18,25 +20,17 @@ from .gradients import MAX_TOKENS_WITH_WEIGHTS, AttentionByHand, GeluLinearByHan
 class EncoderConfig:
     """Size of the encoder; the defaults are EAT-base."""
 
-    embed_dim: int = field(
-        default=768, metadata={"help": "D, width of the encoder (base 768, large 1024)"}
-    )
-    depth: int = field(default=12, metadata={"help": "number of blocks (base 12, large 24)"})
-    num_heads: int = field(default=12, metadata={"help": "attention heads (base 12, large 16)"})
-    mlp_ratio: float = field(
-        default=4.0, metadata={"help": "width of a block's hidden layer, in units of embed_dim"}
-    )
-    norm_eps: float = field(default=1e-6, metadata={"help": "epsilon of the encoder's LayerNorms"})
-    patch_size: int = field(
-        default=16, metadata={"help": "P, side of a patch in frames and mel bins (paper: 16)"}
-    )
-    num_mel_bins: int = field(default=128, metadata={"help": "F, mel bins (paper: 128)"})
-    num_position_rows: int = field(
-        default=768,
-        metadata={
-            "help": "time patches in the stored position table (released code: 768, about 2 min);"
-            " positions of longer clips are computed"
-        },
+    embed_dim: int = setting("D, width of the encoder (base 768, large 1024)", 768)
+    depth: int = setting("number of blocks (base 12, large 24)", 12)
+    num_heads: int = setting("attention heads (base 12, large 16)", 12)
+    mlp_ratio: float = setting("width of a block's hidden layer, in units of embed_dim", 4.0)
+    norm_eps: float = setting("epsilon of the encoder's LayerNorms", 1e-6)
+    patch_size: int = setting("P, side of a patch in frames and mel bins (paper: 16)", 16)
+    num_mel_bins: int = setting("F, mel bins (paper: 128)", 128)
+    num_position_rows: int = setting(
+        "time patches in the stored position table (released code: 768, about 2 min); positions of"
+        " longer clips are computed",
+        768,
     )
 
     @property
@@ -55,15 +49,7 @@ class Attention(nn.Module):
         self.proj = nn.Linear(config.embed_dim, config.embed_dim)
 
     def forward(self, x: Tensor, valid: Optional[Tensor] = None) -> Tensor:
-        """Attend among the tokens of each row.
-
-        Args:
-            x: (N, L, D) tokens.
-            valid: (N, L) bool, False = no token attends to this one. None: all are valid.
-
-        Returns:
-            (N, L, D).
-        """
+        """(N, L, D) -> (N, L, D); `valid` (N, L) bool, False = no token attends to this one."""
         return self.proj(attend(self.qkv(x), self.num_heads, valid))
 
 
@@ -112,13 +98,9 @@ def drop_path(branch: Tensor, rate: float) -> Tensor:
 
 
 class Block(nn.Module):
-    """Post-norm block: x = norm1(x + attention(x)), then norm2(x + mlp(x)).
+    """Post-norm block: x = norm1(x + attention(x)), then norm2(x + mlp(x))."""
 
-    Attributes:
-        drop_path_rate: probability with which training leaves out each of the branches.
-    """
-
-    drop_path_rate = 0.0
+    drop_path_rate = 0.0  # probability with which training leaves out each of the branches
 
     def __init__(self, config: EncoderConfig) -> None:
         super().__init__()
@@ -129,15 +111,9 @@ class Block(nn.Module):
         self.mlp = Mlp(embed_dim, int(embed_dim * config.mlp_ratio))
 
     def forward(self, x: Tensor, valid: Optional[Tensor] = None) -> Tuple[Tensor, Tensor]:
-        """Run the block.
+        """(N, L, D) -> the output and the MLP branch before residual and norm, both (N, L, D).
 
-        Args:
-            x: (N, L, D) tokens.
-            valid: (N, L) bool, see `Attention`.
-
-        Returns:
-            The block's output and its MLP branch before residual and norm, both (N, L, D). The
-            teacher's targets are made of the second (released code; the paper says "outputs").
+        The teacher's targets are made of the second (released code; the paper says "outputs").
         """
         drop_rate = self.drop_path_rate if self.training else 0.0
         x = self.norm1(x + drop_path(self.attn(x, valid), drop_rate))

@@ -1,7 +1,7 @@
 """The optimizer `eat_adamw`: one torch AdamW with learning-rate scales and decay per group."""
 
 from collections import defaultdict
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, Dict, Iterable, List, Optional, Tuple
 
 import torch
@@ -10,28 +10,23 @@ from fairseq.optim import FairseqOptimizer, register_optimizer
 from omegaconf import II
 from torch import Tensor, nn
 
+from eat.settings import setting
+
 
 @dataclass
 class AdamWConfig(FairseqDataclass):
     """AdamW; the defaults are the pre-training recipe's."""
 
-    adam_betas: List[float] = field(
-        default_factory=lambda: [0.9, 0.95], metadata={"help": "beta1 and beta2 (paper: 0.9, 0.95)"}
+    adam_betas: List[float] = setting("beta1 and beta2 (paper: 0.9, 0.95)", [0.9, 0.95])
+    adam_eps: float = setting("epsilon (released code: 1e-8)", 1e-8)
+    weight_decay: float = setting("decoupled weight decay (paper: 0.05)", 0.05)
+    decay_1d: bool = setting(
+        "also decay biases and LayerNorm weights, as the released code does", True
     )
-    adam_eps: float = field(default=1e-8, metadata={"help": "epsilon (released code: 1e-8)"})
-    weight_decay: float = field(
-        default=0.05, metadata={"help": "decoupled weight decay (paper: 0.05)"}
-    )
-    decay_1d: bool = field(
-        default=True,
-        metadata={"help": "also decay biases and LayerNorm weights, as the released code does"},
-    )
-    min_lr: float = field(
-        default=0.0,
-        metadata={
-            "help": "the scheduler's min_lr, which holds for every group of parameters: a group"
-            " whose peak is lower stays at its peak, as in the released code"
-        },
+    min_lr: float = setting(
+        "the scheduler's min_lr, which holds for every group of parameters: a group whose peak is"
+        " lower stays at its peak, as in the released code",
+        0.0,
     )
     lr: List[float] = II("optimization.lr")
     fp16: bool = II("common.fp16")

@@ -35,12 +35,11 @@ def read_starts(folder: FilePath) -> List[Dict[str, Any]]:
     Raises:
         ValueError: the record is damaged.
     """
-    path = os.path.join(folder, RECORD_NAME)
-    if not os.path.exists(path):
+    path = Path(folder, RECORD_NAME)
+    if not path.exists():
         return []
     try:
-        with open(path, encoding="utf-8") as file:
-            return list(json.load(file)["starts"])
+        return [dict(start) for start in json.loads(path.read_text(encoding="utf-8"))["starts"]]
     except (ValueError, KeyError, TypeError) as error:
         raise ValueError(f"{path}: not a record of how a run was started: {error}") from error
 
@@ -59,12 +58,18 @@ def add_start(folder: FilePath, start: Mapping[str, Any]) -> None:
 
 def describe_process() -> Dict[str, Any]:
     """When, how, where and with what this process was started, as plain values."""
-    hardware = describe_hardware()
+    hardware, program = describe_hardware(), os.path.basename(sys.argv[0])
+    if program in _FAIRSEQ_PROGRAMS:  # it is called by its name, however it was found
+        program = _FAIRSEQ_PROGRAMS[0]
+    versions = {"eat": _own_version(), "python": platform.python_version()}
+    for package in _PACKAGES:
+        with suppress(metadata.PackageNotFoundError):
+            versions[package] = metadata.version(package)
     return {
         "time": datetime.now(timezone.utc).isoformat(timespec="seconds"),
-        "command": _command_words(),
+        "command": [program, *sys.argv[1:]],
         "folder": os.getcwd(),
-        "versions": {"eat": _own_version(), "python": platform.python_version(), **_versions()},
+        "versions": versions,
         "machine": {
             "platform": platform.platform(),
             "cpu": hardware.processor,
@@ -74,32 +79,15 @@ def describe_process() -> Dict[str, Any]:
     }
 
 
-def _command_words() -> List[str]:
-    """The command as a user would type it again."""
-    name = os.path.basename(sys.argv[0])
-    # fairseq's program is called by its name, however it was found.
-    return [_FAIRSEQ_PROGRAMS[0] if name in _FAIRSEQ_PROGRAMS else name, *sys.argv[1:]]
-
-
-def _versions() -> Dict[str, str]:
-    versions = {}
-    for package in _PACKAGES:
-        with suppress(metadata.PackageNotFoundError):
-            versions[package] = metadata.version(package)
-    return versions
-
-
 def _own_version() -> str:
     """The version, with the commit if this is a checkout."""
     checkout = Path(__file__).resolve().parents[2]
     if not (checkout / ".git").exists():  # the folder above may be somebody else's repository
         return __version__
-    describe = ["git", "-C", str(checkout), "describe", "--always", "--dirty", "--abbrev=12"]
+    git = ["git", "-C", str(checkout), "describe", "--always", "--dirty", "--abbrev=12"]
+    quiet = {"stdin": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
     try:
-        found = subprocess.run(
-            describe, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=10
-        )
-    except (OSError, subprocess.TimeoutExpired):
+        commit = subprocess.check_output(git, text=True, timeout=10, **quiet)
+    except (OSError, subprocess.SubprocessError):
         return __version__
-    commit = found.stdout.strip()
-    return f"{__version__} ({commit})" if found.returncode == 0 and commit else __version__
+    return f"{__version__} ({commit.strip()})"

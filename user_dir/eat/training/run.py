@@ -4,8 +4,9 @@ import json
 import math
 import os
 import re
+from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass, field
-from typing import Any, Dict, List, NamedTuple, Optional
+from typing import Any, Dict, Iterator, List, NamedTuple, Optional
 
 import numpy as np
 
@@ -19,8 +20,6 @@ from .record import LOG_NAME, read_starts
 TrainingLog = Dict[str, Dict[str, np.ndarray]]
 
 _COUNT = "num_updates"
-# In the order of preference: the last one holds the most recent weights.
-_CHECKPOINTS = ("checkpoint_last.pt", "checkpoint_best.pt")
 
 
 class LogLine(NamedTuple):
@@ -31,48 +30,25 @@ class LogLine(NamedTuple):
 
 
 class TrainingState(NamedTuple):
-    """The state of a run when it saved a checkpoint.
+    """The state of a run when it saved a checkpoint."""
 
-    Attributes:
-        cfg: the whole configuration, by section.
-        num_updates: updates so far.
-        epoch: the epoch it was in.
-        best_metric: the best value of `checkpoint.best_checkpoint_metric`; None before the first
-            validation.
-        training_seconds: the time of all starts together.
-    """
-
-    cfg: Dict[str, Any]
+    cfg: Dict[str, Any]  # the whole configuration, by section
     num_updates: int
     epoch: int
-    best_metric: Optional[float]
-    training_seconds: float
+    best_metric: Optional[float]  # `checkpoint.best_checkpoint_metric`; None before a validation
+    training_seconds: float  # of all starts together
 
 
 @dataclass
 class Run:
-    """A training run, as far as its folder tells.
+    """A training run, as far as its folder tells."""
 
-    Attributes:
-        folder: `checkpoint.save_dir`.
-        log: what was logged; None without a log.
-        starts: how it was started, each time.
-        checkpoint: the file with the latest weights; None before the first save.
-        state: what that file says about the run.
-        notes: what could not be found out, and why.
-    """
-
-    folder: str
+    folder: str  # checkpoint.save_dir
     log: Optional[TrainingLog] = None
-    starts: List[Dict[str, Any]] = field(default_factory=list)
-    checkpoint: Optional[str] = None
-    state: Optional[TrainingState] = None
-    notes: List[str] = field(default_factory=list)
-
-    @property
-    def cfg(self) -> Dict[str, Any]:
-        """The whole configuration by section; empty before the first save."""
-        return self.state.cfg if self.state is not None else {}
+    starts: List[Dict[str, Any]] = field(default_factory=list)  # how it was started, each time
+    checkpoint: Optional[str] = None  # the file with the latest weights
+    state: Optional[TrainingState] = None  # what that file says about the run
+    notes: List[str] = field(default_factory=list)  # what could not be found out, and why
 
     @property
     def last_start(self) -> Dict[str, Any]:
@@ -81,31 +57,39 @@ class Run:
 
     def section(self, name: str) -> Dict[str, Any]:
         """A section of the configuration; empty if it is unknown."""
-        return self.cfg.get(name) or {}
+        return self.state.cfg.get(name) or {} if self.state is not None else {}
+
+    @contextmanager
+    def noting(self, subject: str) -> Iterator[None]:
+        """Note an error about one subject and go on, so that all others can still be shown."""
+        try:
+            yield
+        except Exception as error:
+            is_told = isinstance(error, (ValueError, OSError, ImportError))
+            self.notes.append(f"{subject}: {error if is_told else repr(error)}.")
 
 
 def read_run(folder: str, log: Optional[str] = None) -> Run:
-    """Read everything that a run's folder holds.
+    """Read everything that a run's folder holds; what is damaged is noted in the run.
 
     Args:
         folder: `checkpoint.save_dir`.
         log: a file with what the run printed; None: the log in its folder.
 
     Raises:
-        FileNotFoundError: there is no such folder, or nothing of a run in it.
-        ValueError: what is there is damaged.
+        FileNotFoundError: there is no such folder or log, or nothing of a run in the folder.
+        ValueError: `log` holds no statistics.
     """
     if not os.path.isdir(folder):
         raise FileNotFoundError(f"no such folder: {folder}, expected a run's checkpoint.save_dir")
-    run = Run(folder, starts=read_starts(folder), checkpoint=find_checkpoint(folder))
-    try:
-        run.log = read_training_log(log or find_log(folder))
-    except (FileNotFoundError, ValueError) as error:
-        if log is not None:
-            raise
-        run.notes.append(f"No curves: {error}.")
+    run = Run(folder, checkpoint=find_checkpoint(folder))
+    with run.noting("No command and no environment"):
+        run.starts = read_starts(folder)
+    with run.noting("No curves") if log is None else nullcontext():
+        run.log = read_training_log(log or folder)
     if run.checkpoint is not None:
-        run.state = read_training_state(run.checkpoint)
+        with run.noting("No configuration"):
+            run.state = read_training_state(run.checkpoint)
     elif run.log is None:
         raise FileNotFoundError(
             f"{folder}: found neither a log nor a checkpoint, expected the checkpoint.save_dir of"
@@ -118,37 +102,12 @@ def read_run(folder: str, log: Optional[str] = None) -> Run:
     return run
 
 
-def find_log(run: FilePath) -> str:
-    """The file with a run's statistics.
-
-    Args:
-        run: the run's folder, or the file itself.
-
-    Raises:
-        FileNotFoundError: there is no such folder or file, or the folder holds no log.
-    """
-    run = os.fspath(run)
-    if not os.path.exists(run):
-        raise FileNotFoundError(f"no such run: {run}, expected a folder or a log file")
-    path = os.path.join(run, LOG_NAME) if os.path.isdir(run) else run
-    if not os.path.exists(path):
-        raise FileNotFoundError(
-            f"{run}: found no {LOG_NAME}, expected the checkpoint.save_dir of a training run, or a"
-            " file with what it printed"
-        )
-    return path
-
-
 def find_checkpoint(folder: str) -> Optional[str]:
     """The checkpoint with the latest weights in a run's folder; None before the first save."""
-    names = os.listdir(folder)
-    for name in _CHECKPOINTS:
-        if name in names:
-            return os.path.join(folder, name)
-    others = [
-        os.path.join(folder, name) for name in names if re.fullmatch(r"checkpoint.*\.pt", name)
-    ]
-    return max(others, key=os.path.getmtime, default=None)
+    names = filter(re.compile(r"checkpoint.*\.pt").fullmatch, os.listdir(folder))
+    paths = {name: os.path.join(folder, name) for name in names}
+    preferred = paths.get("checkpoint_last.pt") or paths.get("checkpoint_best.pt")
+    return preferred or max(paths.values(), key=os.path.getmtime, default=None)
 
 
 def read_training_state(path: FilePath) -> TrainingState:
@@ -196,54 +155,53 @@ def parse_log_line(line: str) -> Optional[LogLine]:
     if key is None:
         return None
     prefix = key[: -len(_COUNT)]
-    values = _numbers({k[len(prefix) :]: stats[k] for k in stats if k.startswith(prefix)})
+    values = {}
+    for name in stats:
+        if name.startswith(prefix):
+            with suppress(TypeError, ValueError, OverflowError):  # what is not a number
+                values[name[len(prefix) :]] = float(stats[name])
     if not math.isfinite(values.get(_COUNT, math.nan)):
         return None
     return LogLine(prefix[:-1] or "train_inner", values)
 
 
-def read_training_log(path: FilePath) -> TrainingLog:
-    """Read a run's log: what it printed, or its `common.log_file`.
+def read_training_log(run: FilePath) -> TrainingLog:
+    """Read what a run printed, or its `common.log_file`.
 
     A run that was resumed repeats some updates; the last word on each counts. fairseq writes
     the lines of later epochs to `common.log_file` several times; they count once.
 
+    Args:
+        run: the file, or the run's folder, which holds a `train.log`.
+
     Raises:
-        FileNotFoundError: there is no such file.
+        FileNotFoundError: there is no such folder or file, or the folder holds no log.
         ValueError: the file holds no statistics.
     """
+    if not os.path.exists(run):
+        raise FileNotFoundError(f"no such run: {run}, expected a folder or a log file")
+    path = os.path.join(run, LOG_NAME) if os.path.isdir(run) else run
+    if not os.path.exists(path):
+        raise FileNotFoundError(
+            f"{run}: found no {LOG_NAME}, expected the checkpoint.save_dir of a training run, or a"
+            " file with what it printed"
+        )
     rows: Dict[str, Dict[float, Dict[str, float]]] = {}
     with open(path, encoding="utf-8", errors="replace") as file:
-        for line in map(parse_log_line, file):
-            if line is not None:
-                _add_row(rows.setdefault(line.kind, {}), line.values)
+        for line in filter(None, map(parse_log_line, file)):
+            by_update, update = rows.setdefault(line.kind, {}), line.values[_COUNT]
+            # In place of what an earlier start logged of this update and later ones.
+            while by_update and next(reversed(by_update)) >= update:
+                by_update.popitem()
+            by_update[update] = line.values
     if not rows:
         raise ValueError(
-            f"{os.fspath(path)}: found no line of training statistics, expected a log written"
-            " with common.log_format=json"
+            f"{path}: found no line of training statistics, expected a log written with"
+            " common.log_format=json"
         )
-    return {kind: _columns(list(by_update.values())) for kind, by_update in rows.items()}
-
-
-def _numbers(stats: Dict[str, Any]) -> Dict[str, float]:
-    """The values that are numbers, or text that says one."""
-    numbers = {}
-    for key, value in stats.items():
-        try:
-            numbers[key] = float(value)
-        except (TypeError, ValueError, OverflowError):
-            continue
-    return numbers
-
-
-def _add_row(by_update: Dict[float, Dict[str, float]], values: Dict[str, float]) -> None:
-    """Add a line, in place of what an earlier start logged of this update and later ones."""
-    update = values[_COUNT]
-    for later in [known for known in by_update if known >= update]:
-        del by_update[later]
-    by_update[update] = values
-
-
-def _columns(rows: List[Dict[str, float]]) -> Dict[str, np.ndarray]:
-    names = dict.fromkeys(name for row in rows for name in row)
-    return {name: np.array([row.get(name, np.nan) for row in rows]) for name in names}
+    log = {}
+    for kind, by_update in rows.items():
+        lines = by_update.values()
+        names = dict.fromkeys(name for values in lines for name in values)
+        log[kind] = {n: np.array([values.get(n, np.nan) for values in lines]) for n in names}
+    return log

@@ -2,10 +2,11 @@
 
 import os
 import re
-from typing import Collection, Iterator, Sequence
+from typing import Collection, Iterator, List, Sequence, Tuple
 
+from . import Columns
 from .matching import normal_form
-from .table import Columns, Row
+from .table import Row
 
 # What parts of a data set are called, with anything but letters after it, as in train-clean-100.
 _SPLIT = re.compile(
@@ -41,33 +42,34 @@ def note_forms(names: Collection[str]) -> Iterator[str]:
         yield f"{count} labels fit others but for blanks around them or their Unicode form"
 
 
-class Tops:
-    """The topmost folders of files that are not common to all of them."""
+def doubt_draw(root: str, paths: Sequence[str]) -> Iterator[str]:
+    """Say if splits are drawn from folders that look like splits."""
+    names, hint = _find_tops(root, paths)
+    alike = [*filter(_SPLIT.match, names)]
+    if len(alike) > 1:
+        yield (
+            f"the folders {_enumerate(alike)} look like splits, and their clips are mixed:"
+            f" --splits-from top keeps them apart{hint}"
+        )
 
-    def __init__(self, root: str, paths: Sequence[str]) -> None:
-        folders = {*map(os.path.dirname, paths)}
-        common = os.path.commonpath(folders)
-        start = len(common) + 1 if common else 0
-        self.names = sorted({folder[start:].partition("/")[0] for folder in folders} - {""})
-        self._hint = f" (when {os.path.join(root, common)} is what is listed)" if common else ""
 
-    def doubt_draw(self) -> Iterator[str]:
-        """Say if splits are drawn from folders that look like splits."""
-        alike = [*filter(_SPLIT.match, self.names)]
-        if len(alike) > 1:
-            yield (
-                f"the folders {_enumerate(alike)} look like splits, and their clips are mixed:"
-                f" --splits-from top keeps them apart{self._hint}"
-            )
+def doubt_parents(root: str, paths: Sequence[str], labels: Collection[str]) -> Iterator[str]:
+    """Say if labels by the innermost folders might be meant to be the topmost ones."""
+    names, hint = _find_tops(root, paths)
+    if len(names) > 1 and not {*names} <= {*labels} and not any(map(_SPLIT.match, names)):
+        yield (
+            "labels are the folders that files are in, not the topmost ones: --labels-from top"
+            f" makes the classes {_enumerate(names)}{hint}"
+        )
 
-    def doubt_parents(self, labels: Collection[str]) -> Iterator[str]:
-        """Say if labels by the innermost folders might be meant to be the topmost ones."""
-        is_other = len(self.names) > 1 and not {*self.names} <= {*labels}
-        if is_other and not any(map(_SPLIT.match, self.names)):
-            yield (
-                "labels are the folders that files are in, not the topmost ones: --labels-from top"
-                f" makes the classes {_enumerate(self.names)}{self._hint}"
-            )
+
+def _find_tops(root: str, paths: Sequence[str]) -> Tuple[List[str], str]:
+    """The topmost folders of files that are not common to all of them, and which root has them."""
+    folders = {*map(os.path.dirname, paths)}
+    common = os.path.commonpath(folders)
+    start = len(common) + 1 if common else 0
+    names = sorted({folder[start:].partition("/")[0] for folder in folders} - {""})
+    return names, f" (when {os.path.join(root, common)} is what is listed)" if common else ""
 
 
 def _enumerate(names: Sequence[str], limit: int = 10) -> str:

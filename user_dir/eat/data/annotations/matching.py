@@ -3,16 +3,11 @@
 import os
 import unicodedata
 from collections import defaultdict
-from typing import Callable, Dict, Iterable, Iterator, List, NamedTuple, Optional, Sequence
+from typing import Callable, Dict, Iterator, List, Optional, Sequence, Tuple
 
 from ..labels import clip_spellings
 
-
-class _Index(NamedTuple):
-    """The files that a name may stand for."""
-
-    whole: Dict[str, List[str]]  # as a path below the root
-    short: Dict[str, List[str]]  # without folders, extension or both
+_PathsOf = Dict[str, List[str]]
 
 
 def normal_form(text: str) -> str:
@@ -34,7 +29,7 @@ class FileNames:
 
     def __init__(self, root: str, paths: Sequence[str]) -> None:
         self._root, self._paths = root, paths
-        self._indices: Dict[Callable[[str], str], _Index] = {}
+        self._indices: Dict[Callable[[str], str], Tuple[_PathsOf, _PathsOf]] = {}
         self._loosely: Dict[Callable[[str], str], List[str]] = {str.strip: [], normal_form: []}
 
     def find(self, name: str) -> List[str]:
@@ -62,21 +57,21 @@ class FileNames:
         name, root = form(name), form(self._root)
         name = os.path.normpath(os.path.relpath(name, root) if os.path.isabs(name) else name)
         indices = [self._index(one) for one in dict.fromkeys((str, form))]
-        whole = _merge(index.whole.get(name, ()) for index in indices)
-        return whole or _merge(index.short.get(name, ()) for index in indices)
+        for spellings in zip(*indices, strict=True):
+            paths = [path for paths_of in spellings for path in paths_of.get(name, ())]
+            if paths:
+                return list(dict.fromkeys(paths))
+        return []
 
-    def _index(self, form: Callable[[str], str]) -> _Index:
-        """The files by their names in a form; names that have it anyway are in the first index."""
+    def _index(self, form: Callable[[str], str]) -> Tuple[_PathsOf, _PathsOf]:
+        """The files by their paths, and by these without folders, extension or both, in a form;
+        names that have the form anyway are in the first index.
+        """
         if form not in self._indices:
-            index = self._indices[form] = _Index(defaultdict(list), defaultdict(list))
+            self._indices[form] = whole, short = defaultdict(list), defaultdict(list)
             for path in self._paths:
-                if form is str or form(path) != path:
-                    index.whole[form(path)].append(path)
-                for name in {*clip_spellings(path)}:
-                    if form is str or form(name) != name:
-                        index.short[form(name)].append(path)
+                for paths_of, names in ((whole, {path}), (short, {*clip_spellings(path)})):
+                    for name in names:
+                        if form is str or form(name) != name:
+                            paths_of[form(name)].append(path)
         return self._indices[form]
-
-
-def _merge(lists: Iterable[Iterable[str]]) -> List[str]:
-    return list(dict.fromkeys(path for paths in lists for path in paths))

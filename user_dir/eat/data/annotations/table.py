@@ -6,34 +6,17 @@ one or several labels; several rows of one clip add up.
 
 import codecs
 import csv
-import os
 import re
-from functools import partial
 from typing import Any, Dict, Iterable, Iterator, List, NamedTuple, Optional, Sequence, Tuple
 
 from eat.work import Failure
 
 from ..labels import NOT_TEXT, check_name
+from . import CLIP_COLUMNS, LABEL_COLUMNS, LABELS_COLUMNS, Columns
 from .matching import FileNames, normal_form
 
-# Names of columns, in any case, that are looked for if no name is given.
-CLIP_COLUMNS = (
-    *("path", "filepath", "file_path", "file", "filename", "file_name", "fname"),
-    *("clip", "audio", "audio_file", "wav"),
-)
-LABEL_COLUMNS = ("label", "class", "category", "tag")  # a cell is one label
-LABELS_COLUMNS = ("labels", "classes", "categories", "tags")  # separated by commas
-
 _DELIMITERS = ",;\t"
-
-
-class Columns(NamedTuple):
-    """Which columns of a table to read."""
-
-    clip: Optional[str] = None  # None: the one with a known name
-    label: Optional[str] = None  # likewise
-    separator: Optional[str] = None  # of labels; "": a cell is one label; None: by the column
-    split: Optional[str] = None  # None: the table has no splits
+_FOLDERS = {"parent": r"([^/]+)/[^/]*\Z", "top": "^([^/]+)/"}
 
 
 class Row(NamedTuple):
@@ -58,39 +41,22 @@ class Annotations(NamedTuple):
 def label_by_path(paths: Iterable[str], source: str) -> Annotations:
     """Label each file by its path.
 
-    Args:
-        source: "parent", the folder that a file is in; "top", its topmost folder; or
-            "regex:PATTERN", what each of the pattern's parentheses (or without any, all of it)
-            matches in the path, anywhere.
+    The source is "parent", the folder that a file is in; "top", its topmost folder; or
+    "regex:PATTERN", what each of the pattern's parentheses (or without any, all of it) matches in
+    the path, anywhere.
     """
-    kind, _, pattern = source.partition(":")
-    find = {"parent": _find_parent, "top": _find_top}.get(kind) or partial(
-        _match, re.compile(pattern)
-    )
-    missing = f"no match of {pattern!r}" if pattern else "in no folder that would be its label"
+    given = source.partition(":")[2]
+    pattern = re.compile(given or _FOLDERS[source])
+    missing = f"no match of {given!r}" if given else "in no folder that would be its label"
     found = Annotations({}, {}, [])
     for path in paths:
-        names = [name for name in find(path) if name]
+        match = pattern.search(path)
+        names = [name for name in match.groups() or [match[0]] if name] if match else []
         if names:
             found.labels[path] = names
         else:
             found.left_out.append(Failure(path, missing))
     return found
-
-
-def _find_parent(path: str) -> List[str]:
-    return [os.path.basename(os.path.dirname(path))]
-
-
-def _find_top(path: str) -> List[str]:
-    return [path.rpartition("/")[0].partition("/")[0]]
-
-
-def _match(pattern: "re.Pattern[str]", path: str) -> Iterable[str]:
-    match = pattern.search(path)
-    if match is None:
-        return ()
-    return match.groups(default="") if pattern.groups else (match[0],)
 
 
 def split_by_top(paths: Iterable[str]) -> Dict[str, str]:

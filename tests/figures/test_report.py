@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from eat.figures.report.facts import as_duration, list_warnings, measure_speed, training_columns
+from eat.figures.report import as_duration, list_warnings, measure_speed, training_columns
 
 
 def make_columns(**columns):
@@ -23,9 +23,9 @@ def test_the_share_of_waiting_for_data():
     assert measure_speed(columns)["share_waiting"] == pytest.approx(0.25)
 
 
-def test_a_log_without_speed_has_none():
-    assert measure_speed(make_columns(loss=[1, 2])) == {}
-    assert measure_speed(training_columns(None)) == {}
+@pytest.mark.parametrize("columns", [make_columns(loss=[1, 2]), training_columns(None)])
+def test_a_log_without_speed_has_none(columns):
+    assert measure_speed(columns) == {}
 
 
 @pytest.mark.parametrize(
@@ -43,10 +43,8 @@ def test_what_is_wrong_is_said(columns, message):
 
 
 def test_a_healthy_run_has_no_warnings():
-    assert (
-        list_warnings(make_columns(loss=[3, 2], target_var=[1, 1], prediction_var=[0.4, 0.8])) == []
-    )
-    assert list_warnings(training_columns(None)) == []
+    healthy = make_columns(loss=[3, 2], target_var=[1, 1], prediction_var=[0.4, 0.8])
+    assert [*list_warnings(healthy), *list_warnings(training_columns(None))] == []
 
 
 @pytest.mark.parametrize(

@@ -1,1 +1,0 @@
-"""The report: a training run as one page."""
