@@ -114,7 +114,7 @@ def test_a_folder_is_claimed_for_its_settings(tmp_path):
     store.claim(["a"], settings, {"eat": "2"})
     assert json.loads((folder / "settings.json").read_text()) == noted
     message = (
-        r"settings.json: found features of other settings than the ones asked for,"
+        r"settings.json: found features that were made with other settings,"
         r" dtype=None \(there: 'float32'\), layers=\[3\] \(there: \[3, 6\]\), old=1 \(there: None"
         r"\); expected the same"
     )
@@ -135,7 +135,7 @@ def test_features_of_unknown_origin_are_refused(open_store, tmp_path):
 @pytest.mark.parametrize("content", ["", "[]", "{}", '{"settings": 1}'])
 def test_a_note_that_is_not_ours(tmp_path, content):
     (tmp_path / "settings.json").write_text(content)
-    with pytest.raises(ValueError, match="settings.json: not a note of `eat extract`"):
+    with pytest.raises(ValueError, match="settings.json: not a settings file of `eat extract`"):
         FeatureStore(str(tmp_path)).claim([], {}, {})
 
 

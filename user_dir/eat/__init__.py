@@ -14,7 +14,7 @@ from typing import Any
 __version__ = "0.2.0"
 
 # Public names and the modules they live in: imported on first use, so that `import eat` is quick
-# and the parts that need fairseq are only touched by those who ask for them.
+# and what needs fairseq is imported only when it is used.
 _PUBLIC = {
     "AudioError": "eat.audio",
     "CheckpointError": "eat.checkpoint",

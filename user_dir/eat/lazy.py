@@ -1,7 +1,7 @@
 """Names that a package offers, imported from its modules when they are first used (PEP 562).
 
-`import eat` and `eat --help` are quick this way, and nobody needs the libraries behind what they do
-not use.
+`import eat` and `eat --help` are quick this way, and the libraries behind unused parts need not be
+installed.
 """
 
 import importlib

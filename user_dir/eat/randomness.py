@@ -1,7 +1,8 @@
-"""Random numbers that depend on what they are for and on nothing else.
+"""Random numbers of the data pipeline: seeded by (seed, purpose, epoch, clips).
 
-Every draw of the data pipeline comes from a generator seeded by (seed, purpose, epoch, clips): the
-number of workers, the order of the clips and where a run was resumed have no influence.
+The number of workers, the order of the clips and where a run was resumed have no influence. Two
+kinds of draws are fairseq's: the order of the clips (numpy, seeded by seed + epoch), and what the
+networks draw (torch's generator, seeded by seed + number of updates at each update).
 """
 
 from enum import IntEnum

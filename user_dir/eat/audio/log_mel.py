@@ -96,7 +96,7 @@ def mel_filter_bank(waveform: Tensor, num_mel_bins: int = 128) -> Tensor:
 
     (S,) or (B, S) float in [-1, 1], whose mean is subtracted first -> (B, T, F) float32 with
     T = 1 + (S - 400) // 160; T is 0 below 400 samples. It equals torchaudio's `kaldi.fbank` in the
-    released settings to 1e-6, the last digit of the largest values; the spectrum is the same to the
+    released settings within 1e-6 (float32 rounding); the spectrum is the same to the
     bit. Integers and other shapes are a ValueError.
     """
     waveform = _as_batch(waveform)

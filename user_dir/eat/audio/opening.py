@@ -25,7 +25,7 @@ _UNKNOWN_BYTES = 0x7FFF_0000
 _TOLERATED_BYTES = 1024  # sloppy headers of good files
 _MP3_START = re.compile(rb"\0*(?=ID3|\xff[\xe2-\xe7\xf2-\xf7\xfa-\xfd])")  # tag or frame
 _UNKNOWN_FRAMES = (1 << 63) - 1  # libsndfile's "unknown"
-# Interrupted recorders leave 0 as the size of the sound. What follows it here is no other chunk.
+# Interrupted recorders leave 0 as the size of the sound. Matches only if no other chunk follows.
 _WITHOUT_SIZE = re.compile(rb"RIFF.{4}WAVE.{,4096}?data\0{4}(?![ -~]{4})(?=.)", re.DOTALL)
 _PLAIN_SUBTYPES = ("PCM_", "FLOAT", "DOUBLE", "ULAW", "ALAW")  # each sample stands for itself
 
@@ -188,7 +188,7 @@ def _open(name: str, rate: Optional[int], content: Optional[memoryview]) -> Cont
 def _complete(sound: SoundFile, name: str, content: Optional[memoryview]) -> SoundFile:
     """The same file, or one that is read to its end where the header does not tell the length.
 
-    A file whose header promises more sound than there is is refused; libsndfile only logs it.
+    A file that is shorter than its header says is refused; libsndfile only logs it.
     """
     try:
         cut_off = _CUT_OFF.search(sound.extra_info)

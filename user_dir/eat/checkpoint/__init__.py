@@ -1,19 +1,17 @@
 """Checkpoints: every known layout in, one representation, every known layout out.
 
-A layout is a module with three functions, and a line in LAYOUTS:
+A layout that is read is a module with two functions, listed in `loading.READABLE`:
 
     recognises(state) -> bool           whether a file of this content is of this layout
     read(state, path) -> Checkpoint     `path` only finds files beside it, never enters messages
-    write(checkpoint, path) -> None
 
 `state` is the content of the file: the dictionary of a pickle, or a `checkpoint.Safetensors`. A
-module with another way to write its layout, or only that, has a line in LAYOUTS for it too.
+layout that is written is a function `write(checkpoint, path)`, with a line in LAYOUTS.
 """
 
 from eat.lazy import export
 
-# What `eat convert --to` takes -> what writes it. A file is read by the first module that
-# recognises it.
+# What `eat convert --to` takes -> what writes it.
 LAYOUTS = {
     "eat": "native.write",
     "official": "official.write",

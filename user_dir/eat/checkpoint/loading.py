@@ -35,8 +35,12 @@ def load_checkpoint(path: CheckpointPath) -> Checkpoint:
         return replace(_layout_of(state).read(state, path), path=path)
 
 
+# The first that recognises a file reads it; the last one takes any safetensors.
+READABLE = (native, official, huggingface)
+
+
 def _layout_of(state: Any) -> ModuleType:
-    for layout in (native, official, huggingface):
+    for layout in READABLE:
         if layout.recognises(state):
             return layout
     keys = ", ".join(map(str, [*state][:8])) + (", ..." if len(state) > 8 else "")

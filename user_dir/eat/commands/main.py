@@ -124,7 +124,7 @@ def _nobody_reads() -> bool:
 def _accept_any_name() -> None:
     """Print names that the terminal cannot show with escapes, as on the error stream.
 
-    Else the first such name would end a command whose work is done.
+    Otherwise printing such a name would end a command after its work.
     """
     if isinstance(sys.stdout, io.TextIOWrapper) and sys.stdout.errors == "strict":
         sys.stdout.reconfigure(errors="backslashreplace")

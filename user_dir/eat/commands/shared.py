@@ -65,7 +65,7 @@ class TargetLengthOption:
 
 @dataclass(kw_only=True)
 class Hdf5Option:
-    """What HDF5 packs need not tell."""
+    """The sample rate of HDF5 packs that do not tell theirs."""
 
     hdf5_rate_hz: Optional[int] = option(
         "sample rate of clips in HDF5 packs that have no attribute sample_rate",

@@ -73,7 +73,7 @@ class FeatureStore:
         return name in self._stored or os.path.exists(self._path(name))
 
     def write(self, name: str, features: np.ndarray) -> None:
-        """Write the features of a name; a ValueError if it leaves no room for their ending."""
+        """Write the features of a name; a ValueError if the name is too long for a file name."""
         try:
             os.makedirs(os.path.dirname(self._path(name)), exist_ok=True)
             with replace_file(self._path(name)) as file:
@@ -125,12 +125,12 @@ def _compare(path: str, settings: Mapping[str, Any]) -> None:
         with open(path, encoding="utf-8") as file:
             noted = dict(json.load(file)["settings"])
     except (ValueError, KeyError, TypeError) as error:
-        raise ValueError(f"{path}: not a note of `eat extract` on its settings") from error
+        raise ValueError(f"{path}: not a settings file of `eat extract`") from error
     pairs = {key: (settings.get(key), noted.get(key)) for key in sorted({*settings, *noted})}
     differing = [f"{k}={new!r} (there: {old!r})" for k, (new, old) in pairs.items() if new != old]
     if differing:
         raise ValueError(
-            f"{path}: found features of other settings than the ones asked for,"
+            f"{path}: found features that were made with other settings,"
             f" {', '.join(differing)}; expected the same settings, or another folder"
         )
 

@@ -50,7 +50,7 @@ def examine_masks(
     masking.check_masking(config, grid)
     many = replace(config, num_clones=num_draws)
     in_blocks = masking.draw_blocks(many, grid, np.random.default_rng(seed))
-    # Twice the same blocks: masks are made of them by drawing on.
+    # The same seed for both, so that both draw the same blocks.
     in_block = masking.draw_blocks(config, grid, np.random.default_rng(seed))[0]
     visible = ~masking.inverse_block_masks(config, grid, np.random.default_rng(seed))[0]
     fates = np.select(

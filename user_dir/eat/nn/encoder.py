@@ -1,4 +1,4 @@
-"""The encoder, which pre-training learns and everything downstream uses."""
+"""The encoder: trained by pre-training, used by everything else."""
 
 import math
 from typing import Iterator, Optional, Tuple
@@ -137,7 +137,7 @@ class Encoder(nn.Module):
             )
 
     def _apply_lengths(self, source: Tensor, lengths: Tensor) -> Tuple[Tensor, Tensor]:
-        """Blank the frames beyond `lengths`; also the (B, 1+L) validity of the tokens."""
+        """Zero the frames beyond `lengths`; also return which tokens are valid, (B, 1+L)."""
         num_frames = source.shape[2]
         lengths = torch.as_tensor(lengths, device=source.device)
         if lengths.shape != source.shape[:1] or lengths.min() < 1 or lengths.max() > num_frames:

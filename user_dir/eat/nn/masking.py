@@ -1,7 +1,7 @@
 """Inverse block multi-masking (EAT section 3.3): which patches each clone of a clip keeps.
 
 A mask is bool, True = hidden from the student and predicted. Masks are drawn on the CPU by the
-data workers, from a generator seeded by (seed, epoch, clip): they depend neither on the number of
+data workers, from `eat.randomness`: they depend neither on the number of
 workers nor on where a run was resumed.
 
 To add a setting, add it to `MaskingConfig`, use it here, and add its key to the yaml files: model,

@@ -21,7 +21,7 @@ class Replacement(NamedTuple):
     why: str  # what is wrong in fairseq
     upstream: str  # issues of github.com/facebookresearch/fairseq
     until: str  # when this row, and what it names, can go
-    wraps: bool = False  # whether `by` is called with what it replaces, and returns a replacement
+    wraps: bool = False  # whether `by` is a decorator of the original
     applies: Callable[[], bool] = lambda: True  # whether this program and this fairseq need it
 
 
@@ -95,7 +95,7 @@ TABLE = (
         by="epochs.ResumableIterator",
         # PyPI's fairseq 0.12.2 is older than this fault.
         applies=lambda: not any(find_problems("fairseq.data.iterators:FrozenBatchSampler")),
-        why="keeps the processes of every epoch, by persistent workers and a circle of references",
+        why="never frees the processes of an epoch: persistent workers, and a reference cycle",
         upstream="#4524 (persistent workers run out of memory)",
         until="iterators that are not used again have no persistent workers",
     ),
