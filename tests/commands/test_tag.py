@@ -97,6 +97,20 @@ def test_failures_are_listed_after_the_others(tmp_path, capsys, official_finetun
     assert second == "failed absent.wav: no such audio file: absent.wav"
 
 
+def test_the_files_of_a_folder(tmp_path, capsys, official_finetune):
+    (tmp_path / "audio" / "sub").mkdir(parents=True)
+    paths = [write(tmp_path / "audio" / name, 0.5) for name in ("a.wav", "sub/b.wav")]
+    (tmp_path / "audio" / "notes.txt").touch()
+    expected = tag(capsys, official_finetune, *paths)[1]
+    found = tag(capsys, official_finetune, tmp_path / "audio")
+    assert found == (0, expected, f"{tmp_path}/audio: left out 1 other files: 1 .txt\n")
+    (tmp_path / "empty").mkdir()
+    arguments = ["tag", str(tmp_path / "empty"), "--checkpoint", official_finetune]
+    assert main(arguments) == 1
+    error = f"eat tag: error: {tmp_path}/empty: found no audio file (no file at all), expected"
+    assert capsys.readouterr().err.startswith(error)
+
+
 def test_a_classifier_of_clips_of_any_length_without_names(
     tmp_path, capsys, monkeypatch, official_finetune, classifier
 ):

@@ -84,17 +84,52 @@ def test_what_is_corrected_and_what_is_kept(tmp_path, capsys):
     write_tsv(tmp_path / "train.tsv", ".", entries)
     assert run(tmp_path / "train.tsv", tmp_path / "clean") == 1
     silent = "silent: all samples have the same value"
-    wrong = "found 8000 samples, expected 9000 by the manifest"
+    wrong = "another number of samples than the manifest says: found 8000, expected"
     assert report_of(tmp_path / "clean") == [
-        ("2", "corrected", "longer.wav", "found 8000 samples, expected 4000 by the manifest"),
-        ("3", "corrected", "silent.wav", f"{wrong}; {silent}"),
+        ("2", "corrected", "longer.wav", f"{wrong} 4000"),
+        ("3", "corrected", "silent.wav", f"{wrong} 9000; {silent}"),
         ("4", "left out", "./longer.wav", "listed in line 2 before"),
         ("7", "left out", "silent.wav", "listed in line 3 before"),
     ]
     clean = Manifest(tmp_path / "clean" / "train.tsv")
     assert list(clean.relative_paths()) == ["longer.wav", "silent.wav", "fast.flac", "slow.wav"]
     assert clean.num_samples.tolist() == [8000] * 4
-    assert "2 with another number of samples than the manifest said" in capsys.readouterr().err
+    assert capsys.readouterr().err.splitlines()[-4:-1] == [
+        *("2 left out", "1 kept: silent"),
+        "2 corrected: another number of samples than the manifest says",
+    ]
+
+
+@pytest.mark.parametrize(
+    "options, used_seconds", [((), 10.255), (("--target-length", "128"), 1.295)]
+)
+def test_odd_clips_are_counted_by_kind(tmp_path, capsys, options, used_seconds):
+    noise = 0.1 * np.random.default_rng(0).standard_normal(4000)
+    late = np.concatenate([np.zeros(round(16_000 * used_seconds)), noise])
+    sounds = {
+        "late": late,
+        "later": np.concatenate([np.zeros(1600), late]),
+        "early": late[1:],
+        "cancels": np.stack([noise, -noise], axis=1),
+        "loud": noise * 1e6,
+        "louder": noise * 1e7,
+        "silent": np.zeros(8000),
+    }
+    for name, samples in sounds.items():
+        soundfile.write(tmp_path / f"{name}.wav", samples, 16_000, subtype="FLOAT")
+    entries = [(f"{name}.wav", len(samples)) for name, samples in sounds.items()]
+    write_tsv(tmp_path / "train.tsv", ".", entries)
+    assert run(tmp_path / "train.tsv", tmp_path / "clean", *options) == 0
+    seconds = f"{used_seconds:.2f}"
+    part = f"the part that is used, the first {seconds} s, is silent; the rest is not"
+    assert capsys.readouterr().err.splitlines()[-5:-1] == [
+        f"2 kept: {part}",
+        *("1 kept: the channels cancel", "1 kept: silent", "2 kept: far above full scale"),
+    ]
+    report = report_of(tmp_path / "clean")
+    assert [(path, problem) for _, _, path, problem in report[:2]] == [
+        *(("late.wav", part), ("later.wav", part))
+    ]
 
 
 def test_an_interrupted_check_continues(collection, tmp_path, monkeypatch, capsys):
@@ -129,13 +164,14 @@ def test_an_interrupted_check_continues(collection, tmp_path, monkeypatch, capsy
 def test_what_is_known_of_another_manifest_does_not_count(tmp_path):
     write_tsv(tmp_path / "train.tsv", tmp_path, [("a.wav", 5), ("b.wav", 6)])
     manifest, journal = Manifest(tmp_path / "train.tsv"), tmp_path / "journal"
-    assert read_journal(str(journal), manifest) == {}
+    assert read_journal(str(journal), manifest, 64) == {}
     with journal.open("ab") as file:
-        file.write(b"1\t7\tkept\tname \xff and\ttab\n")
-    problem = os.fsdecode(b"name \xff and\ttab")
-    assert read_journal(str(journal), manifest) == {1: Finding(1, 7, "kept", problem)}
+        file.write(b"1\t7\tkept\tname \xff\todd\n")
+    problems = (os.fsdecode(b"name \xff"), "odd")
+    assert read_journal(str(journal), manifest, 64) == {1: Finding(1, 7, "kept", problems)}
+    assert read_journal(str(journal), manifest, 128) == {}  # its used parts are others
     write_tsv(tmp_path / "train.tsv", tmp_path, [("a.wav", 5), ("c.wav", 6)])
-    assert read_journal(str(journal), Manifest(tmp_path / "train.tsv")) == {}
+    assert read_journal(str(journal), Manifest(tmp_path / "train.tsv"), 64) == {}
 
 
 def test_nothing_can_be_used(tmp_path, capsys):
@@ -162,6 +198,13 @@ def test_the_manifest_s_own_folder(collection, capsys):
     folder, _, _ = collection
     assert run(folder / "train.tsv", folder / "audio" / "..", "--force") == 1
     assert "--out: found the folder of" in capsys.readouterr().err
+
+
+def test_a_folder_is_no_manifest(collection, tmp_path, capsys):
+    folder, _, _ = collection
+    assert run(folder / "audio", tmp_path) == 1
+    error = f"{folder}/audio: expected the file of a manifest, NAME.tsv (`eat manifest folder DIR"
+    assert error in capsys.readouterr().err
 
 
 def test_labels_that_do_not_fit_are_an_error_before_the_work(collection, tmp_path, capsys):

@@ -267,6 +267,14 @@ def test_bad_labels_are_named(labels_of, tmp_path, text, line, message):
         labels_of(text)
 
 
+def test_another_unicode_form_of_a_name_is_said(tmp_path):
+    write_manifest(tmp_path / "train.tsv", ".", [("\xe9.wav", 5)])
+    (tmp_path / "train.lbl").write_text("e\u0301.wav\tdog\n", encoding="utf-8")
+    message = f"expected '\xe9.wav' ({tmp_path}/train.tsv:2) in its Unicode form"
+    with pytest.raises(LabelError, match=re.escape(message)):
+        read_labels(tmp_path / "train.lbl", Manifest(tmp_path / "train.tsv"), CLASSES)
+
+
 def test_missing_files_and_the_file_of_the_classes_are_named(manifest, tmp_path):
     message = f"no such labels: {tmp_path}/train.lbl (`eat manifest folder DIR --labels-from parent"
     with pytest.raises(FileNotFoundError, match=re.escape(message)):

@@ -151,6 +151,12 @@ def test_a_missing_manifest_says_how_to_make_one(tmp_path):
         Manifest(tmp_path / "mine" / "train.tsv")
 
 
+def test_a_folder_is_no_manifest(tmp_path):
+    message = f"{tmp_path}: found a folder, expected a manifest (`eat manifest folder {tmp_path} --"
+    with pytest.raises(IsADirectoryError, match=re.escape(message)):
+        Manifest(tmp_path)
+
+
 def test_a_copy_for_another_process_opens_the_same_file(open_text, tmp_path, monkeypatch):
     manifest = open_text(b"audio\na.wav\t5\nb.wav\t6\n")
     pickled = pickle.dumps(manifest)

@@ -190,6 +190,35 @@ def test_what_has_no_statistics(make_manifest, tmp_path, capsys):
     assert re.fullmatch(r"eat stats: error: \S+/train.tsv:2: found 'a.wav' without a tab.*\n", err)
 
 
+def test_a_folder_is_measured_as_a_manifest_of_its_files(make_manifest, tmp_path, capsys):
+    path = make_manifest(*(noise(4000, level, seed) for seed, level in enumerate((0.1, 0.3, 0.5))))
+    audio = tmp_path / "audio"
+    audio.mkdir()
+    for file in tmp_path.glob("*.wav"):
+        file.rename(audio / file.name)
+    expected = stats(capsys, path.rename(audio / path.name), "--max-clips", 2)
+    status, result, err = stats(capsys, audio, "--max-clips", 2)
+    assert (status, result) == (0, expected[1])
+    assert err == f"{audio}: left out 1 other files: 1 .tsv\n"
+    (audio / "sub").mkdir()
+    (audio / "sub" / "bad.wav").write_text("hello")
+    status, result, err = stats(capsys, audio)
+    assert (status, result["num_clips"]) == (1, 3)
+    assert f"failed {audio}/sub/bad.wav: not readable as audio" in err
+    assert main(["stats", str(tmp_path / "audio" / "sub")]) == 1
+    assert "sub: none of 1 clips is usable; the first is" in capsys.readouterr().err
+
+
+def test_clips_that_are_silent_where_they_are_measured_are_named(make_manifest, tmp_path, capsys):
+    late = np.concatenate([np.full(32_000, 0.1), noise(8000)])
+    path = make_manifest(noise(8000), late, np.zeros(800), late[1:])
+    _, result, _ = stats(capsys, path, "--max-seconds", 2)
+    assert result["silent"] == [f"{tmp_path}/1.wav", f"{tmp_path}/2.wav"]
+    assert main(["stats", str(path), "--max-seconds", "2"]) == 0
+    line = "2 clips are silent in the first 2 s or throughout: {0}/1.wav, {0}/2.wav\n"
+    assert line.format(tmp_path) in capsys.readouterr().out
+
+
 def test_packs(make_manifest, tmp_path, capsys):
     """The same as of the files; of HDF5 data without a rate, that of the option counts."""
     files = make_manifest(noise(16_000), noise(20_000, level=0.01), rate_hz=22_050)

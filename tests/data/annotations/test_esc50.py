@@ -86,7 +86,7 @@ def test_existing_folds_are_kept_unless_forced(esc50, list_esc50, capsys, out):
         ("filename,", "name,", "esc50.csv:1: found the columns 'name', 'fold', 'target',"),
         (",2,chirping_birds,", ",2,,", "esc50.csv:2: expected a number as target and a name as"),
         (",2,chirping_birds,", ",x,chirping_birds,", "esc50.csv:2: expected a number as target"),
-        ("B,5,2,chirping", "B,,2,chirping", "esc50.csv:3: found an empty 'fold', expected one"),
+        ("B-2.wav,5,2", "B-2.wav,,2", "esc50.csv:3: found an empty 'fold', expected one"),
         (
             "5-1002-B-2.wav,5,2,chirping_birds",
             "5-1002-B-2.wav,5,2,owl",

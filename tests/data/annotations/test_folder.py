@@ -7,6 +7,9 @@ import pytest
 from helpers import REPOSITORY
 
 from eat.audio.finding import find_audio
+from eat.data import annotations
+from eat.data.annotations import FolderConfig
+from eat.data.labels import LabelError
 from eat.data.manifest import Manifest
 
 
@@ -101,7 +104,8 @@ def test_no_readable_file(list_folder, capsys, audio, out):
     (audio / "text.wav").write_text("hello")
     assert list_folder() == 1
     assert capsys.readouterr().err == (
-        f"eat manifest: error: none of 1 clips is usable; the reasons are in {out}/unreadable.tsv\n"
+        f"eat manifest: error: none of 1 clips is usable; the reasons are in {out}/unreadable.tsv,"
+        " first text.wav: not readable as audio: Format not recognised.\n"
     )
     assert os.listdir(out) == ["unreadable.tsv"]
 
@@ -145,7 +149,9 @@ def test_existing_manifests_are_kept_unless_forced(
     assert list(clips_of("train")) == ["a.wav", "b.wav"]
 
 
-def test_links_are_followed_but_no_folder_is_listed_twice(write_sound, tmp_path, audio):
+def test_links_are_followed_but_no_folder_is_listed_twice(
+    write_sound, list_folder, tmp_path, capsys, audio
+):
     write_sound("music/a.wav")
     write_sound("speech/b.wav")
     elsewhere = tmp_path / "elsewhere"
@@ -158,6 +164,10 @@ def test_links_are_followed_but_no_folder_is_listed_twice(write_sound, tmp_path,
 
     paths = find_audio(str(audio)).paths
     assert paths == ["again/b.wav", "file.wav", "more/c.wav", "music/a.wav"]
+    assert list_folder() == 0
+    printed = capsys.readouterr().out
+    assert f"music/loop: not listed twice: the same folder as {audio}\n" in printed
+    assert "speech: not listed twice: the same folder as again\n" in printed
     assert find_audio(f"{audio}/").paths == paths
 
 
@@ -206,6 +216,7 @@ def test_the_folder_that_a_clip_is_in_is_its_label(
     printed = capsys.readouterr().out
     assert f"{out}/train.tsv: 21 clips, 0.00 hours\n" in printed
     assert "  3 classes with 7 to 7 clips, 1 classes per clip\n" in printed
+    assert "\nclips per class: Male speech, man speaking (10), owl (10), wren (10)\n" in printed
     assert printed.endswith(f"next: eat stats {out}/train.tsv\n")
 
 
@@ -309,6 +320,7 @@ def test_given_classes_and_those_of_earlier_runs(write_sound, list_folder, tmp_p
     [
         (("--label-column", "x"), "--label-column: found no table, expected --labels-from csv:"),
         (("--splits-from", "column:x"), "--splits-from column:NAME: found no table, expected"),
+        (("--encoding", "latin-1", "--labels-from", "top"), "--encoding: found no table, expect"),
         (("--descriptors", "x"), "--descriptors: found no labels, expected --labels-from"),
         (("--valid-fraction", "0.5", "--eval-fraction", "0.5"), "found 1 together, expected less"),
         (("--split", "eval", "--valid-fraction", "0.5"), "--split: found a share for another"),
@@ -326,9 +338,13 @@ def test_options_that_do_not_fit_together(write_sound, list_folder, options, mes
 @pytest.mark.parametrize(
     "options, message",
     [
-        (("--labels-from", "folder"), "found 'folder', expected parent, or csv: and a name"),
-        (("--labels-from", "csv:"), "found 'csv:', expected parent, or csv: and a name"),
-        (("--splits-from", "bottom"), "found 'bottom', expected top, or column: and a name"),
+        (("--labels-from", "folder"), "found 'folder', expected parent, top, csv:FILE or regex:P"),
+        (("--labels-from", "csv:"), "found 'csv:', expected parent, top, csv:FILE or regex:PATTE"),
+        (("--labels-from", "top:x"), "found 'top:x', expected parent, top, csv:FILE or regex:PAT"),
+        (("--labels-from", "regex:("), "found 'regex:(', no regular expression: missing )"),
+        (("--splits-from", "bottom"), "found 'bottom', expected top or column:NAME"),
+        (("--encoding", "klingon"), "found 'klingon', expected an encoding such as latin-1"),
+        (("--encoding", "hex"), "found 'hex', expected an encoding such as latin-1"),
         (("--valid-fraction", "1"), "found '1', expected a number of at least 0 and below 1"),
         (("--valid-fraction", "-0.1"), "found '-0.1', expected a number of at least 0 and below"),
         (("--valid-fraction", "few"), "--valid-fraction: found 'few', expected a number of at lea"),
@@ -353,3 +369,126 @@ def test_the_example_of_a_table(write_sound, list_folder, tmp_path, labels_of):
         "birds/blackbird 1.wav": ["Bird", "Chirp"],
         "birds/wren.flac": ["Bird"],
     }
+
+
+def test_a_table_that_is_not_utf8(write_sound, list_folder, tmp_path, labels_of, capsys, out):
+    write_sound("1.wav")
+    table = tmp_path / "l.csv"
+    table.write_bytes(b"file,label\n1.wav,B\xf6e\n")
+    options = ("--labels-from", f"csv:{table}", "--valid-fraction", "0")
+    assert list_folder(*options) == 1
+    error = f"eat manifest: error: {table}:2: not UTF-8 (byte 0xf6), expected UTF-8, or for"
+    assert capsys.readouterr().err.startswith(error)
+    assert not out.exists()
+    assert list_folder(*options, "--encoding", "latin-1") == 0
+    assert labels_of("train") == {"1.wav": ["B\xf6e"]}
+
+
+def test_folders_that_are_no_labels_are_named(write_sound, audio, out):
+    write_sound("boe/1.wav")
+    (audio / "boe").rename(audio / "b\udcf6e")
+    message = "b\udcf6e/1.wav: found 'b\\udcf6e', expected an id or name in UTF-8"
+    with pytest.raises(LabelError, match=re.escape(message)):
+        annotations.list_folder(str(audio), str(out), FolderConfig(labels_from="parent"))
+    assert not out.exists()
+
+
+def test_unicode_forms_of_a_label_are_one_class(write_sound, list_folder, labels_of, capsys, out):
+    write_sound("\xe9/1.wav")
+    write_sound("d/e\u0301 /2.wav")
+    assert list_folder("--labels-from", "parent", "--valid-fraction", "0") == 0
+    assert labels_of("train") == {"d/e\u0301 /2.wav": ["\xe9"], "\xe9/1.wav": ["\xe9"]}
+    message = "1 labels fit others but for blanks around them or their Unicode form\n"
+    assert message in capsys.readouterr().out
+    (out / "label_descriptors.csv").write_text('0,x,"e\u0301"\n')
+    assert list_folder("--labels-from", "parent", "--split", "eval") == 0
+    assert (out / "eval.lbl").read_text().endswith("\xe9/1.wav\tx\n")
+
+
+MIXED = "the folders 'test', 'train-2' look like splits, and their clips are mixed: --splits-from"
+CLASSES = "the classes 'test', 'train' look like splits: --splits-from top takes splits from folde"
+PARENTS = "labels are the folders that files are in, not the topmost ones: --labels-from top makes"
+
+
+@pytest.mark.parametrize(
+    "names, options, said",
+    [
+        (("train/x", "test/x"), "--labels-from parent", CLASSES),
+        (("train/x", "test/x"), "--labels-from top", CLASSES),
+        (("a/Train/x",), "--labels-from parent", "the classes 'Train' look like splits: --splits-"),
+        (("train/x", "owl/x"), "--labels-from parent", None),
+        (("trains/x", "tested/x"), "--labels-from parent", None),
+        (("train-2/cat/x", "test/cat/x"), "--labels-from parent", MIXED),
+        (("train-2/cat/x", "test/cat/x"), "--labels-from regex:(cat)", MIXED),
+        (("train-2/cat/x", "test/cat/x"), "", MIXED),
+        (("d/train-2/cat/x", "d/test/cat/x"), "", "AUDIO/d is what is listed)"),
+        (("train-2/cat/x", "test/cat/x"), "--labels-from parent --splits-from top", None),
+        (("train-2/cat/x", "test/cat/x"), "--labels-from parent --split eval", None),
+        (
+            ("language/a/x", "music/b/x"),
+            "--labels-from parent",
+            f"{PARENTS} the classes 'lang",
+        ),
+        (("night/a/x", "night/b/x"), "--labels-from parent", None),
+        (("a/x", "b/x"), "--labels-from parent", None),
+    ],
+)
+def test_a_likelier_reading_of_folders_is_said(
+    write_sound, list_folder, names, options, said, capsys, audio
+):
+    for name in names:
+        write_sound(f"{name}.wav")
+    assert list_folder(*options.split()) == 0
+    output = "".join(capsys.readouterr()).replace(str(audio), "AUDIO")
+    assert said is None or said in output
+    assert said is not None or not re.search("look like|not the topmost", output)
+
+
+@pytest.mark.parametrize(
+    "cells, options, said",
+    [
+        (("a;b", "c;d"), (), "2 of 2 cells of the label column hold ';' and are one label each:"),
+        (("a|b", "c"), (), "1 of 2 cells of the label column hold '|' and are one label each: --l"),
+        (("a|b", "c|d"), ("--label-separator", "|"), None),
+        (("a|b", "c|d"), ("--label-separator", ""), None),
+        (("a", "b"), (), None),
+    ],
+)
+def test_a_separator_that_was_not_given_is_said(
+    write_sound, list_folder, tmp_path, cells, options, said, capsys
+):
+    for index in range(len(cells)):
+        write_sound(f"{index}.wav")
+    rows = [f'{index},"{cell}"\n' for index, cell in enumerate(cells)]
+    (tmp_path / "l.csv").write_text("".join(["file,label\n", *rows]))
+    assert list_folder("--labels-from", f"csv:{tmp_path}/l.csv", *options) == 0
+    error = capsys.readouterr().err
+    assert said in error if said else "label column" not in error
+
+
+def test_of_many_classes_the_largest_and_smallest_are_printed(write_sound, list_folder, capsys):
+    for index in range(21):
+        for clip in range(2 if index < 11 else 1):
+            write_sound(f"c{index}/{clip}.wav", 400)
+    assert list_folder("--labels-from", "top") == 0
+    line = next(s for s in capsys.readouterr().out.splitlines() if s.startswith("clips per class"))
+    largest = ", ".join(f"{name} (2)" for name in sorted(f"c{i}" for i in range(11))[:10])
+    smallest = ", ".join(f"{name} (1)" for name in sorted(f"c{i}" for i in range(11, 21))[-5:])
+    assert line == f"clips per class: {largest}, ... 6 more ..., {smallest}"
+
+
+def test_names_of_a_table_that_fit_nearly_are_counted(
+    write_sound, list_folder, tmp_path, labels_of, capsys, out
+):
+    write_sound("porto.wav")
+    write_sound("sub/x.wav")
+    write_sound("e\u0301.wav")
+    table = tmp_path / "l.csv"
+    table.write_text('file,label\n" porto.wav",a\n\xe9.wav,a\nSub\\X.WAV,a\n', encoding="utf-8")
+    assert list_folder("--labels-from", f"csv:{table}", "--valid-fraction", "0") == 1
+    assert sorted(labels_of("train")) == ["e\u0301.wav", "porto.wav"]
+    printed, error = capsys.readouterr()
+    start = "1 names fit those of files but for"
+    assert f"{start} blanks around them, e.g. ' porto.wav'\n" in printed
+    assert f"{start} their Unicode form (NFC, NFD), e.g. '\xe9.wav'\n" in printed
+    assert f"no such audio file ({table}:4); there is 'sub/x.wav'" in error

@@ -71,21 +71,26 @@ def test_without_lists_the_hash_decides(speech_commands, list_words, labels_of, 
     for split, files in (("train", TRAIN), ("valid", VALID), ("eval", EVAL)):
         assert sorted(labels_of(split)) == names(files)
     printed = capsys.readouterr().out
+    assert f"{speech_commands}: audio files of no word: 1 in _background_noise_\n" in printed
     for split, file in (("valid", "validation_list.txt"), ("eval", "testing_list.txt")):
         expected = f"{speech_commands}/{file} is not there: the hash of the speaker decides what"
         assert f"{expected} is {split}\n" in printed
 
 
 def test_a_test_set_in_another_folder(
-    speech_commands, list_words, write_sound, tmp_path, labels_of, out
+    speech_commands, list_words, write_sound, tmp_path, labels_of, capsys, out
 ):
     write_sound("bed/new_nohash_0.wav").rename(tmp_path / "new.wav")
-    for word, name in (("bed", "new_nohash_0.wav"), ("yes", TRAIN[0]), ("_silence_", "0.wav")):
+    files = (("bed", "new_nohash_0.wav"), ("yes", TRAIN[0]), ("_silence_", VALID[0]))
+    for word, name in (*files, ("_unknown_", VALID[0])):
         (tmp_path / "test" / word).mkdir(parents=True)
         (tmp_path / "test" / word / name).write_bytes((tmp_path / "new.wav").read_bytes())
     for name in names(EVAL):
         (speech_commands / name).unlink()
+    (tmp_path / "test" / "loose.wav").write_bytes((tmp_path / "new.wav").read_bytes())
     assert list_words("--test", str(tmp_path / "test")) == 0
+    counts = "1 in no folder, 1 in _silence_, 1 in _unknown_"
+    assert f"{tmp_path}/test: audio files of no word: {counts}\n" in capsys.readouterr().out
     assert Manifest(out / "train.tsv").root == str(tmp_path)
     evaluation = labels_of("eval")
     assert evaluation == {"test/bed/new_nohash_0.wav": ["bed"], f"test/yes/{TRAIN[0]}": ["yes"]}

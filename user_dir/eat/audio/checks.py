@@ -21,7 +21,7 @@ _MIN_REST = 1024  # bytes; sloppy headers of good files
 _OTHER_CHUNK = re.compile(rb"(?!RIFF|RF64|FORM|caff|OggS|fLaC|\.snd)[ -~]{4}")
 _LOUD = 10  # times full scale; what clipped on its way through a mix reaches 1.4
 _CANCELLED = 1e-4  # power of the mean over that of the channels: -40 dB
-_SILENT = 1e-4  # from the lowest to the highest sample: 3 steps of 16 bits
+SILENT = 1e-4  # from the lowest to the highest sample: 3 steps of 16 bits
 _MAX_AMPLITUDE = 1e15  # from about 1e16 on, the power of a spectrum is infinite in float32
 _LOUD_NOTE = (
     "found samples up to {:.3g}, expected [-1, 1]: integers stored as floating point?"
@@ -62,7 +62,7 @@ class AudioScan(NamedTuple):
     num_samples: int
     sample_rate_hz: int
     is_silent: bool  # every sample has the same value
-    notes: Tuple[str, ...] = ()  # what else is odd, one sentence each; the file can be used
+    notes: Tuple[str, ...] = ()  # what else is odd, each `kind: details` or a kind alone
 
 
 def scan_audio(
@@ -123,9 +123,9 @@ def _notes_on_levels(levels: Sequence[float], used_samples: Optional[int]) -> It
     low, high, used_low, used_high, channel_power, mean_power = levels
     peak = max(-low, high)
     if peak > _LOUD:
-        yield _LOUD_NOTE.format(peak)
+        yield f"far above full scale: {_LOUD_NOTE.format(peak)}"
     if mean_power < _CANCELLED * channel_power:
         yield "the channels cancel: their mean, which the network gets, is silent"
-    elif used_samples and used_high - used_low < _SILENT <= high - low:
+    elif used_samples and used_high - used_low < SILENT <= high - low:
         seconds = used_samples / SAMPLE_RATE_HZ
         yield f"the part that is used, the first {seconds:.2f} s, is silent; the rest is not"

@@ -2,7 +2,7 @@
 
 import os
 from collections import Counter
-from typing import List, NamedTuple, Sequence
+from typing import Dict, List, NamedTuple, Sequence, Tuple
 
 from eat.work import Failure
 
@@ -19,6 +19,7 @@ class Scan(NamedTuple):
     paths: List[str]  # audio files, below the folder
     other_extensions: Counter  # how many other files have which extension
     left_out: List[Failure]  # folders that cannot be opened
+    repeated: List[Failure]  # links to folders that count already
 
 
 def find_audio(folder: str, extensions: Sequence[str] = EXTENSIONS, required: bool = False) -> Scan:
@@ -30,20 +31,22 @@ def find_audio(folder: str, extensions: Sequence[str] = EXTENSIONS, required: bo
     if not os.path.isdir(folder):
         raise FileNotFoundError(f"{folder}: no such folder, expected one with audio files")
     wanted = {f".{extension.lower().lstrip('.')}" for extension in extensions}
-    scan = Scan([], Counter(), [])
-    seen = set()
+    scan = Scan([], Counter(), [], [])
+    seen: Dict[Tuple[int, int], str] = {}
 
     def leave_out(error: OSError) -> None:
         scan.left_out.append(Failure(os.path.relpath(error.filename, folder), str(error.strerror)))
 
     for parent, subfolders, names in os.walk(folder, onerror=leave_out, followlinks=True):
         status = os.stat(parent)
-        if (status.st_dev, status.st_ino) in seen:  # a second link to the same folder
+        prefix = "" if parent == folder else os.path.relpath(parent, folder)
+        first = seen.setdefault((status.st_dev, status.st_ino), prefix)
+        if first != prefix:
+            reason = f"not listed twice: the same folder as {first or folder}"
+            scan.repeated.append(Failure(prefix, reason))
             subfolders.clear()
             continue
-        seen.add((status.st_dev, status.st_ino))
         subfolders.sort()  # which of two links to a folder counts must not depend on the disk
-        prefix = "" if parent == folder else os.path.relpath(parent, folder)
         for name in names:
             extension = os.path.splitext(name)[1].lower()
             if extension in wanted:
@@ -61,6 +64,25 @@ def find_audio(folder: str, extensions: Sequence[str] = EXTENSIONS, required: bo
             f" names ending in {endings}"
         )
     return scan
+
+
+def find_inputs(inputs: Sequence[str]) -> Tuple[List[str], List[str], List[Failure]]:
+    """Take the audio files below folders in place of these; other inputs stay as they are.
+
+    Also returns, by folder, what other files it has, and the folders that cannot be opened. A
+    ValueError says that a folder has no audio file.
+    """
+    paths, notes, left_out = [], [], []
+    for path in inputs:
+        if not os.path.isdir(path):
+            paths.append(path)
+            continue
+        scan = find_audio(path, required=True)
+        paths += [os.path.join(path, below) for below in scan.paths]
+        left_out += [Failure(os.path.join(path, below), why) for below, why in scan.left_out]
+        if scan.other_extensions:
+            notes.append(f"{path}: left out {count_extensions(scan.other_extensions)}")
+    return paths, notes, left_out
 
 
 def count_extensions(counts: Counter) -> str:

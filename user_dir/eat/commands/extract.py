@@ -1,6 +1,5 @@
 """`eat extract`: the features of recordings, in files."""
 
-import sys
 from dataclasses import dataclass
 from typing import ClassVar, List
 
@@ -41,10 +40,9 @@ def run(options: Options) -> int:
     from eat.features import extract_to_folder
 
     done = extract_to_folder(options.inputs, options.checkpoint, options.out, options)
-    print("\n".join(done.other_files), end="\n" * bool(done.other_files), file=sys.stderr)
     print(
         f"{options.out}: {done.num_extracted} clips extracted"
         f" ({done.num_extracted / done.seconds:.1f} per second),"
         f" {done.num_present} were there already, {len(done.failures)} failed"
     )
-    return print_failures(done.failures)
+    return print_failures(done.failures, done.other_files)

@@ -5,8 +5,9 @@ import sys
 from collections import Counter
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, ClassVar, Optional, Sequence
+from typing import Any, ClassVar, Iterable, Optional, Sequence
 
+from eat.data import MAX_TARGET_LENGTH
 from eat.data.annotations import FolderConfig
 
 from .options import argument, option
@@ -60,13 +61,21 @@ class CheckOptions(OutputOptions, Hdf5Option):
     samples; if it has labels beside it, those too. OUT/NAME.check.tsv lists the problems: line of
     the manifest, what was done, path, problem. Clips are left out that are missing, no audio, cut
     off, shorter than 25 ms, listed before, or hold NaN or infinite samples. Wrong numbers of
-    samples are corrected. Clips that are silent or odd are kept. An interrupted check continues
+    samples are corrected. Clips that are silent or odd are kept, also those that are silent where
+    training reads them; how many there are of each kind is printed. An interrupted check continues
     when it is started again. The exit status is 1 if clips were left out.
     """
 
     EXAMPLE: ClassVar[str] = "eat manifest check manifests/mine/train.tsv --out manifests/clean"
 
     manifest: str = argument("e.g. manifests/mine/train.tsv", metavar="MANIFEST")
+    target_length: int = option(
+        "frames of 10 ms that training takes of a clip, the setting task.target_length: a clip"
+        " whose first frames are silent up to there is noted",
+        MAX_TARGET_LENGTH,
+        at_least=1,
+        metavar="FRAMES",
+    )
     workers: int = option(
         "threads that decode; by default one per core", os.cpu_count() or 1, at_least=1
     )
@@ -162,23 +171,17 @@ def _list_folder(options: FolderOptions) -> int:
 
 
 def _check(options: CheckOptions) -> int:
-    from eat.data.checking import CORRECTED, KEPT, LEFT_OUT, check_manifest
+    from eat.data.checking import LEFT_OUT, check_manifest
 
     check = check_manifest(**_arguments(options))
-    counts = Counter(finding.action for finding in check.problems)
     if check.num_resumed:
         print(f"{check.num_resumed} of {check.num_clips} clips were checked by an earlier run")
-    print(f"{check.manifest}: {check.num_clips - counts[LEFT_OUT]} clips")
-    for action, what in (
-        (LEFT_OUT, "left out"),
-        (CORRECTED, "with another number of samples than the manifest said"),
-        (KEPT, "silent or odd, kept"),
-    ):
-        if counts[action]:
-            print(f"{counts[action]} {what}", file=sys.stderr)
+    print(f"{check.manifest}: {check.num_clips - check.counts[LEFT_OUT]} clips")
+    for what, count in sorted(check.counts.items(), reverse=True):
+        print(f"{count} {what}", file=sys.stderr)
     if check.problems:
         print(f"listed in {check.report}", file=sys.stderr)
-    return 1 if counts[LEFT_OUT] else 0
+    return 1 if check.counts[LEFT_OUT] else 0
 
 
 def _pack(options: PackOptions) -> int:
@@ -221,6 +224,8 @@ def _print_listing(listing: Any) -> int:
             _print_classes(clips, listing.descriptors)
     # A clip of a cross-validation is in several splits.
     clips = dict.fromkeys(clip for clips in splits.values() for clip in clips)
+    if listing.descriptors is not None:
+        print(f"clips per class: {_name_classes(clips, listing.descriptors)}")
     print(f"sample rates: {_count(f'{clip.sample_rate_hz} Hz' for clip in clips)}")
     print(f"channels: {_count(clip.num_channels for clip in clips)}")
     print(f"next: eat stats {os.path.join(listing.folder, next(iter(splits)))}.tsv")
@@ -247,6 +252,16 @@ def _print_classes(clips: Sequence[Any], descriptors: Sequence[Any]) -> None:
     if absent:
         more = ", ..." if len(absent) > 10 else ""
         print(f"  {len(absent)} classes without a clip: {', '.join(absent[:10])}{more}")
+
+
+def _name_classes(clips: Iterable[Any], descriptors: Sequence[Any]) -> str:
+    """The classes with their numbers of clips; of more than 20 the largest 10 and smallest 5."""
+    counts = Counter(label for clip in clips for label in clip.labels)
+    in_order = sorted(descriptors, key=lambda label: -counts[label.id])
+    names = [f"{label.name} ({counts[label.id]})" for label in in_order]
+    if len(names) > 20:
+        names[10:-5] = [f"... {len(names) - 15} more ..."]
+    return ", ".join(names)
 
 
 def _count(values: Any) -> str:

@@ -75,8 +75,12 @@ class Hdf5Option:
     )
 
 
-def print_failures(failures: Iterable[Failure]) -> int:
-    """Name the inputs that were left out on stderr; returns the exit status, 1 if there are any."""
+def print_failures(failures: Iterable[Failure], notes: Iterable[str] = ()) -> int:
+    """Print notes and the inputs that were left out on stderr; returns the exit status, 1 if inputs
+    were left out.
+    """
+    for note in notes:
+        print(note, file=sys.stderr)
     failures = sorted(failures)
     for path, reason in failures:
         print(f"failed {path}: {reason}", file=sys.stderr)

@@ -11,18 +11,21 @@ from .shared import Hdf5Option, print_failures
 
 @dataclass(kw_only=True)
 class Options(Hdf5Option):
-    """Measure the mean and standard deviation of a manifest's log-mel values.
+    """Measure the mean and standard deviation of the log-mel values of clips.
 
-    The lengths of the clips are measured too. The network's input is (x - mean) / (2 std). Every
-    value of every real frame counts once; padding does not count. The released configs hold older
-    values, which AST and Audio-MAE published for AudioSet, ESC-50 and Speech Commands (-4.268 and
-    4.569 for AudioSet) and measured with other loaders. To continue from a released checkpoint,
-    keep the values that it was trained with; to train from scratch, take your own.
+    The clips are those of a manifest, or all audio files below a folder. Their lengths are measured
+    too. The network's input is (x - mean) / (2 std). Every value of every real frame counts once;
+    padding does not count. The released configs hold older values, which AST and Audio-MAE
+    published for AudioSet, ESC-50 and Speech Commands (-4.268 and 4.569 for AudioSet) and measured
+    with other loaders. To continue from a released checkpoint, keep the values that it was trained
+    with; to train from scratch, take your own.
     """
 
     EXAMPLE: ClassVar[str] = "eat stats manifests/mine/train.tsv"
 
-    manifest: str = argument("e.g. manifests/mine/train.tsv", metavar="MANIFEST")
+    manifest: str = argument(
+        "manifest, e.g. manifests/mine/train.tsv, or folder of audio files", metavar="MANIFEST"
+    )
     max_clips: int = option(
         "how many clips to measure, drawn at random; 0 measures all", 2000, at_least=0
     )
@@ -36,7 +39,6 @@ class Options(Hdf5Option):
 
 def run(options: Options) -> int:
     """Measure and print; 1 if clips had to be left out."""
-    from eat.data.manifest import Manifest
     from eat.data.statistics import measure_statistics
 
     given = dict(vars(options))
@@ -45,20 +47,25 @@ def run(options: Options) -> int:
     if as_json:
         print(json.dumps(statistics.as_dict(), indent=2))
     else:
-        print(_as_text(statistics, len(Manifest(options.manifest))))
-    return print_failures(statistics.failures)
+        print(_as_text(statistics, options.max_seconds))
+    return print_failures(statistics.failures, statistics.notes)
 
 
-def _as_text(statistics: Any, num_clips: int) -> str:
+def _as_text(statistics: Any, max_seconds: float) -> str:
     import numpy as np
 
     lengths = np.percentile(statistics.num_frames, [0, 50, 75, 95, 100])
     shortest, median, many, most, longest = (f"{length:.0f}" for length in lengths)
+    silence, names = "", [*statistics.silent[:10], *["..."] * (len(statistics.silent) > 10)]
+    if names:
+        part = f"the first {max_seconds:g} s or throughout"
+        silence = f"\n{len(statistics.silent)} clips are silent in {part}: {', '.join(names)}"
     mean, std, length = f"{statistics.mean:.3f}", f"{statistics.std:.3f}", statistics.target_length
     return f"""\
-measured {len(statistics.num_frames)} of {num_clips} clips, {statistics.hours_read:.2f} hours
+measured {len(statistics.num_frames)} of {statistics.num_listed} clips, \
+{statistics.hours_read:.2f} hours
 frames per clip (10 ms each): shortest {shortest}, median {median}, 75 % up to {many}, \
-95 % up to {most}, longest {longest}
+95 % up to {most}, longest {longest}{silence}
 
 on the command line:
   task.mean={mean} task.std={std} task.target_length={length}

@@ -2,18 +2,21 @@
 
 import hashlib
 import os
+from collections import Counter
 from functools import partial
 from pathlib import Path
-from typing import Dict, Iterator, List, NamedTuple, Optional
+from typing import Callable, Dict, Iterator, List, NamedTuple, Optional, Tuple
 
 from eat.files import replace_file
 from eat.work import Failure, map_in_threads
 
+from . import MAX_TARGET_LENGTH
 from .manifest import Manifest
 from .split import Clip
 from .writing import open_to_rewrite, write_data_set
 
 LEFT_OUT, CORRECTED, KEPT = "left out", "corrected", "kept"  # what was done with a clip
+_WRONG_LENGTH = "another number of samples than the manifest says"
 
 
 class Finding(NamedTuple):
@@ -22,7 +25,7 @@ class Finding(NamedTuple):
     clip: int
     num_samples: int  # per channel, as decoded
     action: str = ""  # "" if the clip is as the manifest says
-    problem: str = ""
+    problems: Tuple[str, ...] = ()  # each `kind: details`, or a kind alone
 
 
 class Check(NamedTuple):
@@ -34,6 +37,16 @@ class Check(NamedTuple):
     num_resumed: int  # checked by an interrupted run before
     problems: List[Finding]
 
+    @property
+    def counts(self) -> Counter:
+        """How many clips were left out, corrected, and kept in spite of which kind of problem."""
+        counts = Counter(finding.action for finding in self.problems if finding.action == LEFT_OUT)
+        for finding in self.problems:
+            for problem in finding.problems if finding.action != LEFT_OUT else ():
+                kind = problem.partition(":")[0]
+                counts[f"{CORRECTED if kind == _WRONG_LENGTH else KEPT}: {kind}"] += 1
+        return counts
+
 
 def check_manifest(
     manifest: str,
@@ -41,13 +54,15 @@ def check_manifest(
     force: bool = False,
     num_workers: Optional[int] = None,
     hdf5_rate_hz: Optional[int] = None,
+    target_length: int = MAX_TARGET_LENGTH,
 ) -> Check:
     """Decode every clip of a manifest; write the manifest and labels of those that can be used.
 
     Clips are left out that are missing, no audio, cut off, shorter than 25 ms, listed before, or
     hold NaN or infinite samples. Wrong numbers of samples are corrected. Silent or odd clips are
-    kept. `NAME.check.tsv` in the folder `out` has a line for each problem: line of the manifest,
-    what was done, path, problem. An interrupted check continues when it is called again.
+    kept, also those that are silent in the first `target_length` frames, which training takes.
+    `NAME.check.tsv` in the folder `out` has a line for each problem: line of the manifest, what was
+    done, path, problem. An interrupted check continues when it is called again.
 
     Raises:
         FileExistsError: `out` has a manifest of this name, without `force`.
@@ -59,18 +74,19 @@ def check_manifest(
     force = force or os.path.exists(journal)
     split = open_to_rewrite(manifest, out, os.path.basename(report), force)
     listed = split.manifest
-    findings = read_journal(journal, listed)
+    findings = read_journal(journal, listed, target_length)
     num_resumed = len(findings)
     with open(journal, "ab") as file:
-        for finding in _check_clips(listed, findings, num_workers, hdf5_rate_hz):
+        check = partial(check_clip, listed, hdf5_rate_hz=hdf5_rate_hz, target_length=target_length)
+        for finding in _check_clips(listed, findings, num_workers, check):
             findings[finding.clip] = finding
-            file.write(_join(*finding))
+            file.write(_join(*finding[:3], *finding.problems))
 
     in_order = [findings[clip] for clip in range(len(listed))]
     problems = [finding for finding in in_order if finding.action]
     with replace_file(report) as file:
-        for clip, _, action, problem in problems:
-            file.write(_join(clip + 2, action, listed.relative_path(clip), problem))
+        for clip, _, action, found in problems:
+            file.write(_join(clip + 2, action, listed.relative_path(clip), "; ".join(found)))
     clips = [
         Clip(listed.relative_path(clip), num_samples, labels=split.class_ids(clip))
         for clip, num_samples, action, _ in in_order
@@ -85,43 +101,53 @@ def check_manifest(
     return Check(os.path.join(out, f"{name}.tsv"), report, len(listed), num_resumed, problems)
 
 
-def read_journal(path: str, manifest: Manifest) -> Dict[int, Finding]:
+def read_journal(path: str, manifest: Manifest, target_length: int) -> Dict[int, Finding]:
     """Read the findings of an interrupted check by clip, and make its file fit to go on with.
 
-    The file has a line for each finding after one with a hash of the manifest; if it is about
-    another manifest, or not there, it is started anew.
+    The file has a line for each finding after one with a hash of the manifest and the length; if
+    they are others, or there is no file, it is started anew.
     """
-    head = hashlib.sha256(Path(manifest.file).read_bytes()).hexdigest().encode() + b"\n"
+    digest = hashlib.sha256(Path(manifest.file).read_bytes()).hexdigest()
+    head = f"{digest} {target_length}\n".encode()
     lines = Path(path).read_bytes().splitlines(keepends=True) if os.path.exists(path) else []
     lines = lines[1:] if lines and lines[0] == head else []
     lines = [line for line in lines if line.endswith(b"\n")]  # a kill may have cut off the last
     with replace_file(path) as file:
         file.writelines([head, *lines])
-    fields = (os.fsdecode(line[:-1]).split("\t", 3) for line in lines)
-    return {int(clip): Finding(int(clip), int(samples), *texts) for clip, samples, *texts in fields}
+    findings = {}
+    for line in lines:
+        clip, num_samples, action, *problems = os.fsdecode(line[:-1]).split("\t")
+        findings[int(clip)] = Finding(int(clip), int(num_samples), action, tuple(problems))
+    return findings
 
 
-def check_clip(manifest: Manifest, clip: int, hdf5_rate_hz: Optional[int] = None) -> Finding:
+def check_clip(
+    manifest: Manifest, clip: int, target_length: int, hdf5_rate_hz: Optional[int] = None
+) -> Finding:
     """Decode a clip and compare it with the manifest."""
     from eat.audio import scan_audio
+    from eat.audio.log_mel import num_samples_for
 
     path, listed = manifest.path(clip), manifest.clip_samples(clip)
     try:
-        found = scan_audio(path, hdf5_rate_hz)
+        found = scan_audio(path, hdf5_rate_hz, num_samples_for(target_length))
     except (ValueError, OSError) as error:
-        return Finding(clip, 0, LEFT_OUT, Failure.of(path, error).reason)
+        return Finding(clip, 0, LEFT_OUT, (Failure.of(path, error).reason,))
     problems = []
     if found.num_samples != listed:
-        problems.append(f"found {found.num_samples} samples, expected {listed} by the manifest")
+        problems.append(f"{_WRONG_LENGTH}: found {found.num_samples}, expected {listed}")
     if found.is_silent:
         problems.append("silent: all samples have the same value")
     problems += found.notes
     action = CORRECTED if found.num_samples != listed else KEPT if problems else ""
-    return Finding(clip, found.num_samples, action, "; ".join(problems))
+    return Finding(clip, found.num_samples, action, tuple(problems))
 
 
 def _check_clips(
-    manifest: Manifest, known: Dict[int, Finding], workers: Optional[int], rate_hz: Optional[int]
+    manifest: Manifest,
+    known: Dict[int, Finding],
+    workers: Optional[int],
+    check: Callable[[int], Finding],
 ) -> Iterator[Finding]:
     """Check the clips that are not known yet; each file is decoded once."""
     line_of: Dict[str, int] = {}
@@ -131,8 +157,7 @@ def _check_clips(
         if clip not in known and line == clip + 2:
             to_decode.append(clip)
         elif clip not in known:
-            yield Finding(clip, 0, LEFT_OUT, f"listed in line {line} before")
-    check = partial(check_clip, manifest, hdf5_rate_hz=rate_hz)
+            yield Finding(clip, 0, LEFT_OUT, (f"listed in line {line} before",))
     workers = workers or os.cpu_count() or 1
     yield from map_in_threads(
         check, to_decode, workers, "checking", failed=lambda found: found.action == LEFT_OUT

@@ -20,6 +20,7 @@ import csv
 import os
 import re
 import sys
+import unicodedata
 from array import array
 from collections import Counter
 from contextlib import contextmanager
@@ -38,7 +39,7 @@ DESCRIPTORS_FILE = "label_descriptors.csv"
 _EXPECTED_LINE = "expected clip<TAB>label[,label...]"
 _HEADER = re.compile(r'\s*"?index"?\s*(?:,|$)', re.IGNORECASE)
 _CONTROL = re.compile("[\0-\x1f\x7f]")  # line breaks and tabs among them
-_NOT_UTF8 = re.compile("[\ud800-\udfff]")  # what Python makes of such bytes
+NOT_TEXT = re.compile("[\ud800-\udfff]")  # what Python makes of bytes that are not UTF-8
 
 
 class LabelError(ValueError):
@@ -223,6 +224,15 @@ def clip_spellings(path: str) -> Tuple[str, str, str]:
     return os.path.basename(path), stem, os.path.basename(stem)
 
 
+def check_name(text: str, location: str = "") -> None:
+    """Raise a LabelError for an id or name of a class that the formats cannot hold."""
+    if text != text.strip() or _CONTROL.search(text) or NOT_TEXT.search(text):
+        raise LabelError(
+            f"{location}found {quote(text)}, expected an id or name in UTF-8 without control"
+            " characters (tab, line break) and without spaces around it"
+        )
+
+
 @contextmanager
 def _located(place: FilePath) -> Iterator[None]:
     """Put a place in front of the message of a LabelError."""
@@ -290,11 +300,7 @@ def _check_label(label_id: str, name: str) -> None:
         expected = "expected none: it separates labels"
         raise LabelError(f"found a comma in the id {quote(label_id)}, {expected}")
     for text in (label_id, name):
-        if text != text.strip() or _CONTROL.search(text) or _NOT_UTF8.search(text):
-            raise LabelError(
-                f"found {quote(text)}, expected an id or name in UTF-8 without control"
-                " characters (tab, line break) and without spaces around it"
-            )
+        check_name(text)
 
 
 def _find_classes(
@@ -326,4 +332,5 @@ def _mismatch(line: Optional[str], name: str, manifest: Manifest, clip: int) -> 
         return f"found a blank line, {expected}"
     if not name:
         return f"found {quote(line)} without a tab, {_EXPECTED_LINE}"
-    return f"found the clip {quote(name)}, {expected}"
+    forms = {unicodedata.normalize("NFC", path) for path in (name, manifest.relative_path(clip))}
+    return f"found the clip {quote(name)}, {expected}" + " in its Unicode form" * (len(forms) == 1)

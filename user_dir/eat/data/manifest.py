@@ -216,6 +216,11 @@ def _map_file(path: str) -> Tuple[mmap.mmap, Tuple[int, int]]:
             f"no such manifest: {path} (make one with `eat manifest folder DIR --out"
             f" {os.path.dirname(path)}`)"
         ) from error
+    except IsADirectoryError as error:
+        raise IsADirectoryError(
+            f"{path}: found a folder, expected a manifest (`eat manifest folder {path} --out OUT`"
+            " makes one of the audio files in it)"
+        ) from error
 
 
 def _parse_lines(

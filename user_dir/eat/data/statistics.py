@@ -1,20 +1,21 @@
-"""Mean and standard deviation of a manifest's log-mel values, and the lengths of its clips."""
+"""Mean and standard deviation of the log-mel values of clips, and how long the clips are."""
 
 import math
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, Dict, List, Optional, Tuple, Union
 
 import numpy as np
 
+from eat.audio.finding import find_inputs
 from eat.work import Failure, is_failure, map_in_threads
 
+from . import MAX_TARGET_LENGTH
 from .manifest import Manifest
 from .sampling import draw_clips
 
 TARGET_LENGTH_STEP = 16  # frames: the side of a patch
-MAX_TARGET_LENGTH = 1024  # frames: 10.24 s, as in the released models
 MIN_STD = 1e-6  # rounding errors of a constant stay below
 PERCENTILES = (0, 5, 25, 50, 75, 95, 100)
 
@@ -28,6 +29,9 @@ class Statistics:
     num_frames: np.ndarray  # (clips,) int64, lengths of the whole clips, in frames of 10 ms
     hours_read: float
     failures: List[Failure]
+    num_listed: int = 0  # clips, of which some were measured
+    silent: List[str] = field(default_factory=list)  # clips of which a silent part was measured
+    notes: List[str] = field(default_factory=list)  # other files of a folder
 
     @property
     def target_length(self) -> int:
@@ -46,6 +50,7 @@ class Statistics:
             "num_clips": len(self.num_frames),
             "hours_read": self.hours_read,
             "frames_percentiles": dict(zip(map(str, PERCENTILES), frames, strict=True)),
+            "silent": self.silent,
             "failures": [failure._asdict() for failure in self.failures],
         }
 
@@ -58,29 +63,33 @@ def measure_statistics(
     num_workers: Optional[int] = None,
     hdf5_rate_hz: Optional[int] = None,
 ) -> Statistics:
-    """Measure mean and standard deviation of the log-mel values of a manifest's clips.
+    """Measure mean and standard deviation of the log-mel values of clips.
 
     Every value of every real frame counts once; padding does not count. The result is the same for
     any number of workers.
 
     Args:
+        manifest: the file that lists the clips, or a folder of audio files.
         max_clips: how many clips to draw at random; 0 measures all.
         max_seconds: how much to read of a clip, from its start.
         num_workers: threads; None: one per core.
         hdf5_rate_hz: rate of HDF5 data that has no attribute `sample_rate`.
 
     Raises:
-        ValueError: no clip can be used, or all values are the same.
+        ValueError: no clip can be used, or all values are the same; a bad manifest; a folder
+            without audio.
     """
     import torch
 
-    listed = Manifest(manifest)
+    listed = _Folder(manifest) if os.path.isdir(manifest) else Manifest(manifest)
     clips = draw_clips(len(listed), max_clips, seed).tolist()
     measure = partial(_measure_clip, listed, max_seconds=max_seconds, hdf5_rate_hz=hdf5_rate_hz)
     one_thread_each = partial(torch.set_num_threads, 1)  # the workers fill the cores
     num_workers = num_workers or os.cpu_count() or 1
     results = list(map_in_threads(measure, clips, num_workers, "measuring", one_thread_each))
-    failures = list(filter(is_failure, results))
+    failures, notes = [*filter(is_failure, results)], []
+    if isinstance(listed, _Folder):
+        failures, notes = failures + listed.left_out, listed.notes
     measured = np.array([result for result in results if not is_failure(result)])
     if len(measured) == 0:
         first = ": ".join(failures[0])
@@ -91,7 +100,11 @@ def measure_statistics(
     if std < MIN_STD:
         raise ValueError(f"{listed.file}: found only silence, expected sound")
     num_frames, seconds_read = measured[:, 3].astype(np.int64), measured[:, 4].sum()
-    return Statistics(mean, std, num_frames, seconds_read / 3600, failures)
+    pairs = zip(clips, results, strict=True)
+    silent = [listed.path(i) for i, result in pairs if not is_failure(result) and result[5]]
+    return Statistics(
+        mean, std, num_frames, seconds_read / 3600, failures, len(listed), silent, notes
+    )
 
 
 def pool_moments(counts: np.ndarray, means: np.ndarray, squares: np.ndarray) -> Tuple[float, float]:
@@ -104,26 +117,49 @@ def pool_moments(counts: np.ndarray, means: np.ndarray, squares: np.ndarray) -> 
     return float(mean), float(np.sqrt(variance))
 
 
+class _Folder:
+    """The audio files below a folder, as a `Manifest` would list them."""
+
+    def __init__(self, folder: str) -> None:
+        self.file = folder
+        self._paths, self.notes, self.left_out = find_inputs([folder])
+
+    def __len__(self) -> int:
+        return len(self._paths)
+
+    def path(self, index: int) -> str:
+        return self._paths[index]
+
+    def location(self, index: int) -> str:
+        return f"below {self.file}"
+
+
 def _measure_clip(
-    manifest: Manifest, clip: int, max_seconds: float, hdf5_rate_hz: Optional[int]
+    listed: Union[Manifest, _Folder], clip: int, max_seconds: float, hdf5_rate_hz: Optional[int]
 ) -> Union[Tuple[float, ...], Failure]:
-    """Number of log-mel values, their mean and squares; frames of the clip; seconds read."""
+    """Number of log-mel values, their mean and squares; frames of the clip; seconds read; silence.
+
+    The last is 1 if what was read is silent, and 0 otherwise.
+    """
     import torch
 
     from eat.audio import SAMPLE_RATE_HZ, audio_info, mel_filter_bank, num_frames, read_audio
-    from eat.audio.checks import check_finite, check_length
+    from eat.audio.checks import SILENT, check_finite, check_length
 
-    path = manifest.path(clip)
+    path = listed.path(clip)
     max_samples = round(max_seconds * SAMPLE_RATE_HZ)
     try:
-        rate_hz = audio_info(path, hdf5_rate_hz).sample_rate_hz
+        num_samples, rate_hz, _ = audio_info(path, hdf5_rate_hz)
         waveform = read_audio(path, num_samples=max_samples, hdf5_rate_hz=hdf5_rate_hz)
         check_finite(waveform, path)
         check_length(len(waveform), path)
     except (ValueError, OSError) as error:
-        return Failure(path, f"{Failure.of(path, error).reason} ({manifest.location(clip)})")
+        return Failure(path, f"{Failure.of(path, error).reason} ({listed.location(clip)})")
     values = mel_filter_bank(torch.from_numpy(waveform)).double()  # (1, T, F)
     mean = values.mean()
     squares = (values - mean).square().sum()
-    frames = num_frames(manifest.clip_samples(clip) * SAMPLE_RATE_HZ // rate_hz)
-    return values.numel(), mean.item(), squares.item(), frames, len(waveform) / SAMPLE_RATE_HZ
+    if isinstance(listed, Manifest):
+        num_samples = listed.clip_samples(clip)
+    frames = num_frames(num_samples * SAMPLE_RATE_HZ // rate_hz)
+    seconds = len(waveform) / SAMPLE_RATE_HZ
+    return values.numel(), mean.item(), squares.item(), frames, seconds, np.ptp(waveform) < SILENT

@@ -7,6 +7,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Dict, Iterable, List, Mapping, Optional, Sequence
 
+from eat.audio.finding import Scan, count_extensions
 from eat.files import replace_file
 from eat.work import Failure
 
@@ -44,6 +45,13 @@ class Listing:
         else:
             self.warnings.append(f"warning: {what}: found {got}, published are {expected}")
 
+    def note_rest(self, scan: Scan) -> None:
+        """Note what else is in a folder of audio files."""
+        for path, reason in scan.repeated:
+            self.notes.append(f"{path}: {reason}")
+        if scan.other_extensions:
+            self.warnings.append(f"not looked at: {count_extensions(scan.other_extensions)}")
+
 
 def unreadable_file(split: Optional[str] = None) -> str:
     """The name of the list of files that were left out, of one split or of all."""
@@ -63,7 +71,10 @@ def refuse_to_replace(
 def open_to_rewrite(manifest: str, out: str, other_file: Optional[str], force: bool) -> Split:
     """Open the split that a manifest file lists, and make another folder for its new version."""
     folder, file = os.path.split(manifest)
-    name = os.path.splitext(file)[0]
+    name, extension = os.path.splitext(file)
+    if extension != ".tsv":
+        made = "(`eat manifest folder DIR --out OUT` makes one)"
+        raise ValueError(f"{manifest}: expected the file of a manifest, NAME.tsv {made}")
     if os.path.realpath(out) == os.path.realpath(folder):
         raise ValueError(f"--out: found the folder of {manifest} itself, expected another one")
     refuse_to_replace(out, [name], other_file, force)
@@ -152,7 +163,10 @@ def write_left_out(folder: str, left_out: Sequence[Failure], file: str, num_clip
     else:
         _remove(path)
     if num_clips == 0:
-        raise ValueError(f"none of {len(left_out)} clips is usable; the reasons are in {path}")
+        first = "".join(map(": ".join, left_out[:1]))
+        raise ValueError(
+            f"none of {len(left_out)} clips is usable; the reasons are in {path}, first {first}"
+        )
 
 
 def _split_files(splits: Iterable[str]) -> List[str]:

@@ -1,5 +1,6 @@
 """Labelled clips for probes: which there are, which to learn from, and which to test on."""
 
+import logging
 import os
 import re
 import warnings
@@ -12,6 +13,8 @@ from eat.data.split import open_split
 
 from . import LABELLED_SPLITS, ProbeSettings
 from .metrics import metric_for
+
+logger = logging.getLogger(__name__)
 
 
 class Clips(NamedTuple):
@@ -81,7 +84,10 @@ def find_groups(source: str, clips: Clips) -> List[str]:
         return [os.path.dirname(name) for name in clips.names]
     if kind == "csv":
         rows = read_table(text, Columns(label="group", separator=""))
-        groups = annotate(rows, clips.root, clips.names).labels
+        table = annotate(rows, clips.root, clips.names)
+        for note in (*table.notes, *table.warnings):
+            logger.warning("%s: %s", text, note)
+        groups = table.labels
         for name in clips.names:
             found = sorted(set(groups.get(name, [])))
             if len(found) != 1:

@@ -10,7 +10,7 @@ import torch
 
 from eat import __version__
 from eat.audio import AudioError
-from eat.audio.finding import count_extensions, find_audio
+from eat.audio.finding import find_inputs
 from eat.audio.packs import spell_out
 from eat.checkpoint import load_encoder
 from eat.data.manifest import Manifest
@@ -98,11 +98,10 @@ def _name_inputs(inputs: Sequence[str], done: Extraction) -> Dict[str, str]:
 def _list_files(path: str, done: Extraction) -> Iterator[Tuple[str, str]]:
     """The files behind an input, and their paths below its root, in packs with clips' names."""
     if os.path.isdir(path):
-        scan = find_audio(path, required=True)
-        if scan.other_extensions:
-            done.other_files.append(f"{path}: left out {count_extensions(scan.other_extensions)}")
-        done.failures.extend(Failure(os.path.join(path, p), why) for p, why in scan.left_out)
-        yield from ((os.path.join(path, below), below) for below in scan.paths)
+        files, notes, left_out = find_inputs([path])
+        done.other_files += notes
+        done.failures += left_out
+        yield from ((file, os.path.relpath(file, path)) for file in files)
     elif path.lower().endswith(".tsv"):
         manifest = Manifest(path)
         for index in range(len(manifest)):

@@ -6,6 +6,7 @@ run, `num_workers` threads read headers. They raise a FileExistsError if `out` h
 FileNotFoundError if an input is missing, and a ValueError if an input is bad or no clip is usable.
 """
 
+import re
 from dataclasses import dataclass
 from functools import partial
 from typing import List, NamedTuple, Optional
@@ -33,15 +34,33 @@ class Columns(NamedTuple):
     split: Optional[str] = None  # None: the table has no splits
 
 
-def _check_source(alone: str, named: str, text: str) -> str:
+_LABEL_SOURCES = "parent|top|csv:FILE|regex:PATTERN"
+_SPLIT_SOURCES = "top|column:NAME"
+
+
+def _check_source(sources: str, text: str) -> str:
     """Return a source of labels or splits as it is, or raise a ValueError if it is impossible."""
-    if text != alone and (not text.startswith(named) or text == named):
-        raise ValueError(f"found {text!r}, expected {alone}, or {named} and a name")
+    if not re.fullmatch(re.sub("[A-Z]+", ".+", sources), text, re.DOTALL):
+        others, _, last = sources.rpartition("|")
+        raise ValueError(f"found {text!r}, expected {others.replace('|', ', ')} or {last}")
+    if text.startswith("regex:"):
+        try:
+            re.compile(text.removeprefix("regex:"))
+        except re.error as error:
+            raise ValueError(f"found {text!r}, no regular expression: {error}") from error
     return text
 
 
-_check_labels_from = partial(_check_source, "parent", "csv:")
-_check_splits_from = partial(_check_source, "top", "column:")
+_check_labels_from = partial(_check_source, _LABEL_SOURCES)
+_check_splits_from = partial(_check_source, _SPLIT_SOURCES)
+
+
+def _check_encoding(name: str) -> str:
+    try:
+        "x".encode(name)
+    except LookupError:
+        raise ValueError(f"found {name!r}, expected an encoding such as latin-1") from None
+    return name
 
 
 @dataclass(kw_only=True)
@@ -52,10 +71,12 @@ class FolderConfig:
         "file name extensions to look for, in any case", EXTENSIONS, metavar="EXT"
     )
     labels_from: Optional[str] = setting(
-        "where labels come from. parent: the folder that a file is in is its label; csv:FILE: a"
-        " table with a header line and a row for each file, or for each of its labels",
+        "where labels come from. parent: the folder that a file is in is its label; top: its"
+        " topmost folder below DIR; csv:FILE: a table with a header line and a row for each file,"
+        " or for each of its labels; regex:PATTERN: what each of the pattern's parentheses matches"
+        " in the path below DIR",
         None,
-        metavar="parent|csv:FILE",
+        metavar=_LABEL_SOURCES,
         parse=_check_labels_from,
     )
     clip_column: Optional[str] = setting(
@@ -74,6 +95,12 @@ class FolderConfig:
         "what separates the labels in a cell of the table; an empty text: a cell is one label",
         None,
         metavar="TEXT",
+    )
+    encoding: Optional[str] = setting(
+        "encoding of the table, such as latin-1 or utf-16. Not given: UTF-8",
+        None,
+        metavar="NAME",
+        parse=_check_encoding,
     )
     descriptors: Optional[str] = setting(
         "a label_descriptors.csv with the classes and their order. Not given: all labels that were"
@@ -97,7 +124,7 @@ class FolderConfig:
         "take the splits as they are. top: from the topmost folders below DIR (train/..., test/...)"
         "; column:NAME: from a column of the table. Shares, if given, are drawn from train",
         None,
-        metavar="top|column:NAME",
+        metavar=_SPLIT_SOURCES,
         parse=_check_splits_from,
     )
     split: Optional[str] = setting(
@@ -109,7 +136,8 @@ class FolderConfig:
     @property
     def table(self) -> Optional[str]:
         """The file of the table."""
-        return (self.labels_from or "").partition(":")[2] or None
+        kind, _, file = (self.labels_from or "").partition(":")
+        return file if kind == "csv" else None
 
     @property
     def columns(self) -> Columns:
@@ -130,8 +158,11 @@ class FolderConfig:
             _check_labels_from(self.labels_from)
         if self.splits_from is not None:
             _check_splits_from(self.splits_from)
+        if self.encoding is not None:
+            _check_encoding(self.encoding)
         options = ("clip-column", "label-column", "label-separator", "splits-from column:NAME")
-        for option, value in zip(options, self.columns, strict=True):
+        given = zip((*options, "encoding"), (*self.columns, self.encoding), strict=True)
+        for option, value in given:
             if value is not None and self.table is None:
                 raise ValueError(f"--{option}: found no table, expected --labels-from csv:FILE")
         if self.descriptors is not None and self.labels_from is None:

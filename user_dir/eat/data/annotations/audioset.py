@@ -63,8 +63,9 @@ def list_audioset(
     listing = write_data_set(out, root, splits, descriptors, left_out, left_out_file, force)
     listing.notes += [
         f"{len(paths)} of {len(listed)} clips of {segments} have an audio file,",
-        f"{len(scan.paths) - len(paths)} of {len(scan.paths)} audio files belong to none",
+        f"{len(scan.paths) - len(paths)} of {len(scan.paths)} audio files are not used",
     ]
+    listing.note_rest(scan)
     return listing
 
 

@@ -56,7 +56,8 @@ def _read_rows(
         if not (target.labels and row.labels and target.labels[0].isdecimal()):
             raise ValueError(f"{row.location}: expected a number as {INDEX} and a name as {LABEL}")
         index, name = int(target.labels[0]), row.labels[0]
-        fold_of[row.clip], labels_of[row.clip] = row.split, name
+        clip = row.clip.strip()
+        fold_of[clip], labels_of[clip] = row.split, name
         if name_of.setdefault(index, name) != name:
             raise ValueError(
                 f"{row.location}: found {INDEX} {index} of {name!r}, expected {name_of[index]!r} as"

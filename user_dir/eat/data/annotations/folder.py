@@ -4,14 +4,23 @@ import os
 from collections import defaultdict
 from typing import Dict, List, Optional, Sequence, Tuple
 
-from eat.audio.finding import count_extensions, find_audio
+from eat.audio.finding import find_audio
 
-from ..labels import DESCRIPTORS_FILE, Label, index_labels, make_descriptors, read_descriptors
+from ..labels import (
+    DESCRIPTORS_FILE,
+    Label,
+    check_name,
+    index_labels,
+    make_descriptors,
+    read_descriptors,
+)
 from ..sampling import draw_parts, draw_stratified_parts
 from ..split import Clip, read_headers
 from ..writing import Listing, refuse_to_replace, unreadable_file, write_data_set
 from . import FolderConfig
-from .table import Annotations, annotate, label_by_parent, read_table, split_by_top
+from .doubts import doubt_draw, doubt_labels, doubt_parents, doubt_table, note_forms
+from .matching import normal_form
+from .table import Annotations, annotate, label_by_path, read_table, split_by_top
 
 _DRAWN = ("train", "valid", "eval")
 
@@ -37,15 +46,7 @@ def list_folder(
     left_out_file = unreadable_file(config.split)
     refuse_to_replace(out, names, left_out_file, force)
     scan = find_audio(folder, config.extensions, required=True)
-    if config.table is not None:
-        rows = read_table(config.table, config.columns)
-        found = annotate(rows, os.path.abspath(folder), scan.paths)
-    else:
-        found = label_by_parent(scan.paths) if config.labels_from else Annotations({}, {}, [])
-    if config.splits_from == "top":
-        found.splits.update(split_by_top(scan.paths))
-    elif config.split is not None:
-        found.splits.update(dict.fromkeys(scan.paths, config.split))
+    found = _annotate(folder, scan.paths, config)
     names += sorted({*found.splits.values()} - {*names})
     refuse_to_replace(out, names, None, force)
 
@@ -57,25 +58,56 @@ def list_folder(
     splits = dict.fromkeys(names, ()) | _split(clips, found.splits, classes, config)
     root = os.path.abspath(folder)
     listing = write_data_set(out, root, splits, classes, left_out, left_out_file, force)
-    if scan.other_extensions:
-        listing.warnings.append(f"not looked at: {count_extensions(scan.other_extensions)}")
+    listing.notes += found.notes
+    listing.warnings += found.warnings
+    listing.note_rest(scan)
     return listing
+
+
+def _annotate(folder: str, paths: Sequence[str], config: FolderConfig) -> Annotations:
+    """The labels and splits of files, with what else they might be."""
+    notes, warnings = [], []
+    if config.table is not None:
+        rows = [*read_table(config.table, config.columns, config.encoding)]
+        found = annotate(rows, os.path.abspath(folder), paths)
+        warnings += doubt_table(rows, config.columns)
+    elif config.labels_from is not None:
+        found = label_by_path(paths, config.labels_from)
+        warnings += doubt_labels({name for names in found.labels.values() for name in names})
+    else:
+        found = Annotations({}, {}, [])
+    notes += note_forms({name for names in found.labels.values() for name in names})
+    if config.splits_from == "top":
+        found.splits.update(split_by_top(paths))
+    elif config.split is not None:
+        found.splits.update(dict.fromkeys(paths, config.split))
+    elif config.splits_from is None:
+        warnings += doubt_draw(folder, paths)
+    if config.labels_from == "parent" and config.splits_from is None:
+        notes += doubt_parents(folder, paths, {names[0] for names in found.labels.values()})
+    return found._replace(notes=[*found.notes, *notes], warnings=[*found.warnings, *warnings])
 
 
 def _label(
     clips: Sequence[Clip], names_of: Dict[str, List[str]], config: FolderConfig, out: str
 ) -> Tuple[List[Label], List[Clip]]:
-    """The classes, and the clips with the ids of theirs."""
+    """The classes, and the clips with the ids of theirs; Unicode forms of names do not matter."""
     existing = os.path.join(out, DESCRIPTORS_FILE)
     given = config.descriptors or (existing if config.split and os.path.exists(existing) else None)
     if given is None:
-        classes = make_descriptors(name for clip in clips for name in names_of[clip.path])
+        for clip in clips:
+            for name in names_of[clip.path]:
+                check_name(name.strip(), f"{clip.path}: ")
+        names = (name for clip in clips for name in names_of[clip.path])
+        classes = make_descriptors(map(normal_form, names))
     else:
         classes = read_descriptors(given)
     index_of = index_labels(classes)
+    index_of = {normal_form(name): index for name, index in index_of.items()} | index_of
     labelled = []
     for clip in clips:
-        names = dict.fromkeys(names_of[clip.path])  # each once
+        names = names_of[clip.path]
+        names = dict.fromkeys(n if n in index_of else normal_form(n) for n in names)  # each once
         for name in names:
             if name not in index_of:
                 raise ValueError(f"{clip.path}: found the label {name!r}, expected one of {given}")

@@ -2,6 +2,7 @@
 
 import hashlib
 import os
+from collections import Counter
 from typing import Collection, Dict, List, Optional, Tuple
 
 from eat.audio.finding import find_audio
@@ -32,20 +33,20 @@ def list_speech_commands(
     refuse_to_replace(out, splits, unreadable_file(), force)
     folders = [os.path.abspath(one) for one in (folder, test) if one]
     root = os.path.commonpath(folders)
-    paths, left_out = _find_words(folders[0], root)
-    test_paths, left_out_of_test = _find_words(folders[1], root) if test else ({}, [])
+    paths, left_out, notes = _find_words(folders[0], root)
+    test_paths, *of_test = _find_words(folders[1], root) if test else ({}, [], [])
     paths.update(test_paths)
-    split_of, missing, notes = _assign_splits(paths, folder)
+    split_of, missing, missing_lists = _assign_splits(paths, folder)
     split_of.update(dict.fromkeys(test_paths, "eval"))
 
     clips, unreadable = read_headers(root, [paths[name] for name in sorted(paths)], num_workers)
-    left_out = unreadable + left_out + left_out_of_test + missing
+    left_out = unreadable + left_out + of_test[0] + missing
     for clip in clips:
         word, file = clip.path.split("/")[-2:]
         splits[split_of[f"{word}/{file}"]].append(clip._replace(labels=(word,)))
     words = make_descriptors(clip.labels[0] for part in splits.values() for clip in part)
     listing = write_data_set(out, root, splits, words, left_out, unreadable_file(), force)
-    listing.notes += notes
+    listing.notes += notes + of_test[1] + missing_lists
     counts = [*map(len, splits.values()), len(words)]
     listing.compare("clips of train / valid / eval / words", counts, PUBLISHED)
     return listing
@@ -63,8 +64,8 @@ def split_of_speaker(name: str) -> str:
     return "valid" if share < 0.1 else "eval" if share < 0.2 else "train"
 
 
-def _find_words(folder: str, root: str) -> Tuple[Dict[str, str], List[Failure]]:
-    """Paths below the root of the files `word/file`, and folders that cannot be opened."""
+def _find_words(folder: str, root: str) -> Tuple[Dict[str, str], List[Failure], List[str]]:
+    """Paths below the root of the files `word/file`, folders that cannot be opened, notes."""
     scan = find_audio(folder)
     names = [path for path in scan.paths if path.count("/") == 1 and not path.startswith("_")]
     if not names:
@@ -73,7 +74,10 @@ def _find_words(folder: str, root: str) -> Tuple[Dict[str, str], List[Failure]]:
             " expected a folder for each word"
         )
     paths = {name: os.path.relpath(os.path.join(folder, name), root) for name in names}
-    return paths, scan.left_out
+    skipped = Counter(os.path.dirname(path) for path in scan.paths if path not in paths)
+    counts = [f"{count} in {place or 'no folder'}" for place, count in sorted(skipped.items())]
+    notes = [f"{folder}: audio files of no word: {', '.join(counts)}"] if counts else []
+    return paths, scan.left_out, notes
 
 
 def _assign_splits(

@@ -4,17 +4,19 @@ A table is CSV, separated by commas, semicolons or tabs, with a header line. A r
 one or several labels; several rows of one clip add up.
 """
 
+import codecs
 import csv
-import os
-from collections import defaultdict
-from typing import Dict, Iterable, Iterator, List, NamedTuple, Optional, Sequence, Tuple
+import re
+from typing import Any, Dict, Iterable, Iterator, List, NamedTuple, Optional, Sequence, Tuple
 
 from eat.work import Failure
 
-from ..labels import clip_spellings
+from ..labels import NOT_TEXT, check_name
 from . import CLIP_COLUMNS, LABEL_COLUMNS, LABELS_COLUMNS, Columns
+from .matching import FileNames, normal_form
 
 _DELIMITERS = ",;\t"
+_FOLDERS = {"parent": r"([^/]+)/[^/]*\Z", "top": "^([^/]+)/"}
 
 
 class Row(NamedTuple):
@@ -32,17 +34,28 @@ class Annotations(NamedTuple):
     labels: Dict[str, List[str]]
     splits: Dict[str, str]
     left_out: List[Failure]
+    notes: Sequence[str] = ()  # what else was found
+    warnings: Sequence[str] = ()  # likewise, and worth a look
 
 
-def label_by_parent(paths: Iterable[str]) -> Annotations:
-    """Label each file by the folder that it is in."""
+def label_by_path(paths: Iterable[str], source: str) -> Annotations:
+    """Label each file by its path.
+
+    The source is "parent", the folder that a file is in; "top", its topmost folder; or
+    "regex:PATTERN", what each of the pattern's parentheses (or without any, all of it) matches in
+    the path, anywhere.
+    """
+    given = source.partition(":")[2]
+    pattern = re.compile(given or _FOLDERS[source])
+    missing = f"no match of {given!r}" if given else "in no folder that would be its label"
     found = Annotations({}, {}, [])
     for path in paths:
-        name = os.path.basename(os.path.dirname(path))
-        if name:
-            found.labels[path] = [name]
+        match = pattern.search(path)
+        names = [name for name in match.groups() or [match[0]] if name] if match else []
+        if names:
+            found.labels[path] = names
         else:
-            found.left_out.append(Failure(path, "in no folder that would be its label"))
+            found.left_out.append(Failure(path, missing))
     return found
 
 
@@ -59,23 +72,22 @@ def split_by_top(paths: Iterable[str]) -> Dict[str, str]:
 def annotate(rows: Iterable[Row], root: str, paths: Sequence[str]) -> Annotations:
     """Assign the rows of a table to the clips at paths below the root; leave others out.
 
-    Rows name clips by their path below the root, by an absolute path or by the name of the file
-    alone, with or without extension. A ValueError for a name of several files, or two splits of
-    one clip.
+    How rows name clips is said at `FileNames`. A ValueError for a name of several files, or two
+    splits of one clip.
     """
     labels: Dict[str, List[str]] = {path: [] for path in paths}
     splits: Dict[str, str] = {}
-    left_out = []
-    paths_of: Dict[str, List[str]] = defaultdict(list)  # that each name may stand for
-    for path in paths:
-        for name in {*clip_spellings(path)}:
-            paths_of[name].append(path)
-    paths_of.update((path, [path]) for path in paths)  # a whole path stands for that file alone
+    left_out, near = [], []
+    files = FileNames(root, paths)
     for row in rows:
-        name = os.path.relpath(row.clip, root) if os.path.isabs(row.clip) else row.clip
-        path, *others = paths_of.get(os.path.normpath(name), [None])
+        path, *others = files.find(row.clip) or [None]
         if path is None:
-            left_out.append(Failure(row.clip, f"no such audio file ({row.location})"))
+            _refuse_bytes(row.location, row.clip)
+            reason, alike = f"no such audio file ({row.location})", files.find_near(row.clip)
+            if alike is not None:
+                reason += f"; there is {alike!r}"
+                near.append(f"{row.clip!r} ({row.location}): there is {alike!r}")
+            left_out.append(Failure(row.clip, reason))
             continue
         if others:
             raise ValueError(
@@ -89,23 +101,50 @@ def annotate(rows: Iterable[Row], root: str, paths: Sequence[str]) -> Annotation
                 f" {splits[path]!r} as in a line before"
             )
     left_out += [Failure(path, "no label") for path, names in labels.items() if not names]
-    return Annotations({path: names for path, names in labels.items() if names}, splits, left_out)
+    labels = {path: names for path, names in labels.items() if names}
+    warnings = [
+        f"{len(near)} rows are not used because case or slashes differ, e.g. {first}"
+        for first in near[:1]
+    ]
+    return Annotations(labels, splits, left_out, [*files.notes], warnings)
 
 
-def read_table(path: str, columns: Columns) -> Iterator[Row]:
-    """Read the rows of a table; a ValueError if it is no table or lacks a column or a cell."""
-    # Names of files may hold bytes that are not UTF-8.
-    with open(path, encoding="utf-8-sig", errors="surrogateescape", newline="") as file:
-        delimiter = max(_DELIMITERS, key=file.readline().count)
-        file.seek(0)
-        reader = csv.DictReader(file, delimiter=delimiter)
-        try:
+def read_table(path: str, columns: Columns, encoding: Optional[str] = None) -> Iterator[Row]:
+    """Read the rows of a table; a ValueError if it is no table or lacks a column or a cell.
+
+    Without an encoding a table is UTF-8; names of files may then hold other bytes, as on disks.
+    """
+    codec = codecs.lookup(encoding or "utf-8").name
+    codec = "utf-8-sig" if codec == "utf-8" else codec  # a byte order mark does not matter
+    try:
+        with open(path, encoding=codec, errors="surrogateescape", newline="") as file:
+            delimiter = max(_DELIMITERS, key=file.readline().count)
+            file.seek(0)
+            reader = csv.DictReader(file, delimiter=delimiter)
             chosen = _choose_columns(path, reader.fieldnames or [], columns)
             for cells in reader:
-                yield _read_row(f"{path}:{reader.line_num}", cells, chosen)
-        except csv.Error as error:
-            line = reader.reader.line_num
-            raise ValueError(f"{path}:{line}: {error}, expected CSV") from error
+                location = f"{path}:{reader.line_num}"
+                row = _read_row(location, cells, chosen)
+                texts = (*row.labels, row.split or "", row.clip if encoding else "")
+                _refuse_bytes(location, *texts, encoding=encoding)
+                for label in row.labels:
+                    check_name(label, f"{location}: ")
+                yield row
+    except csv.Error as error:
+        line = reader.reader.line_num
+        raise ValueError(f"{path}:{line}: {error}, expected CSV") from error
+    except UnicodeError as error:
+        raise ValueError(f"{path}: not {encoding}: {error}") from error
+
+
+def _refuse_bytes(location: str, *texts: str, encoding: Optional[str] = None) -> None:
+    """Raise a ValueError if texts hold bytes that the encoding of a table does not have."""
+    found = NOT_TEXT.search("".join(texts))
+    if found:
+        raise ValueError(
+            f"{location}: not {encoding or 'UTF-8'} (byte {ord(found[0]) - 0xDC00:#x}), expected"
+            " UTF-8, or for `eat manifest folder` --encoding with its name, e.g. latin-1"
+        )
 
 
 def _choose_columns(path: str, names: Sequence[str], columns: Columns) -> Columns:
@@ -124,10 +163,11 @@ def _choose_columns(path: str, names: Sequence[str], columns: Columns) -> Column
 def _find_column(
     path: str, names: Sequence[str], wanted: Optional[str], known: Tuple[str, ...], option: str
 ) -> str:
-    expected = known if wanted is None else (wanted.strip().lower(),)
-    found = [name for name in names if name.strip().lower() in expected]
+    expected = known if wanted is None else (normal_form(wanted).lower(),)
+    found = [name for name in names if normal_form(name).lower() in expected]
     if len(found) == 1:
         return found[0]
+    _refuse_bytes(f"{path}:1", *names)
     raise ValueError(
         f"{path}:1: found the columns {', '.join(map(repr, names)) or 'none'}, expected"
         f" {'one' if wanted is None else 'exactly one'} called"
@@ -135,7 +175,12 @@ def _find_column(
     )
 
 
-def _read_row(location: str, cells: Dict[str, Optional[str]], columns: Columns) -> Row:
+def _read_row(location: str, cells: Dict[Optional[str], Any], columns: Columns) -> Row:
+    if "".join(cells.get(None, ())).strip():
+        raise ValueError(
+            f"{location}: found more cells than the header has, expected quotes around a cell that"
+            f" holds what separates cells ({cells[None][0]!r} is too much)"
+        )
     for column in (columns.clip, columns.split):
         if column is not None and not (cells[column] or "").strip():
             raise ValueError(f"{location}: found an empty {column!r}, expected one")
@@ -143,4 +188,4 @@ def _read_row(location: str, cells: Dict[str, Optional[str]], columns: Columns) 
     labels = cell.split(columns.separator) if columns.separator else [cell]
     labels = [label.strip() for label in labels if label.strip()]
     split = cells[columns.split].strip() if columns.split is not None else None
-    return Row(cells[columns.clip].strip(), labels, split, location)
+    return Row(cells[columns.clip], labels, split, location)
