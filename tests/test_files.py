@@ -19,6 +19,12 @@ def test_a_file_is_replaced_only_when_complete(tmp_path):
     assert os.listdir(tmp_path) == ["report.tsv"]
 
 
+def test_the_longest_name(tmp_path):
+    with replace_file(tmp_path / ("é" * 127)) as file:
+        file.write(b"all of it")
+    assert os.listdir(tmp_path) == ["é" * 127]
+
+
 def test_a_file_in_a_missing_folder(tmp_path):
     with pytest.raises(FileNotFoundError), replace_file(tmp_path / "missing" / "report.tsv"):
         pass

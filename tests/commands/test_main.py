@@ -62,6 +62,7 @@ def test_a_reader_that_has_read_enough(tmp_path):
         (["dance"], "invalid choice: 'dance'"),
         (["manifest"], "required: ACTION"),
         (["stats"], "required: MANIFEST"),
+        (["convert", "a", "b", "--too", "eat"], "unrecognized option --too; the nearest is --to"),
         (["stats", "x", "--seed", "-1"], "found '-1', expected a whole number of at least 0"),
         (["stats", "x", "--seed", "1.5"], "found '1.5', expected a whole number of at least 0"),
         (["stats", "x", "--workers", "0"], "found '0', expected a whole number of at least 1"),

@@ -99,6 +99,9 @@ def test_one_clip_gives_a_tensor_and_a_list_gives_a_list(encoder, tmp_path):
             (first,) = eat.extract_features(several, encoder)
             assert torch.equal(first, single)
     assert eat.extract_features([], encoder) == []
+    path = GOLDEN / "official_pretrain.pt"
+    loaded = eat.extract_features(samples, eat.load_encoder(path))
+    assert torch.equal(eat.extract_features(samples, path), loaded)
     assert eat.extract_features(np.zeros(16000, np.float32), encoder).isfinite().all()
     head = torch.nn.Linear(WIDTH, 2)
     head(single).sum().backward()  # what is computed can be trained on

@@ -8,6 +8,7 @@ from typing import BinaryIO, Iterator, NamedTuple, Union
 
 FilePath = Union[str, "os.PathLike[str]"]
 
+_MAX_NAME_BYTES = 255  # of a file, on nearly all file systems
 _UNFINISHED = re.compile(r"\.(.+)\.[0-9]+\.tmp", re.DOTALL)
 
 
@@ -68,7 +69,11 @@ def find_unfinished(folder: FilePath) -> Iterator[Unfinished]:
 def _beside(path: str) -> Iterator[str]:
     """A name beside `path` that is gone at the end, whatever happens."""
     folder, name = os.path.split(path)
-    unfinished = os.path.join(folder, f".{name}.{os.getpid()}.tmp")
+    ending = f".{os.getpid()}.tmp"
+    room = _MAX_NAME_BYTES - len(ending) - 1
+    if len(os.fsencode(name)) > room:  # the beginning is enough: it is unique in this process
+        name = os.fsdecode(os.fsencode(name)[:room])
+    unfinished = os.path.join(folder, f".{name}{ending}")
     try:
         yield unfinished
     finally:

@@ -3,6 +3,7 @@
 import importlib
 import os
 import pickle
+import re
 import zipfile
 from dataclasses import replace
 from types import ModuleType
@@ -19,6 +20,8 @@ from .checkpoint import Checkpoint, CheckpointError, Safetensors, first_line, na
 
 CheckpointPath = Union[str, "os.PathLike[str]"]
 Device = Optional[Union[str, torch.device]]
+
+_TEXT_BYTES = bytes({*b"\t\n\f\r", *range(32, 127), *range(128, 256)})
 
 
 def load_checkpoint(path: CheckpointPath) -> Checkpoint:
@@ -79,12 +82,16 @@ def read_pickle(path: str, mapped: bool = True) -> Dict[str, Any]:
     training checkpoint is never read. The file must then stay.
     """
     with naming(path):
+        _refuse_text(path)
         try:
             mmap = mapped and zipfile.is_zipfile(path)
             state = torch.load(path, map_location="cpu", weights_only=True, mmap=mmap)
         except pickle.UnpicklingError as error:
+            # Of torch's words only what the file would call: its advice is to run that.
+            found = re.search(r"GLOBAL ([\w.]+)", str(error))
+            what = f": it would call {found[1]}" if found else ", or damaged"
             raise CheckpointError(
-                f"refused: not a file of plain tensors and values: {first_line(error)}"
+                f"refused: not a file of plain tensors and values{what}"
             ) from error
         except MemoryError:
             raise
@@ -93,6 +100,18 @@ def read_pickle(path: str, mapped: bool = True) -> Dict[str, Any]:
         if not isinstance(state, dict):
             raise CheckpointError(f"found a {type(state).__name__}, expected a checkpoint")
     return state
+
+
+def _refuse_text(path: str) -> None:
+    """Say what a file of text is that stands where a checkpoint is expected."""
+    with open(path, "rb") as file:
+        start = file.read(256)
+    if start.startswith(b"version https://git-lfs"):
+        raise CheckpointError("found a git-lfs pointer, expected the file itself: run git lfs pull")
+    if start.lstrip().lower().startswith((b"<!doctype html", b"<html")):
+        raise CheckpointError("found a web page, expected a checkpoint: was a login page saved?")
+    if start and not start.translate(None, _TEXT_BYTES):
+        raise CheckpointError("found a text file, expected a checkpoint")
 
 
 def load_encoder(

@@ -14,6 +14,7 @@ or, if it is made of actions such as `eat manifest folder`,
 import argparse
 import importlib
 import io
+import itertools
 import os
 import select
 import sys
@@ -21,6 +22,7 @@ from dataclasses import fields
 from typing import Any, Optional, Sequence
 
 from eat import __version__
+from eat.settings import nearest
 
 from .options import add_options, summary
 
@@ -78,7 +80,7 @@ def main(argv: Optional[Sequence[str]] = None) -> int:
 
 def _build_parser(argv: Sequence[str]) -> argparse.ArgumentParser:
     """The parser of the command that is called; of the others it knows the names."""
-    parser = argparse.ArgumentParser(
+    parser = _Parser(
         prog="eat",
         description="EAT (Efficient Audio Transformer): data, features and checkpoints.",
         epilog=EXIT_STATUS,
@@ -99,6 +101,19 @@ def _build_parser(argv: Sequence[str]) -> argparse.ArgumentParser:
         for action, (options, function) in module.ACTIONS.items():
             _declare(actions.add_parser(action, help=summary(options)), options, function)
     return parser
+
+
+class _Parser(argparse.ArgumentParser):
+    """Names an option that does not exist before it misses one that must be given."""
+
+    def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
+        known = self._option_string_actions
+        is_leaf = self._subparsers is None
+        for word in itertools.takewhile(lambda word: word != "--", args if is_leaf else ()):
+            name = word.partition("=")[0]
+            if name.startswith("--") and not any(option.startswith(name) for option in known):
+                self.error(f"unrecognized option {name}{nearest(name, known)}")
+        return super().parse_known_args(args, namespace)
 
 
 def _declare(parser: argparse.ArgumentParser, options: Any, function: Any) -> None:

@@ -1,5 +1,6 @@
 """`eat.extract_features`: which features of recordings an encoder gives."""
 
+import os
 from dataclasses import replace
 from numbers import Integral
 from typing import Any, Iterable, List, Optional, Sequence, Union
@@ -10,6 +11,8 @@ from torch import Tensor
 
 from eat.audio import SAMPLE_RATE_HZ, LogMel
 from eat.audio.opening import AudioPath
+from eat.checkpoint import load_encoder
+from eat.checkpoint.loading import CheckpointPath
 from eat.nn import Encoder
 
 from . import BATCH_SIZE, GRANULARITIES, OVERLAP_SECONDS, WINDOW_SECONDS, Layers
@@ -21,7 +24,7 @@ Audio = Union[AudioPath, np.ndarray, Tensor]
 
 def extract_features(
     audio: Union[Audio, Sequence[Audio]],
-    encoder: Encoder,
+    encoder: Union[Encoder, CheckpointPath],
     granularity: str = "frame",
     layers: Layers = None,
     *,
@@ -37,7 +40,8 @@ def extract_features(
 
     Args:
         audio: a path, (S,) float samples in [-1, 1], or a list of these.
-        encoder: from `eat.load_encoder`; it runs on its own device, in its own dtype.
+        encoder: from `eat.load_encoder`, where it runs on its own device, in its own dtype; or a
+            checkpoint to load it from.
         granularity: "all" (1+L, D), CLS first; "frame" (L, D), the patches in time-major order;
             "utterance" (D,), CLS; "time" (H, D), the patches averaged over frequency, at the
             times of `frame_times(H)`, 6.25 per second.
@@ -56,6 +60,8 @@ def extract_features(
         FileNotFoundError, AudioError: a recording that cannot be read; the message names it.
         ValueError: an impossible argument.
     """
+    if isinstance(encoder, (str, os.PathLike)):
+        encoder = load_encoder(encoder)
     settings = {"window_seconds": window_seconds, "overlap_seconds": overlap_seconds}
     settings |= {"batch_size": batch_size, "num_workers": num_workers}
     pipeline = make_pipeline(encoder, target_length, log_mel, **settings)

@@ -3,8 +3,9 @@
 import hashlib
 import os
 import time
+from collections import defaultdict
 from dataclasses import dataclass, field
-from typing import Any, Dict, Iterator, List, Optional, Sequence, Tuple
+from typing import Any, Dict, Iterator, List, Optional, Sequence, Set, Tuple
 
 import torch
 
@@ -82,16 +83,21 @@ def extract_to_folder(
 
 def _name_inputs(inputs: Sequence[str], done: Extraction) -> Dict[str, str]:
     """The paths of the files behind the inputs, by what their features are called below OUT."""
+    files = [(file, below) for path in inputs for file, below in _list_files(path, done)]
+    places: Dict[str, Set[str]] = defaultdict(set)
+    for file, below in files:
+        places[name_features(below)].add(os.path.abspath(file))
     paths: Dict[str, str] = {}
-    for path in inputs:
-        for file, below in _list_files(path, done):
-            name = name_features(below)
-            other = paths.setdefault(name, file)
-            if os.path.abspath(other) != os.path.abspath(file):
-                raise ValueError(
-                    f"found {other} and {file}, whose features would both be called {name!r},"
-                    " expected names that differ: extract them to different folders"
-                )
+    for file, below in files:
+        # x.wav beside x.flac: both keep their extensions.
+        name = name_features(below)
+        name = name if len(places[name]) == 1 else os.path.normpath(below)
+        other = paths.setdefault(name, file)
+        if os.path.abspath(other) != os.path.abspath(file):
+            raise ValueError(
+                f"found {other} and {file}, whose features would both be called {name!r}:"
+                " extract them to different folders"
+            )
     return paths
 
 
