@@ -61,8 +61,8 @@ def check_manifest(
     Clips are left out that are missing, no audio, cut off, shorter than 25 ms, listed before, or
     hold NaN or infinite samples. Wrong numbers of samples are corrected. Silent or odd clips are
     kept, also those that are silent in the first `target_length` frames, which training takes.
-    `NAME.check.tsv` in the folder `out` has a line for each problem: line of the manifest, what was
-    done, path, problem. An interrupted check continues when it is called again.
+    `NAME.check.tsv` in `out` lists the problems: line of the manifest, what was done, path, problem.
+    An interrupted check continues when it is called again.
 
     Raises:
         FileExistsError: `out` has a manifest of this name, without `force`.
@@ -74,8 +74,7 @@ def check_manifest(
     force = force or os.path.exists(journal)
     split = open_to_rewrite(manifest, out, os.path.basename(report), force)
     listed = split.manifest
-    findings = read_journal(journal, listed, target_length)
-    num_resumed = len(findings)
+    num_resumed = len(findings := read_journal(journal, listed, target_length))
     with open(journal, "ab") as file:
         check = partial(check_clip, listed, hdf5_rate_hz=hdf5_rate_hz, target_length=target_length)
         for finding in _check_clips(listed, findings, num_workers, check):

@@ -92,7 +92,9 @@ def read_vectors(path: str, manifest: Manifest, clips: Sequence[int]) -> Vectors
     """Read vectors of clips from what `eat extract` wrote of a manifest; tokens are averaged."""
     arrays, vectors, failures = open_features(path), {}, []
     for clip in clips:
-        name = name_features(manifest.relative_path(clip))
+        file = manifest.relative_path(clip)
+        # x.wav beside x.flac have features of their whole names.
+        name = next(filter(arrays.__contains__, (name_features(file), file)), name_features(file))
         if name in arrays:
             features = np.atleast_2d(arrays[name]())
             if features.ndim > 2:
