@@ -61,7 +61,7 @@ def check_manifest(
     Clips are left out that are missing, no audio, cut off, shorter than 25 ms, listed before, or
     hold NaN or infinite samples. Wrong numbers of samples are corrected. Silent or odd clips are
     kept, also those that are silent in the first `target_length` frames, which training takes.
-    `NAME.check.tsv` in `out` lists the problems: line of the manifest, what was done, path, problem.
+    `NAME.check.tsv` in `out` lists the problems: line of the manifest, action, path, problem.
     An interrupted check continues when it is called again.
 
     Raises:

@@ -40,8 +40,7 @@ def extract_features(
 
     Args:
         audio: a path, (S,) float samples in [-1, 1], or a list of these.
-        encoder: from `eat.load_encoder`, where it runs on its own device, in its own dtype; or a
-            checkpoint to load it from.
+        encoder: from `eat.load_encoder`, run on its own device in its own dtype; or a checkpoint.
         granularity: "all" (1+L, D), CLS first; "frame" (L, D), the patches in time-major order;
             "utterance" (D,), CLS; "time" (H, D), the patches averaged over frequency, at the
             times of `frame_times(H)`, 6.25 per second.
