@@ -66,8 +66,8 @@ def test_the_recipes_hold_no_contradiction(manifests, config):
         ({"dataset__validate_interval": 0}, "dataset.validate_interval: found 0, expected 1"),
         ({"task__save_interval_minutes": -1.0}, "task.save_interval_minutes: found -1.0, expected"),
         (
-            {"task__save_interval_minutes": 0, "checkpoint__save_interval_updates": 5000},
-            "task.save_interval_minutes: found 0, expected more than 0: neither checkpoint.save_",
+            {"task__save_interval_minutes": 0.0, "checkpoint__save_interval_updates": 5000},
+            "task.save_interval_minutes: found 0.0, expected more than 0: neither checkpoint.save_",
         ),
         (
             {"dataset__disable_validation": True, "checkpoint__patience": 2},

@@ -1,8 +1,7 @@
 """Dataclasses of settings: declared once, and joined to fairseq's flat configurations."""
 
-import difflib
 from dataclasses import field, fields, make_dataclass
-from typing import Any, Iterable, Type, TypeVar, get_type_hints
+from typing import Any, Type, TypeVar, get_type_hints
 
 Config = TypeVar("Config")
 
@@ -36,9 +35,3 @@ def setting(help_text: str, default: Any, **metadata: Any) -> Any:
     if isinstance(default, (list, tuple)):
         return field(default_factory=lambda: list(default), metadata=metadata)
     return field(default=default, metadata=metadata)
-
-
-def nearest(name: str, names: Iterable[str]) -> str:
-    """Words for a message that name the most similar of some names; empty if none is similar."""
-    close = difflib.get_close_matches(name, list(names), n=1)
-    return f"; the nearest is {close[0]}" if close else ""

@@ -22,7 +22,7 @@ from dataclasses import fields
 from typing import Any, Optional, Sequence
 
 from eat import __version__
-from eat.settings import nearest
+from eat.words import nearest
 
 from .options import add_options, summary
 

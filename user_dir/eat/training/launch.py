@@ -16,7 +16,7 @@ from typing import Any, Callable, Dict, Iterable, List, Mapping, Sequence, Union
 from tqdm import tqdm
 
 from eat.paths import config_dir, user_dir
-from eat.settings import nearest
+from eat.words import nearest
 
 from .run import parse_log_line
 

@@ -13,7 +13,7 @@ from omegaconf.errors import ConfigKeyError, OmegaConfBaseException
 from torch import nn
 
 from eat.data.datasets import SpectrogramDataset
-from eat.settings import nearest
+from eat.words import nearest
 
 from .contradictions import check_settings
 from .output import end_early_messages, quieten, show_errors_in_one_line
