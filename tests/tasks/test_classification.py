@@ -89,14 +89,26 @@ def test_the_state_describes_the_classes(labelled):
 
 
 def test_other_classes_and_labels(labelled, tmp_path):
-    state = setup(labelled).state_dict()
-    setup(labelled).load_state_dict(state)
+    def batches(manifests, **overrides):
+        task = setup(manifests, **overrides)
+        task.load_dataset("train")
+        iterator = task.get_batch_iterator(task.dataset("train"), max_sentences=2)
+        iterator.next_epoch_itr()
+        return iterator
+
+    state = batches(labelled).state_dict()
+    batches(labelled).load_state_dict(state)
+    batches(labelled).load_state_dict({k: v for k, v in state.items() if k != "task_state"})
     with pytest.raises(ValueError, match="found a checkpoint with other activation"):
-        setup(labelled, criterion__loss="bce").load_state_dict(state)
+        batches(labelled, criterion__loss="bce").load_state_dict(state)
     copied = shutil.copytree(labelled, tmp_path / "copied")
-    (copied / "label_descriptors.csv").write_text("0,/t/1,\n1,/t/0,\n2,/t/3,\n")
+    descriptors = copied / "label_descriptors.csv"
+    first, second, *rest = descriptors.read_text().splitlines()
+    swapped = [second.replace("1,", "0,", 1), first.replace("0,", "1,", 1), *rest]
+    descriptors.write_text("\n".join(swapped) + "\n")
     with pytest.raises(ValueError, match="restore_file: found a checkpoint with other labels"):
-        setup(copied).load_state_dict(state)
+        batches(copied).load_state_dict(state)
+    descriptors.write_text("0,/t/1,\n1,/t/0,\n2,/t/3,\n")
     with pytest.raises(LabelError, match=r"valid.lbl:3: found the label '/t/2', expected an id"):
         setup(copied).load_dataset("valid")
 

@@ -59,26 +59,8 @@ class ClassificationTask(AudioTask):
         self._descriptors_file = Path(cfg.data) / DESCRIPTORS_FILE
         self.descriptors = read_descriptors(self._descriptors_file)
         # Stored in every checkpoint, so that using one needs no other file.
-        self._description = {
-            "labels": [label.name for label in self.descriptors],
-            "activation": ACTIVATIONS.get(cfg.loss),
-        }
-        self.state.merge_state_dict(self._description)
-
-    def load_state_dict(self, state_dict: Dict[str, Any]) -> None:
-        """Resume.
-
-        Raises:
-            ValueError: the run that is resumed had other classes or another kind of loss.
-        """
-        for key, expected in self._description.items():
-            if state_dict.get(key, expected) != expected:
-                raise ValueError(
-                    f"checkpoint.restore_file: found a checkpoint with other {key}, expected those"
-                    f" of {self._descriptors_file} and of criterion.loss; start with another"
-                    " checkpoint.save_dir"
-                )
-        super().load_state_dict(state_dict)
+        labels = [label.name for label in self.descriptors]
+        self.state.merge_state_dict({"labels": labels, "activation": ACTIVATIONS.get(cfg.loss)})
 
     def build_model(self, cfg: Any, *args: Any, **kwargs: Any) -> nn.Module:
         """Build the model, whose encoder has the size of the checkpoint it starts from."""

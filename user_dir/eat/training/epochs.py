@@ -6,7 +6,7 @@ import queue
 import threading
 import time
 import weakref
-from typing import Any, Callable, Dict, Iterator, Optional
+from typing import Any, Callable, Dict, Iterator, Mapping, Optional
 
 import torch
 from fairseq.data.iterators import CountingIterator, EpochBatchIterator
@@ -27,14 +27,19 @@ class ResumableIterator(EpochBatchIterator):
 
     Args:
         iterator: a fresh iterator of fairseq; this one takes its place.
+        task_state: what the task stores in checkpoints. fairseq does not compare it with that of
+            the run it resumes, so it is stored here as well.
 
     Attributes:
         unfinished: the position at which a run stopped before it validated and saved as usual;
             see `saving.finishing`.
     """
 
-    def __init__(self, iterator: EpochBatchIterator) -> None:
+    def __init__(
+        self, iterator: EpochBatchIterator, task_state: Optional[Mapping[str, Any]] = None
+    ) -> None:
         self.__dict__.update(vars(iterator))
+        self._task_state = dict(task_state or {})
         self.reuse_dataloader = self.persistent_workers = False
         self._num_ahead, self.buffer_size = self.buffer_size, 0  # reading ahead is done here
         self.unfinished: Optional[Dict[str, Any]] = None
@@ -60,8 +65,12 @@ class ResumableIterator(EpochBatchIterator):
         return len(self.frozen_batches[0]) * self.num_shards
 
     def state_dict(self) -> Dict[str, Any]:
-        """The position in the epoch, and how many clips its unit is."""
-        state = {**super().state_dict(), "clips_per_iteration": self.clips_per_iteration}
+        """The position in the epoch, how many clips its unit is, and the task's state."""
+        state = {
+            **super().state_dict(),
+            "clips_per_iteration": self.clips_per_iteration,
+            "task_state": self._task_state,
+        }
         return state if self.unfinished is None else {**state, "unfinished": self.unfinished}
 
     def load_state_dict(self, state_dict: Dict[str, Any]) -> None:
@@ -71,7 +80,17 @@ class ResumableIterator(EpochBatchIterator):
         of workers the batches stay the same, and a few come twice if the position is no whole
         number of iterations. With another batch size the epoch has other batches, and only the
         number of clips that are left is the same.
+
+        Raises:
+            ValueError: the run had another task, such as other classes.
         """
+        stored = state_dict.get("task_state", {})
+        for key, expected in self._task_state.items():
+            if stored.get(key, expected) != expected:
+                raise ValueError(
+                    f"checkpoint.restore_file: found a checkpoint with other {key}, expected those"
+                    " of this run; start with another checkpoint.save_dir"
+                )
         self.unfinished = state_dict.get("unfinished")
         position = state_dict["iterations_in_epoch"]
         found = state_dict.get("clips_per_iteration", self.clips_per_iteration)

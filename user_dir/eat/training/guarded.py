@@ -91,7 +91,8 @@ class GuardedTask(FairseqTask):
         is_training = dataset is self.datasets.get(self.cfg.train_subset)
         if self.cfg.bad_audio == "skip":
             dataset = ReplacingDataset(dataset)
-        iterator = ResumableIterator(super().get_batch_iterator(dataset, *args, **kwargs))
+        iterator = super().get_batch_iterator(dataset, *args, **kwargs)
+        iterator = ResumableIterator(iterator, self.state_dict())
         if is_training:
             num_clips = sum(len(batch) for batch in iterator.frozen_batches)
             self._bad_audio.start_epoch(iterator.epoch, num_clips)
