@@ -73,6 +73,16 @@ def test_a_part_is_imported(install, monkeypatch, code, state, details):
     assert examine([FRAGILE]) == [Finding("fragile", "nothing", state, [details])]
 
 
+def test_transformers_that_cannot_load_audio_models(install):
+    part = Part("transformers", "exported models", "try")
+    install(
+        "transformers", "__version__ = '5.0'\ndef __getattr__(name): raise OSError('torchaudio')"
+    )
+    assert examine([part]) == [Finding(*part[:2], "broken", ["OSError: torchaudio"])]
+    install("transformers", "__version__ = '5.0.0'\npipeline = None")
+    assert examine([part]) == [Finding(*part[:2], "works", ["5.0.0"])]
+
+
 def test_inference_that_does_not_work(install, monkeypatch, capsys):
     install("soxr", "raise ImportError('libsoxr.so.0: cannot open shared object file')")
     soxr = Part("soxr", "resampling audio", "import")

@@ -78,6 +78,9 @@ def test_an_untrained_encoder_is_always_compared(capsys, official_pretrain, data
     assert json.loads((tmp_path / "out" / "probe.json").read_text()) == report
     assert main(["probe", official_pretrain, "--data", str(data), *map(str, options)]) == 0
     description, empty, *table = capsys.readouterr().out.splitlines()
+    if report["conclusions"]:
+        assert table[-1] == report["conclusions"][-1]
+        del table[-1 - len(report["conclusions"]) :]
     assert description == (
         f"{data}: 36 clips of 3 classes; accuracy, mean ± standard deviation of 2 folds"
     )
@@ -85,6 +88,28 @@ def test_an_untrained_encoder_is_always_compared(capsys, official_pretrain, data
     for line, result in zip(table[1:], report["results"], strict=True):
         score = f"{result['mean']:.3f} ± {result['std']:.3f}"
         assert line.startswith(result["encoder"]) and line.endswith(f"3      mean     {score}")
+
+
+def test_conclusions():
+    def result(encoder, pooling, mean, std=0.02, layer=12, method="knn"):
+        names = {"encoder": encoder, "layer": layer, "pooling": pooling, "method": method}
+        return {**names, "mean": mean, "std": std}
+
+    results = [
+        result("x.pt", "cls", 0.725),
+        result("x.pt", "cls", 0.6, method="logistic"),
+        result("x.pt", "mean", 0.883),
+        result("untrained (seed 1)", "cls", 0.868),
+        result("untrained (seed 1)", "mean", 0.7),
+    ]
+    worse = (
+        "cls of layer 12: 0.725 is below the 0.868 of an untrained network; training made it worse"
+    )
+    advice = "fine-tune with model.pooling=mean (mean 0.883, cls 0.725)"
+    assert probes.conclude(results, "x.pt", 12) == [worse, advice]
+    assert probes.conclude(results, "x.pt", 24) == [worse]  # another layer than classifiers use
+    unsure = [result("x.pt", "cls", 0.875), result("x.pt", "mean", 0.883)]
+    assert probes.conclude(unsure, "x.pt", 12) == []
 
 
 def test_clips_can_be_drawn(capsys, official_pretrain, data):

@@ -51,7 +51,7 @@ PARTS = (
     Part("tensorboard", "training curves in TensorBoard"),
     Part("matplotlib", "figures"),
     Part("jinja2", "eat report"),
-    Part("transformers", "models exported with `eat convert --to huggingface`"),
+    Part("transformers", "models exported with `eat convert --to huggingface`", "try"),
     Part("onnx", "eat convert --to onnx"),
     Part("onnxscript", "eat convert --to onnx"),
     Part("onnxruntime", "eat convert --to onnx", "import"),
@@ -161,6 +161,14 @@ def try_inference() -> None:
         reason = "torch finds none" if torch.version.cuda else "this torch is built without CUDA"
         details.append(f"no CUDA device: {reason}")
     print(json.dumps(details))
+
+
+def try_transformers() -> None:
+    """Import what loads audio models: it imports torchaudio, which may not fit torch."""
+    import transformers
+    from transformers import pipeline  # noqa: F401  imported on first use
+
+    print(json.dumps([transformers.__version__]))
 
 
 def try_training() -> None:

@@ -69,4 +69,4 @@ def as_text(report: Dict[str, Any]) -> str:
     for row in table:
         cells = (cell.ljust(width) for cell, width in zip(row, widths, strict=True))
         lines.append("  ".join(cells).rstrip())
-    return "\n".join(lines)
+    return "\n".join([*lines, "", *report["conclusions"]]).rstrip()

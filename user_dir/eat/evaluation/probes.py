@@ -10,6 +10,7 @@ from eat.checkpoint import load_encoder
 from eat.data.sampling import draw_clips
 from eat.machine import choose_device
 from eat.nn import Encoder
+from eat.nn.classifier import POOLINGS
 from eat.work import Failure, show_progress
 
 from . import METHODS, ProbeSettings
@@ -36,7 +37,7 @@ def probe_checkpoint(
         The content of probe.json: `results` (`encoder` and what `score_vectors` yields), `metric`
         ("accuracy" or "mAP"), `num_folds`; `splits`, `num_clips` and `num_classes` that were used;
         `not_learnt`, classes that some fold tests without a clip to learn them from; `failed`, the
-        clips that could not be read; and the arguments and settings.
+        clips that could not be read; `conclusions`, sentences; and the arguments and settings.
 
     Raises:
         ModuleNotFoundError, FileNotFoundError: there is no scikit-learn, or no such file.
@@ -62,6 +63,7 @@ def probe_checkpoint(
     return {
         "checkpoint": checkpoint,
         "data": data,
+        "conclusions": conclude(results, checkpoint, encoder.config.depth),
         "splits": readable.split_names,
         "metric": metric_for(readable.targets),
         "num_clips": len(readable.paths),
@@ -72,6 +74,32 @@ def probe_checkpoint(
         **{key: getattr(settings, key) for key in _RECORDED},
         "failed": [failure._asdict() for failure in sorted(failures)],
     }
+
+
+def conclude(results: Sequence[Dict[str, Any]], trained: str, last_layer: int) -> List[str]:
+    """What the results say in words; of each layer and pooling the best method counts.
+
+    `trained` is the encoder that was learnt. Poolings are compared at `last_layer`, as classifiers
+    know no other, and only if they differ by more than the folds do.
+    """
+    best: Dict[Tuple[bool, Any, str], Dict[str, Any]] = {}
+    for result in results:
+        key = (result["encoder"] == trained, result["layer"], result["pooling"])
+        best[key] = max(best.get(key, result), result, key=lambda one: one["mean"])
+    sentences = []
+    for (is_trained, layer, pooling), result in best.items():
+        baseline = best.get((False, layer, pooling))
+        if is_trained and baseline and result["mean"] < baseline["mean"]:
+            sentences.append(
+                f"{pooling} of layer {layer}: {result['mean']:.3f} is below the"
+                f" {baseline['mean']:.3f} of an untrained network; training made it worse"
+            )
+    found = [best[key] for name in POOLINGS if (key := (True, last_layer, name)) in best]
+    found.sort(key=lambda one: -one["mean"])
+    if len(found) > 1 and found[0]["mean"] - found[1]["mean"] > max(one["std"] for one in found):
+        scores = ", ".join(f"{one['pooling']} {one['mean']:.3f}" for one in found)
+        sentences.append(f"fine-tune with model.pooling={found[0]['pooling']} ({scores})")
+    return sentences
 
 
 def _open_encoders(checkpoint: str, settings: ProbeSettings) -> Iterator[Tuple[str, Encoder]]:
