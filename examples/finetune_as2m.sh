@@ -10,10 +10,11 @@ set -eu
 checkpoint=$1 meta=$2 audio=$3
 shift 3
 repository=$(cd "$(dirname "$0")/.." && pwd)
+. "$repository/examples/listing.sh"
 data=manifests/as2m results=checkpoints/finetune_as2m
 
 list() { # SPLIT SEGMENTS; some clips are always missing: exit status 1, and a list of them
-    [ -f "$data/$1.tsv" ] || eat manifest audioset --segments "$meta/$2" --split "$1" \
+    is_listed "$data/$1.tsv" "$audio" || eat manifest audioset --segments "$meta/$2" --split "$1" \
         --labels "$meta/class_labels_indices.csv" --audio "$audio" --out "$data" ||
         [ -f "$data/$1.tsv" ]
 }

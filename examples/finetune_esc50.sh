@@ -9,9 +9,10 @@ set -eu
 checkpoint=$1 published=$2
 shift 2
 repository=$(cd "$(dirname "$0")/.." && pwd)
+. "$repository/examples/listing.sh"
 data=manifests/esc50 results=checkpoints/finetune_esc50
 
-[ -d "$data" ] || eat manifest esc50 "$published" --out "$data"
+is_listed "$data/fold1/train.tsv" "$published" || eat manifest esc50 "$published" --out "$data"
 for fold in 1 2 3 4 5; do
     fairseq-hydra-train --config-dir "$repository/config" --config-name finetune_esc50 \
         common.user_dir="'$repository/user_dir'" task.data="$data/fold$fold" \

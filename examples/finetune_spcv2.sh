@@ -8,9 +8,10 @@ set -eu
 checkpoint=$1 published=$2
 shift 2
 repository=$(cd "$(dirname "$0")/.." && pwd)
+. "$repository/examples/listing.sh"
 data=manifests/spcv2 results=checkpoints/finetune_spcv2
 
-[ -d "$data" ] || eat manifest speech-commands "$published" --out "$data"
+is_listed "$data/train.tsv" "$published" || eat manifest speech-commands "$published" --out "$data"
 fairseq-hydra-train --config-dir "$repository/config" --config-name finetune_spcv2 \
     common.user_dir="'$repository/user_dir'" task.data="$data" \
     checkpoint.save_dir="$results" model.init_from="'$checkpoint'" "$@"

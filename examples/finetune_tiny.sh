@@ -9,14 +9,10 @@ set -eu
 checkpoint=$1 audio=$2
 shift 2
 repository=$(cd "$(dirname "$0")/.." && pwd)
-root=$(cd "$audio" && pwd)
-data=manifests/$(basename "$root") results=checkpoints/finetune_tiny
+. "$repository/examples/listing.sh"
+data=manifests/$(basename "$(cd "$audio" && pwd)") results=checkpoints/finetune_tiny
 
-if [ -e "$data/train.tsv" ] && [ "$(head -n 1 "$data/train.tsv")" != "$root" ]; then
-    echo "$data: lists clips of another folder, expected $root: rename or remove it" >&2
-    exit 1
-fi
-[ -e "$data/train.tsv" ] || eat manifest folder "$audio" --labels-from parent --valid-fraction 0.1 --out "$data"
+is_listed "$data/train.tsv" "$audio" || eat manifest folder "$audio" --labels-from parent --valid-fraction 0.1 --out "$data"
 fairseq-hydra-train --config-dir "$repository/config" --config-name finetune_tiny \
     common.user_dir="'$repository/user_dir'" task.data="$data" \
     checkpoint.save_dir="$results" model.init_from="'$checkpoint'" "$@"

@@ -27,7 +27,7 @@ def write_tone(path, hz, seconds=1.0):
     soundfile.write(path, 0.3 * np.sin(2 * np.pi * hz * time), 16_000)
 
 
-def run(script, folder, *arguments):
+def run(script, folder, *arguments, status=0):
     """Output of a script that is started from another folder."""
     tools = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
     environment = {**os.environ, "PATH": tools, "CUDA_VISIBLE_DEVICES": ""}
@@ -38,7 +38,7 @@ def run(script, folder, *arguments):
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
     )
-    assert result.returncode == 0, result.stdout
+    assert result.returncode == status, result.stdout
     return result.stdout
 
 
@@ -49,6 +49,23 @@ def metrics(folder, *parts):
 
 def test_every_recipe_has_its_script():
     assert sorted(path.stem for path in (REPOSITORY / "examples").glob("finetune_*.sh")) == CONFIGS
+
+
+@pytest.mark.parametrize("script", CONFIGS)
+def test_clips_of_another_folder_are_not_used(tmp_path, script):
+    for name in ("birds", "old/birds"):
+        (tmp_path / name).mkdir(parents=True)
+    name = "birds" if script == "finetune_tiny" else script.removeprefix("finetune_")
+    folder = tmp_path / "manifests" / name / ("fold1" if name == "esc50" else "")
+    folder.mkdir(parents=True)
+    (folder / "train.tsv").write_text(f"{tmp_path}/old/birds\nx.wav\t16000\n")
+    inputs = [tmp_path / "birds"] * (2 if "as2" in script else 1)
+    manifest = str(folder.relative_to(tmp_path) / "train.tsv")
+    assert run(script, tmp_path, *inputs, status=1) == (
+        f"{manifest}: found the clips of {tmp_path}/old/birds, expected those of {tmp_path}/birds:"
+        " rename or remove it\n"
+    )
+    assert not (tmp_path / "checkpoints").exists()
 
 
 @pytest.mark.slow
