@@ -12,6 +12,7 @@ def benchmark(*arguments):
     return main(["benchmark", *arguments, "--device", "cpu"])
 
 
+@pytest.mark.slow
 def test_a_real_update(tmp_path, capsys):
     """Two batch sizes of a small model, each in its own process."""
     out = tmp_path / "speed.json"

@@ -37,6 +37,7 @@ def test_a_mistake_is_one_line_without_traceback(train, setting, message):
     assert "HYDRA_FULL_ERROR" not in run.stdout and "Error executing job" not in run.stdout
 
 
+@pytest.mark.slow
 def test_a_damaged_clip_is_one_line_and_the_log_has_the_traceback(train, manifests, tmp_path):
     data = tmp_path / "data"
     data.mkdir()
