@@ -297,14 +297,19 @@ def print_results(run: Run, seconds: float) -> None:
         f"full log:   {run.log}\n"
         f"this took {seconds:.0f} s"
     )
-    print(NEXT_STEPS)
-
-
-NEXT_STEPS = """
-Next
-  your own recordings  make quickstart AUDIO=/any/folder
-  better features      add --updates 2000 --restart; the README says how to use the checkpoint
-  all of it by hand    examples/pretrain_your_audio.md, examples/finetune_your_labels.md"""
+    python = shell_word(os.path.relpath(sys.executable))
+    eat_program = shell_word(os.path.relpath(Path(sys.executable).with_name("eat")))
+    audio, folder = shell_word(str(run.audio)), shell_word(str(run.folder))
+    source = "" if run.is_synthetic else f" --audio {audio}"
+    checkpoint = shell_word(str(run.checkpoint))
+    print(
+        f"""
+Next, your own recordings; better features, in a longer run; the features that there are now:
+  make quickstart AUDIO=/any/folder
+  {python} {shell_word(os.path.relpath(__file__))}{source} --out {folder} --updates 2000 --restart
+  {eat_program} extract {audio} --checkpoint {checkpoint} --out {folder}/features
+All of it by hand: examples/pretrain_your_audio.md, examples/finetune_your_labels.md"""
+    )
 
 
 def heading(text: str) -> None:

@@ -108,6 +108,10 @@ def test_from_nothing_to_figures_and_a_finished_run_is_not_trained_again(tmp_pat
     second = run_script(*arguments, cwd=tmp_path)
     assert second.returncode == 0, second.stdout + second.stderr
     assert "is finished; --restart trains again" in second.stdout
+    lines = second.stdout.splitlines()
+    extract = next(line for line in lines if " extract " in line)  # can be pasted as it stands
+    subprocess.run(extract, shell=True, cwd=tmp_path, check=True, timeout=120)
+    assert len(list((out / "features").rglob("*.npy"))) == len(CLASSES)
     assert checkpoint.stat().st_mtime_ns == written
     assert {path.name for path in (out / "figures").iterdir()} == figures
 
