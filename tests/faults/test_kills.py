@@ -151,9 +151,10 @@ def test_at_every_step_of_saving(run, tmp_path):
 
 
 def test_a_finished_run_stays_as_it_is(run, tmp_path):
-    finish(run("whole", "optimization.max_update=6"), tmp_path / "whole")
+    few = ("optimization.max_update=6", "lr_scheduler.warmup_updates=2")
+    finish(run("whole", *few), tmp_path / "whole")
     before = read(tmp_path / "whole")
-    finish(run("whole", "optimization.max_update=6"), tmp_path / "whole")
+    finish(run("whole", *few), tmp_path / "whole")
     assert differences(read(tmp_path / "whole"), before) == []
     assert "nothing to do: optimization.max_update=6 is reached" in (
         (tmp_path / "whole" / "log.txt").read_text()
