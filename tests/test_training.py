@@ -103,6 +103,7 @@ def test_resuming_in_mid_epoch_gives_the_uninterrupted_run(train, tmp_path):
         assert torch.equal(state["exp_avg_sq"], moments[index]["exp_avg_sq"])
 
 
+@pytest.mark.slow
 def test_a_run_that_an_epoch_ends_is_saved(train, tmp_path):
     """Also where the recipe validates and saves by updates only."""
     settings = ("optimization.max_epoch=2", "optimization.max_update=1000")
@@ -119,6 +120,7 @@ def test_a_run_that_an_epoch_ends_is_saved(train, tmp_path):
     assert logged(again.stdout) == []
 
 
+@pytest.mark.slow
 def test_bf16_and_workers_from_another_folder(train, tmp_path):
     run = train("common.bf16=true", "dataset.num_workers=2", "optimization.update_freq=[2]")
     assert run.returncode == 0, run.stdout

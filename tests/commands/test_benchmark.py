@@ -62,6 +62,7 @@ def test_a_manifest_is_read_as_fast_as_training_needs_it(manifests, capsys):
     assert case["waits"] == (case["clips_per_second"] < case["needed_clips_per_second"])
 
 
+@pytest.mark.slow
 def test_extraction(official_pretrain, capsys):
     numbers = ("--seconds", "1", "--recordings", "2", "--repeats", "1")
     arguments = ("--checkpoint", official_pretrain, "--dtype", "fp32")

@@ -53,6 +53,7 @@ def test_the_arguments_are_a_recipe_and_what_differs():
     assert setting == "optimization.max_update=5"
 
 
+@pytest.mark.slow
 def test_a_failed_training_tells_the_end_of_its_log(tmp_path):
     pytest.importorskip("fairseq")
     log = tmp_path / "train.log"
