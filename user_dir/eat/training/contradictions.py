@@ -6,6 +6,8 @@ from typing import Any, Iterator, NamedTuple
 
 from eat.evaluation.metrics import METRICS
 
+from .record import LAST_CHECKPOINT
+
 _FREE_SEEDS = 2**32  # numpy's
 
 
@@ -158,7 +160,7 @@ def _data(cfg: Any) -> Iterator[Contradiction]:
 def _start(cfg: Any) -> Iterator[Contradiction]:
     """A checkpoint to start from that is not there: fairseq would start from nothing."""
     path = cfg.checkpoint.restore_file
-    if path != "checkpoint_last.pt" and not os.path.exists(path):
+    if path != LAST_CHECKPOINT and not os.path.exists(path):
         yield Contradiction(
-            "checkpoint.restore_file", path, "a checkpoint that exists, or checkpoint_last.pt"
+            "checkpoint.restore_file", path, f"a checkpoint that exists, or {LAST_CHECKPOINT}"
         )

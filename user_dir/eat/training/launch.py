@@ -28,7 +28,12 @@ _LOGGED = re.compile(r"\[[^]]*\]\[[\w.]+\]\[(INFO|WARNING|ERROR)\] - (?P<text>.*
 # What hydra says of overrides in two lines, and how Python begins an error.
 _HYDRAS = re.compile("Error merging override|Could not override|Could not append")
 _RAISED = re.compile(r"[\w.]*(Error|Exception|Interrupt)\b")
-_PASSED_ON = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2)
+# What asks a training to stop; `stopping` says what each is sent for. Windows lacks some.
+STOP_SIGNALS = tuple(
+    getattr(signal, name)
+    for name in ("SIGINT", "SIGTERM", "SIGHUP", "SIGUSR1", "SIGUSR2")
+    if hasattr(signal, name)
+)
 _STOPPED = (130, 143)  # by Ctrl-C and other signals, with a line that says so
 
 
@@ -199,7 +204,7 @@ def run(arguments: List[str], num_updates: int, take: Callable[[str], None]) -> 
     ) as process:
         handlers = {
             number: signal.signal(number, lambda received, _: process.send_signal(received))
-            for number in _PASSED_ON
+            for number in STOP_SIGNALS
         }
         try:
             _follow(process.stdout, num_updates, take)

@@ -21,6 +21,7 @@ from eat import __version__
 from eat.files import FilePath, replace_file
 from eat.machine import describe_hardware
 
+LAST_CHECKPOINT = "checkpoint_last.pt"  # the name is fairseq's
 LOG_NAME = "train.log"
 RECORD_NAME = "training.json"
 

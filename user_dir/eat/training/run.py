@@ -12,7 +12,7 @@ import numpy as np
 
 from eat.files import FilePath
 
-from .record import LOG_NAME, read_starts
+from .record import LAST_CHECKPOINT, LOG_NAME, read_starts
 
 # Kind of line -> column -> one value per line. "train_inner" holds the means over each
 # `common.log_interval`, "train" over each epoch; validation sets stand under their own names.
@@ -106,7 +106,7 @@ def find_checkpoint(folder: str) -> Optional[str]:
     """The checkpoint with the latest weights in a run's folder; None before the first save."""
     names = filter(re.compile(r"checkpoint.*\.pt").fullmatch, os.listdir(folder))
     paths = {name: os.path.join(folder, name) for name in names}
-    preferred = paths.get("checkpoint_last.pt") or paths.get("checkpoint_best.pt")
+    preferred = paths.get(LAST_CHECKPOINT) or paths.get("checkpoint_best.pt")
     return preferred or max(paths.values(), key=os.path.getmtime, default=None)
 
 

@@ -13,11 +13,10 @@ from fairseq import checkpoint_utils
 from fairseq.distributed import utils as distributed
 
 from .guarded import GuardedTask
-from .stopping import StopAsked, exit_status
+from .record import LAST_CHECKPOINT
+from .stopping import NOTHING_TO_SAVE, StopAsked, exit_status
 
 logger = logging.getLogger(__name__)
-
-LAST = "checkpoint_last.pt"
 
 
 def saving(validate_and_save: Callable[..., Any]) -> Callable[..., Any]:
@@ -108,7 +107,7 @@ def _stop(cfg: Any, trainer: Any, epoch_itr: Any, end_of_epoch: bool) -> NoRetur
 
 def _describe(cfg: Any, num_updates: int, is_saved: bool) -> str:
     if num_updates == 0:
-        return "stopped before the first update: there is nothing to save"
+        return NOTHING_TO_SAVE
     if not is_saved:
         return (
             f"stopped at update {num_updates}, not saved: checkpoint.no_save or"
@@ -116,6 +115,6 @@ def _describe(cfg: Any, num_updates: int, is_saved: bool) -> str:
         )
     words: List[str] = [f"stopped at update {num_updates}, saved in {cfg.save_dir};"]
     words.append("the same command continues")
-    if cfg.restore_file != LAST:
-        words.append(f"with checkpoint.restore_file={LAST}")
+    if cfg.restore_file != LAST_CHECKPOINT:
+        words.append(f"with checkpoint.restore_file={LAST_CHECKPOINT}")
     return " ".join(words)

@@ -17,11 +17,10 @@ from typing import Any, Dict, List, Sequence, Tuple
 
 import torch.distributed as dist
 
-_SIGNALS = tuple(
-    getattr(signal, name)
-    for name in ("SIGINT", "SIGTERM", "SIGHUP", "SIGUSR1", "SIGUSR2")
-    if hasattr(signal, name)
-)
+from .launch import STOP_SIGNALS
+
+NOTHING_TO_SAVE = "stopped before the first update: there is nothing to save"
+
 # Two within this time are one: a launcher passes on the Ctrl-C that the terminal sent as well.
 _SECONDS_BETWEEN = 1.0
 
@@ -43,7 +42,7 @@ class _Received:
     def add(self, number: int, frame: Any) -> None:
         """The handler of all signals."""
         if not self.can_save:
-            _tell("stopped before the first update: there is nothing to save")
+            _tell(NOTHING_TO_SAVE)
             raise SystemExit(_exit_status(number))
         now = time.monotonic()
         is_another = bool(self.numbers) and now - self.last_at > _SECONDS_BETWEEN
@@ -67,7 +66,7 @@ def listen() -> None:
     """
     if threading.current_thread() is not threading.main_thread():
         return
-    for number in _SIGNALS:
+    for number in STOP_SIGNALS:
         if signal.getsignal(number) in (signal.SIG_DFL, signal.default_int_handler):
             signal.signal(number, _received.add)
     os.register_at_fork(after_in_child=_listen_to_parent_only)
@@ -128,7 +127,7 @@ class Requests:
 
 def _listen_to_parent_only() -> None:
     """In a new process: end when the parent says so, whatever the terminal or Slurm send to all."""
-    for number in _SIGNALS:
+    for number in STOP_SIGNALS:
         if number != signal.SIGTERM:
             signal.signal(number, signal.SIG_IGN)
     signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGTERM])
