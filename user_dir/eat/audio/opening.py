@@ -3,15 +3,25 @@
 import os
 import re
 import sys
-from contextlib import contextmanager, nullcontext
-from functools import lru_cache
-from typing import Any, ContextManager, Iterator, Optional, Tuple, Union
+from contextlib import contextmanager, nullcontext, suppress
+from functools import lru_cache, partial
+from typing import Any, Callable, ContextManager, Iterator, Optional, Tuple, Union
 
 import numpy as np
 import soundfile
 
 from . import AudioError
-from .packs import OPEN_PACKS, BytesAsFile, Hdf5Address, find_pack, map_file, version_of, zip_bytes
+from .packs import (
+    OPEN_PACKS,
+    BytesAsFile,
+    Hdf5Address,
+    ZipAddress,
+    find_pack,
+    map_file,
+    name_in_zip,
+    version_of,
+    zip_bytes,
+)
 
 AudioPath = Union[str, "os.PathLike[str]"]
 
@@ -24,6 +34,7 @@ _CUT_OFF = re.compile(r"^ *(?:data|SSND) : (\d+) \(should be (\d+)\)", re.MULTIL
 _UNKNOWN_BYTES = 0x7FFF_0000
 _TOLERATED_BYTES = 1024  # sloppy headers of good files
 _MP3_START = re.compile(rb"\0*(?=ID3|\xff[\xe2-\xe7\xf2-\xf7\xfa-\xfd])")  # tag or frame
+_MP3_HEADER = b"\xff\xfb\x90\0"  # of a frame
 _UNKNOWN_FRAMES = (1 << 63) - 1  # libsndfile's "unknown"
 # Interrupted recorders leave 0 as the size of the sound. Matches only if no other chunk follows.
 _WITHOUT_SIZE = re.compile(rb"RIFF.{4}WAVE.{,4096}?data\0{4}(?![ -~]{4})(?=.)", re.DOTALL)
@@ -168,21 +179,44 @@ def _open(name: str, rate: Optional[int], content: Optional[memoryview]) -> Cont
         return nullcontext(Hdf5Sound(address, rate))  # the pack stays open
     if address:
         content = zip_bytes(address)
-    if content is not None:
-        # libsndfile recognises an mp3 by its first bytes, else by its name, which is missing here.
-        start = _MP3_START.match(content)
-        content = content[start.end() :] if start else content
-        return _complete(SoundFile(BytesAsFile(content)), name, content)
-    if not os.path.exists(name):
-        raise FileNotFoundError(f"no such audio file: {name}")
-    if not os.path.isfile(name):  # opening a pipe would wait for its writer
-        raise AudioError(f"{name}: found no regular file, expected an audio file")
+    if content is None:
+        if not os.path.exists(name):
+            raise FileNotFoundError(f"no such audio file: {name}")
+        if not os.path.isfile(name):  # opening a pipe would wait for its writer
+            raise AudioError(f"{name}: found no regular file, expected an audio file")
+        try:
+            # The descriptor tells how far it was read.
+            return _complete(SoundFile(os.open(name, os.O_RDONLY)), name, None)
+        except soundfile.LibsndfileError:
+            if not _is_called_mp3(name, None):
+                # libsndfile recognises some files by their extension. A name need not be UTF-8.
+                return _complete(SoundFile(os.fsencode(name)), name, None)
+        content = map_file(name)
+    return _complete(_open_bytes(content, partial(_is_called_mp3, name, address)), name, content)
+
+
+def _open_bytes(content: memoryview, is_mp3: Callable[[], bool], claim: float = 1.0) -> SoundFile:
+    """Open the bytes of a file, which claims `claim` times the size that it has.
+
+    libsndfile recognises an mp3 by its first bytes, else by its name, which is missing here: it
+    then searches the first 64 KB for a frame.
+    """
+    start = _MP3_START.match(content)
+    content = content[start.end() :] if start else content
     try:
-        sound = SoundFile(os.open(name, os.O_RDONLY))  # which tells how far it was read
+        return SoundFile(BytesAsFile(content, int(claim * len(content))))
     except soundfile.LibsndfileError:
-        # libsndfile recognises some files only by their extension. The name need not be UTF-8.
-        sound = SoundFile(os.fsencode(name))
-    return _complete(sound, name, None)
+        if not is_mp3():
+            raise
+    content = memoryview(_MP3_HEADER + bytes(content))
+    return SoundFile(BytesAsFile(content, int(claim * len(content))))
+
+
+def _is_called_mp3(name: str, address: Optional[ZipAddress]) -> bool:
+    """Whether a file has the extension, or a clip in a zip."""
+    with suppress(AudioError):  # of a zip without a directory
+        name = name_in_zip(address) if address else name
+    return name.lower().endswith(".mp3")
 
 
 def _complete(sound: SoundFile, name: str, content: Optional[memoryview]) -> SoundFile:
@@ -231,15 +265,12 @@ def _all_of_mp3(sound: SoundFile, content: memoryview) -> SoundFile:
     has guessed if another length results when the file claims another size. A file that claims a
     very large size is read to its end.
     """
-    start = _MP3_START.search(content)
-    content = content[start.end() :] if start else content
-    size = len(content)
     # Less than 1 % larger: else libsndfile would print that the size does not fit the header.
-    with SoundFile(BytesAsFile(content, size + size // 128)) as longer:
+    with _open_bytes(content, lambda: True, 129 / 128) as longer:
         if longer.frames == sound.frames:
             return sound
     sound.close()
     # 40 times would do: 320 kbit/s in the first frame and 8 in all others.
-    sound = SoundFile(BytesAsFile(content, 64 * size))
+    sound = _open_bytes(content, lambda: True, 64)
     sound.has_length = False
     return sound
