@@ -8,6 +8,7 @@ from typing import BinaryIO, Iterator, NamedTuple, Union
 
 FilePath = Union[str, "os.PathLike[str]"]
 
+BOM = b"\xef\xbb\xbf"  # that editors put before UTF-8; readers leave out one
 _MAX_NAME_BYTES = 255  # of a file, on nearly all file systems
 _UNFINISHED = re.compile(r"\.(.+)\.[0-9]+\.tmp", re.DOTALL)
 
@@ -29,6 +30,11 @@ def replace_file(path: FilePath) -> Iterator[BinaryIO]:
             file.flush()
             os.fsync(file.fileno())
         os.replace(unfinished, path)
+
+
+def guard_first(line: bytes) -> bytes:
+    """The first line of a text, with a mark before one that begins as the byte order mark does."""
+    return BOM * line.startswith(BOM) + line
 
 
 def link_file(source: FilePath, path: FilePath) -> None:
