@@ -5,22 +5,19 @@ import os
 import time
 from collections import defaultdict
 from dataclasses import dataclass, field
-from typing import Any, Dict, Iterator, List, Optional, Sequence, Set, Tuple
+from typing import Any, Dict, List, Optional, Sequence, Set
 
 import torch
 
 from eat import __version__
-from eat.audio import AudioError
-from eat.audio.finding import find_inputs
-from eat.audio.packs import spell_out
 from eat.checkpoint import load_encoder
-from eat.data.manifest import Manifest
 from eat.machine import choose_device
 from eat.nn import Encoder
 from eat.work import Failure
 
 from . import ExtractionSettings
 from .extraction import Embedder, make_pipeline
+from .recordings import Inputs, list_inputs
 from .storage import TIMES_NAME, FeatureStore, name_features
 
 _PIPELINE_SETTINGS = ("window_seconds", "overlap_seconds", "batch_size", "hdf5_rate_hz")
@@ -53,8 +50,9 @@ def extract_to_folder(
         FileExistsError: the folder has features but no settings.json.
     """
     settings = settings or ExtractionSettings()
-    done = Extraction()
-    paths = _name_inputs(inputs, done)
+    found = list_inputs(inputs)
+    done = Extraction(other_files=found.other_files, failures=found.failures)
+    paths = _name_features(found)
     if settings.format != "npy":
         _check_names(paths, settings)
     store = FeatureStore(out, settings.format, settings.granularity == "time")
@@ -81,9 +79,9 @@ def extract_to_folder(
     return done
 
 
-def _name_inputs(inputs: Sequence[str], done: Extraction) -> Dict[str, str]:
+def _name_features(inputs: Inputs) -> Dict[str, str]:
     """The paths of the files behind the inputs, by what their features are called below OUT."""
-    files = [(file, below) for path in inputs for file, below in _list_files(path, done)]
+    files = [*zip(inputs.files, inputs.below, strict=True)]
     places: Dict[str, Set[str]] = defaultdict(set)
     for file, below in files:
         places[name_features(below)].add(os.path.abspath(file))
@@ -99,25 +97,6 @@ def _name_inputs(inputs: Sequence[str], done: Extraction) -> Dict[str, str]:
                 " extract them to different folders"
             )
     return paths
-
-
-def _list_files(path: str, done: Extraction) -> Iterator[Tuple[str, str]]:
-    """The files behind an input, and their paths below its root, in packs with clips' names."""
-    if os.path.isdir(path):
-        files, notes, left_out = find_inputs([path])
-        done.other_files += notes
-        done.failures += left_out
-        yield from ((file, os.path.relpath(file, path)) for file in files)
-    elif path.lower().endswith(".tsv"):
-        manifest = Manifest(path)
-        for index in range(len(manifest)):
-            file = manifest.path(index)
-            try:
-                yield file, spell_out(manifest.relative_path(index), manifest.root)
-            except (AudioError, OSError) as error:  # a pack that is missing or damaged, one of many
-                done.failures.append(Failure.of(file, error))
-    else:
-        yield path, os.path.basename(path)
 
 
 def _check_names(names: Dict[str, str], settings: ExtractionSettings) -> None:
