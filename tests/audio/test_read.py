@@ -135,6 +135,15 @@ def test_other_bytes_before_an_mp3(tmp_path):
                 read_audio(one)
 
 
+def test_what_holds_no_sound_is_named(tmp_path):
+    (tmp_path / "a.mp3").write_text("<html>not found</html>" * 100)
+    (tmp_path / "b.mp3").touch()
+    with pytest.raises(AudioError, match="a.mp3: not readable as audio: found no frame of an mp3"):
+        read_audio(tmp_path / "a.mp3")
+    with pytest.raises(AudioError, match="b.mp3: found an empty file, expected an audio file"):
+        read_audio(tmp_path / "b.mp3")
+
+
 @pytest.mark.parametrize("error", [TypeError("odd"), RuntimeError("odd"), KeyError("odd")])
 @pytest.mark.parametrize("method", ["__init__", "read", "seek"])
 def test_any_exception_of_a_decoder_names_the_file(tmp_path, monkeypatch, error, method):

@@ -29,7 +29,8 @@ def find_audio(folder: str, extensions: Sequence[str] = EXTENSIONS, required: bo
     file if one is `required`, a FileNotFoundError that there is no such folder.
     """
     if not os.path.isdir(folder):
-        raise FileNotFoundError(f"{folder}: no such folder, expected one with audio files")
+        found = "found a file" if os.path.exists(folder) else "no such folder"
+        raise FileNotFoundError(f"{folder}: {found}, expected a folder with audio files")
     wanted = {f".{extension.lower().lstrip('.')}" for extension in extensions}
     scan = Scan([], Counter(), [], [])
     seen: Dict[Tuple[int, int], str] = {}

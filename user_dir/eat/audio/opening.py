@@ -26,6 +26,7 @@ from .packs import (
 AudioPath = Union[str, "os.PathLike[str]"]
 
 _NEXT_BYTES = 1 << 16
+_OGG_PAGE_BYTES = 27 + 255 + 255 * 255  # at most
 CHUNK_FRAMES = 1 << 20  # a header may promise any number of samples: memory grows by what is read
 
 # libsndfile logs when a header promises more bytes of sound than the file has. Recorders that
@@ -35,6 +36,7 @@ _UNKNOWN_BYTES = 0x7FFF_0000
 _TOLERATED_BYTES = 1024  # sloppy headers of good files
 _MP3_START = re.compile(rb"\0*(?=ID3|\xff[\xe2-\xe7\xf2-\xf7\xfa-\xfd])")  # tag or frame
 _MP3_HEADER = b"\xff\xfb\x90\0"  # of a frame
+_NO_FRAME = "not a regular file"  # libsndfile's words for a file that libmpg123 cannot open
 _UNKNOWN_FRAMES = (1 << 63) - 1  # libsndfile's "unknown"
 # Interrupted recorders leave 0 as the size of the sound. Matches only if no other chunk follows.
 _WITHOUT_SIZE = re.compile(rb"RIFF.{4}WAVE.{,4096}?data\0{4}(?![ -~]{4})(?=.)", re.DOTALL)
@@ -64,6 +66,21 @@ class SoundFile(soundfile.SoundFile):
             return os.read(self.name, _NEXT_BYTES)
         return self.name.read(_NEXT_BYTES) if isinstance(self.name, BytesAsFile) else b""
 
+    def is_cut_off(self) -> bool:
+        """Whether this is an ogg without the page that ends it; call it last.
+
+        The length of an ogg is where its last page ends: libsndfile misses no other.
+        """
+        if self.format != "OGG" or isinstance(self.name, bytes):
+            return False
+        is_open = isinstance(self.name, int)
+        with open(self.name, "rb", closefd=False) if is_open else nullcontext(self.name) as file:
+            file.seek(-min(_OGG_PAGE_BYTES, file.seek(0, os.SEEK_END)), os.SEEK_END)
+            tail = file.read(_OGG_PAGE_BYTES)
+        page = tail[tail.rfind(b"OggS") :]
+        sizes = page[27 : 27 + page[26]] if len(page) > 26 else b""
+        return not (sizes and page[5] & 4 and len(page) >= 27 + len(sizes) + sum(sizes))
+
     def go_to(self, frame: int) -> None:
         """Continue at a frame; GSM 6.10 and G.72x cannot seek and are decoded up to there."""
         if super().seekable():
@@ -81,7 +98,7 @@ class Hdf5Sound:
 
     format, subtype = "HDF5", ""
     has_length = True
-    next_bytes = bytes  # none
+    next_bytes, is_cut_off = bytes, bool  # none, False
 
     def __init__(self, address: Hdf5Address, rate_hz: Optional[int]) -> None:
         name = "/".join(address)
@@ -156,6 +173,8 @@ def open_sound(
     except Exception as error:  # whatever a decoder raises: callers catch one type
         # libsndfile's words, without the name of the file that soundfile puts before them.
         reason = getattr(error, "error_string", error)
+        if _NO_FRAME in str(reason):
+            reason = "found no frame of an mp3 in the first 64 KB"
         raise AudioError(f"{name}: not readable as audio: {reason}") from error
 
 
@@ -184,6 +203,8 @@ def _open(name: str, rate: Optional[int], content: Optional[memoryview]) -> Cont
             raise FileNotFoundError(f"no such audio file: {name}")
         if not os.path.isfile(name):  # opening a pipe would wait for its writer
             raise AudioError(f"{name}: found no regular file, expected an audio file")
+        if os.path.getsize(name) == 0:
+            raise AudioError(f"{name}: found an empty file, expected an audio file")
         try:
             # The descriptor tells how far it was read.
             return _complete(SoundFile(os.open(name, os.O_RDONLY)), name, None)
