@@ -45,7 +45,8 @@ def extract_to_folder(
     The inputs are audio files, folders and manifests (.tsv). The folder gets one .npy file per
     input, in the folders that the input has below the folder or manifest that names it, or one file
     features.npz or features.safetensors; and settings.json, which says how they were made. Features
-    that are there are skipped: an interrupted run continues.
+    that are there are skipped: an interrupted run continues. With `settings.shard` only that part
+    of the clips is extracted, to the same names; one file is then called features-2-of-4.npz.
 
     Raises:
         ValueError: a folder without audio, a bad manifest, two inputs of one name, an impossible
@@ -57,7 +58,9 @@ def extract_to_folder(
     paths = _name_inputs(inputs, done)
     if settings.format != "npy":
         _check_names(paths, settings)
-    store = FeatureStore(out, settings.format, settings.granularity == "time")
+    if settings.shard is not None:  # after the names, which depend on all inputs
+        paths = {name: path for name, path in paths.items() if settings.shard.holds(name)}
+    store = FeatureStore(out, settings.format, settings.granularity == "time", settings.shard)
     dtype = getattr(torch, settings.dtype)
     encoder = load_encoder(checkpoint, settings.weights, choose_device(settings.device), dtype)
     embedder = Embedder(encoder, settings.granularity, settings.layers)
@@ -139,8 +142,11 @@ def _describe(settings: ExtractionSettings, encoder: Encoder) -> Dict[str, Any]:
     for name, value in encoder.state_dict().items():
         weights.update(name.encode())
         weights.update(value.cpu().contiguous().flatten().view(torch.uint8).numpy())
+    # Files of 4 and of 5 parts would hold some clips twice.
+    is_parted = settings.shard is not None and settings.format != "npy"
     return {
         **{key: getattr(settings, key) for key in (*keys, "format")},
         **{"mean": encoder.log_mel.mean, "std": encoder.log_mel.std},
         "weights_sha256": weights.hexdigest(),
+        **({"shards": settings.shard.count} if is_parted else {}),
     }

@@ -1,4 +1,4 @@
-"""Where `eat extract` puts features: a folder of .npy files, or one .npz or .safetensors file.
+"""Where `eat extract` puts features: a folder of .npy files, or an .npz or .safetensors file.
 
 What is there is complete: files are written beside their place and moved to it. Features that go
 to one file wait in a folder of .npy files until all are there, so that an interrupted run
@@ -8,10 +8,11 @@ continues in either case.
 import errno
 import json
 import os
+import re
 import shutil
 import zipfile
 from functools import partial
-from typing import Any, BinaryIO, Callable, Dict, Iterable, Mapping
+from typing import Any, BinaryIO, Callable, Dict, Iterable, Mapping, Optional
 
 import numpy as np
 from safetensors import SafetensorError, safe_open
@@ -19,10 +20,13 @@ from safetensors.numpy import save
 
 from eat.files import find_unfinished, replace_file
 
+from .sharding import Shard
 from .windows import frame_times
 
 SETTINGS_NAME = "settings.json"
 TIMES_NAME = "times"  # what an .npz or .safetensors file calls the times of the steps
+
+_ONE_FILE = re.compile(r"features(-[0-9]+-of-[0-9]+)?\.(npz|safetensors)")
 
 Arrays = Dict[str, Callable[[], np.ndarray]]  # each is read when it is needed
 
@@ -30,13 +34,21 @@ Arrays = Dict[str, Callable[[], np.ndarray]]  # each is read when it is needed
 class FeatureStore:
     """Features by name; a name may have folders in it: `birds/wren`.
 
-    The format "npy" is a file per name, "npz" and "safetensors" are one file `features.<format>`.
-    With `with_times` the one file also holds the times of the steps of the longest clip.
+    The format "npy" is a file per name, "npz" and "safetensors" are one file `features.<format>`,
+    of a shard `features-2-of-4.<format>`. With `with_times` the one file also holds the times of
+    the steps of the longest clip.
     """
 
-    def __init__(self, folder: str, format: str = "npy", with_times: bool = False) -> None:
+    def __init__(
+        self,
+        folder: str,
+        format: str = "npy",
+        with_times: bool = False,
+        shard: Optional[Shard] = None,
+    ) -> None:
         self._note = os.path.join(folder, SETTINGS_NAME)
-        self._file = None if format == "npy" else os.path.join(folder, f"features.{format}")
+        part = f"-{shard.number}-of-{shard.count}" if shard else ""
+        self._file = None if format == "npy" else os.path.join(folder, f"features{part}.{format}")
         self._folder = folder if self._file is None else f"{self._file}.parts"
         self._with_times = with_times
         is_there = self._file is not None and os.path.exists(self._file)
@@ -90,12 +102,12 @@ class FeatureStore:
         if self._file is None:
             return
         waiting = _arrays_below(self._folder)
-        if waiting:
+        if waiting or not os.path.exists(self._file):  # an empty shard shows that it has ended
             arrays = {**self._stored, **waiting}
             if self._with_times:
                 shapes = [load().shape for load in arrays.values()]
                 # H of features (..., H, D), and of earlier times (H,).
-                num_steps = max(shape[-2] if len(shape) > 1 else shape[0] for shape in shapes)
+                num_steps = max((s[-2] if len(s) > 1 else s[0] for s in shapes), default=0)
                 arrays[TIMES_NAME] = partial(frame_times(num_steps).astype, np.float32)
             with replace_file(self._file) as file:
                 _WRITERS[os.path.splitext(self._file)[1]](file, arrays)
@@ -112,12 +124,14 @@ def name_features(path: str) -> str:
 
 def open_features(path: str) -> Arrays:
     """All features in a folder that `eat extract` wrote, or in one of its files."""
-    for file in (path, *(os.path.join(path, f"features{kind}") for kind in _WRITERS)):
-        if os.path.isfile(file):
-            return _open_arrays(file)
+    if os.path.isfile(path):
+        return _open_arrays(path)
     if not os.path.isdir(path):
         raise FileNotFoundError(f"no such features: {path}, expected a folder of `eat extract`")
-    return _arrays_below(path)
+    files = [os.path.join(path, name) for name in os.listdir(path) if _ONE_FILE.fullmatch(name)]
+    if not files:
+        return _arrays_below(path)
+    return {name: load for file in sorted(files) for name, load in _open_arrays(file).items()}
 
 
 def _compare(path: str, settings: Mapping[str, Any]) -> None:
