@@ -136,9 +136,9 @@ def find_unfinished(folder: FilePath) -> Iterator[Unfinished]:
 def _beside(path: str) -> Iterator[str]:
     """A name beside `path` that is gone at the end, whatever happens."""
     folder, name = os.path.split(path)
-    ending = f".{os.getpid()}.tmp"
+    ending = f".{int.from_bytes(os.urandom(5), 'big')}.tmp"  # two machines may share a process id
     room = _MAX_NAME_BYTES - len(ending) - 1
-    if len(os.fsencode(name)) > room:  # the beginning is enough: it is unique in this process
+    if len(os.fsencode(name)) > room:  # the beginning is enough: the ending is unique
         name = os.fsdecode(os.fsencode(name)[:room])
     unfinished = os.path.join(folder, f".{name}{ending}")
     try:

@@ -21,7 +21,7 @@ from eat.work import Failure
 
 from . import ExtractionSettings
 from .extraction import Embedder, make_pipeline
-from .storage import TIMES_NAME, FeatureStore, name_features
+from .storage import TIMES_NAME, FeatureStore, keep_others_out, name_features
 
 _PIPELINE_SETTINGS = ("window_seconds", "overlap_seconds", "batch_size", "hdf5_rate_hz")
 
@@ -52,6 +52,7 @@ def extract_to_folder(
         ValueError: a folder without audio, a bad manifest, two inputs of one name, an impossible
             setting, or features that were made with other settings.
         FileExistsError: the folder has features but no settings.json.
+        eat.files.InUseError: another process writes the one file.
     """
     settings = settings or ExtractionSettings()
     done = Extraction()
@@ -60,7 +61,6 @@ def extract_to_folder(
         _check_names(paths, settings)
     if settings.shard is not None:  # after the names, which depend on all inputs
         paths = {name: path for name, path in paths.items() if settings.shard.holds(name)}
-    store = FeatureStore(out, settings.format, settings.granularity == "time", settings.shard)
     dtype = getattr(torch, settings.dtype)
     encoder = load_encoder(checkpoint, settings.weights, choose_device(settings.device), dtype)
     embedder = Embedder(encoder, settings.granularity, settings.layers)
@@ -68,15 +68,18 @@ def extract_to_folder(
     options["num_workers"] = settings.workers
     pipeline = make_pipeline(encoder, settings.target_length, **options)
     made_with = {"checkpoint": os.path.basename(checkpoint), "eat": __version__}
-    store.claim(paths, _describe(settings, encoder), made_with)
-    todo = [name for name in paths if not store.has(name)]
+    with keep_others_out(out, settings.format, settings.shard):
+        store = FeatureStore(out, settings.format, settings.granularity == "time", settings.shard)
+        store.claim(paths, _describe(settings, encoder), made_with)
+        todo = [name for name in paths if not store.has(name)]
 
-    def write(index: int, tokens: torch.Tensor) -> None:
-        store.write(todo[index], tokens.numpy())
+        def write(index: int, tokens: torch.Tensor) -> None:
+            store.write(todo[index], tokens.numpy())
 
-    start = time.monotonic()
-    failures = pipeline.run_files([paths[name] for name in todo], embedder, write, "extracting")
-    store.finish()
+        start = time.monotonic()
+        files = [paths[name] for name in todo]
+        failures = pipeline.run_files(files, embedder, write, "extracting")
+        store.finish()
     done.seconds = time.monotonic() - start
     done.num_extracted = len(todo) - len(failures)
     done.num_present = len(paths) - len(todo)

@@ -11,14 +11,15 @@ import os
 import re
 import shutil
 import zipfile
+from contextlib import contextmanager, suppress
 from functools import partial
-from typing import Any, BinaryIO, Callable, Dict, Iterable, Mapping, Optional
+from typing import Any, BinaryIO, Callable, Dict, Iterable, Iterator, Mapping, Optional
 
 import numpy as np
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save
 
-from eat.files import find_unfinished, replace_file
+from eat.files import find_unfinished, lock_file, replace_file
 
 from .sharding import Shard
 from .windows import frame_times
@@ -29,6 +30,27 @@ TIMES_NAME = "times"  # what an .npz or .safetensors file calls the times of the
 _ONE_FILE = re.compile(r"features(-[0-9]+-of-[0-9]+)?\.(npz|safetensors)")
 
 Arrays = Dict[str, Callable[[], np.ndarray]]  # each is read when it is needed
+
+
+def _one_file(folder: str, format: str, shard: Optional[Shard]) -> Optional[str]:
+    """The file that all features go to, if they do."""
+    part = f"-{shard.number}-of-{shard.count}" if shard else ""
+    return None if format == "npy" else os.path.join(folder, f"features{part}.{format}")
+
+
+@contextmanager
+def keep_others_out(folder: str, format: str, shard: Optional[Shard]) -> Iterator[None]:
+    """Lock the one file of a `FeatureStore`; many processes may write .npy files.
+
+    An `eat.files.InUseError` names the process that writes it.
+    """
+    file = _one_file(folder, format, shard)
+    if file is None:
+        yield
+        return
+    os.makedirs(folder, exist_ok=True)
+    with lock_file(f"{file}.lock"):
+        yield
 
 
 class FeatureStore:
@@ -47,8 +69,7 @@ class FeatureStore:
         shard: Optional[Shard] = None,
     ) -> None:
         self._note = os.path.join(folder, SETTINGS_NAME)
-        part = f"-{shard.number}-of-{shard.count}" if shard else ""
-        self._file = None if format == "npy" else os.path.join(folder, f"features{part}.{format}")
+        self._file = _one_file(folder, format, shard)
         self._folder = folder if self._file is None else f"{self._file}.parts"
         self._with_times = with_times
         is_there = self._file is not None and os.path.exists(self._file)
@@ -62,24 +83,23 @@ class FeatureStore:
         A ValueError says that the note of an earlier run has other `settings`; `made_with` may
         differ. A FileExistsError says that there are features of these names but no note.
         """
-        if os.path.exists(self._note):
-            _compare(self._note, settings)
-        elif self._stored or any(map(self.has, names)):
-            raise FileExistsError(
-                f"{os.path.dirname(self._note)}: found features without the {SETTINGS_NAME} that"
-                " says how they were made; expected a new folder, or that of an earlier run"
-            )
-        else:
-            os.makedirs(os.path.dirname(self._note), exist_ok=True)
-            note = json.dumps({"settings": settings, "made_with": made_with}, indent=2)
-            with replace_file(self._note) as file:
-                file.write(note.encode())
+        is_there = bool(self._stored) or any(map(self.has, names))
+        if not os.path.exists(self._note):  # asked last: others may start at the same time
+            if is_there:
+                raise FileExistsError(
+                    f"{os.path.dirname(self._note)}: found features without the {SETTINGS_NAME} that"
+                    " says how they were made; expected a new folder, or that of an earlier run"
+                )
+            note = json.dumps({"settings": settings, "made_with": made_with}, indent=2).encode()
+            _write_whole(self._note, lambda file: file.write(note))
+        _compare(self._note, settings)
         files = [self._note, *filter(None, [self._file]), *map(self._path, names)]
         places = set(map(os.path.abspath, files))
         for folder in set(map(os.path.dirname, places)):
             for path, place in find_unfinished(folder):
                 if place in places:
-                    os.remove(path)
+                    with suppress(FileNotFoundError):
+                        os.remove(path)
 
     def has(self, name: str) -> bool:
         return name in self._stored or os.path.exists(self._path(name))
@@ -87,9 +107,7 @@ class FeatureStore:
     def write(self, name: str, features: np.ndarray) -> None:
         """Write the features of a name; a ValueError if the name is too long for a file name."""
         try:
-            os.makedirs(os.path.dirname(self._path(name)), exist_ok=True)
-            with replace_file(self._path(name)) as file:
-                np.save(file, features)
+            _write_whole(self._path(name), lambda file: np.save(file, features))
         except OSError as error:
             if error.errno != errno.ENAMETOOLONG:
                 raise
@@ -115,6 +133,19 @@ class FeatureStore:
 
     def _path(self, name: str) -> str:
         return os.path.join(self._folder, f"{name}.npy")
+
+
+def _write_whole(path: str, write: Callable[[BinaryIO], Any]) -> None:
+    """Write a file, also beside other runs: one that starts takes what is unfinished for stale."""
+    for attempts_left in reversed(range(10)):
+        os.makedirs(os.path.dirname(path), exist_ok=True)
+        try:
+            with replace_file(path) as file:
+                write(file)
+            return
+        except FileNotFoundError:
+            if not attempts_left:
+                raise
 
 
 def name_features(path: str) -> str:
