@@ -86,9 +86,10 @@ class FeatureStore:
         is_there = bool(self._stored) or any(map(self.has, names))
         if not os.path.exists(self._note):  # asked last: others may start at the same time
             if is_there:
+                folder = os.path.dirname(self._note)
                 raise FileExistsError(
-                    f"{os.path.dirname(self._note)}: found features without the {SETTINGS_NAME} that"
-                    " says how they were made; expected a new folder, or that of an earlier run"
+                    f"{folder}: found features without the {SETTINGS_NAME} that says how they were"
+                    " made; expected a new folder, or that of an earlier run"
                 )
             note = json.dumps({"settings": settings, "made_with": made_with}, indent=2).encode()
             _write_whole(self._note, lambda file: file.write(note))
