@@ -43,6 +43,15 @@ def test_a_file_is_replaced_only_when_complete(tmp_path):
     assert os.listdir(tmp_path) == ["report.tsv"]
 
 
+def test_two_writers_of_one_file_do_not_mix(tmp_path):
+    # They may have the same process id, on two machines or in two containers.
+    with replace_file(tmp_path / "a") as first, replace_file(tmp_path / "a") as second:
+        first.write(b"first" * 9)
+        second.write(b"second")
+    assert (tmp_path / "a").read_bytes() == b"first" * 9  # which ended last
+    assert os.listdir(tmp_path) == ["a"]
+
+
 def test_the_longest_name(tmp_path):
     with replace_file(tmp_path / ("é" * 127)) as file:
         file.write(b"all of it")

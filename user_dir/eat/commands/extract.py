@@ -26,7 +26,7 @@ class Options(
     that names it, or one file features.npz or features.safetensors with all of them. An interrupted
     run continues when it is started again: features that are there are skipped. OUT/settings.json
     says how the features were made; other settings need another folder. The features of a clip do
-    not depend on --shard, up to rounding (1e-5; not at all with --batch-size 1).
+    not depend on --shard, up to rounding (float32: 1e-5; none with --batch-size 1).
     """
 
     EXAMPLE: ClassVar[str] = "eat extract recordings --checkpoint eat.pt --out features"
