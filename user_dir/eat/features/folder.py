@@ -18,7 +18,7 @@ from eat.work import Failure
 from . import ExtractionSettings
 from .extraction import Embedder, make_pipeline
 from .recordings import Inputs, list_inputs
-from .storage import TIMES_NAME, FeatureStore, name_features
+from .storage import TIMES_NAME, FeatureStore, keep_others_out, name_features
 
 _PIPELINE_SETTINGS = ("window_seconds", "overlap_seconds", "batch_size", "hdf5_rate_hz")
 
@@ -42,12 +42,14 @@ def extract_to_folder(
     The inputs are audio files, folders and manifests (.tsv). The folder gets one .npy file per
     input, in the folders that the input has below the folder or manifest that names it, or one file
     features.npz or features.safetensors; and settings.json, which says how they were made. Features
-    that are there are skipped: an interrupted run continues.
+    that are there are skipped: an interrupted run continues. With `settings.shard` only that part
+    of the clips is extracted, to the same names; one file is then called features-2-of-4.npz.
 
     Raises:
         ValueError: a folder without audio, a bad manifest, two inputs of one name, an impossible
             setting, or features that were made with other settings.
         FileExistsError: the folder has features but no settings.json.
+        eat.files.InUseError: another process writes the one file.
     """
     settings = settings or ExtractionSettings()
     found = list_inputs(inputs)
@@ -55,7 +57,8 @@ def extract_to_folder(
     paths = _name_features(found)
     if settings.format != "npy":
         _check_names(paths, settings)
-    store = FeatureStore(out, settings.format, settings.granularity == "time")
+    if settings.shard is not None:  # after the names, which depend on all inputs
+        paths = {name: path for name, path in paths.items() if settings.shard.holds(name)}
     dtype = getattr(torch, settings.dtype)
     encoder = load_encoder(checkpoint, settings.weights, choose_device(settings.device), dtype)
     embedder = Embedder(encoder, settings.granularity, settings.layers)
@@ -63,15 +66,18 @@ def extract_to_folder(
     options["num_workers"] = settings.workers
     pipeline = make_pipeline(encoder, settings.target_length, **options)
     made_with = {"checkpoint": os.path.basename(checkpoint), "eat": __version__}
-    store.claim(paths, _describe(settings, encoder), made_with)
-    todo = [name for name in paths if not store.has(name)]
+    with keep_others_out(out, settings.format, settings.shard):
+        store = FeatureStore(out, settings.format, settings.granularity == "time", settings.shard)
+        store.claim(paths, _describe(settings, encoder), made_with)
+        todo = [name for name in paths if not store.has(name)]
 
-    def write(index: int, tokens: torch.Tensor) -> None:
-        store.write(todo[index], tokens.numpy())
+        def write(index: int, tokens: torch.Tensor) -> None:
+            store.write(todo[index], tokens.numpy())
 
-    start = time.monotonic()
-    failures = pipeline.run_files([paths[name] for name in todo], embedder, write, "extracting")
-    store.finish()
+        start = time.monotonic()
+        files = [paths[name] for name in todo]
+        failures = pipeline.run_files(files, embedder, write, "extracting")
+        store.finish()
     done.seconds = time.monotonic() - start
     done.num_extracted = len(todo) - len(failures)
     done.num_present = len(paths) - len(todo)
@@ -118,8 +124,11 @@ def _describe(settings: ExtractionSettings, encoder: Encoder) -> Dict[str, Any]:
     for name, value in encoder.state_dict().items():
         weights.update(name.encode())
         weights.update(value.cpu().contiguous().flatten().view(torch.uint8).numpy())
+    # Files of 4 and of 5 parts would hold some clips twice.
+    is_parted = settings.shard is not None and settings.format != "npy"
     return {
         **{key: getattr(settings, key) for key in (*keys, "format")},
         **{"mean": encoder.log_mel.mean, "std": encoder.log_mel.std},
         "weights_sha256": weights.hexdigest(),
+        **({"shards": settings.shard.count} if is_parted else {}),
     }
