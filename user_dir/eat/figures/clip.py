@@ -73,10 +73,24 @@ def draw_whole_clip(
 ) -> None:
     """Draw one large spectrogram with all its axes, the colour bar and the patch grid."""
     image = _draw_spectrogram(axes, source, log_mel, _TICKS_HZ)
+    _mark_padding(axes, source)
     axes.set(xlabel="time (s)", ylabel="frequency (Hz)", title=title)
     bins = axes.secondary_yaxis("right")
     bins.set(yticks=range(0, source.shape[3] + 1, 2 * log_mel.patch_size), ylabel="mel bin")
     figure.colorbar(image, ax=axes, label="log energy", pad=0.02)
+
+
+def _mark_padding(axes: Axes, source: Tensor) -> None:
+    """Say where a clip has ended: padded frames hold 0, the mean of the data, in every bin."""
+    is_sound = (source[0, 0] != 0).any(dim=1).cpu().numpy()
+    num_frames = int(is_sound.nonzero()[0].max(initial=-1)) + 1
+    if num_frames < len(is_sound):
+        end = num_frames * SECONDS_PER_FRAME
+        axes.axvline(end, color="black", linewidth=1.2, linestyle="--")
+        axes.annotate(
+            f"padding from {end:.2f} s", (1, 1), xycoords="axes fraction", xytext=(0, 2),
+            textcoords="offset points", va="bottom", ha="right",
+        )  # fmt: skip
 
 
 def _draw_spectrogram(
