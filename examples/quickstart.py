@@ -247,7 +247,7 @@ def draw_figures(run: Run) -> None:
     manifest = Manifest(run.manifests / "valid.tsv")
     log_mel = LogMel(target_length=CLIP_FRAMES)
     clip, _ = choose_example(
-        manifest.num_samples, lambda clip: read_clip(manifest.path(clip), log_mel)
+        manifest.num_samples, lambda clip: read_clip(manifest.path(clip), log_mel), log_mel
     )
     run_eat(
         "plot",

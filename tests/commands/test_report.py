@@ -159,7 +159,7 @@ def test_figures_show_what_was_logged_masked_and_computed(whole):
 
 def test_pictures_say_what_to_look_for(whole):
     _, page, figures = whole
-    notes = [figure.get_supxlabel().replace("\n", " ") for figure in figures]
+    notes = [figure.get_suptitle().replace("\n", " ") for figure in figures]
     notes = [note.partition(":")[2] for note in notes if note.startswith("What to look for:")]
     for text in ("bars near V", "bright patches where the sounds are", "clips of one colour"):
         assert sum(text in note for note in notes) == 1, text
@@ -180,8 +180,10 @@ def test_another_run_is_drawn_below_and_compared_in_words(report, run_folder, tm
 def test_the_example_has_sound(report, run_folder, manifests, tmp_path):
     shutil.copytree(manifests, tmp_path / "copy")
     audio, lines = tmp_path / "copy" / "audio", (manifests / "valid.tsv").read_text().splitlines()
-    soundfile.write(audio / "silence.wav", np.zeros(32_000), 16_000)
-    lines = [str(audio), *lines[1:], "silence.wav\t32000"]
+    for name, num_samples in (("silence 1", 32_000), ("silence 2", 4_000)):  # mostly padding
+        soundfile.write(audio / f"{name}.wav", np.zeros(num_samples), 16_000)
+        lines.append(f"{name}.wav\t{num_samples}")
+    lines[0] = str(audio)
     (tmp_path / "copy" / "valid.tsv").write_text("\n".join(lines) + "\n")
     move_manifests(run_folder, valid=str(tmp_path / "copy" / "valid.tsv"))
     page, _ = report(run_folder, "--num-embedded", 0)

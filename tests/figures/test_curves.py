@@ -134,8 +134,8 @@ def test_the_difference_of_runs_is_said_in_words():
         " updates it is at most 1 % apart."
     )
     assert "odd and recorded differ: " in odd and "at most 20 % apart" in odd
-    assert figure.get_supxlabel().replace("\n", " ") == f"{mine} {odd}"
-    assert draw_curves({"recorded": make_pretraining()}).get_supxlabel() == ""
+    assert figure.get_suptitle().replace("\n", " ") == f"{mine} {odd}"
+    assert draw_curves({"recorded": make_pretraining()}).get_suptitle() == ""
     later = {"train_inner": {n: v + 1000 for n, v in make_log()["train_inner"].items()}}
     (nothing,) = compare_runs({"one": make_log(), "other": later})
     assert nothing == "other and one logged no update in common."

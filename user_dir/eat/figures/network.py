@@ -20,6 +20,8 @@ from eat.nn import Encoder, MaskingConfig
 from eat.nn.masking import check_masking, inverse_block_masks
 from eat.work import Failure
 
+from .clip import count_frames
+
 MAX_FRAMES = 1024  # of a clip (10.24 s), unless another length is asked for
 
 _NUM_CONSIDERED = 16  # of the longest clips, for an example
@@ -51,16 +53,20 @@ def read_clip(
 
 
 def choose_example(
-    num_samples: np.ndarray, read: Callable[[int], Optional[Tensor]]
+    num_samples: np.ndarray, read: Callable[[int], Optional[Tensor]], log_mel: LogMel
 ) -> Optional[Tuple[int, Tensor]]:
     """The loudest of the longest clips, so that there is sound to see: its number and input.
 
-    `num_samples` (N,) are the clips' lengths; `read` gives a network input (1, 1, T, F), or None
-    for a clip that cannot be read. None if there is no other.
+    `num_samples` (N,) are the clips' lengths; `read` gives a network input (1, 1, T, F) of the
+    front end `log_mel`, or None for a clip that cannot be read. None if there is no other.
     """
     longest = np.argsort(-num_samples, kind="stable")[:_NUM_CONSIDERED].tolist()
     inputs = {clip: source for clip in longest if (source := read(clip)) is not None}
-    return max(inputs.items(), key=lambda item: float(item[1].mean()), default=None)
+    loudness = {
+        clip: float(source[:, :, : count_frames(source, log_mel)].mean())
+        for clip, source in inputs.items()
+    }
+    return max(inputs.items(), key=lambda item: loudness[item[0]], default=None)
 
 
 def mask_clip(source: Tensor, masking: MaskingConfig, patch_size: int, seed: int = 1) -> np.ndarray:

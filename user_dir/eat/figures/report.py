@@ -356,7 +356,7 @@ def _draw_clips(
             return read_clip(manifest.path(clip), log_mel)
         return None
 
-    example = choose_example(manifest.num_samples, read)
+    example = choose_example(manifest.num_samples, read, log_mel)
     if example is not None:
         clip, source = example
         name = manifest.relative_path(clip)

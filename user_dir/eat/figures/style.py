@@ -58,9 +58,9 @@ def make_panels(
 
 
 def add_note(figure: Figure, text: str) -> None:
-    """Write a sentence or two about a figure below it."""
+    """Write a sentence or two about a figure above it."""
     lines = textwrap.fill(text, round(13 * figure.get_figwidth()))  # as many letters to an inch
-    figure.supxlabel(lines, x=0.01, ha="left", fontsize="small", color=_NOTE_COLOUR)
+    figure.suptitle(lines, x=0.01, ha="left", fontsize="small", color=_NOTE_COLOUR)
 
 
 def show_grid(axes: Axes, values: np.ndarray, extent: Sequence[float], **colours: Any) -> AxesImage:

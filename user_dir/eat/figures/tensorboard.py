@@ -58,7 +58,7 @@ class ValidationFigures:
         if self._example is None:
             lengths = dataset.manifest.num_samples[dataset.clips]
             read = lambda index: dataset[index]["source"].unsqueeze(0)  # noqa: E731
-            self._example, _ = choose_example(lengths, read)
+            self._example, _ = choose_example(lengths, read, dataset.log_mel)
         sample = dataset[self._example]
         name = dataset.manifest.relative_path(sample["id"])
         source, log_mel = sample["source"].unsqueeze(0), dataset.log_mel
