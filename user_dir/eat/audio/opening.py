@@ -1,4 +1,4 @@
-"""Open what holds samples: audio files and clips in zips with libsndfile, HDF5 data with h5py."""
+"""Open what holds samples: audio files, in archives too, with libsndfile, HDF5 data with h5py."""
 
 import os
 import re
@@ -11,7 +11,16 @@ import numpy as np
 import soundfile
 
 from . import AudioError
-from .packs import OPEN_PACKS, BytesAsFile, Hdf5Address, find_pack, map_file, version_of, zip_bytes
+from .packs import (
+    OPEN_PACKS,
+    BytesAsFile,
+    Hdf5Address,
+    archive_bytes,
+    find_pack,
+    map_file,
+    name_in_tar,
+    version_of,
+)
 
 AudioPath = Union[str, "os.PathLike[str]"]
 
@@ -140,12 +149,15 @@ def open_sound(
     try:
         with _open(name, hdf5_rate_hz, content) as sound:
             yield sound
-    except (AudioError, FileNotFoundError, MemoryError):
+    except (FileNotFoundError, MemoryError):
         raise
     except Exception as error:  # whatever a decoder raises: callers catch one type
         # libsndfile's words, without the name of the file that soundfile puts before them.
         reason = getattr(error, "error_string", error)
-        raise AudioError(f"{name}: not readable as audio: {reason}") from error
+        known = isinstance(error, AudioError)
+        text = str(error) if known else f"{name}: not readable as audio: {reason}"
+        member = name_in_tar(name)
+        raise AudioError(f"{text} (it is {member})" if member else text) from error
 
 
 def read_chunks(
@@ -167,7 +179,7 @@ def _open(name: str, rate: Optional[int], content: Optional[memoryview]) -> Cont
     if isinstance(address, Hdf5Address):
         return nullcontext(Hdf5Sound(address, rate))  # the pack stays open
     if address:
-        content = zip_bytes(address)
+        content = archive_bytes(address)
     if content is not None:
         # libsndfile recognises an mp3 by its first bytes, else by its name, which is missing here.
         start = _MP3_START.match(content)

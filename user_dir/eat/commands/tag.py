@@ -37,7 +37,8 @@ def run(options: Options) -> int:
     from eat.evaluation import tag_files
     from eat.machine import choose_device
 
-    paths, notes, left_out = find_inputs(options.files)
+    found, notes, left_out = find_inputs(options.files)
+    paths = [path for path, _ in found]
     classifier = load_classifier(options.checkpoint, choose_device(options.device))
     files, failures = tag_files(paths, classifier, options.top, options.activation)
     if options.json:

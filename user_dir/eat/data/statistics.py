@@ -122,7 +122,8 @@ class _Folder:
 
     def __init__(self, folder: str) -> None:
         self.file = folder
-        self._paths, self.notes, self.left_out = find_inputs([folder])
+        files, self.notes, self.left_out = find_inputs([folder])
+        self._paths = [path for path, _ in files]
 
     def __len__(self) -> int:
         return len(self._paths)

@@ -42,8 +42,8 @@ def extract_to_folder(
 ) -> Extraction:
     """Write the features of recordings of any length, format and rate to the folder `out`.
 
-    The inputs are audio files, folders and manifests (.tsv). The folder gets one .npy file per
-    input, in the folders that the input has below the folder or manifest that names it, or one file
+    The inputs are audio files, folders, tars and manifests (.tsv). The folder gets one .npy file
+    per clip, in the folders that it has below the folder or manifest that names it, or one file
     features.npz or features.safetensors; and settings.json, which says how they were made. Features
     that are there are skipped: an interrupted run continues.
 
@@ -103,12 +103,7 @@ def _name_inputs(inputs: Sequence[str], done: Extraction) -> Dict[str, str]:
 
 def _list_files(path: str, done: Extraction) -> Iterator[Tuple[str, str]]:
     """The files behind an input, and their paths below its root, in packs with clips' names."""
-    if os.path.isdir(path):
-        files, notes, left_out = find_inputs([path])
-        done.other_files += notes
-        done.failures += left_out
-        yield from ((file, os.path.relpath(file, path)) for file in files)
-    elif path.lower().endswith(".tsv"):
+    if path.lower().endswith(".tsv") and not os.path.isdir(path):
         manifest = Manifest(path)
         for index in range(len(manifest)):
             file = manifest.path(index)
@@ -117,7 +112,10 @@ def _list_files(path: str, done: Extraction) -> Iterator[Tuple[str, str]]:
             except (AudioError, OSError) as error:  # a pack that is missing or damaged, one of many
                 done.failures.append(Failure.of(file, error))
     else:
-        yield path, os.path.basename(path)
+        files, notes, left_out = find_inputs([path])
+        done.other_files += notes
+        done.failures += left_out
+        yield from files
 
 
 def _check_names(names: Dict[str, str], settings: ExtractionSettings) -> None:
