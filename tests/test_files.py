@@ -2,7 +2,10 @@ import os
 
 import pytest
 
-from eat.files import find_unfinished, link_file, replace_file, sync_folder
+from eat.audio import read_audio
+from eat.audio.finding import find_audio
+from eat.data.manifest import Manifest
+from eat.files import find_unfinished, link_file, replace_file, sync_folder, url_problem
 
 
 def test_a_file_is_replaced_only_when_complete(tmp_path):
@@ -70,3 +73,22 @@ def test_what_killed_processes_left_is_found(tmp_path):
     found = list(find_unfinished(tmp_path))
     assert found == [(str(tmp_path / ".a b.pt.123.tmp"), str(tmp_path / "a b.pt"))]
     assert list(find_unfinished(tmp_path / "nowhere")) == []
+
+
+@pytest.mark.parametrize("scheme", ["s3", "gs", "https", "file"])
+def test_a_url_is_refused_wherever_a_path_is_expected(tmp_path, scheme):
+    url = f"{scheme}://bucket/audio"
+    manifests = {"root": f"{url}\na.wav\t9\n", "clip": f"/data\na.wav\t9\n{url}/b.wav\t9\n"}
+    for name, text in manifests.items():
+        (tmp_path / f"{name}.tsv").write_text(text)
+    for use, place in (
+        (lambda: read_audio(f"{url}/a.wav"), f"{url}/a.wav: "),
+        (lambda: read_audio(f"{url}/a.tar:512:9"), f"{url}/a.tar:512:9: "),
+        (lambda: find_audio(url), f"{url}: "),
+        (lambda: Manifest(f"{url}/train.tsv"), f"{url}/train.tsv: "),
+        (lambda: Manifest(tmp_path / "root.tsv"), f"{tmp_path}/root.tsv:1: '{url}': "),
+        (lambda: Manifest(tmp_path / "clip.tsv"), f"{tmp_path}/clip.tsv:3: '{url}/b.wav': "),
+    ):
+        with pytest.raises(ValueError, match=f"^{place}found a URL, expected a local path"):
+            use()
+    assert url_problem("/a/s3://b") is url_problem("C:/b") is url_problem("a:b") is None

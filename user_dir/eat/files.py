@@ -4,11 +4,13 @@ import os
 import re
 import shutil
 from contextlib import contextmanager, suppress
-from typing import BinaryIO, Iterator, NamedTuple, Union
+from typing import BinaryIO, Iterator, NamedTuple, Optional, Union
 
 FilePath = Union[str, "os.PathLike[str]"]
 
 _MAX_NAME_BYTES = 255  # of a file, on nearly all file systems
+LOCAL_PATH = "a local path: copy what the URL names, or mount it (rclone mount)"
+_URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+://")
 _UNFINISHED = re.compile(r"\.(.+)\.[0-9]+\.tmp", re.DOTALL)
 
 
@@ -17,6 +19,11 @@ class Unfinished(NamedTuple):
 
     path: str
     place: str
+
+
+def url_problem(path: FilePath) -> Optional[str]:
+    """Say what is wrong with a path if it is a URL, such as s3://bucket/a.wav; else None."""
+    return f"found a URL, expected {LOCAL_PATH}" if _URL.match(os.fspath(path)) else None
 
 
 @contextmanager

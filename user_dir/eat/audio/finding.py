@@ -5,6 +5,7 @@ import re
 from collections import Counter
 from typing import Dict, Iterator, List, NamedTuple, Sequence, Tuple
 
+from eat.files import url_problem
 from eat.work import Failure
 
 from . import AudioError
@@ -45,6 +46,8 @@ def find_audio(
     too, and the folder may be a tar itself. A ValueError says that there is no audio file if one is
     `required`, a FileNotFoundError that there is no such folder.
     """
+    if url_problem(folder):
+        raise ValueError(f"{folder}: {url_problem(folder)}")
     is_tar = in_tars and _TAR.fullmatch(folder) and os.path.isfile(folder)
     if not is_tar and not os.path.isdir(folder):
         raise FileNotFoundError(f"{folder}: no such folder, expected one with audio files")

@@ -10,6 +10,8 @@ from typing import Any, ContextManager, Iterator, Optional, Tuple, Union
 import numpy as np
 import soundfile
 
+from eat.files import url_problem
+
 from . import AudioError
 from .packs import (
     OPEN_PACKS,
@@ -175,6 +177,9 @@ def read_chunks(
 
 
 def _open(name: str, rate: Optional[int], content: Optional[memoryview]) -> ContextManager[Sound]:
+    problem = url_problem(name)
+    if problem:
+        raise AudioError(f"{name}: {problem}")
     address = find_pack(name) if content is None else None
     if isinstance(address, Hdf5Address):
         return nullcontext(Hdf5Sound(address, rate))  # the pack stays open

@@ -32,8 +32,8 @@ def doubt_tars(scan: Scan) -> Iterator[str]:
     num_files = sum(path not in scan.members for path in scan.paths)
     if scan.members and num_files:
         yield (
-            f"{len(scan.paths) - num_files} clips are in tars and {num_files} are files of their own:"
-            " if the tars were unpacked here, each clip is listed twice"
+            f"{len(scan.paths) - num_files} clips are in tars and {num_files} are files of their"
+            " own: if the tars were unpacked here, each clip is listed twice"
         )
 
 
