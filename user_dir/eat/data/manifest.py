@@ -17,7 +17,7 @@ import os
 import re
 from functools import cached_property
 from itertools import pairwise
-from typing import Iterable, Iterator, Optional, Tuple, Union
+from typing import Iterable, Iterator, List, Optional, Tuple, Union
 
 import numpy as np
 
@@ -111,6 +111,11 @@ class Manifest:
     def location(self, index: int) -> str:
         """Where clip `index` is listed, for messages: `file:line`."""
         return f"{self.file}:{index + 2}"
+
+    @property
+    def parts(self) -> List["Manifest"]:
+        """This manifest alone; see `JoinedManifest`."""
+        return [self]
 
     @property
     def _data(self) -> np.ndarray:
