@@ -45,6 +45,8 @@ def beginning(add_defaults: Callable[[DictConfig], None]) -> Callable[[DictConfi
             raise ValueError(_explain(cfg, error)) from error
         if str(cfg.task._name).startswith("eat_") and not OmegaConf.is_missing(cfg.task, "data"):
             check_settings(cfg)
+            if OmegaConf.is_list(cfg.task.data):  # fairseq looks for such subsets in a string
+                cfg.dataset.ignore_unused_valid_subsets = True
 
     return begin
 
