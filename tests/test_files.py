@@ -9,6 +9,9 @@ import sys
 
 import pytest
 
+from eat.audio import read_audio
+from eat.audio.finding import find_audio
+from eat.data.manifest import Manifest
 from eat.files import (
     InUseError,
     find_unfinished,
@@ -16,6 +19,7 @@ from eat.files import (
     lock_file,
     replace_file,
     sync_folder,
+    url_problem,
 )
 
 # Locks the file that is its argument, says so, and waits in a process that it has forked as well.
@@ -156,3 +160,22 @@ def test_a_disk_without_locks_is_only_warned_of(tmp_path, monkeypatch, caplog):
         pass
     assert len(caplog.records) == 1
     assert "cannot be locked ([Errno 37] No locks available); going on" in caplog.text
+
+
+@pytest.mark.parametrize("scheme", ["s3", "gs", "https", "file"])
+def test_a_url_is_refused_wherever_a_path_is_expected(tmp_path, scheme):
+    url = f"{scheme}://bucket/audio"
+    manifests = {"root": f"{url}\na.wav\t9\n", "clip": f"/data\na.wav\t9\n{url}/b.wav\t9\n"}
+    for name, text in manifests.items():
+        (tmp_path / f"{name}.tsv").write_text(text)
+    for use, place in (
+        (lambda: read_audio(f"{url}/a.wav"), f"{url}/a.wav: "),
+        (lambda: read_audio(f"{url}/a.tar:512:9"), f"{url}/a.tar:512:9: "),
+        (lambda: find_audio(url), f"{url}: "),
+        (lambda: Manifest(f"{url}/train.tsv"), f"{url}/train.tsv: "),
+        (lambda: Manifest(tmp_path / "root.tsv"), f"{tmp_path}/root.tsv:1: '{url}': "),
+        (lambda: Manifest(tmp_path / "clip.tsv"), f"{tmp_path}/clip.tsv:3: '{url}/b.wav': "),
+    ):
+        with pytest.raises(ValueError, match=f"^{place}found a URL, expected a local path"):
+            use()
+    assert url_problem("/a/s3://b") is url_problem("C:/b") is url_problem("a:b") is None

@@ -7,9 +7,11 @@ import subprocess
 import pytest
 import torch
 from faults import training
-from helpers import MINIATURE, REPOSITORY, logged, train_command
+from helpers import MINIATURE, MINIATURE_CLASSIFIER, REPOSITORY, logged, train_command
 
 import eat
+from eat.commands.main import main
+from eat.training.record import read_starts
 
 
 def checkpoint(folder, name="checkpoint_last.pt"):
@@ -171,3 +173,31 @@ def test_two_processes_equal_one_with_the_doubled_batch(train, manifests, tmp_pa
     )
     for key, value in one.items():
         assert torch.allclose(two[key], value, atol=1e-5), key
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("config", ["pretrain_tiny", "finetune_tiny"])
+def test_several_corpora_are_trained_on_and_reported(config, labelled, tmp_path):
+    """The list, the shares, a resumed epoch and the record, by the command of the guides."""
+    other = shutil.copytree(labelled, tmp_path / "other")
+    overrides = [
+        *(f"task.data=['{labelled}','{other}']", "task.weights=[3,1]"),
+        *("checkpoint.save_dir=checkpoints", "task.min_samples=0", "common.cpu=true"),
+        *(MINIATURE if config == "pretrain_tiny" else MINIATURE_CLASSIFIER),
+    ]
+    for num_updates in (2, 3):
+        run = subprocess.run(
+            train_command(config, [*overrides, f"optimization.max_update={num_updates}"]),
+            **{"cwd": tmp_path, "capture_output": True, "text": True},
+        )
+        assert run.returncode == 0, run.stdout + run.stderr
+    assert len(logged(run.stdout)) == 1
+    data = read_starts(tmp_path / "checkpoints")[-1]["data"]
+    for split, count in (("train", 24), ("valid", 9)):
+        assert data[split] == [
+            {"manifest": str(folder / f"{split}.tsv"), "clips": count, "used": count}
+            for folder in (labelled, other)
+        ]
+    page = tmp_path / "page.html"
+    assert main(["report", str(tmp_path / "checkpoints"), "--out", str(page)]) == 0
+    assert f"valid of {other}" in page.read_text()

@@ -11,7 +11,7 @@ import soundfile
 from helpers import write_clips, write_mp3_without_length, write_zip
 
 from eat.audio import AudioError, audio_info, read_audio
-from eat.audio.packs import BytesAsFile, Hdf5Address, ZipAddress, find_pack, list_zip
+from eat.audio.packs import ArchiveAddress, BytesAsFile, Hdf5Address, find_pack, list_zip
 
 
 @pytest.fixture
@@ -44,7 +44,7 @@ def test_what_is_an_address(tmp_path):
         pass
     pack = str(tmp_path / "pack.h5")
     (tmp_path / "folder.hdf5").mkdir()
-    assert find_pack("a b/c.zip:10:20") == ZipAddress("a b/c.zip", 10, 20)
+    assert find_pack("a b/c.zip:10:20") == ArchiveAddress("a b/c.zip", 10, 20)
     assert find_pack("c.zip:10") is None
     assert find_pack("c.zip:10:-5") is None
     assert find_pack("c.wav:10:20") is None

@@ -241,6 +241,17 @@ def test_a_log_alone_is_enough(report, run_folder):
     assert "updates 4" in page.text and len(figures) == 10
 
 
+def test_each_of_several_corpora_has_a_column(report, run_folder, manifests):
+    record = json.loads((run_folder / "training.json").read_text())
+    data = record["starts"][-1]["data"]
+    data["train"] = [data["train"], {"manifest": str(manifests / "valid.tsv"), "clips": 4}]
+    (run_folder / "training.json").write_text(json.dumps(record))
+    page, _ = report(run_folder)
+    assert page.row("clips") == ["12", "4", "4"]
+    assert page.row("too short") == ["0", "unknown", "0"]
+    assert f"train of {manifests} train of {manifests} valid" in page.text
+
+
 def test_a_checkpoint_alone_is_enough(report, run_folder):
     for name in ("train.log", "training.json"):
         (run_folder / name).unlink()

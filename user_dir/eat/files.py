@@ -8,7 +8,7 @@ import shutil
 import socket
 from contextlib import contextmanager, suppress
 from datetime import datetime, timezone
-from typing import BinaryIO, Iterator, NamedTuple, Union
+from typing import BinaryIO, Iterator, NamedTuple, Optional, Union
 
 FilePath = Union[str, "os.PathLike[str]"]
 
@@ -17,6 +17,8 @@ BOM = b"\xef\xbb\xbf"  # that editors put before UTF-8; readers leave out one
 logger = logging.getLogger(__name__)
 
 _MAX_NAME_BYTES = 255  # of a file, on nearly all file systems
+LOCAL_PATH = "a local path: copy what the URL names, or mount it (rclone mount)"
+_URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+://")
 _UNFINISHED = re.compile(r"\.(.+)\.[0-9]+\.tmp", re.DOTALL)
 
 
@@ -33,6 +35,11 @@ class InUseError(OSError):
     def __init__(self, path: str, owner: str) -> None:
         super().__init__(f"{path}: in use by {owner}")
         self.owner = owner
+
+
+def url_problem(path: FilePath) -> Optional[str]:
+    """Say what is wrong with a path if it is a URL, such as s3://bucket/a.wav; else None."""
+    return f"found a URL, expected {LOCAL_PATH}" if _URL.match(os.fspath(path)) else None
 
 
 @contextmanager

@@ -21,6 +21,7 @@ class Purpose(IntEnum):
     BALANCED_DRAW = 5
     CROP = 6
     REPLACEMENT = 7
+    CORPUS_DRAW = 8
 
 
 def generator_for(seed: int, purpose: Purpose, epoch: int, *clips: int) -> np.random.Generator:

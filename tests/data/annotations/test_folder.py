@@ -341,9 +341,9 @@ def test_options_that_do_not_fit_together(write_sound, list_folder, options, mes
 @pytest.mark.parametrize(
     "options, message",
     [
-        (("--labels-from", "folder"), "found 'folder', expected parent, top, csv:FILE or regex:P"),
-        (("--labels-from", "csv:"), "found 'csv:', expected parent, top, csv:FILE or regex:PATTE"),
-        (("--labels-from", "top:x"), "found 'top:x', expected parent, top, csv:FILE or regex:PAT"),
+        (("--labels-from", "folder"), "found 'folder', expected parent, top, csv:FILE, regex:P"),
+        (("--labels-from", "csv:"), "found 'csv:', expected parent, top, csv:FILE, regex:PATTE"),
+        (("--labels-from", "top:x"), "found 'top:x', expected parent, top, csv:FILE, regex:PAT"),
         (("--labels-from", "regex:("), "found 'regex:(', no regular expression: missing )"),
         (("--splits-from", "bottom"), "found 'bottom', expected top or column:NAME"),
         (("--encoding", "klingon"), "found 'klingon', expected an encoding such as latin-1"),

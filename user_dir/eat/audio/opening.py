@@ -1,4 +1,4 @@
-"""Open what holds samples: audio files and clips in zips with libsndfile, HDF5 data with h5py."""
+"""Open what holds samples: audio files, in archives too, with libsndfile, HDF5 data with h5py."""
 
 import os
 import re
@@ -10,17 +10,20 @@ from typing import Any, Callable, ContextManager, Iterator, Optional, Tuple, Uni
 import numpy as np
 import soundfile
 
+from eat.files import url_problem
+
 from . import AudioError
 from .packs import (
     OPEN_PACKS,
+    ArchiveAddress,
     BytesAsFile,
     Hdf5Address,
-    ZipAddress,
+    archive_bytes,
     find_pack,
     map_file,
-    name_in_zip,
+    name_in_archive,
+    name_in_tar,
     version_of,
-    zip_bytes,
 )
 
 AudioPath = Union[str, "os.PathLike[str]"]
@@ -168,14 +171,17 @@ def open_sound(
     try:
         with _open(name, hdf5_rate_hz, content) as sound:
             yield sound
-    except (AudioError, FileNotFoundError, MemoryError):
+    except (FileNotFoundError, MemoryError):
         raise
     except Exception as error:  # whatever a decoder raises: callers catch one type
         # libsndfile's words, without the name of the file that soundfile puts before them.
         reason = getattr(error, "error_string", error)
         if _NO_FRAME in str(reason):
             reason = "found no frame of an mp3 in the first 64 KB"
-        raise AudioError(f"{name}: not readable as audio: {reason}") from error
+        known = isinstance(error, AudioError)
+        text = str(error) if known else f"{name}: not readable as audio: {reason}"
+        member = name_in_tar(name)
+        raise AudioError(f"{text} (it is {member})" if member else text) from error
 
 
 def read_chunks(
@@ -193,11 +199,14 @@ def read_chunks(
 
 
 def _open(name: str, rate: Optional[int], content: Optional[memoryview]) -> ContextManager[Sound]:
+    problem = url_problem(name)
+    if problem:
+        raise AudioError(f"{name}: {problem}")
     address = find_pack(name) if content is None else None
     if isinstance(address, Hdf5Address):
         return nullcontext(Hdf5Sound(address, rate))  # the pack stays open
     if address:
-        content = zip_bytes(address)
+        content = archive_bytes(address)
     if content is None:
         if not os.path.exists(name):
             raise FileNotFoundError(f"no such audio file: {name}")
@@ -233,10 +242,10 @@ def _open_bytes(content: memoryview, is_mp3: Callable[[], bool], claim: float = 
     return SoundFile(BytesAsFile(content, int(claim * len(content))))
 
 
-def _is_called_mp3(name: str, address: Optional[ZipAddress]) -> bool:
-    """Whether a file has the extension, or a clip in a zip."""
+def _is_called_mp3(name: str, address: Optional[ArchiveAddress]) -> bool:
+    """Whether a file has the extension, or a clip in an archive."""
     with suppress(AudioError):  # of a zip without a directory
-        name = name_in_zip(address) if address else name
+        name = name_in_archive(address) if address else name
     return name.lower().endswith(".mp3")
 
 

@@ -6,7 +6,7 @@ from typing import BinaryIO, Dict, List, Optional
 
 from . import AudioError
 from .opening import open_sound
-from .packs import Hdf5Address, find_pack, list_zip, map_file, zip_bytes
+from .packs import Hdf5Address, archive_bytes, find_pack, list_zip, map_file
 
 
 class ZipPack:
@@ -21,12 +21,12 @@ class ZipPack:
 
     @staticmethod
     def load(path: str, hdf5_rate_hz: Optional[int] = None) -> memoryview:
-        """The bytes of an audio file, or of one in another zip."""
+        """The bytes of an audio file, or of one in another zip or a tar."""
         address = find_pack(path)
         if isinstance(address, Hdf5Address):
             raise AudioError(f"{path}: found HDF5 data, expected an audio file: a zip holds files")
         with open_sound(path, hdf5_rate_hz):
-            return zip_bytes(address) if address else map_file(path)
+            return archive_bytes(address) if address else map_file(path)
 
     @property
     def num_bytes(self) -> int:

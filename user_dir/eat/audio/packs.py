@@ -1,16 +1,19 @@
 """Packs: many clips in one file. The address of a clip can be used wherever a path can.
 
     pack.zip:OFFSET:LENGTH    an audio file inside an uncompressed zip: these bytes (fairseq's way)
+    pack.tar:OFFSET:LENGTH    likewise in an uncompressed tar, such as a shard of webdataset
     pack.h5/KEY               samples inside an HDF5 file (also .hdf5), with their `sample_rate`
 
-A process opens a pack once and keeps it open. Zips are mapped into memory, so that threads and
-forked workers share them. HDF5 files are opened again after a fork, as the library demands.
+A process opens a pack once and keeps it open. Zips and tars are mapped into memory, so that threads
+and forked workers share them. HDF5 files are opened again after a fork, as the library demands.
 """
 
 import io
 import os
+import posixpath
 import re
 import struct
+import tarfile
 import zipfile
 from functools import lru_cache
 from mmap import ACCESS_READ, mmap
@@ -18,13 +21,16 @@ from typing import Any, Dict, Iterator, NamedTuple, Optional, Tuple, Union
 
 from . import AudioError
 
-_ZIP_ADDRESS = re.compile(r"(.+\.zip):([0-9]+):([0-9]+)", re.DOTALL)
+_ARCHIVE_ADDRESS = re.compile(r"(.+\.(?:zip|tar)):([0-9]+):([0-9]+)", re.DOTALL | re.IGNORECASE)
 _HDF5_ADDRESS = re.compile(r"\.(?:h5|hdf5)(?=/.)", re.DOTALL)
+_NOT_ZERO = re.compile(rb"[^\0]")
+_COMPRESSED = (b"\x1f\x8b", b"BZh", b"\xfd7zXZ", b"\x28\xb5\x2f\xfd")  # gzip, bzip2, xz, zstd
+_TAR_BLOCK = 512  # bytes; a tar ends with blocks of zeros
 OPEN_PACKS = 64
 
 
-class ZipAddress(NamedTuple):
-    """Where the bytes of a file are in a zip."""
+class ArchiveAddress(NamedTuple):
+    """Where the bytes of a file are in a zip or tar."""
 
     pack: str
     offset: int
@@ -38,20 +44,20 @@ class Hdf5Address(NamedTuple):
     key: str
 
 
-def find_pack(path: str) -> Optional[Union[ZipAddress, Hdf5Address]]:
+def find_pack(path: str) -> Optional[Union[ArchiveAddress, Hdf5Address]]:
     """Take a path apart if it is an address in a pack; None if it is the path of a file.
 
     A path that continues after `.h5/` or `.hdf5/` is an address if the part before is a file. A
-    path that ends in `.zip:NUMBER:NUMBER` always is one.
+    path that ends in `.zip:NUMBER:NUMBER` or `.tar:NUMBER:NUMBER` always is one.
     """
     for ending in _HDF5_ADDRESS.finditer(path):
         if os.path.isfile(path[: ending.end()]):
             return Hdf5Address(path[: ending.end()], path[ending.end() + 1 :])
-    found = _ZIP_ADDRESS.fullmatch(path)
-    return ZipAddress(found[1], int(found[2]), int(found[3])) if found else None
+    found = _ARCHIVE_ADDRESS.fullmatch(path)
+    return ArchiveAddress(found[1], int(found[2]), int(found[3])) if found else None
 
 
-def zip_bytes(address: ZipAddress) -> memoryview:
+def archive_bytes(address: ArchiveAddress) -> memoryview:
     """The bytes at an address, without a copy."""
     pack = _map_pack(address.pack, version_of(address.pack))
     end = address.offset + address.length
@@ -77,18 +83,91 @@ def list_zip(pack: str) -> Iterator[Tuple[str, int, int]]:
         yield member.filename, member.header_offset + 30 + sum(own_sizes), member.file_size
 
 
+def read_bytes(path: str) -> bytes:
+    """The content of a file, or of one in a zip or tar."""
+    address = find_pack(path)
+    if not isinstance(address, ArchiveAddress):
+        with open(path, "rb") as file:
+            return file.read()
+    return bytes(archive_bytes(address)) if address.length else b""
+
+
+class Member(NamedTuple):
+    """A file in a tar."""
+
+    name: str  # below the tar, without `.`, `..` and a slash in front
+    offset: int
+    length: int
+    problem: str = ""  # why it cannot be read
+
+
+def list_tar(pack: str) -> Iterator[Member]:
+    """The files in a tar, in their order; only the headers are read.
+
+    An AudioError tells of a tar that is compressed, empty, cut off or damaged, and where.
+    """
+    content = _map_pack(pack, version_of(pack))
+    if bytes(content[:6]).startswith(_COMPRESSED):
+        raise AudioError(
+            f"{pack}: found a compressed tar, in which no clip can be read without all before it;"
+            " expected an uncompressed one: unpack it (gunzip, unzstd)"
+        )
+    seen: Dict[str, int] = {}
+    end = 0  # of what was understood
+    try:
+        with tarfile.open(pack, "r:", encoding="utf-8", errors="surrogateescape") as archive:
+            for member in archive:
+                end = archive.offset if archive.offset <= len(content) else end
+                name = posixpath.normpath(f"/{member.name}").lstrip("/")
+                if not member.isdir():
+                    first = seen.setdefault(name, member.offset_data)
+                    problem = _find_problem(member, first)
+                    yield Member(name, member.offset_data, member.size, problem)
+    except (tarfile.TarError, ValueError, OverflowError) as error:  # damaged headers raise these
+        raise AudioError(f"{pack}: cut off or damaged from byte {end} on: {error}") from error
+    # tarfile takes whatever is no header for the end.
+    if len(content) < end + _TAR_BLOCK or _NOT_ZERO.search(content, end):
+        raise AudioError(
+            f"{pack}: cut off or damaged from byte {end} on: found {len(content) - end} bytes that"
+            " are no member, expected zeros, which end a tar"
+        )
+    if not seen:
+        raise AudioError(f"{pack}: found an empty tar, expected one with audio files")
+
+
+def _find_problem(member: tarfile.TarInfo, first: int) -> str:
+    if first != member.offset_data:
+        return f"the second of its name in the tar; the first is at byte {first}"
+    if member.issparse():
+        return "a sparse file, whose bytes are not all in the tar: pack it without tar's --sparse"
+    return "" if member.isreg() else "a link or device, whose bytes are not in the tar"
+
+
+def name_in_tar(path: str) -> str:
+    """What the header before a clip in a tar calls it, at most 256 bytes; "" for other paths."""
+    address = find_pack(path)
+    if not isinstance(address, ArchiveAddress) or not address.pack.lower().endswith(".tar"):
+        return ""
+    try:
+        content = _map_pack(address.pack, version_of(address.pack))
+        header = bytes(content[max(0, address.offset - _TAR_BLOCK) : address.offset])
+        return tarfile.TarInfo.frombuf(header, "utf-8", "surrogateescape").name
+    except (AudioError, OSError, tarfile.TarError):
+        return ""
+
+
 def spell_out(path: str, folder: str) -> str:
-    """A path below a folder, in which a clip's name in its zip replaces the offset and length."""
+    """A path below a folder, in which a clip's name in its archive replaces offset and length."""
     address = find_pack(os.path.join(folder, path))
-    if not isinstance(address, ZipAddress):
+    if not isinstance(address, ArchiveAddress):
         return path
-    return f"{path[: path.rindex('.zip:')]}.zip/{name_in_zip(address)}"
+    return f"{path.rsplit(':', 2)[0]}/{name_in_archive(address)}"
 
 
-def name_in_zip(address: ZipAddress) -> str:
-    """A clip's name in its zip; without one, its offset and length."""
+def name_in_archive(address: ArchiveAddress) -> str:
+    """A clip's name in its zip or tar; without one, its offset and length."""
     pack, offset, length = address
-    return _zip_names(pack, version_of(pack)).get(offset, f"{offset}-{length}")
+    return _archive_names(pack, version_of(pack)).get(offset, f"{offset}-{length}")
 
 
 def map_file(path: str) -> memoryview:
@@ -148,10 +227,11 @@ def version_of(pack: str) -> Tuple[int, ...]:
 @lru_cache(OPEN_PACKS)
 def _map_pack(pack: str, version: Tuple[int, ...]) -> memoryview:
     if version[2] == 0:
-        raise AudioError(f"{pack}: found an empty file, expected a zip")
+        raise AudioError(f"{pack}: found an empty file, expected a zip or tar")
     return map_file(pack)
 
 
 @lru_cache(OPEN_PACKS)
-def _zip_names(pack: str, version: Tuple[int, ...]) -> Dict[int, str]:
-    return {offset: name for name, offset, _ in list_zip(pack)}
+def _archive_names(pack: str, version: Tuple[int, ...]) -> Dict[int, str]:
+    members = list_tar(pack) if pack.lower().endswith(".tar") else list_zip(pack)
+    return {offset: name for name, offset, *_ in members}

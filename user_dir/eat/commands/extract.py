@@ -31,7 +31,7 @@ class Options(
 
     EXAMPLE: ClassVar[str] = "eat extract recordings --checkpoint eat.pt --out features"
 
-    inputs: List[str] = argument("audio file, folder, or manifest (.tsv)", metavar="INPUT")
+    inputs: List[str] = argument("audio file, folder, tar, or manifest (.tsv)", metavar="INPUT")
     checkpoint: str = option("any EAT checkpoint")
     out: str = option("folder to write to")
 

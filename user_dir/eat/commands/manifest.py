@@ -99,19 +99,19 @@ class Esc50Options(ListingOptions):
 class FolderOptions(FolderConfig, ListingOptions):
     """List the audio files below a folder.
 
-    Lists files at any depth in OUT/train.tsv and OUT/valid.tsv. Only their headers are read. Files
-    that are not readable as audio or hold no samples are left out and listed with the reason in
-    OUT/unreadable.tsv; the exit status is then 1. Links to folders are followed, and each folder is
-    listed once. The same files, fractions and seed give the same manifests. With --labels-from the
-    labels are written too, to OUT/train.lbl, OUT/valid.lbl and OUT/label_descriptors.csv, and each
-    class has its share in each split.
+    Lists files at any depth, and those in tars, in OUT/train.tsv and OUT/valid.tsv. Only their
+    headers are read. Files that are not readable as audio or hold no samples are left out and
+    listed with the reason in OUT/unreadable.tsv; the exit status is then 1. Links to folders are
+    followed, and each folder is listed once. The same files, fractions and seed give the same
+    manifests. With --labels-from the labels are written too, to OUT/train.lbl, OUT/valid.lbl and
+    OUT/label_descriptors.csv, and each class has its share in each split.
     """
 
     EXAMPLE: ClassVar[str] = (
         "eat manifest folder /data/recordings --out manifests/mine --labels-from parent"
     )
 
-    folder: str = argument("the folder; becomes the manifests' root", metavar="DIR")
+    folder: str = argument("the folder; becomes the manifests' root. Or a tar in it", metavar="DIR")
 
 
 @dataclass(kw_only=True)

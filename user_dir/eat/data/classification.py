@@ -11,7 +11,7 @@ from eat.randomness import Purpose
 
 from .datasets import SpectrogramDataset
 from .labels import LabelTable
-from .sampling import balancing_weights, draw_weighted
+from .sampling import balancing_weights
 
 
 class ClassificationDataset(SpectrogramDataset):
@@ -19,7 +19,8 @@ class ClassificationDataset(SpectrogramDataset):
 
     The augmentation of a clip depends on (seed, epoch, its number in the manifest), that of a batch
     on (seed, epoch, its clips), and on nothing else. For an epoch `num_samples` clips are drawn
-    without replacement, those of rare classes more often; None: all.
+    without replacement, those of rare classes more often; None: all. With `weights` that holds
+    within each corpus.
     """
 
     def __init__(
@@ -30,10 +31,9 @@ class ClassificationDataset(SpectrogramDataset):
         num_samples: Optional[int] = None,
         **kwargs: Any,
     ) -> None:
-        super().__init__(*args, **kwargs)
+        super().__init__(*args, num_samples=num_samples, **kwargs)
         self.labels = labels
         self.augmentation = augmentation
-        self.num_samples = num_samples
         if augmentation is not None:
             augmentation.check()
         if num_samples is not None and not 1 <= num_samples <= len(self):
@@ -46,7 +46,7 @@ class ClassificationDataset(SpectrogramDataset):
         """The `index`-th kept clip with `target` (C,), 1 at its classes."""
         sample = super().__getitem__(index)
         # float64, which fairseq does not cast to half precision: mixed targets are fractions.
-        target = torch.from_numpy(self.labels.targets(sample["id"])).double()
+        target = torch.from_numpy(self.labels.targets(sample["id"] % len(self.labels))).double()
         return {**sample, "target": target}
 
     def _waveform(self, clip: int) -> Tensor:
@@ -61,12 +61,10 @@ class ClassificationDataset(SpectrogramDataset):
             return add_noise(source, self._generator(Purpose.NOISE, clip))
         return source
 
-    def ordered_indices(self) -> np.ndarray:
-        """The clips of this epoch, in order."""
+    def _draw_weights(self) -> np.ndarray:
         if self.num_samples is None:
-            return super().ordered_indices()
-        weights = balancing_weights(self.labels)[self.clips]
-        return draw_weighted(weights, self.num_samples, self._generator(Purpose.BALANCED_DRAW))
+            return super()._draw_weights()
+        return balancing_weights(self.labels)[self.clips]
 
     def collater(self, samples: List[Dict[str, Any]]) -> Dict[str, Any]:
         """Stack clips into `net_input = {source (B, 1, T, F)}` and `target` (B, C) float64.

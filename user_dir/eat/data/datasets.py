@@ -1,7 +1,7 @@
 """fairseq data sets: clips of a manifest as network input."""
 
 import logging
-from typing import Any, Dict, List, Optional, Tuple
+from typing import Any, Dict, List, Optional, Sequence, Tuple
 
 import numpy as np
 import torch
@@ -14,7 +14,8 @@ from eat.audio.read import read_part
 from eat.nn.masking import MaskingConfig, check_masking, inverse_block_masks, num_visible_patches
 from eat.randomness import Purpose, generator_for
 
-from .manifest import Manifest
+from .corpora import AnyManifest, check_weights
+from .sampling import draw_shares, draw_weighted
 
 logger = logging.getLogger(__name__)
 
@@ -26,6 +27,10 @@ class SpectrogramDataset(FairseqDataset):
     manifest are left out. With `shuffle` fairseq's seed draws a new order every epoch. All other
     draws, such as that of the part that is read, depend on (seed, epoch, the clip's number in the
     manifest) and on nothing else.
+
+    With `weights`, one for each manifest that is joined, an epoch has `num_samples` clips (None: as
+    many as are kept) of which each manifest has its share. A clip that comes several times has the
+    numbers i, i + N, i + 2 N, ... of N clips in the manifest, and other draws each time.
     """
 
     # New batches are drawn every epoch, and loader workers learn the epoch when they start.
@@ -33,12 +38,14 @@ class SpectrogramDataset(FairseqDataset):
 
     def __init__(
         self,
-        manifest: Manifest,
+        manifest: AnyManifest,
         log_mel: LogMel,
         min_samples: int,
         shuffle: bool,
         seed: int = 1,
         reading: Optional[ReadingConfig] = None,
+        weights: Optional[Sequence[float]] = None,
+        num_samples: Optional[int] = None,
     ) -> None:
         super().__init__()
         self.manifest = manifest
@@ -48,6 +55,8 @@ class SpectrogramDataset(FairseqDataset):
         self.reading.check()
         self.seed = seed
         self.epoch = 1
+        self.weights, self.num_samples = weights, num_samples
+        check_weights(weights, len(manifest.parts))
         # A tensor: torch puts tensors into memory that all workers share, forked or not.
         self._clips = torch.from_numpy(np.flatnonzero(manifest.num_samples >= min_samples))
         if len(self) == 0:
@@ -55,19 +64,29 @@ class SpectrogramDataset(FairseqDataset):
                 f"{manifest.file}: found no clip of at least {min_samples} samples"
                 f" (task.min_samples) among {len(manifest)}"
             )
-        logger.info(
-            "%s: %d clips, %d shorter than %d samples left out",
-            manifest.file, len(self), len(manifest) - len(self), min_samples,
-        )  # fmt: skip
+        for part, kept in zip(manifest.parts, np.diff(self.bounds), strict=True):
+            logger.info(
+                "%s: %d clips, %d shorter than %d samples left out",
+                part.file, kept, len(part) - kept, min_samples,
+            )  # fmt: skip
+            if weights is not None and kept == 0:
+                raise ValueError(f"{part.file}: found no clip for task.weights, expected one")
 
     @property
     def clips(self) -> np.ndarray:
         """(len(self),) int64, the numbers of the clips that are kept."""
         return self._clips.numpy()
 
+    @property
+    def bounds(self) -> List[int]:
+        """Where the kept clips of each joined manifest begin, and where the last ones end."""
+        starts = np.cumsum([0, *map(len, self.manifest.parts)])
+        return np.searchsorted(self.clips, starts).tolist()
+
     def __getitem__(self, index: int) -> Dict[str, Any]:
         """The `index`-th kept clip: its number in the manifest and `source` (1, T, F)."""
-        clip = int(self._clips[index])
+        times_before, index = divmod(index, len(self))
+        clip = int(self._clips[index]) + times_before * len(self.manifest)
         return {"id": clip, "source": self._spectrogram(clip)}
 
     def _spectrogram(self, clip: int) -> Tensor:
@@ -75,18 +94,19 @@ class SpectrogramDataset(FairseqDataset):
 
     def _waveform(self, clip: int) -> Tensor:
         """The part of a clip that is used, (S,) at the front end's rate."""
-        path, count = self.manifest.path(clip), self.log_mel.max_samples
+        listed = clip % len(self.manifest)
+        path, count = self.manifest.path(listed), self.log_mel.max_samples
         rate = self.reading.hdf5_rate_hz
         try:
             if self.reading.crop == "start":
                 waveform = read_audio(path, num_samples=count, hdf5_rate_hz=rate)
             else:
                 place = self._generator(Purpose.CROP, clip).random()
-                waveform = read_part(path, count, place, self.manifest.clip_samples(clip), rate)
+                waveform = read_part(path, count, place, self.manifest.clip_samples(listed), rate)
             check_length(len(waveform), path)
             check_finite(waveform, path)
         except (AudioError, OSError) as error:
-            raise AudioError(f"{self.manifest.location(clip)}: {error}") from error
+            raise AudioError(f"{self.manifest.location(listed)}: {error}") from error
         return torch.from_numpy(waveform)
 
     def _generator(self, purpose: Purpose, *clips: int) -> np.random.Generator:
@@ -107,8 +127,19 @@ class SpectrogramDataset(FairseqDataset):
         self.epoch = epoch
 
     def ordered_indices(self) -> np.ndarray:
-        """Order of the clips in this epoch; fairseq seeds numpy with (seed + epoch) around it."""
+        """The clips of this epoch, in order; fairseq seeds numpy with (seed + epoch) around it."""
+        if self.weights is not None:
+            generator, count = self._generator(Purpose.CORPUS_DRAW), self.num_samples or len(self)
+            chances = self._draw_weights()
+            return draw_shares(self.bounds, self.weights, count, chances, generator)
+        if self.num_samples is not None:
+            generator = self._generator(Purpose.BALANCED_DRAW)
+            return draw_weighted(self._draw_weights(), self.num_samples, generator)
         return np.random.permutation(len(self)) if self.shuffle else np.arange(len(self))
+
+    def _draw_weights(self) -> np.ndarray:
+        """(len(self),) float64: how likely a clip is drawn, in proportion to others."""
+        return np.ones(len(self))
 
     def batch_by_size(
         self, indices: np.ndarray, max_sentences: Optional[int] = None, **_: Any

@@ -65,6 +65,15 @@ class LabelTable:
         self._offsets, self._indices = offsets, indices
         offsets.flags.writeable = indices.flags.writeable = False
 
+    @classmethod
+    def join(cls, tables: Sequence["LabelTable"]) -> "LabelTable":
+        """The classes of the clips of several tables, one after the other."""
+        if len(tables) == 1:
+            return tables[0]
+        offsets = np.cumsum(np.concatenate([[0], *(np.diff(table._offsets) for table in tables)]))
+        indices = np.concatenate([table._indices for table in tables])
+        return cls(offsets, indices, tables[0].num_classes)
+
     def __len__(self) -> int:
         return len(self._offsets) - 1
 

@@ -17,11 +17,11 @@ import os
 import re
 from functools import cached_property
 from itertools import pairwise
-from typing import Iterable, Iterator, Optional, Tuple, Union
+from typing import Iterable, Iterator, List, Optional, Tuple, Union
 
 import numpy as np
 
-from eat.files import BOM, FilePath, guard_first, replace_file
+from eat.files import BOM, FilePath, guard_first, replace_file, url_problem
 
 MAX_DIGITS = 18  # of a number of samples; any such number fits into an int64
 
@@ -29,8 +29,9 @@ _CHUNK_BYTES = 1 << 20  # parsed at once: the work arrays of millions of lines s
 _LINES_PER_MARK = 16  # the end of one line in 16 is kept; the others are searched from there
 _MARKS_AT_ONCE = 1 << 12  # decoded at once by `relative_paths`
 
-# Few lines hold these, and each such line is checked: (the last of) zero bytes, a `..` folder.
-_SUSPICIOUS = (re.compile(rb"\0[^\0]"), re.compile(rb"\.\.[/\t]"))
+# Few lines hold these, and each such line is checked: (the last of) zero bytes, a `..` folder, what
+# may be a URL.
+_SUSPICIOUS = (re.compile(rb"\0[^\0]"), re.compile(rb"\.\.[/\t]"), re.compile(rb"://"))
 
 
 class ManifestError(ValueError):
@@ -51,6 +52,7 @@ class Manifest:
     """
 
     def __init__(self, path: FilePath, _lines: Optional[_Lines] = None) -> None:
+        _refuse(os.fspath(path), url_problem(path))
         self.file = os.path.abspath(os.fspath(path))
         self._text, self._version = _map_file(self.file)
         self._length = len(self._text)  # without the line breaks at the end
@@ -108,6 +110,11 @@ class Manifest:
     def location(self, index: int) -> str:
         """Where clip `index` is listed, for messages: `file:line`."""
         return f"{self.file}:{index + 2}"
+
+    @property
+    def parts(self) -> List["Manifest"]:
+        """This manifest alone; see `JoinedManifest`."""
+        return [self]
 
     @property
     def _data(self) -> np.ndarray:
@@ -265,6 +272,8 @@ def _clip_problem(line: bytes) -> Optional[str]:
         return f"found a zero byte in {quote(path)}, expected a file name (UTF-8, not UTF-16)"
     if path.startswith(b"/"):
         return f"found the absolute path {quote(path)}, expected a path below the root folder"
+    if url_problem(os.fsdecode(path)):
+        return f"{quote(path)}: {url_problem(os.fsdecode(path))}"
     if os.path.normpath(path).split(b"/")[0] == b"..":
         return f"found {quote(path)}, which leaves the root folder, expected a path below it"
     return None
@@ -278,7 +287,8 @@ def _root_problem(line: bytes) -> Optional[str]:
         return f"found a zero byte in {quote(line)}, expected the root folder (UTF-8, not UTF-16)"
     if re.search(rb"\t[0-9]+$", line):
         return f"found the clip {quote(line)}, expected the root folder: its line is missing"
-    return None
+    problem = url_problem(os.fsdecode(line))
+    return f"{quote(line)}: {problem}" if problem else None
 
 
 def _line_break_problem(line: bytes) -> Optional[str]:

@@ -34,6 +34,33 @@ def draw_weighted(
     return generator.permutation(drawn)
 
 
+def draw_shares(
+    bounds: Sequence[int],
+    shares: Sequence[float],
+    num_samples: int,
+    weights: np.ndarray,
+    generator: np.random.Generator,
+) -> np.ndarray:
+    """Draw the clips of an epoch so that each corpus has its share, to within one clip.
+
+    Corpus c has the clips `bounds[c]` to `bounds[c + 1]`. All of it is taken as often as it fits
+    into its share; the rest of the share is drawn with `weights`, see `draw_weighted`. So no clip
+    comes a second time unless all of its corpus come once.
+
+    Weights (N,) -> (num_samples,) int64 in random order; when index i comes again it is i + N, then
+    i + 2 N, and so on.
+    """
+    ends = np.rint(num_samples * np.cumsum(shares) / np.cumsum(shares)[-1]).astype(np.int64)
+    drawn = []
+    for begin, end, count in zip(bounds, bounds[1:], np.diff(ends, prepend=0), strict=False):
+        passes, rest = divmod(int(count), end - begin)
+        drawn += [np.arange(begin, end) + p * len(weights) for p in range(passes)]
+        if rest:
+            last = begin + draw_weighted(weights[begin:end], rest, generator)
+            drawn.append(last + passes * len(weights))
+    return generator.permutation(np.concatenate(drawn))
+
+
 def draw_clips(num_clips: int, max_clips: int, seed: int) -> np.ndarray:
     """Draw at most `max_clips` clips (0: all); returns their indices in ascending order."""
     if max_clips == 0 or max_clips >= num_clips:

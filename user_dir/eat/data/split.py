@@ -2,7 +2,7 @@
 
 import os
 from functools import partial
-from typing import List, NamedTuple, Optional, Sequence, Tuple, Union
+from typing import List, Mapping, NamedTuple, Optional, Sequence, Tuple, Union
 
 from eat.work import Failure, is_failure, map_in_threads
 
@@ -57,23 +57,26 @@ def split_of(manifest_file: str) -> Tuple[str, str]:
 
 
 def read_headers(
-    folder: str, paths: Sequence[str], num_workers: int
+    folder: str,
+    paths: Sequence[str],
+    num_workers: int,
+    addresses: Optional[Mapping[str, str]] = None,
 ) -> Tuple[List[Clip], List[Failure]]:
-    """Read the headers of files below a folder, in their order."""
-    read = partial(_read_header, folder)
+    """Read the headers of files below a folder, in their order; some are at other `addresses`."""
+    read = partial(_read_header, folder, addresses or {})
     results = list(map_in_threads(read, paths, num_workers, "reading headers"))
     clips = [result for result in results if isinstance(result, Clip)]
     return clips, [result for result in results if is_failure(result)]
 
 
-def _read_header(folder: str, path: str) -> Union[Clip, Failure]:
+def _read_header(folder: str, addresses: Mapping[str, str], path: str) -> Union[Clip, Failure]:
     from eat.audio import audio_info
 
-    absolute = os.path.join(folder, path)
-    if not os.path.isfile(absolute):  # opening a pipe would wait forever
+    absolute = os.path.join(folder, addresses.get(path, path))
+    if path not in addresses and not os.path.isfile(absolute):  # opening a pipe would wait forever
         is_there = os.path.lexists(absolute)
         return Failure(path, "not a file, or a broken link" if is_there else "no such file")
-    if "\n" in path or "\r" in path:
+    if "\n" in absolute or "\r" in absolute:
         return Failure(path, "a line break in its name, which a manifest cannot hold")
     try:
         info = audio_info(absolute)

@@ -39,8 +39,8 @@ def extract_to_folder(
 ) -> Extraction:
     """Write the features of recordings of any length, format and rate to the folder `out`.
 
-    The inputs are audio files, folders and manifests (.tsv). The folder gets one .npy file per
-    input, in the folders that the input has below the folder or manifest that names it, or one file
+    The inputs are audio files, folders, tars and manifests (.tsv). The folder gets one .npy file
+    per clip, in the folders that it has below the folder or manifest that names it, or one file
     features.npz or features.safetensors; and settings.json, which says how they were made. Features
     that are there are skipped: an interrupted run continues. With `settings.shard` only that part
     of the clips is extracted, to the same names; one file is then called features-2-of-4.npz.

@@ -10,7 +10,7 @@ import torch
 
 from eat.audio import SAMPLE_RATE_HZ, AudioError, audio_info, read_audio
 from eat.audio.checks import check_finite, check_length
-from eat.audio.finding import find_below
+from eat.audio.finding import find_inputs
 from eat.audio.opening import AudioPath
 from eat.audio.packs import spell_out
 from eat.data.manifest import Manifest
@@ -19,7 +19,7 @@ from eat.work import Failure
 
 @dataclass
 class Inputs:
-    """The audio files behind inputs: audio files, folders of them and manifests (.tsv)."""
+    """The audio files behind inputs: audio files, folders of them, tars and manifests (.tsv)."""
 
     files: List[str] = field(default_factory=list)
     below: List[str] = field(default_factory=list)  # paths below roots, in packs with clips' names
@@ -44,12 +44,7 @@ def is_manifest(path: AudioPath) -> bool:
 
 def _list_files(path: str, found: Inputs) -> Iterator[Tuple[str, str]]:
     """The files behind an input, and their paths below its root."""
-    if os.path.isdir(path):
-        files, notes, left_out = find_below(path)
-        found.other_files += notes
-        found.failures += left_out
-        yield from ((file, os.path.relpath(file, path)) for file in files)
-    elif is_manifest(path):
+    if is_manifest(path) and not os.path.isdir(path):
         manifest = Manifest(path)
         for index in range(len(manifest)):
             file = manifest.path(index)
@@ -58,7 +53,10 @@ def _list_files(path: str, found: Inputs) -> Iterator[Tuple[str, str]]:
             except (AudioError, OSError) as error:  # a pack that is missing or damaged, one of many
                 found.failures.append(Failure.of(file, error))
     else:
-        yield path, os.path.basename(path)
+        files, notes, left_out = find_inputs([path])
+        found.other_files += notes
+        found.failures += left_out
+        yield from files
 
 
 class FileRecording:

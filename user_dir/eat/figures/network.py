@@ -10,6 +10,7 @@ from torch import Tensor
 
 from eat.audio import SAMPLE_RATE_HZ, LogMel
 from eat.audio.log_mel import WINDOW_SAMPLES, num_samples_for
+from eat.audio.packs import spell_out
 from eat.checkpoint import build_encoder, load_checkpoint
 from eat.data.manifest import Manifest
 from eat.data.split import open_split, split_of
@@ -113,7 +114,7 @@ def read_vectors(path: str, manifest: Manifest, clips: Sequence[int]) -> Vectors
     """Read vectors of clips from what `eat extract` wrote of a manifest; tokens are averaged."""
     arrays, vectors, failures = open_features(path), {}, []
     for clip in clips:
-        file = manifest.relative_path(clip)
+        file = spell_out(manifest.relative_path(clip), manifest.root)
         # x.wav beside x.flac have features of their whole names.
         name = next(filter(arrays.__contains__, (name_features(file), file)), name_features(file))
         if name in arrays:

@@ -31,6 +31,7 @@ from torch import Tensor
 from eat import __version__
 from eat.audio import AudioInfo, audio_info
 from eat.checkpoint import Checkpoint, build_encoder, load_checkpoint
+from eat.data.corpora import folders_of
 from eat.data.sampling import draw_clips
 from eat.data.split import open_split, split_of
 from eat.data.writing import unreadable_file
@@ -176,13 +177,19 @@ def _commands(run: Run) -> Dict[Tuple[str, str], List[str]]:
 def examine_splits(run: Run) -> Iterator[Facts]:
     """The manifests of a run, validation last; those that cannot be read are noted in the run."""
     noted, task, dataset = run.last_start.get("data"), run.section("task"), run.section("dataset")
-    train, folder = str(dataset.get("train_subset") or "train"), task.get("data")
+    train, folders = str(dataset.get("train_subset") or "train"), task.get("data")
     if not noted:
         names = [train, *str(dataset.get("valid_subset") or "").split(",")]
-        noted = {n: {"manifest": os.path.join(folder, f"{n}.tsv")} for n in names if n and folder}
+        folders = folders_of(folders) if folders else []
+        files = {n: [os.path.join(folder, f"{n}.tsv") for folder in folders] for n in names if n}
+        noted = {name: [{"manifest": file} for file in files[name]] for name in files}
     for name, data in sorted(noted.items(), key=lambda item: item[0] != train):
-        with run.noting(f"Nothing about the clips of {name}"):
-            yield {**_examine_split(name, data["manifest"]), "used": data.get("used")}
+        parts = data if isinstance(data, list) else [data]  # of several folders in task.data
+        for part in parts:
+            of_folder = f" of {os.path.dirname(part['manifest'])}" * (len(parts) > 1)
+            with run.noting(f"Nothing about the clips of {name}{of_folder}"):
+                split = _examine_split(f"{name}{of_folder}", part["manifest"])
+                yield {**split, "used": part.get("used")}
 
 
 def _examine_split(name: str, file: str) -> Facts:
@@ -215,7 +222,7 @@ def _examine_split(name: str, file: str) -> Facts:
 
 def list_bad_files(run: Run, splits: Sequence[Facts]) -> Iterator[Failure]:
     """What `eat manifest` left out, what training replaced, and headers that cannot be read."""
-    folders = [(os.path.dirname(split["manifest"].file), split["name"]) for split in splits]
+    folders = [split_of(split["manifest"].file) for split in splits]
     paths = [f"{folder}/{unreadable_file(n)}" for folder, name in folders for n in (None, name)]
     for path in filter(os.path.exists, dict.fromkeys([*paths, f"{run.folder}/{_REPLACED}"])):
         with open(path, encoding="utf-8", errors="replace") as file:

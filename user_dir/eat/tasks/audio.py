@@ -3,7 +3,7 @@
 from dataclasses import dataclass, field, replace
 from os.path import dirname
 from pathlib import Path
-from typing import Any, Dict, Optional
+from typing import Any, Dict, List, Optional
 
 import torch
 from fairseq.distributed import utils as distributed
@@ -12,6 +12,7 @@ from omegaconf import II, MISSING, OmegaConf
 from torch import nn
 
 from eat.audio import LogMel, ReadingConfig
+from eat.data.corpora import check_weights, folders_of, join_manifests
 from eat.data.manifest import Manifest
 from eat.figures.tensorboard import ValidationFigures
 from eat.settings import part_of
@@ -24,9 +25,19 @@ from eat.training.stopping import save_when_asked
 class AudioTaskConfig(ReadingConfig, GuardConfig):
     """Data and front end."""
 
-    data: str = field(
+    data: Any = field(
         default=MISSING,
-        metadata={"help": "folder with the manifests, {train_subset}.tsv and {valid_subset}.tsv"},
+        metadata={
+            "help": "folder with the manifests, {train_subset}.tsv and {valid_subset}.tsv; or a"
+            " list of such folders"
+        },
+    )
+    weights: Optional[List[float]] = field(
+        default=None,
+        metadata={
+            "help": "the share of each folder of task.data among the training clips of an epoch,"
+            " such as [3,1]; null: all clips once"
+        },
     )
     mean: float = field(
         default=-4.268, metadata={"help": "mean of the log-mel values (AudioSet: -4.268)"}
@@ -71,13 +82,14 @@ class AudioTask(GuardedTask):
         """Check what can be checked before anything is loaded.
 
         Raises:
-            ValueError: no data, or fp16 without a GPU.
+            ValueError: no data, weights that do not fit it, or fp16 without a GPU.
         """
         if OmegaConf.is_missing(cfg, "data"):
             raise ValueError(
                 "task.data: not set, expected the folder of the manifests,"
                 " e.g. task.data=manifests/mine"
             )
+        check_weights(cfg.weights, len(folders_of(cfg.data)))
         is_on_cpu = cfg.cpu or not torch.cuda.is_available()
         if cfg.fp16 and is_on_cpu:
             raise ValueError(
@@ -92,15 +104,16 @@ class AudioTask(GuardedTask):
         """The arguments of a `SpectrogramDataset` of a split; only training is random.
 
         Raises:
-            FileNotFoundError: there is no manifest `{data}/{split}.tsv`.
+            FileNotFoundError: a folder of `data` has no manifest `{split}.tsv`.
             ManifestError: a bad line in it.
             ValueError: impossible settings.
         """
         cfg, is_training = self.cfg, split == self.cfg.train_subset
         reading = part_of(ReadingConfig, cfg)
         reading.check()
+        parts = [Manifest(Path(folder) / f"{split}.tsv") for folder in folders_of(cfg.data)]
         return {
-            "manifest": Manifest(Path(cfg.data) / f"{split}.tsv"),
+            "manifest": join_manifests(parts),
             "log_mel": LogMel(
                 cfg.mean, cfg.std, cfg.target_length, cfg.num_mel_bins, cfg.patch_size
             ),
@@ -108,6 +121,7 @@ class AudioTask(GuardedTask):
             "shuffle": is_training,
             "seed": cfg.seed,
             "reading": reading if is_training else replace(reading, crop="start"),
+            "weights": list(cfg.weights) if is_training and cfg.weights else None,
         }
 
     def kind_of(self, split: str, clip: int) -> str:
@@ -139,5 +153,5 @@ class AudioTask(GuardedTask):
             )
 
     def has_sharded_data(self, split: str) -> bool:
-        """False: `data` is one folder, even with a colon in its name; fairseq asks."""
+        """False: `data` has no parts for single epochs, even with a colon; fairseq asks."""
         return False

@@ -1,9 +1,9 @@
 """The task `eat_classification`: clips with labels, and a metric of whole validation sets."""
 
 import logging
+import os
 from dataclasses import dataclass, field, fields
-from pathlib import Path
-from typing import Any, Dict, Optional, Tuple
+from typing import Any, Dict, List, Optional, Tuple
 
 import numpy as np
 import torch.distributed as dist
@@ -17,8 +17,15 @@ from eat.audio.augment import AugmentationConfig
 from eat.checkpoint import load_checkpoint
 from eat.criterions.classification import ACTIVATIONS
 from eat.data.classification import ClassificationDataset
-from eat.data.labels import DESCRIPTORS_FILE, LabelTable, read_descriptors, read_labels
-from eat.data.manifest import Manifest
+from eat.data.corpora import AnyManifest, folders_of
+from eat.data.labels import (
+    DESCRIPTORS_FILE,
+    Label,
+    LabelTable,
+    describe_difference,
+    read_descriptors,
+    read_labels,
+)
 from eat.evaluation.metrics import accuracy, average_precisions, mean_over_classes
 from eat.settings import part_of
 from eat.training.validation import validation_meter
@@ -56,11 +63,22 @@ class ClassificationTask(AudioTask):
 
     def __init__(self, cfg: ClassificationTaskConfig) -> None:
         super().__init__(cfg)
-        self._descriptors_file = Path(cfg.data) / DESCRIPTORS_FILE
-        self.descriptors = read_descriptors(self._descriptors_file)
+        self.descriptors = self._read_classes()
         # Stored in every checkpoint, so that using one needs no other file.
         labels = [label.name for label in self.descriptors]
         self.state.merge_state_dict({"labels": labels, "activation": ACTIVATIONS.get(cfg.loss)})
+
+    def _read_classes(self) -> List[Label]:
+        """The classes of the first folder of `task.data`; a ValueError if another has others."""
+        files = [os.path.join(folder, DESCRIPTORS_FILE) for folder in folders_of(self.cfg.data)]
+        classes = read_descriptors(files[0])
+        for file in files[1:]:
+            others = read_descriptors(file)
+            names = [label.id for label in others]
+            difference = describe_difference(len(others), names, classes)
+            if difference:
+                raise ValueError(f"task.data: {file}: {difference}, as in {files[0]}")
+        return classes
 
     def build_model(self, cfg: Any, *args: Any, **kwargs: Any) -> nn.Module:
         """Build the model, whose encoder has the size of the checkpoint it starts from."""
@@ -77,7 +95,7 @@ class ClassificationTask(AudioTask):
         return super().build_model(cfg, *args, **kwargs)
 
     def load_dataset(self, split: str, **kwargs: Any) -> None:
-        """Open `{data}/{split}.tsv` and `{data}/{split}.lbl`.
+        """Open `{data}/{split}.tsv` and `{data}/{split}.lbl`, in each folder of `data`.
 
         Raises:
             FileNotFoundError: there is no such manifest, or it has no labels.
@@ -85,12 +103,12 @@ class ClassificationTask(AudioTask):
             ValueError: impossible settings, or a loss or metric that does not fit the labels.
         """
         cfg, clips = self.cfg, self.clips_of(split)
-        labels = read_labels(
-            Path(cfg.data) / f"{split}.lbl",
-            clips["manifest"],
-            self.descriptors,
-            self._descriptors_file,
-        )
+        tables = []
+        for folder, part in zip(folders_of(cfg.data), clips["manifest"].parts, strict=True):
+            classes_file = os.path.join(folder, DESCRIPTORS_FILE)
+            file = os.path.join(folder, f"{split}.lbl")
+            tables.append(read_labels(file, part, self.descriptors, classes_file))
+        labels = LabelTable.join(tables)
         self._check_labels(labels, clips["manifest"])
         if split == cfg.train_subset:
             clips["augmentation"] = part_of(AugmentationConfig, cfg)
@@ -99,7 +117,7 @@ class ClassificationTask(AudioTask):
             clips["min_samples"] = 0  # a metric is one of all clips, however short
         self.datasets[split] = ClassificationDataset(**clips, labels=labels)
 
-    def _check_labels(self, labels: LabelTable, manifest: Manifest) -> None:
+    def _check_labels(self, labels: LabelTable, manifest: AnyManifest) -> None:
         for key, single, other in (
             ("metric", "accuracy", "mAP"),
             ("loss", "cross_entropy", "bce"),

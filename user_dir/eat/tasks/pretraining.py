@@ -54,7 +54,7 @@ class PretrainingTask(AudioTask):
     cfg: PretrainingTaskConfig
 
     def load_dataset(self, split: str, **kwargs: Any) -> None:
-        """Open `{data}/{split}.tsv`.
+        """Open `{data}/{split}.tsv`, in each folder of `data`.
 
         Raises:
             FileNotFoundError: there is no such manifest.

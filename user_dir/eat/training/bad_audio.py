@@ -42,7 +42,7 @@ class ReplacingDataset(BaseWrapperDataset):
         try:
             return data[index]
         except AudioError as error:
-            clip = int(data.clips[index])
+            clip = int(data.clips[index % len(data)])
             failure = Failure.of(data.manifest.path(clip), error)
         generator = generator_for(data.seed, Purpose.REPLACEMENT, data.epoch, clip)
         for _ in range(MAX_DRAWS):

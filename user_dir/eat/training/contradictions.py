@@ -2,8 +2,9 @@
 
 import os
 from numbers import Real
-from typing import Any, Iterator, NamedTuple
+from typing import Any, Iterator, NamedTuple, Union
 
+from eat.data.corpora import check_weights, folders_of
 from eat.evaluation.metrics import METRICS
 
 from .record import LAST_CHECKPOINT
@@ -141,20 +142,27 @@ def _best(cfg: Any) -> Iterator[Contradiction]:
         )
 
 
-def _data(cfg: Any) -> Iterator[Contradiction]:
-    folder, data = cfg.task.data, cfg.dataset
-    if not os.path.isdir(folder):
-        yield Contradiction("task.data", folder, "a folder with manifests; there is no such folder")
-        return
-    splits = {"train_subset": [data.train_subset]}
+def _data(cfg: Any) -> Iterator[Union[Contradiction, ValueError]]:
+    data, splits = cfg.dataset, {"train_subset": [cfg.dataset.train_subset]}
     if not data.disable_validation:
         splits["valid_subset"] = data.valid_subset.split(",")
-    names = sorted(name for name in os.listdir(folder) if name.endswith(".tsv"))
-    there = f"{folder} holds {', '.join(names) or 'no manifest (.tsv)'}"
-    for key, parts in splits.items():
-        for part in parts:
-            if f"{part}.tsv" not in names:
-                yield Contradiction(f"dataset.{key}", part, f"a manifest in task.data; {there}")
+    try:
+        folders = folders_of(cfg.task.data)
+        check_weights(cfg.task.weights, len(folders))
+    except ValueError as error:
+        yield error
+        return
+    for folder in folders:
+        if not os.path.isdir(folder):
+            there = "a folder with manifests; there is no such folder"
+            yield Contradiction("task.data", folder, there)
+            continue
+        names = sorted(name for name in os.listdir(folder) if name.endswith(".tsv"))
+        there = f"{folder} holds {', '.join(names) or 'no manifest (.tsv)'}"
+        for key, parts in splits.items():
+            for part in parts:
+                if f"{part}.tsv" not in names:
+                    yield Contradiction(f"dataset.{key}", part, f"a manifest in task.data; {there}")
 
 
 def _start(cfg: Any) -> Iterator[Contradiction]:

@@ -179,6 +179,7 @@ class GuardedTask(FairseqTask):
 
     def _name_clip(self, clip: int) -> str:
         manifest = self.datasets[self.cfg.train_subset].manifest
+        clip %= len(manifest)  # it may have come before, see `SpectrogramDataset`
         return f"{manifest.path(clip)} ({manifest.location(clip)})"
 
 

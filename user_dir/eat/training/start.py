@@ -5,7 +5,8 @@ import functools
 import logging
 import os
 from dataclasses import fields
-from typing import Any, Callable, Dict, Mapping
+from itertools import pairwise
+from typing import Any, Callable, Dict, List, Mapping, Union
 
 from fairseq.distributed import utils as distributed
 from omegaconf import DictConfig, OmegaConf
@@ -44,6 +45,8 @@ def beginning(add_defaults: Callable[[DictConfig], None]) -> Callable[[DictConfi
             raise ValueError(_explain(cfg, error)) from error
         if str(cfg.task._name).startswith("eat_") and not OmegaConf.is_missing(cfg.task, "data"):
             check_settings(cfg)
+            if OmegaConf.is_list(cfg.task.data):  # fairseq looks for such subsets in a string
+                cfg.dataset.ignore_unused_valid_subsets = True
 
     return begin
 
@@ -111,9 +114,14 @@ def record_start(
         end_early_messages()
 
 
-def _describe(dataset: SpectrogramDataset) -> Dict[str, Any]:
-    manifest = dataset.manifest
-    return {"manifest": manifest.file, "clips": len(manifest), "used": len(dataset.clips)}
+def _describe(dataset: SpectrogramDataset) -> Union[Dict[str, Any], List[Dict[str, Any]]]:
+    """What is used of a manifest, or of each of several."""
+    used = (end - begin for begin, end in pairwise(dataset.bounds))
+    parts = [
+        {"manifest": part.file, "clips": len(part), "used": count}
+        for part, count in zip(dataset.manifest.parts, used, strict=True)
+    ]
+    return parts if len(parts) > 1 else parts[0]
 
 
 def keep_freed_memory() -> None:

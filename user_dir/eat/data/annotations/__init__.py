@@ -34,7 +34,7 @@ class Columns(NamedTuple):
     split: Optional[str] = None  # None: the table has no splits
 
 
-_LABEL_SOURCES = "parent|top|csv:FILE|regex:PATTERN"
+_LABEL_SOURCES = "parent|top|csv:FILE|regex:PATTERN|cls|txt|json:FIELD"
 _SPLIT_SOURCES = "top|column:NAME"
 
 
@@ -74,7 +74,8 @@ class FolderConfig:
         "where labels come from. parent: the folder that a file is in is its label; top: its"
         " topmost folder below DIR; csv:FILE: a table with a header line and a row for each file,"
         " or for each of its labels; regex:PATTERN: what each of the pattern's parentheses matches"
-        " in the path below DIR",
+        " in the path below DIR; cls, txt: the lines of the file KEY.cls or KEY.txt beside KEY.wav,"
+        " as in tars of webdataset; json:FIELD: a field of KEY.json",
         None,
         metavar=_LABEL_SOURCES,
         parse=_check_labels_from,

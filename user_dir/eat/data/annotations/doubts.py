@@ -4,6 +4,8 @@ import os
 import re
 from typing import Collection, Iterator, List, Sequence, Tuple
 
+from eat.audio.finding import Scan
+
 from . import Columns
 from .matching import normal_form
 from .table import Row
@@ -23,6 +25,16 @@ def doubt_table(rows: Sequence[Row], columns: Columns) -> Iterator[str]:
                 f"{count} of {len(rows)} cells of the label column hold {mark!r} and are one label"
                 f" each: --label-separator '{mark}' takes them apart"
             )
+
+
+def doubt_tars(scan: Scan) -> Iterator[str]:
+    """Say if there are clips in tars beside other files, which may be the same."""
+    num_files = sum(path not in scan.members for path in scan.paths)
+    if scan.members and num_files:
+        yield (
+            f"{len(scan.paths) - num_files} clips are in tars and {num_files} are files of their"
+            " own: if the tars were unpacked here, each clip is listed twice"
+        )
 
 
 def doubt_labels(names: Collection[str]) -> Iterator[str]:

@@ -1,10 +1,10 @@
-"""List the audio files below a folder, with labels and splits from folder names or a table."""
+"""List audio files, with labels and splits from folder names, a table or files beside them."""
 
 import os
 from collections import defaultdict
 from typing import Dict, List, Optional, Sequence, Tuple
 
-from eat.audio.finding import find_audio
+from eat.audio.finding import Scan, find_audio
 
 from ..labels import (
     DESCRIPTORS_FILE,
@@ -18,7 +18,15 @@ from ..sampling import draw_parts, draw_stratified_parts
 from ..split import Clip, read_headers
 from ..writing import Listing, refuse_to_replace, unreadable_file, write_data_set
 from . import FolderConfig
-from .doubts import doubt_draw, doubt_labels, doubt_parents, doubt_table, note_forms
+from .companions import COMPANIONS, label_by_companion
+from .doubts import (
+    doubt_draw,
+    doubt_labels,
+    doubt_parents,
+    doubt_table,
+    doubt_tars,
+    note_forms,
+)
 from .matching import normal_form
 from .table import Annotations, annotate, label_by_path, read_table, split_by_top
 
@@ -34,8 +42,11 @@ def list_folder(
 ) -> Listing:
     """Write manifests of the audio files below a folder, at any depth; only headers are read.
 
+    Files in tars are listed by their addresses there; labels and splits come from their paths
+    `shard.tar/NAME`.
+
     Args:
-        folder: becomes the root of the manifests.
+        folder: becomes the root of the manifests; or a tar, whose folder does.
         out, force, num_workers: see `eat.data.annotations`.
         config: which files to list, and where labels and splits come from; None: no labels, 5 % of
             the clips in valid.
@@ -45,29 +56,37 @@ def list_folder(
     names = [config.split] if config.split else list(_DRAWN)
     left_out_file = unreadable_file(config.split)
     refuse_to_replace(out, names, left_out_file, force)
-    scan = find_audio(folder, config.extensions, required=True)
-    found = _annotate(folder, scan.paths, config)
+    scan = find_audio(folder, config.extensions, required=True, in_tars=True)
+    found = _annotate(scan, config)
     names += sorted({*found.splits.values()} - {*names})
     refuse_to_replace(out, names, None, force)
 
     has_labels = config.labels_from is not None
     paths = [path for path in scan.paths if not has_labels or path in found.labels]
-    clips, left_out = read_headers(folder, paths, num_workers)
+    clips, left_out = read_headers(scan.root, paths, num_workers, scan.members)
     left_out += found.left_out + scan.left_out
     classes, clips = _label(clips, found.labels, config, out) if has_labels else (None, clips)
     splits = dict.fromkeys(names, ()) | _split(clips, found.splits, classes, config)
-    root = os.path.abspath(folder)
+    for name, part in splits.items():
+        splits[name] = [clip._replace(path=scan.address(clip.path)) for clip in part]
+    root = os.path.abspath(scan.root)
     listing = write_data_set(out, root, splits, classes, left_out, left_out_file, force)
     listing.notes += found.notes
     listing.warnings += found.warnings
+    if has_labels:
+        del scan.other_extensions[f".{config.labels_from.partition(':')[0]}"]  # they were looked at
     listing.note_rest(scan)
     return listing
 
 
-def _annotate(folder: str, paths: Sequence[str], config: FolderConfig) -> Annotations:
+def _annotate(scan: Scan, config: FolderConfig) -> Annotations:
     """The labels and splits of files, with what else they might be."""
-    notes, warnings = [], []
-    if config.table is not None:
+    folder, paths = scan.root, scan.paths
+    notes, warnings = [], [*doubt_tars(scan)]
+    kind, _, field = (config.labels_from or "").partition(":")
+    if kind in COMPANIONS:
+        found = label_by_companion(scan, kind, field)
+    elif config.table is not None:
         rows = [*read_table(config.table, config.columns, config.encoding)]
         found = annotate(rows, os.path.abspath(folder), paths)
         warnings += doubt_table(rows, config.columns)
