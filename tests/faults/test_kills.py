@@ -159,3 +159,19 @@ def test_a_finished_run_stays_as_it_is(run, tmp_path):
     assert "nothing to do: optimization.max_update=6 is reached" in (
         (tmp_path / "whole" / "log.txt").read_text()
     )
+
+
+def test_a_second_run_in_one_folder_is_refused_until_the_first_is_killed(run, tmp_path):
+    first = run("run", "optimization.max_update=5000", "dataset.num_workers=1")
+    last = tmp_path / "run" / "checkpoints" / "checkpoint_last.pt"
+    assert wait_for(last.exists, first)
+    log = (tmp_path / "run" / "log.txt").stat().st_size
+    second = run("run", "optimization.max_update=5000", log="second.txt")
+    second.join()
+    assert second.exitcode == 1
+    words = f"checkpoint.save_dir: found checkpoints in use by process {first.pid} on "
+    assert words in (tmp_path / "run" / "second.txt").read_text().splitlines()[-1]
+    assert wait_for(lambda: (tmp_path / "run" / "log.txt").stat().st_size > log, first)
+    first.kill()
+    few = ("optimization.max_update=6", "lr_scheduler.warmup_updates=2", "checkpoint.no_save=true")
+    finish(run("run", *few, log="third.txt"), tmp_path / "run")

@@ -60,9 +60,10 @@ TABLE = (
     Replacement(
         ("fairseq.checkpoint_utils:verify_checkpoint_directory(save_dir)",),
         by="eat.training.checkpoint_files:prepare_folder",
-        why="its error does not name the setting, and it leaves unfinished files of killed runs",
+        why="its error does not name the setting, it lets two runs write to one folder, and it"
+        " leaves unfinished files of killed runs",
         upstream="none known",
-        until="save_checkpoint goes, whose unfinished files it removes",
+        until="it locks the folder, and save_checkpoint goes, whose unfinished files it removes",
     ),
     Replacement(
         (
