@@ -83,9 +83,10 @@ TABLE = (
         by="eat.training.saving:finishing",
         wraps=True,
         applies=_is_training,
-        why="a validation that was due when a run was stopped would be left out",
+        why="a validation that was due when a run was stopped would be left out; a worker waits for"
+        " one that was stopped half an hour or for ever",
         upstream="none known",
-        until="saving:saving goes, which stops runs",
+        until="saving:saving goes, which stops runs, and it has a limit for each batch",
     ),
     Replacement(
         ("fairseq_cli.train:add_defaults(cfg)",),
@@ -105,7 +106,8 @@ TABLE = (
             "fairseq.data.iterators:EpochBatchIterator.buffer_size",
         ),
         by="epochs.ResumableIterator, epochs.ReadAhead",
-        why="its position counts one worker's batches; its BufferedIterator's thread never stops",
+        why="its position counts one worker's batches; its BufferedIterator's thread never stops;"
+        " it waits for ever for a batch that does not fit into /dev/shm",
         upstream="#781 (another batch size resumes at another place)",
         until="it stores its position in clips, and its thread can be stopped",
     ),
