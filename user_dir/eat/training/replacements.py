@@ -98,6 +98,14 @@ TABLE = (
         until="it does all that",
     ),
     Replacement(
+        ("fairseq.models.distributed_fairseq_model:DistributedDataParallel",),
+        by="eat.training.workers:on_any_device",
+        wraps=True,
+        why="passes device_ids for a model on the CPU as well, which torch refuses",
+        upstream="none known",
+        until="it passes them for models on a GPU only",
+    ),
+    Replacement(
         (
             "fairseq.data.iterators:EpochBatchIterator.state_dict(self)",
             "fairseq.data.iterators:EpochBatchIterator.load_state_dict(self, state_dict)",
