@@ -36,7 +36,8 @@ def test_the_door_puts_the_replacements_in_place():
         )
     ] + [
         *(("saving.py", "save"), ("saving.py", "finish"), ("start.py", "begin")),
-        ("workers.py", "wrap_on_any_device"),
+        *(("workers.py", "wrap_on_any_device"), ("masters.py", "build_masters")),
+        *(("masters.py", "store"), ("masters.py", "load")),
     ]
 
 

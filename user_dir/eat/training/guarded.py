@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from .bad_audio import POLICIES, BadAudio, ReplacingDataset
 from .epochs import ResumableIterator
 from .gradients import GradientGuard, TrainingHealthError
+from .masters import hold_masters
 from .stalling import StallGuard
 from .stopping import Requests
 
@@ -84,17 +85,19 @@ class GuardedTask(FairseqTask):
         self._has_workers_that_agree = False
 
     def build_model(self, cfg: Any, *args: Any, **kwargs: Any) -> nn.Module:
-        """Build the model.
+        """Build the model; its checkpoints hold float32 weights.
 
         Raises:
             ValueError: settings that cannot be used, by their keys with the section.
         """
         try:
-            return super().build_model(cfg, *args, **kwargs)
+            model = super().build_model(cfg, *args, **kwargs)
         except ValueError as error:
             if str(error).partition(":")[0] not in cfg:
                 raise
             raise ValueError(f"model.{error}") from error
+        hold_masters(model)
+        return model
 
     def get_batch_iterator(self, dataset: Any, *args: Any, **kwargs: Any) -> ResumableIterator:
         """fairseq's iterator, made resumable, over a data set that replaces bad clips."""

@@ -107,6 +107,34 @@ TABLE = (
     ),
     Replacement(
         (
+            "fairseq.optim.fp16_optimizer:_FP16OptimizerMixin.build_fp32_params"
+            "(args, params, flatten)",
+        ),
+        by="eat.training.masters:keep_masters",
+        wraps=True,
+        why="with fp16 and bf16 a resumed run starts from rounded weights",
+        upstream="none known",
+        until="checkpoints hold the float32 weights, and runs resume from them",
+    ),
+    *(
+        Replacement(
+            (
+                f"fairseq.optim.fp16_optimizer:_FP16OptimizerMixin.{function}",
+                "fairseq.optim.dynamic_loss_scaler:DynamicLossScaler._last_overflow_iter",
+            ),
+            by=f"eat.training.masters:{by}",
+            wraps=True,
+            why="with fp16 the loss scale of a resumed run grows at other updates",
+            upstream="none known",
+            until="checkpoints hold the counters of the loss scaler",
+        )
+        for function, by in (
+            ("state_dict(self)", "store_counters"),
+            ("load_state_dict(self, state_dict, optimizer_overrides)", "load_counters"),
+        )
+    ),
+    Replacement(
+        (
             "fairseq.data.iterators:EpochBatchIterator.state_dict(self)",
             "fairseq.data.iterators:EpochBatchIterator.load_state_dict(self, state_dict)",
             "fairseq.data.iterators:EpochBatchIterator._get_iterator_for_epoch"
