@@ -10,7 +10,8 @@ import pytest
 import torch
 from fairseq.data.iterators import EpochBatchIterator
 
-from eat.training.epochs import ResumableIterator, SharedMemoryError
+from eat.training.epochs import ResumableIterator
+from eat.training.shared_memory import SharedMemoryError
 
 
 class Numbers(torch.utils.data.Dataset):
@@ -142,7 +143,8 @@ ENDS_EARLY = """
 import time
 import torch
 from fairseq.data.iterators import EpochBatchIterator
-from eat.training.epochs import ResumableIterator, SharedMemoryError
+from eat.training.epochs import ResumableIterator
+from eat.training.shared_memory import SharedMemoryError
 
 class Slow(torch.utils.data.Dataset):
     is_first = True

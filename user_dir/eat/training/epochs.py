@@ -10,50 +10,12 @@ from typing import Any, Callable, Dict, Iterator, Mapping, Optional
 
 import torch
 from fairseq.data.iterators import CountingIterator, EpochBatchIterator
-from torch.utils.data import get_worker_info
+
+from .shared_memory import in_shared_memory
 
 logger = logging.getLogger(__name__)
 
 _SECONDS_TO_STOP = 20.0  # a thread first finishes the batch that it is reading
-
-
-class SharedMemoryError(OSError):
-    """A process that loads batches cannot hand them over."""
-
-    @classmethod
-    def because(cls, error: BaseException) -> "SharedMemoryError":
-        """What to do about an error of torch's or the system's."""
-        return cls(
-            "dataset.num_workers: /dev/shm has no room for the batches of the processes that load"
-            " them; give it more (docker run --shm-size=8g, or --ipc=host), or set"
-            f" dataset.num_workers=0 ({' '.join(str(error).split())})"
-        )
-
-
-def in_shared_memory(collate: Callable[..., Any]) -> Callable[..., Any]:
-    """The same function, which in a loading process puts the batch where its parent can read it.
-
-    torch does so in a thread. That thread drops a batch for which there is no room and only prints
-    an error, so that the parent waits for ever.
-    """
-    return functools.partial(_collate_in_shared_memory, collate)
-
-
-def _collate_in_shared_memory(collate: Callable[..., Any], *samples: Any) -> Any:
-    batch = collate(*samples)
-    if get_worker_info() is not None:
-        try:
-            _share(batch)
-        except RuntimeError as error:
-            raise SharedMemoryError.because(error) from error
-    return batch
-
-
-def _share(value: Any) -> None:
-    if torch.is_tensor(value):
-        value.share_memory_()
-    for part in value.values() if isinstance(value, dict) else ():
-        _share(part)
 
 
 class ResumableIterator(EpochBatchIterator):

@@ -17,8 +17,8 @@ from hydra.core.utils import JobReturn
 from omegaconf import DictConfig, open_dict
 from omegaconf.errors import OmegaConfBaseException
 
-from .epochs import SharedMemoryError
 from .record import LOG_NAME
+from .shared_memory import SharedMemoryError
 
 # Of these loggers nothing but warnings is shown, of the others no message that starts like this.
 _QUIET_LOGGERS = ("fairseq.tasks.fairseq_task", "fairseq.data.iterators", "matplotlib")

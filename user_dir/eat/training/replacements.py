@@ -141,7 +141,7 @@ TABLE = (
             "(self, epoch, shuffle, fix_batches_to_gpus, offset)",
             "fairseq.data.iterators:EpochBatchIterator.buffer_size",
         ),
-        by="epochs.ResumableIterator, epochs.ReadAhead",
+        by="epochs.ResumableIterator, epochs.ReadAhead, shared_memory.in_shared_memory",
         why="its position counts one worker's batches; its BufferedIterator's thread never stops;"
         " it waits for ever for a batch that does not fit into /dev/shm",
         upstream="#781 (another batch size resumes at another place)",

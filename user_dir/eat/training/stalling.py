@@ -12,7 +12,7 @@ import time
 from contextlib import contextmanager
 from typing import Iterator, Optional
 
-from fairseq.distributed import utils as distributed
+import torch.distributed as dist
 
 from .record import LOG_NAME
 
@@ -68,8 +68,9 @@ class StallGuard:
         os._exit(1)
 
     def _tell(self) -> None:
+        worker = dist.get_rank() if dist.is_initialized() else 0
         text = (
-            f"error: task.stall_minutes: worker {distributed.get_global_rank()} has finished no"
+            f"error: task.stall_minutes: worker {worker} has finished no"
             f" batch for {self._minutes:g} minutes, and ends. Another worker may have been stopped"
             " (see its log), or a file system does not answer. A longer limit is for batches or"
             " checkpoints that take so long. Where its threads were:\n"
