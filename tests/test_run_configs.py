@@ -29,7 +29,7 @@ def composed():
 def test_local(composed, recipe):
     cfg = composed(recipe, "+run_config=local")
     assert cfg.distributed_training.distributed_world_size == 4
-    assert cfg.distributed_training.ddp_backend == "legacy_ddp"  # the recipe's own
+    assert cfg.distributed_training.ddp_backend == "pytorch_ddp"  # the recipe's own
     cfg = composed(recipe, "+run_config=local", "distributed_training.distributed_world_size=2")
     assert cfg.distributed_training.distributed_world_size == 2
 

@@ -1,4 +1,5 @@
 import pytest
+import torch
 from helpers import write_clips, write_tsv
 
 from eat.audio import AudioError, LogMel
@@ -25,3 +26,12 @@ def test_a_clip_that_cannot_be_read_is_named(data, tmp_path):
         time_worker(data, 2, 1)
     reason = f"{tmp_path / 'clip 1.wav'}: not readable as audio: Format not recognised."
     assert str(error.value) == f"{tmp_path / 'train.tsv'}:3: {reason}"
+
+
+def test_a_dev_shm_that_is_too_small_is_one_line(data, monkeypatch):
+    def refuse(tensor):
+        raise RuntimeError("No space left on device")
+
+    monkeypatch.setattr(torch.Tensor, "share_memory_", refuse)
+    with pytest.raises(OSError, match="^dataset.num_workers: /dev/shm has no room"):
+        time_worker(data, 2, 1)

@@ -1,6 +1,7 @@
 """Runs that are killed anywhere and started again end as one that was never interrupted."""
 
 import random
+import shutil
 import time
 
 import pytest
@@ -13,6 +14,8 @@ from helpers import (
     write_labelled_split,
     write_tsv,
 )
+
+import eat
 
 pytestmark = pytest.mark.slow
 
@@ -159,3 +162,61 @@ def test_a_finished_run_stays_as_it_is(run, tmp_path):
     assert "nothing to do: optimization.max_update=6 is reached" in (
         (tmp_path / "whole" / "log.txt").read_text()
     )
+
+
+BF16 = (
+    *("common.bf16=true", "optimization.max_update=6", "lr_scheduler.warmup_updates=2"),
+    *("checkpoint.save_interval_updates=3", "dataset.validate_interval_updates=3"),
+)
+
+
+@pytest.mark.parametrize("kind", ["run", "finetune"])
+def test_resuming_in_bf16_is_exact(request, tmp_path, kind):
+    """fairseq saves the rounded weights, from which a run goes on a little differently."""
+    run = request.getfixturevalue(kind)
+    finish(run("whole", *BF16), tmp_path / "whole")
+    (first,) = (tmp_path / "whole" / "checkpoints").glob("checkpoint_*_3.pt")
+    start_from = tmp_path / "resumed" / "checkpoints" / "checkpoint_last.pt"
+    start_from.parent.mkdir(parents=True)
+    shutil.copy(first, start_from)
+    finish(run("resumed", *BF16), tmp_path / "resumed")
+    whole = read(tmp_path / "whole")
+    assert differences(read(tmp_path / "resumed"), whole) == []
+    assert "rounded to 16 bit" not in (tmp_path / "resumed" / "log.txt").read_text()
+    weights = eat.load_encoder(
+        tmp_path / "whole" / "checkpoints" / "checkpoint_last.pt"
+    ).state_dict()
+    moved = [v for k, v in weights.items() if k.endswith("qkv.weight")]
+    assert all((value.bfloat16() != value).any() for value in moved)
+    # As large as one with rounded weights: fairseq saves these as float32, too.
+    assert {value.dtype for value in whole["model"].values()} == {torch.float32}
+
+
+def test_an_older_checkpoint_in_bf16_is_resumed(run, tmp_path):
+    """With its rounded weights, and one line that says so."""
+    finish(run("run", *BF16), tmp_path / "run")
+    last = tmp_path / "run" / "checkpoints" / "checkpoint_last.pt"
+    state = read(tmp_path / "run")
+    for name, value in state["model"].items():
+        if not name.startswith("teacher."):
+            state["model"][name] = value.bfloat16().float()
+    torch.save(state, last)
+    finish(run("run", *BF16, "optimization.max_update=9", log="second.txt"), tmp_path / "run")
+    text = (tmp_path / "run" / "second.txt").read_text()
+    assert text.count("weights that were rounded to 16 bit") == 1 and "@ 6 updates)" in text
+
+
+def test_a_second_run_in_one_folder_is_refused_until_the_first_is_killed(run, tmp_path):
+    first = run("run", "optimization.max_update=5000", "dataset.num_workers=1")
+    last = tmp_path / "run" / "checkpoints" / "checkpoint_last.pt"
+    assert wait_for(last.exists, first)
+    log = (tmp_path / "run" / "log.txt").stat().st_size
+    second = run("run", "optimization.max_update=5000", log="second.txt")
+    second.join()
+    assert second.exitcode == 1
+    words = f"checkpoint.save_dir: found checkpoints in use by process {first.pid} on "
+    assert words in (tmp_path / "run" / "second.txt").read_text().splitlines()[-1]
+    assert wait_for(lambda: (tmp_path / "run" / "log.txt").stat().st_size > log, first)
+    first.kill()
+    few = ("optimization.max_update=6", "lr_scheduler.warmup_updates=2", "checkpoint.no_save=true")
+    finish(run("run", *few, log="third.txt"), tmp_path / "run")

@@ -8,7 +8,7 @@ import pytest
 import torch
 from faults import training
 from faults.training import differences, print_teacher, start_workers, wait_for
-from helpers import MINIATURE, logged, write_clips, write_tsv
+from helpers import MINIATURE, MINIATURE_CLASSIFIER, logged, write_clips, write_tsv
 
 pytestmark = pytest.mark.slow
 
@@ -120,3 +120,28 @@ def test_a_killed_worker_ends_the_run_which_another_number_resumes(run, tmp_path
         found = read(tmp_path / "run")["optimizer_history"][-1]["num_updates"]
         assert found == updates + num_workers
         updates = found
+
+
+@pytest.mark.parametrize(
+    "config, settings",
+    [
+        ("pretrain_tiny", []),
+        ("pretrain_tiny", ["model.checkpoint_activations=true", "optimization.update_freq=[2]"]),
+        ("finetune_tiny", ["model.drop_path=0.1", "common.bf16=true"]),
+        ("finetune_tiny", ["model.freeze_encoder=true"]),
+    ],
+)
+def test_gradients_are_averaged_as_without_overlap(request, data, tmp_path, config, settings):
+    """torch's DistributedDataParallel gives, to the bit, what fairseq's legacy_ddp gives."""
+    miniature, data = MINIATURE, data
+    if config.startswith("finetune"):
+        miniature, data = MINIATURE_CLASSIFIER, request.getfixturevalue("labelled")
+    common = [*miniature, *SETTINGS[len(MINIATURE) : -1], f"task.data='{data}'", *settings]
+    states = []
+    for backend in ("pytorch_ddp", "legacy_ddp"):
+        (tmp_path / backend).mkdir()
+        overrides = [*common, f"distributed_training.ddp_backend={backend}"]
+        training.run(overrides, tmp_path / backend, 2, config=config).check()
+        states.append(read(tmp_path / backend))
+    assert differences(*states) == []
+    assert states[0]["optimizer_history"][-1]["num_updates"] == 3

@@ -106,17 +106,45 @@ def test_a_further_name_that_cannot_be_written(tmp_path, path):
 def test_the_folder_is_made_and_cleaned_of_unfinished_checkpoints(tmp_path):
     folder = tmp_path / "new" / "checkpoints"
     prepare_folder(str(folder))
-    assert list(folder.iterdir()) == []
+    assert [path.name for path in folder.iterdir()] == ["run.lock"]
     for name in (".checkpoint_last.pt.123.tmp", ".notes.txt.123.tmp", "checkpoint_last.pt"):
         (folder / name).touch()
     prepare_folder(str(folder))
-    assert sorted(p.name for p in folder.iterdir()) == [".notes.txt.123.tmp", "checkpoint_last.pt"]
+    left = sorted(p.name for p in folder.iterdir())
+    assert left == [".notes.txt.123.tmp", "checkpoint_last.pt", "run.lock"]
 
 
 def test_a_folder_that_cannot_be_written_to(tmp_path):
     (tmp_path / "file").touch()
     with pytest.raises(OSError, match=r"checkpoint.save_dir: cannot write to .*file/checkpoints"):
         prepare_folder(str(tmp_path / "file" / "checkpoints"))
+
+
+LOCK_AND_WAIT = """
+import sys
+from eat.files import lock_file
+with lock_file(sys.argv[1]):
+    print("locked", flush=True)
+    sys.stdin.read()
+"""
+
+
+def test_a_folder_of_another_run_is_refused_as_long_as_that_run_lives(tmp_path):
+    (tmp_path / ".checkpoint_last.pt.123.tmp").touch()
+    command = [sys.executable, "-c", LOCK_AND_WAIT, str(tmp_path / "run.lock")]
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
+    with subprocess.Popen(command, **pipes) as other:
+        other.stdout.readline()
+        words = (
+            f"checkpoint.save_dir: found {tmp_path} in use by process {other.pid} on .*, expected"
+        )
+        with pytest.raises(OSError, match=words):
+            prepare_folder(str(tmp_path))
+        assert (tmp_path / ".checkpoint_last.pt.123.tmp").exists()
+        other.kill()
+        other.wait()
+    prepare_folder(str(tmp_path))
+    assert [path.name for path in tmp_path.iterdir()] == ["run.lock"]
 
 
 class Trap:

@@ -65,6 +65,7 @@ def test_the_recipes_hold_no_contradiction(manifests, config):
         ({"checkpoint__save_interval": 0}, "checkpoint.save_interval: found 0, expected 1 or more"),
         ({"dataset__validate_interval": 0}, "dataset.validate_interval: found 0, expected 1"),
         ({"task__save_interval_minutes": -1.0}, "task.save_interval_minutes: found -1.0, expected"),
+        ({"task__stall_minutes": -1.0}, "task.stall_minutes: found -1.0, expected 0 (never)"),
         (
             {"task__save_interval_minutes": 0.0, "checkpoint__save_interval_updates": 5000},
             "task.save_interval_minutes: found 0.0, expected more than 0: neither checkpoint.save_",

@@ -11,6 +11,7 @@ import torch
 from fairseq.data.iterators import EpochBatchIterator
 
 from eat.training.epochs import ResumableIterator
+from eat.training.shared_memory import SharedMemoryError
 
 
 class Numbers(torch.utils.data.Dataset):
@@ -23,13 +24,17 @@ class Numbers(torch.utils.data.Dataset):
         return int(index)
 
 
-def iterators(num_shards, batch_size=2, **kwargs):
+def batch_of_tensors(clips):
+    return {"net_input": {"source": torch.tensor(clips)}}
+
+
+def iterators(num_shards, batch_size=2, collate=list, **kwargs):
     """One for each worker."""
     batches = np.split(np.random.default_rng(1).permutation(24), range(batch_size, 24, batch_size))
     return [
         ResumableIterator(
             EpochBatchIterator(
-                *(Numbers(), list, batches),
+                *(Numbers(), collate, batches),
                 **{"seed": 1, "num_shards": num_shards, "shard_id": worker, **kwargs},
             )
         )
@@ -139,6 +144,7 @@ import time
 import torch
 from fairseq.data.iterators import EpochBatchIterator
 from eat.training.epochs import ResumableIterator
+from eat.training.shared_memory import SharedMemoryError
 
 class Slow(torch.utils.data.Dataset):
     is_first = True
@@ -159,3 +165,15 @@ epoch = iterator.next_epoch_itr()
 next(epoch)
 raise SystemExit(0)
 """
+
+
+def test_a_batch_without_room_in_shared_memory_is_an_error_and_not_lost(monkeypatch):
+    """torch would drop it in a thread of the loading process, and wait for it for ever."""
+
+    def refuse(tensor):
+        raise RuntimeError("unable to allocate shared memory(shm): No space left on device (28)")
+
+    monkeypatch.setattr(torch.Tensor, "share_memory_", refuse)
+    (iterator,) = iterators(1, num_workers=1, collate=batch_of_tensors)
+    with pytest.raises(SharedMemoryError, match="/dev/shm has no room .* dataset.num_workers=0"):
+        take([iterator])

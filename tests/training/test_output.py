@@ -1,11 +1,15 @@
 """What a training shows: few lines, and mistakes as one line."""
 
 import logging
+import os
 import re
+import signal
 
 import pytest
+import torch
 
 from eat.audio import AudioError
+from eat.training import output
 from eat.training.output import Useful, in_one_line, is_users_mistake
 
 
@@ -80,3 +84,20 @@ def test_what_is_no_mistake_keeps_its_traceback():
 def test_what_is_shown(level, name, message, is_shown):
     record = logging.LogRecord(name, level, "", 0, message, None, None)
     assert Useful().filter(record) is is_shown
+
+
+class Killed(torch.utils.data.Dataset):
+    """Its first clip is read from shared memory that is not there."""
+
+    def __len__(self):
+        return 1
+
+    def __getitem__(self, index):
+        os.kill(os.getpid(), signal.SIGBUS)
+
+
+def test_a_loading_process_that_a_full_dev_shm_kills_is_one_line(capsys):
+    with pytest.raises(RuntimeError) as caught:
+        next(iter(torch.utils.data.DataLoader(Killed(), num_workers=1)))
+    output._show(caught.type, caught.value, caught.tb)
+    assert "error: dataset.num_workers: /dev/shm has no room" in capsys.readouterr().err

@@ -34,7 +34,11 @@ def test_the_door_puts_the_replacements_in_place():
         for name in (
             *("save_checkpoint", "copy_checkpoint", "load_checkpoint_to_cpu", "prepare_folder"),
         )
-    ] + [("saving.py", "save"), ("saving.py", "finish"), ("start.py", "begin")]
+    ] + [
+        *(("saving.py", "save"), ("saving.py", "finish"), ("start.py", "begin")),
+        *(("workers.py", "wrap_on_any_device"), ("masters.py", "build_masters")),
+        *(("masters.py", "store"), ("masters.py", "load")),
+    ]
 
 
 @pytest.mark.parametrize(

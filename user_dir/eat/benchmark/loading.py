@@ -11,6 +11,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from eat.audio import AudioError
 from eat.data.sampling import draw_clips
+from eat.training.shared_memory import SharedMemoryError, in_shared_memory
 
 from . import LoadingCase, UpdateCase
 from .measuring import time_call
@@ -61,9 +62,10 @@ def time_worker(data: Dataset, batch_size: int, seed: int) -> float:
     clips = draw_clips(len(data), MAX_CLIPS, seed)
     # Small data sets are read several times.
     batches = np.resize(clips, (max(3, len(clips) // batch_size), batch_size)).tolist()
-    read = iter(DataLoader(data, batch_sampler=batches, num_workers=1, collate_fn=data.collater))
+    collate = in_shared_memory(data.collater)
+    read = iter(DataLoader(data, batch_sampler=batches, num_workers=1, collate_fn=collate))
     try:
         next(read)  # the worker starts
         return (len(batches) - 1) * batch_size / time_call(lambda: deque(read, maxlen=0))
-    except AudioError as error:  # it starts with the traceback of the worker
-        raise AudioError(str(error).strip().splitlines()[-1].partition(": ")[2]) from error
+    except (AudioError, SharedMemoryError) as error:  # it starts with the worker's traceback
+        raise type(error)(str(error).strip().splitlines()[-1].partition(": ")[2]) from error

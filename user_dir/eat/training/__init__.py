@@ -16,9 +16,11 @@
       data/datasets            the collater: net_input = {source (B, 1, T, F), mask (B, K, L)}
       training/bad_audio       another clip in place of one that cannot be read
       training/epochs          batches in order; a resumed run goes on at the clip where it stopped
+      training/shared_memory   how a batch gets to the training process
 
     In the training process, called by fairseq's trainer:
       training/guarded         task.train_step: forward and backward, with the guards around them
+      training/stalling        ends this process if it waits for ever
         models/pretraining     student: patches + positions -> K clones -> V visible patches -> CLS
                                -> blocks -> (B*K, 1+V, D)
                                decoder: visible patches back on the grid, noise elsewhere
@@ -26,8 +28,10 @@
                                teacher: all patches, no gradient -> outputs of all blocks,
                                normalised and averaged -> targets (B, L, D)
         criterions/ufo         frame loss + utterance_weight * utterance loss
+      training/workers         the mean of the gradients of all workers, during the backward pass
       training/gradients       task.optimizer_step: skips it unless all gradients are finite
         optim/adamw            one step of AdamW
+        training/masters       in bf16 and fp16: on float32 weights, which checkpoints hold
         tasks/pretraining      one step of the teacher towards the student; checks for collapse
       training/start           before the first update: the run's log, and how it was started
       training/validation      validation: effective ranks, and what else needs all of its clips

@@ -3,10 +3,12 @@
 These functions take the place of fairseq's own; `replacements` says which, and why.
 """
 
+import atexit
 import logging
 import os
 import time
-from typing import Any, Dict, Optional
+from contextlib import ExitStack
+from typing import Any, Dict, Optional, Set
 
 import torch
 from fairseq import checkpoint_utils
@@ -16,9 +18,16 @@ from omegaconf import OmegaConf
 
 from eat.checkpoint import CheckpointError
 from eat.checkpoint.loading import read_pickle
-from eat.files import find_unfinished, link_file, replace_file, sync_folder
+from eat.files import (
+    InUseError,
+    find_unfinished,
+    link_file,
+    lock_file,
+    replace_file,
+    sync_folder,
+)
 
-from .record import RECORD_NAME
+from .record import LOCK_NAME, RECORD_NAME
 
 logger = logging.getLogger(__name__)
 
@@ -26,6 +35,10 @@ RETRY_SECONDS = (1.0, 5.0)  # pauses before another attempt to write a file
 
 # What a file must hold for a run to be resumed.
 _TRAINING_STATE = {"cfg": dict, "model": dict, "optimizer_history": list, "extra_state": dict}
+
+_locked: Set[str] = set()  # folders of this process's runs, until it ends
+_locks = ExitStack()
+atexit.register(_locks.close)
 
 _fairseq_save = checkpoint_utils.torch_persistent_save
 _fairseq_verify = checkpoint_utils.verify_checkpoint_directory
@@ -89,10 +102,10 @@ def load_checkpoint_to_cpu(
 
 
 def prepare_folder(save_dir: str) -> None:
-    """Check that a run's folder can be written to, and remove unfinished files of killed runs.
+    """Keep a run's folder from other runs, and remove unfinished files of killed ones.
 
     Raises:
-        OSError: the folder cannot be written to.
+        OSError: the folder cannot be written to, or another run writes to it.
     """
     try:
         _fairseq_verify(save_dir)
@@ -100,10 +113,25 @@ def prepare_folder(save_dir: str) -> None:
         raise type(error)(
             error.errno, f"checkpoint.save_dir: cannot write to {save_dir} ({error.strerror})"
         ) from error
+    _lock(save_dir)
     for path, place in find_unfinished(save_dir):
         if place.endswith((".pt", RECORD_NAME)):
             logger.info("removing %s, which a killed run left", path)
             os.remove(path)
+
+
+def _lock(save_dir: str) -> None:
+    folder = os.path.realpath(save_dir)
+    if folder in _locked:
+        return
+    try:
+        _locks.enter_context(lock_file(os.path.join(folder, LOCK_NAME)))
+    except InUseError as error:
+        raise OSError(
+            f"checkpoint.save_dir: found {save_dir} in use by {error.owner}, expected a folder to"
+            " which no other run writes: end that run, or set another checkpoint.save_dir"
+        ) from error
+    _locked.add(folder)
 
 
 def _disk_error(error: Optional[BaseException]) -> Optional[OSError]:

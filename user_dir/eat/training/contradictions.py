@@ -98,7 +98,8 @@ def _intervals(cfg: Any) -> Iterator[Contradiction]:
             yield Contradiction(f"{section}.{key}", cfg[section][key], "1 or more epochs")
     for section, key in (
         *(("checkpoint", "save_interval_updates"), ("dataset", "validate_interval_updates")),
-        *(("task", "save_interval_minutes"), ("optimization", "max_epoch")),
+        *(("task", "save_interval_minutes"), ("task", "stall_minutes")),
+        ("optimization", "max_epoch"),
     ):
         if cfg[section][key] < 0:
             yield Contradiction(f"{section}.{key}", cfg[section][key], "0 (never) or more")

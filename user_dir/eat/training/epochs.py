@@ -11,6 +11,8 @@ from typing import Any, Callable, Dict, Iterator, Mapping, Optional
 import torch
 from fairseq.data.iterators import CountingIterator, EpochBatchIterator
 
+from .shared_memory import in_shared_memory
+
 logger = logging.getLogger(__name__)
 
 _SECONDS_TO_STOP = 20.0  # a thread first finishes the batch that it is reading
@@ -39,6 +41,7 @@ class ResumableIterator(EpochBatchIterator):
         self, iterator: EpochBatchIterator, task_state: Optional[Mapping[str, Any]] = None
     ) -> None:
         self.__dict__.update(vars(iterator))
+        self.collate_fn = in_shared_memory(self.collate_fn)
         self._task_state = dict(task_state or {})
         self.reuse_dataloader = self.persistent_workers = False
         self._num_ahead, self.buffer_size = self.buffer_size, 0  # reading ahead is done here

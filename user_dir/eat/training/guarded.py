@@ -17,6 +17,8 @@ from torch import Tensor, nn
 from .bad_audio import POLICIES, BadAudio, ReplacingDataset
 from .epochs import ResumableIterator
 from .gradients import GradientGuard, TrainingHealthError
+from .masters import hold_masters
+from .stalling import StallGuard
 from .stopping import Requests
 
 logger = logging.getLogger(__name__)
@@ -45,6 +47,13 @@ class GuardConfig(FairseqDataclass):
         default=30.0,
         metadata={"help": "also save after this many minutes since the last such save; 0: never"},
     )
+    stall_minutes: float = field(
+        default=15.0,
+        metadata={
+            "help": "end a worker that finishes no batch for so many minutes, as when another one"
+            " was stopped or a disk does not answer; 0: never"
+        },
+    )
     # Links: each of these is set once, in another section.
     log_interval: int = II("common.log_interval")
     save_dir: str = II("checkpoint.save_dir")
@@ -58,6 +67,7 @@ class GuardedTask(FairseqTask):
     Attributes:
         num_updates: updates that were made so far.
         requests: to stop, and to save by time.
+        stall: ends this worker when nothing goes on.
     """
 
     cfg: GuardConfig
@@ -69,22 +79,25 @@ class GuardedTask(FairseqTask):
         self._bad_audio = BadAudio(os.path.join(cfg.save_dir, "bad_audio.tsv"), cfg.max_bad_ratio)
         self._gradients = GradientGuard(cfg.max_skipped_updates, self._name_clip)
         self.requests = Requests(cfg.save_interval_minutes)
+        self.stall = StallGuard(cfg.stall_minutes, cfg.save_dir)
         self._num_reduced = 0
         self.num_updates = 0
         self._has_workers_that_agree = False
 
     def build_model(self, cfg: Any, *args: Any, **kwargs: Any) -> nn.Module:
-        """Build the model.
+        """Build the model; its checkpoints hold float32 weights.
 
         Raises:
             ValueError: settings that cannot be used, by their keys with the section.
         """
         try:
-            return super().build_model(cfg, *args, **kwargs)
+            model = super().build_model(cfg, *args, **kwargs)
         except ValueError as error:
             if str(error).partition(":")[0] not in cfg:
                 raise
             raise ValueError(f"model.{error}") from error
+        hold_masters(model)
+        return model
 
     def get_batch_iterator(self, dataset: Any, *args: Any, **kwargs: Any) -> ResumableIterator:
         """fairseq's iterator, made resumable, over a data set that replaces bad clips."""
@@ -115,6 +128,7 @@ class GuardedTask(FairseqTask):
         if 0 < self.cfg.max_update <= update_num:
             logger.info("nothing to do: optimization.max_update=%d is reached", update_num)
             raise SystemExit(0)
+        self.stall.begin_batch()
         if not self._has_workers_that_agree:
             _check_workers_agree(update_num)
             self._has_workers_that_agree = True
@@ -135,6 +149,7 @@ class GuardedTask(FairseqTask):
         Raises:
             StopAsked: the run stops without the rest of the validation.
         """
+        self.stall.begin_batch()
         self.requests.check()
         self._bad_audio.note(sample)
         loss, sample_size, log = super().valid_step(sample, model, criterion)

@@ -4,6 +4,7 @@ Everything goes to the run's train.log as well, with what is not shown: fairseq'
 configuration and network, its remarks on its own state, and the traceback of an error.
 """
 
+import errno
 import logging
 import logging.handlers
 import os
@@ -17,6 +18,7 @@ from omegaconf import DictConfig, open_dict
 from omegaconf.errors import OmegaConfBaseException
 
 from .record import LOG_NAME
+from .shared_memory import SharedMemoryError
 
 # Of these loggers nothing but warnings is shown, of the others no message that starts like this.
 _QUIET_LOGGERS = ("fairseq.tasks.fairseq_task", "fairseq.data.iterators", "matplotlib")
@@ -30,6 +32,7 @@ _DEPRECATIONS = (
     (UserWarning, r"'pin_memory' argument is set as true but no accelerator"),
 )
 _FULL_ERROR = "HYDRA_FULL_ERROR"  # makes hydra show a whole traceback: it hands the error on
+_BUS_ERROR = "killed by signal: Bus error"  # torch, of loading processes
 _IN_ANOTHER_PROCESS = "Original Traceback (most recent call last)"  # torch, of loading processes
 _MAX_EARLY_RECORDS = 1000
 
@@ -106,6 +109,8 @@ def _show(
     if isinstance(error, KeyboardInterrupt):
         print("interrupted: what was not saved is lost", file=sys.stderr)
         return
+    if _lacks_shared_memory(error):
+        error = SharedMemoryError.because(error).with_traceback(traceback)
     _log(error)
     if is_users_mistake(error):
         print(f"error: {in_one_line(error)}", file=sys.stderr)
@@ -121,6 +126,14 @@ def is_users_mistake(error: BaseException) -> bool:
         return True
     frames = _modules(error.__traceback__)
     return isinstance(error, ValueError) and frames[-1] in ("eat", "fairseq", "fairseq_cli")
+
+
+def _lacks_shared_memory(error: BaseException) -> bool:
+    """Whether this comes from a full /dev/shm, in a loading process or at its start."""
+    if _BUS_ERROR in f"{error} {error.__cause__}":  # it depends on what the parent was doing
+        return True
+    is_full = isinstance(error, OSError) and error.errno == errno.ENOSPC
+    return is_full and _modules(error.__traceback__)[-1] == "multiprocessing"
 
 
 def in_one_line(error: BaseException) -> str:

@@ -2,8 +2,10 @@
 
     train.log        everything that was logged, the statistics of training included
     training.json    how it was started, each time: command, folder, versions, machine, data
+    run.lock         which process writes to the folder, while it does
 
-The first worker writes both (`eat.training.start`); `eat.training.run` reads them.
+The first worker writes them (`eat.training.start`, `checkpoint_files`); `eat.training.run` reads
+the first two.
 """
 
 import json
@@ -22,6 +24,7 @@ from eat.files import FilePath, replace_file
 from eat.machine import describe_hardware
 
 LAST_CHECKPOINT = "checkpoint_last.pt"  # the name is fairseq's
+LOCK_NAME = "run.lock"
 LOG_NAME = "train.log"
 RECORD_NAME = "training.json"
 

@@ -60,9 +60,10 @@ TABLE = (
     Replacement(
         ("fairseq.checkpoint_utils:verify_checkpoint_directory(save_dir)",),
         by="eat.training.checkpoint_files:prepare_folder",
-        why="its error does not name the setting, and it leaves unfinished files of killed runs",
+        why="its error does not name the setting, it lets two runs write to one folder, and it"
+        " leaves unfinished files of killed runs",
         upstream="none known",
-        until="save_checkpoint goes, whose unfinished files it removes",
+        until="it locks the folder, and save_checkpoint goes, whose unfinished files it removes",
     ),
     Replacement(
         (
@@ -82,9 +83,10 @@ TABLE = (
         by="eat.training.saving:finishing",
         wraps=True,
         applies=_is_training,
-        why="a validation that was due when a run was stopped would be left out",
+        why="a validation that was due when a run was stopped would be left out; a worker waits for"
+        " one that was stopped half an hour or for ever",
         upstream="none known",
-        until="saving:saving goes, which stops runs",
+        until="saving:saving goes, which stops runs, and it has a limit for each batch",
     ),
     Replacement(
         ("fairseq_cli.train:add_defaults(cfg)",),
@@ -96,6 +98,42 @@ TABLE = (
         until="it does all that",
     ),
     Replacement(
+        ("fairseq.models.distributed_fairseq_model:DistributedDataParallel",),
+        by="eat.training.workers:on_any_device",
+        wraps=True,
+        why="passes device_ids for a model on the CPU as well, which torch refuses",
+        upstream="none known",
+        until="it passes them for models on a GPU only",
+    ),
+    Replacement(
+        (
+            "fairseq.optim.fp16_optimizer:_FP16OptimizerMixin.build_fp32_params"
+            "(args, params, flatten)",
+        ),
+        by="eat.training.masters:keep_masters",
+        wraps=True,
+        why="with fp16 and bf16 a resumed run starts from rounded weights",
+        upstream="none known",
+        until="checkpoints hold the float32 weights, and runs resume from them",
+    ),
+    *(
+        Replacement(
+            (
+                f"fairseq.optim.fp16_optimizer:_FP16OptimizerMixin.{function}",
+                "fairseq.optim.dynamic_loss_scaler:DynamicLossScaler._last_overflow_iter",
+            ),
+            by=f"eat.training.masters:{by}",
+            wraps=True,
+            why="with fp16 the loss scale of a resumed run grows at other updates",
+            upstream="none known",
+            until="checkpoints hold the counters of the loss scaler",
+        )
+        for function, by in (
+            ("state_dict(self)", "store_counters"),
+            ("load_state_dict(self, state_dict, optimizer_overrides)", "load_counters"),
+        )
+    ),
+    Replacement(
         (
             "fairseq.data.iterators:EpochBatchIterator.state_dict(self)",
             "fairseq.data.iterators:EpochBatchIterator.load_state_dict(self, state_dict)",
@@ -103,8 +141,9 @@ TABLE = (
             "(self, epoch, shuffle, fix_batches_to_gpus, offset)",
             "fairseq.data.iterators:EpochBatchIterator.buffer_size",
         ),
-        by="epochs.ResumableIterator, epochs.ReadAhead",
-        why="its position counts one worker's batches; its BufferedIterator's thread never stops",
+        by="epochs.ResumableIterator, epochs.ReadAhead, shared_memory.in_shared_memory",
+        why="its position counts one worker's batches; its BufferedIterator's thread never stops;"
+        " it waits for ever for a batch that does not fit into /dev/shm",
         upstream="#781 (another batch size resumes at another place)",
         until="it stores its position in clips, and its thread can be stopped",
     ),

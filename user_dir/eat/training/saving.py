@@ -43,7 +43,7 @@ def saving(validate_and_save: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def finishing(train: Callable[..., Any]) -> Callable[..., Any]:
-    """The same function; before it goes on it does what was due when the run was stopped.
+    """The same function, which cannot stall; first it does what was due when the run was stopped.
 
     So a run that was stopped at an update after which it validates, or while it does, has the same
     validations as one that was never stopped.
@@ -51,21 +51,29 @@ def finishing(train: Callable[..., Any]) -> Callable[..., Any]:
 
     @functools.wraps(train)
     def finish(cfg, trainer, task, epoch_itr):
-        unfinished = getattr(epoch_itr, "unfinished", None)
-        if unfinished is not None:
-            epoch_itr.unfinished = None
-            task.num_updates = trainer.get_num_updates()
-            place, subsets = Place(**unfinished), cfg.dataset.valid_subset.split(",")
-            losses, should_stop = fairseq_train.validate_and_save(
-                cfg, trainer, task, place, subsets, place.is_end
-            )
-            if should_stop:
-                return losses, True
-            if place.is_end:
-                trainer.lr_step(place.epoch, losses[0])  # fairseq does so after each epoch
-        return train(cfg, trainer, task, epoch_itr)
+        if not isinstance(task, GuardedTask):
+            return train(cfg, trainer, task, epoch_itr)
+        with task.stall.watching():
+            due = _finish(cfg, trainer, task, epoch_itr)
+            return due or train(cfg, trainer, task, epoch_itr)
 
     return finish
+
+
+def _finish(cfg: Any, trainer: Any, task: GuardedTask, epoch_itr: Any) -> Any:
+    """Validate and save if that was due; returns the losses and True if the run ends with that."""
+    if epoch_itr.unfinished is None:
+        return None
+    place, epoch_itr.unfinished = Place(**epoch_itr.unfinished), None
+    task.num_updates = trainer.get_num_updates()
+    losses, should_stop = fairseq_train.validate_and_save(
+        cfg, trainer, task, place, cfg.dataset.valid_subset.split(","), place.is_end
+    )
+    if should_stop:
+        return losses, True
+    if place.is_end:
+        trainer.lr_step(place.epoch, losses[0])  # fairseq does so after each epoch
+    return None
 
 
 class Place(NamedTuple):

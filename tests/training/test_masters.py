@@ -1,0 +1,85 @@
+import copy
+
+import pytest
+import torch
+from fairseq.optim.fp16_optimizer import FP16Optimizer, _FP16OptimizerMixin
+from helpers import compose
+from torch import nn
+
+import eat.optim  # noqa: F401  # registers eat_adamw
+from eat.training.masters import hold_masters, keep_masters, load_counters, store_counters
+
+
+@pytest.fixture(autouse=True)
+def replaced(monkeypatch):
+    """What `replacements` puts in place."""
+    for name, wrap in (
+        ("build_fp32_params", keep_masters),
+        *(("state_dict", store_counters), ("load_state_dict", load_counters)),
+    ):
+        monkeypatch.setattr(_FP16OptimizerMixin, name, wrap(getattr(_FP16OptimizerMixin, name)))
+
+
+class Half:
+    """A layer in float16 with fairseq's optimizer around ours, as in a run with fp16."""
+
+    def __init__(self):
+        fairseqs = {"fp16_scale_window": 3, "fp16_scale_tolerance": 0.0}
+        fairseqs |= {"threshold_loss_scale": None, "model_parallel_size": 1, "fp16": True}
+        fairseqs = {f"common__{key}": value for key, value in fairseqs.items()}
+        cfg = compose("pretrain_tiny", optimization__lr=[0.1], **fairseqs)
+        torch.manual_seed(0)
+        self.layer = nn.Linear(4, 3).half()
+        hold_masters(self.layer)
+        self.build = lambda: FP16Optimizer.build_optimizer(cfg, list(self.layer.parameters()))
+        self.optimizer = self.build()
+
+    def update(self, size):
+        """One update; with a large `size` the gradients overflow."""
+        self.optimizer.backward(size * self.layer(torch.ones(2, 4).half()).square().sum())
+        try:
+            self.optimizer.clip_grad_norm(1.0)
+            self.optimizer.step()
+        except OverflowError:
+            pass
+        self.optimizer.zero_grad()
+
+    def state(self):
+        return copy.deepcopy((self.layer.state_dict(), self.optimizer.state_dict()))
+
+    def load(self, model, optimizer):
+        self.layer.load_state_dict(model)
+        self.optimizer = self.build()
+        self.optimizer.load_state_dict(optimizer)
+
+
+@pytest.mark.parametrize("num_before", [1, 2, 4])
+def test_fp16_goes_on_exactly_with_weights_and_loss_scale(num_before):
+    sizes = [1.0, 1.0, 1e4, 1.0, 1.0, 1.0, 1.0]
+    whole, stopped, resumed = Half(), Half(), Half()
+    for size in sizes:
+        whole.update(size)
+    for size in sizes[:num_before]:
+        stopped.update(size)
+    model, optimizer = stopped.state()
+    assert model["weight"].dtype == torch.float32
+    assert (model["weight"].half() != model["weight"]).any()
+    resumed.load(model, optimizer)
+    for size in sizes[num_before:]:
+        resumed.update(size)
+    (found, found_state), (expected, expected_state) = resumed.state(), whole.state()
+    assert all(torch.equal(found[key], expected[key]) for key in expected)
+    for key in ("loss_scale", "loss_scaler"):
+        assert found_state[key] == expected_state[key]
+    assert torch.equal(resumed.layer.weight, whole.layer.weight)
+
+
+def test_a_checkpoint_with_rounded_weights_is_loaded_and_mentioned_once(caplog):
+    caplog.set_level("INFO")
+    half = Half()
+    half.update(1.0)
+    model, optimizer = half.state()
+    half.load({key: value.half().float() for key, value in model.items()}, optimizer)
+    assert caplog.text.count("weights that were rounded to 16 bit") == 1
+    half.load(model, optimizer)
+    assert caplog.text.count("weights that were rounded to 16 bit") == 1

@@ -1,0 +1,89 @@
+"""Exact weights of a model in half precision: checkpoints hold them, and runs resume from them.
+
+With `common.fp16` or `bf16` the optimizer steps float32 copies of the weights, the masters, and
+rounds them for the network. fairseq saves the rounded ones, as float32. Here a checkpoint holds the
+masters in their place: it is as large, and whatever reads it gets the exact weights.
+"""
+
+import functools
+import logging
+from typing import Any, Callable, Dict, List, Sequence
+
+from torch import Tensor, nn
+
+logger = logging.getLogger(__name__)
+
+
+def keep_masters(build: Callable[..., Any]) -> Callable[..., Any]:
+    """fairseq's function that makes the masters; each parameter then knows its own.
+
+    A parameter that was loaded since `hold_masters` gets the master that was in the checkpoint.
+    """
+
+    @functools.wraps(build)
+    def build_masters(args: Any, params: Sequence[nn.Parameter], flatten: bool = True) -> Any:
+        masters = build(args, params, flatten)
+        if not flatten:
+            for parameter, master in zip(params, masters, strict=True):
+                loaded = vars(parameter).pop("loaded", None)
+                if loaded is not None:
+                    master.data.copy_(loaded)
+                parameter.master = master
+        return masters
+
+    return build_masters
+
+
+def hold_masters(model: nn.Module) -> None:
+    """Make a model's `state_dict` hold the masters, and keep those that are loaded."""
+    model._register_state_dict_hook(_store)
+    model._register_load_state_dict_pre_hook(_load, with_module=True)
+
+
+def _store(model: nn.Module, state: Dict[str, Any], prefix: str, _: Any) -> None:
+    for name, parameter in model.named_parameters():
+        if hasattr(parameter, "master"):
+            state[f"{prefix}{name}"] = parameter.master.detach()
+
+
+def _load(model: nn.Module, state: Dict[str, Any], prefix: str, *_: Any) -> None:
+    loaded: List[Tensor] = []
+    for name, parameter in model.named_parameters():
+        value = state.get(f"{prefix}{name}")
+        if parameter.requires_grad and value is not None and value.dtype != parameter.dtype:
+            parameter.loaded = value
+            loaded.append(value.to(parameter.dtype) == value)
+    if loaded and all(is_rounded.all() for is_rounded in loaded):
+        logger.info(
+            "the checkpoint holds weights that were rounded to 16 bit, as before version 0.2: the"
+            " run continues from them, close to the one that was interrupted"
+        )
+
+
+# Of fairseq's loss scaler, besides the scale that it stores: when it grows again.
+_COUNTERS = ("_iter", "_last_overflow_iter", "_last_rescale_iter", "_overflows_since_rescale")
+
+
+def store_counters(state_dict: Callable[..., Any]) -> Callable[..., Any]:
+    """fairseq's function for the optimizer's state, with the counters of the loss scaler."""
+
+    @functools.wraps(state_dict)
+    def store(optimizer: Any) -> Dict[str, Any]:
+        state, scaler = state_dict(optimizer), optimizer.scaler
+        if scaler is not None:
+            state["loss_scaler"] = {name: getattr(scaler, name) for name in _COUNTERS}
+        return state
+
+    return store
+
+
+def load_counters(load_state_dict: Callable[..., None]) -> Callable[..., None]:
+    """fairseq's function that loads what `store_counters` adds to."""
+
+    @functools.wraps(load_state_dict)
+    def load(optimizer: Any, state_dict: Dict[str, Any], *args: Any, **kwargs: Any) -> None:
+        load_state_dict(optimizer, state_dict, *args, **kwargs)
+        if optimizer.scaler is not None:
+            vars(optimizer.scaler).update(state_dict.get("loss_scaler", {}))
+
+    return load
