@@ -19,6 +19,7 @@ from eat.checkpoint.loading import read_pickle
 from eat.files import find_unfinished, link_file, replace_file, sync_folder
 
 from .record import RECORD_NAME
+from .workers import check_alone
 
 logger = logging.getLogger(__name__)
 
@@ -93,7 +94,9 @@ def prepare_folder(save_dir: str) -> None:
 
     Raises:
         OSError: the folder cannot be written to.
+        ValueError: other processes would write there, too.
     """
+    check_alone()
     try:
         _fairseq_verify(save_dir)
     except OSError as error:

@@ -8,7 +8,7 @@ import inspect
 import pkgutil
 import sys
 from importlib import metadata
-from typing import Any, Callable, Iterator, NamedTuple, Optional, Tuple
+from typing import Any, Callable, Iterator, List, NamedTuple, Optional, Tuple
 
 TESTED = "fairseq 0.12.2, ve-fairseq 0.12.3 and fairseq-fixed 0.12.3.1"
 
@@ -25,8 +25,15 @@ class Replacement(NamedTuple):
     applies: Callable[[], bool] = lambda: True  # whether this program and this fairseq need it
 
 
+_installed: List["Replacement"] = []
+
+
 def _is_training() -> bool:
     return "fairseq_cli.train" in sys.modules  # fairseq's program, or its entry through hydra
+
+
+def _is_hydra_training() -> bool:
+    return "fairseq_cli.hydra_train" in sys.modules
 
 
 TABLE = (
@@ -96,6 +103,28 @@ TABLE = (
         until="it does all that",
     ),
     Replacement(
+        ("fairseq_cli.hydra_train:add_defaults(cfg)",),
+        by="eat.training.start:beginning",
+        wraps=True,
+        applies=_is_hydra_training,
+        why="the same, before the workers start",
+        upstream="none known",
+        until="the row above goes",
+    ),
+    Replacement(
+        (
+            "fairseq.distributed.utils:call_main(cfg, main, kwargs)",
+            "fairseq.distributed.utils:distributed_main(i, main, cfg, kwargs)",
+        ),
+        by="eat.training.workers:starting",
+        wraps=True,
+        applies=_is_training,
+        why="without GPUs, torchrun starts trainings that do not know each other, and Slurm none;"
+        " a signal ends the process that started the workers with a traceback",
+        upstream="#1279, #5126 (torchrun)",
+        until="it starts workers on CPUs, and passes signals on",
+    ),
+    Replacement(
         (
             "fairseq.data.iterators:EpochBatchIterator.state_dict(self)",
             "fairseq.data.iterators:EpochBatchIterator.load_state_dict(self, state_dict)",
@@ -157,10 +186,13 @@ TABLE = (
 def install() -> None:
     """Verify the whole table, then replace what is to be replaced; the fairseq door calls this.
 
+    The door is opened twice: by the recipe before the workers start, and by fairseq in each.
+
     Raises:
         RuntimeError: the installed fairseq is not what the table expects.
     """
-    rows = [row for row in TABLE if row.applies()]
+    rows = [row for row in TABLE if row.applies() and row not in _installed]
+    _installed.extend(rows)
     problems = [problem for row in rows for part in row.parts for problem in find_problems(part)]
     if problems:
         raise RuntimeError(
