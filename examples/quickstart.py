@@ -19,12 +19,13 @@ from collections import Counter
 from pathlib import Path
 from typing import Any, Dict, Optional, Sequence
 
-import numpy as np
 from synthesis import CLASSES, write_events
 
+from eat.audio import LogMel
 from eat.commands.main import main as eat
 from eat.data.manifest import Manifest
 from eat.data.statistics import Statistics, measure_statistics
+from eat.figures.network import choose_example, read_clip
 from eat.files import replace_file
 from eat.machine import describe_hardware
 from eat.training.launch import TrainingError, train, training_arguments
@@ -244,8 +245,19 @@ def draw_figures(run: Run) -> None:
     expected = [EXPECTED_CURVE] if run.is_default else []
     run_eat("plot", "curves", *expected, run.checkpoints, "--out", run.figures / "curves")
     manifest = Manifest(run.manifests / "valid.tsv")
-    longest = manifest.path(int(np.argmax(manifest.num_samples)))
-    run_eat("plot", "clip", longest, "--checkpoint", run.checkpoint, "--out", run.figures / "clip")
+    log_mel = LogMel(target_length=CLIP_FRAMES)
+    clip, _ = choose_example(
+        manifest.num_samples, lambda clip: read_clip(manifest.path(clip), log_mel), log_mel
+    )
+    run_eat(
+        "plot",
+        "clip",
+        manifest.path(clip),
+        "--checkpoint",
+        run.checkpoint,
+        "--out",
+        run.figures / "clip",
+    )
 
 
 def probe(run: Run) -> None:
@@ -280,7 +292,8 @@ def write_report(run: Run) -> None:
     """Step 6: write all of it on one page."""
     heading("Report")
     results = ["--results", run.probe] if run.probe.exists() else []
-    run_eat("report", run.checkpoints, *results, "--out", run.report)
+    expected = ["--compare", EXPECTED_CURVE] if run.is_default else []
+    run_eat("report", run.checkpoints, *results, *expected, "--out", run.report)
 
 
 def print_results(run: Run, seconds: float) -> None:

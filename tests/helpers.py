@@ -2,6 +2,7 @@
 
 import json
 import sys
+import zipfile
 from pathlib import Path
 
 import numpy as np
@@ -96,6 +97,17 @@ def write_mp3_without_length(
     data = path.read_bytes()
     assert b"Xing" in data[:64] or b"Info" in data[:64]
     path.write_bytes(data[data.index(data[:2], 2) :])  # every frame starts alike
+
+
+def write_zip(path, files):
+    """An uncompressed zip of files; returns the address of each."""
+    with zipfile.ZipFile(path, "w") as archive:
+        for file in files:
+            archive.write(file, file.name)
+    data, addresses = path.read_bytes(), []
+    for file in files:
+        addresses.append(f"{path}:{data.index(file.read_bytes())}:{file.stat().st_size}")
+    return addresses
 
 
 def pack_clips(manifest_file: Path, out: Path, kind: str) -> None:

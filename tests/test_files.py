@@ -1,8 +1,32 @@
+import errno
+import fcntl
 import os
+import re
+import shutil
+import socket
+import subprocess
+import sys
 
 import pytest
 
-from eat.files import find_unfinished, link_file, replace_file, sync_folder
+from eat.files import (
+    InUseError,
+    find_unfinished,
+    link_file,
+    lock_file,
+    replace_file,
+    sync_folder,
+)
+
+# Locks the file that is its argument, says so, and waits in a process that it has forked as well.
+LOCK_AND_WAIT = """
+import os, sys, time
+from eat.files import lock_file
+with lock_file(sys.argv[1]):
+    if os.fork():
+        print("locked", flush=True)
+    time.sleep(60)
+"""
 
 
 def test_a_file_is_replaced_only_when_complete(tmp_path):
@@ -17,6 +41,15 @@ def test_a_file_is_replaced_only_when_complete(tmp_path):
         file.write(b"after")
     assert path.read_text() == "after"
     assert os.listdir(tmp_path) == ["report.tsv"]
+
+
+def test_two_writers_of_one_file_do_not_mix(tmp_path):
+    # They may have the same process id, on two machines or in two containers.
+    with replace_file(tmp_path / "a") as first, replace_file(tmp_path / "a") as second:
+        first.write(b"first" * 9)
+        second.write(b"second")
+    assert (tmp_path / "a").read_bytes() == b"first" * 9  # which ended last
+    assert os.listdir(tmp_path) == ["a"]
 
 
 def test_the_longest_name(tmp_path):
@@ -70,3 +103,56 @@ def test_what_killed_processes_left_is_found(tmp_path):
     found = list(find_unfinished(tmp_path))
     assert found == [(str(tmp_path / ".a b.pt.123.tmp"), str(tmp_path / "a b.pt"))]
     assert list(find_unfinished(tmp_path / "nowhere")) == []
+
+
+@pytest.fixture
+def owner(tmp_path):
+    """Another process that has locked `tmp_path / "lock"`, and a child of it that lives on."""
+    path = tmp_path / "lock"
+    command = [sys.executable, "-c", LOCK_AND_WAIT, str(path)]
+    pipes = {"stdout": subprocess.PIPE, "text": True, "start_new_session": True}
+    with subprocess.Popen(command, **pipes) as process:
+        assert process.stdout.readline() == "locked\n"
+        yield process
+        os.killpg(process.pid, 9)
+
+
+def test_what_another_process_has_locked_names_it_until_it_is_killed(owner, tmp_path):
+    path = tmp_path / "lock"
+    words = rf"{path}: in use by process {owner.pid} on {re.escape(socket.gethostname())} since 20"
+    for _ in range(2):  # a refusal does not free it
+        with pytest.raises(InUseError, match=words), lock_file(path):
+            pass
+    shutil.copy(path, tmp_path / "copy")
+    with lock_file(tmp_path / "copy"):  # as in a folder that was copied
+        pass
+    owner.kill()
+    os.waitid(os.P_PID, owner.pid, os.WEXITED | os.WNOWAIT)
+    assert path.exists()
+    with lock_file(path):
+        assert path.read_text().startswith(f"process {os.getpid()} on ")
+    assert os.listdir(tmp_path) == []
+
+
+def test_a_file_that_the_last_owner_removes_meanwhile_is_made_again(tmp_path, monkeypatch):
+    path, lock = tmp_path / "lock", fcntl.lockf
+
+    def lock_late(descriptor, how):
+        lock(descriptor, how)
+        monkeypatch.setattr(fcntl, "lockf", lock)
+        path.unlink()
+
+    monkeypatch.setattr(fcntl, "lockf", lock_late)
+    with lock_file(path):
+        assert path.exists()
+
+
+def test_a_disk_without_locks_is_only_warned_of(tmp_path, monkeypatch, caplog):
+    def refuse(*args):
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    monkeypatch.setattr(fcntl, "lockf", refuse)
+    with lock_file(tmp_path / "lock"):
+        pass
+    assert len(caplog.records) == 1
+    assert "cannot be locked ([Errno 37] No locks available); going on" in caplog.text

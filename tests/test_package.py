@@ -22,7 +22,7 @@ NEED_FAIRSEQ = {
     *("eat.data.datasets", "eat.data.classification"),
     *("eat.training.bad_audio", "eat.training.checkpoint_files", "eat.training.gradients"),
     *("eat.training.epochs", "eat.training.guarded", "eat.training.start"),
-    *("eat.training.output", "eat.training.saving"),
+    *("eat.training.output", "eat.training.saving", "eat.training.validation"),
 }
 NEED_SCIKIT_LEARN = {"eat.figures.embeddings"}
 # The classes that go into exported Hugging Face folders; the package itself never imports them.

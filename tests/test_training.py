@@ -160,6 +160,11 @@ def test_two_processes_equal_one_with_the_doubled_batch(train, manifests, tmp_pa
         assert two["bsz"] == one["bsz"] == 12
         for key in ("loss", "frame_loss", "utterance_loss", "gnorm", "mask_ratio", "ema_decay"):
             assert two[key] == pytest.approx(one[key], rel=1e-3), key
+    # All 4 clips are one batch, so that the second process has none of its own.
+    one, two = logged(single.stdout, "valid")[-1], logged(double, "valid")[-1]
+    assert (one["valid_max_cls_rank"], one["valid_max_patch_rank"]) == (3, 48)
+    for key in ("cls_rank", "max_cls_rank", "patch_rank", "max_patch_rank"):
+        assert two[f"valid_{key}"] == pytest.approx(one[f"valid_{key}"], rel=1e-3), key
     one, two = (
         torch.load(tmp_path / name / "checkpoint_last.pt", weights_only=True)["model"]
         for name in ("single", "double")

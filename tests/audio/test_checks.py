@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 import soundfile
 from faults.damage import WAYS
-from helpers import write_mp3_without_length
+from helpers import write_mp3_without_length, write_zip
 
-from eat.audio import AudioError, checks, opening, read_audio
+from eat.audio import AudioError, audio_info, checks, opening, read_audio
 from eat.audio.checks import AudioScan, scan_audio
 from eat.features import extract_features
 from eat.nn import Encoder, EncoderConfig
@@ -124,6 +124,24 @@ def test_a_header_whose_size_is_too_small(tmp_path, noise, format):
 def test_tags_and_chunks_behind_the_sound_are_no_sound(tmp_path, noise, format, rest):
     (tmp_path / "a").write_bytes(encode(noise, format=format) + rest)
     assert scan_audio(tmp_path / "a") == AudioScan(48_000, 48_000, is_silent=False)
+
+
+@pytest.mark.parametrize("subtype", ["VORBIS", "OPUS"])
+def test_an_ogg_without_its_last_page_is_noted(tmp_path, noise, subtype):
+    data = encode(np.tile(noise, (4, 1)), format="OGG", subtype=subtype)
+    last_page = data.rindex(b"OggS")
+    cut_off = data[:last_page], data[:-9], data[: last_page + 9]
+    for content in (data, data + bytes(9)):
+        (tmp_path / "a.ogg").write_bytes(content)
+        assert scan_audio(tmp_path / "a.ogg").notes == ()
+    for content in cut_off:
+        (tmp_path / "a.ogg").write_bytes(content)
+        for path in (tmp_path / "a.ogg", *write_zip(tmp_path / "p.zip", [tmp_path / "a.ogg"])):
+            found = scan_audio(path)
+            assert found.notes == (
+                "the page that ends an ogg is missing: cut off, or never finished?",
+            )
+            assert found.num_samples == audio_info(path).num_samples < 4 * 48_000
 
 
 CANCEL = "the channels cancel: their mean, which the network gets, is silent"

@@ -2,28 +2,16 @@ import gc
 import multiprocessing
 import os
 import sys
-import zipfile
 from concurrent.futures import ThreadPoolExecutor
 
 import h5py
 import numpy as np
 import pytest
 import soundfile
-from helpers import write_clips, write_mp3_without_length
+from helpers import write_clips, write_mp3_without_length, write_zip
 
 from eat.audio import AudioError, audio_info, read_audio
 from eat.audio.packs import BytesAsFile, Hdf5Address, ZipAddress, find_pack, list_zip
-
-
-def write_zip(path, files):
-    """An uncompressed zip of files; returns the address of each."""
-    with zipfile.ZipFile(path, "w") as archive:
-        for file in files:
-            archive.write(file, file.name)
-    data, addresses = path.read_bytes(), []
-    for file in files:
-        addresses.append(f"{path}:{data.index(file.read_bytes())}:{file.stat().st_size}")
-    return addresses
 
 
 @pytest.fixture

@@ -4,7 +4,7 @@ import os
 import numpy as np
 import pytest
 import soundfile
-from helpers import write_mp3_without_length
+from helpers import write_mp3_without_length, write_zip
 
 from eat.audio import AudioError, audio_info, opening, read_audio, scan_audio
 
@@ -100,7 +100,7 @@ def mp3_after(junk):
     return junk + file.getvalue()
 
 
-@pytest.mark.parametrize("num_zeros", [1, 100, 4096])
+@pytest.mark.parametrize("num_zeros", [1, 100, 70_000])
 def test_zeros_before_the_first_frame_of_an_mp3_are_skipped(tmp_path, num_zeros):
     content = mp3_after(bytes(num_zeros))
     (tmp_path / "a.mp3").write_bytes(content)
@@ -112,13 +112,36 @@ def test_zeros_before_the_first_frame_of_an_mp3_are_skipped(tmp_path, num_zeros)
 
 
 def test_other_bytes_before_an_mp3(tmp_path):
-    """libsndfile gives up after 64 KB."""
-    for name, junk in {"a": b"HTTP/1.1 200 OK\r\n\r\n", "b": b"\xff" * 99}.items():
-        (tmp_path / f"{name}.mp3").write_bytes(mp3_after(junk))
-        assert len(read_audio(tmp_path / f"{name}.mp3")) == 16_000
-    (tmp_path / "c.mp3").write_bytes(mp3_after(bytes(70_000)))
-    with pytest.raises(AudioError, match=r"c\.mp3: not readable as audio"):
-        read_audio(tmp_path / "c.mp3")
+    """A file and a clip in a zip are read alike; libsndfile gives up after 64 KB."""
+    write_mp3_without_length(tmp_path / "x.mp3", sine(1, 16_000), 16_000)
+    unsized = (tmp_path / "x.mp3").read_bytes()
+    noise = np.random.default_rng(0).bytes(5_000)
+    for junk in (b"HTTP/1.1 200 OK\r\n\r\n", b"\xff" * 99, b"\xff\xe3\xff\xff", noise):
+        for good in (mp3_after(b""), unsized):
+            for name, content in {"good.mp3": good, "bad.mp3": junk + good}.items():
+                (tmp_path / name).write_bytes(content)
+            bad = tmp_path / "bad.mp3"
+            (zipped,) = write_zip(tmp_path / "pack.zip", [bad])
+            expected = read_audio(tmp_path / "good.mp3")
+            for path in (bad, zipped):
+                assert audio_info(path) == audio_info(tmp_path / "good.mp3")
+                assert np.array_equal(read_audio(path), expected)
+    (tmp_path / "far.mp3").write_bytes(mp3_after(bytes(range(1, 251)) * 300))
+    (tmp_path / "odd.wav").write_bytes(mp3_after(b"other"))
+    for file in ("far.mp3", "odd.wav"):
+        path = tmp_path / file
+        for one in (path, *write_zip(tmp_path / f"{path.stem}.zip", [path])):
+            with pytest.raises(AudioError, match="not readable as audio"):
+                read_audio(one)
+
+
+def test_what_holds_no_sound_is_named(tmp_path):
+    (tmp_path / "a.mp3").write_text("<html>not found</html>" * 100)
+    (tmp_path / "b.mp3").touch()
+    with pytest.raises(AudioError, match="a.mp3: not readable as audio: found no frame of an mp3"):
+        read_audio(tmp_path / "a.mp3")
+    with pytest.raises(AudioError, match="b.mp3: found an empty file, expected an audio file"):
+        read_audio(tmp_path / "b.mp3")
 
 
 @pytest.mark.parametrize("error", [TypeError("odd"), RuntimeError("odd"), KeyError("odd")])

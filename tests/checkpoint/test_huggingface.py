@@ -216,13 +216,22 @@ def test_classes_that_transformers_saved(folder):
         ("model.safetensors", lambda f: f.write_bytes(f.read_bytes()[:1000]),
          "model.safetensors: damaged"),
         ("model.safetensors", lambda f: f.rename(f.with_name("model-00001-of-00002.safetensors")),
-         r"found no model.safetensors \(but: model-00001-of-"),
+         r"found a folder without model.safetensors \(but: model-00001-of-"),
     ],
 )  # fmt: skip
 def test_damaged_folders(folder, name, change, message):
     change(folder / name)
     with pytest.raises(CheckpointError, match=message):
         load_checkpoint(folder)
+
+
+def test_the_folder_of_a_training_is_answered_with_its_files(tmp_path):
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "checkpoint_last.pt").touch()
+    for folder, found in ((tmp_path, r" \(but: checkpoint_last.pt\)"), (tmp_path / "empty", "")):
+        message = f"found a folder without model.safetensors{found}, expected .* path of a .pt file"
+        with pytest.raises(CheckpointError, match=message):
+            load_checkpoint(folder)
 
 
 def test_a_folder_with_a_configuration_is_complete(finetuned, folder, monkeypatch):

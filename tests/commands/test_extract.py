@@ -203,7 +203,7 @@ def test_failures_are_listed_and_do_not_stop_the_run(extract, audio, tmp_path, f
         f"failed {audio}/birds/short.wav: found 100 samples at 16 kHz, expected at least 400"
         " (25 ms)"
     )
-    assert lines[2].startswith(f"failed {audio}/empty.flac: not readable as audio: ")
+    assert lines[2] == f"failed {audio}/empty.flac: found an empty file, expected an audio file"
     assert lines[3] == f"failed {audio}/nan.wav: found NaN or infinite samples"
     assert lines[4].startswith(f"failed {audio}/text.wav: not readable as audio: ")
     assert len(lines) == 5

@@ -169,7 +169,7 @@ def test_a_folder_and_a_file_are_drawn_over_each_other(plot, tmp_path, capsys):
     assert capsys.readouterr().out.split() == ["figures/both.png", "figures/both.svg"]
     assert (tmp_path / "figures" / "both.svg").exists()
     lines = {line.get_label(): line.get_ydata().tolist() for line in figure.axes[0].get_lines()}
-    assert lines == {"checkpoints, training": [3, 2, 1], "out.txt, training": [9, 8]}
+    assert lines == {"a/checkpoints, training": [3, 2, 1], "out.txt, training": [9, 8]}
 
 
 def test_names_are_the_shortest_ends_that_differ(plot, tmp_path):
@@ -178,6 +178,14 @@ def test_names_are_the_shortest_ends_that_differ(plot, tmp_path):
     figure = plot("curves", "seed1/checkpoints", "seed2/checkpoints")
     labels = [line.get_label() for line in figure.axes[0].get_lines()]
     assert labels == ["seed1/checkpoints, training", "seed2/checkpoints, training"]
+
+
+def test_a_run_is_named_by_its_folder_not_by_the_files_in_it(plot, tmp_path):
+    for name in ("mine/train.log", "first/checkpoints/train.log"):
+        write_run(tmp_path / name, [1])
+    figure = plot("curves", "mine/train.log", "first/checkpoints")
+    labels = [line.get_label() for line in figure.axes[0].get_lines()]
+    assert labels == ["mine, training", "first/checkpoints, training"]
 
 
 @pytest.mark.parametrize(

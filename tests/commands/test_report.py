@@ -9,6 +9,7 @@ from html.parser import HTMLParser
 
 import numpy as np
 import pytest
+import soundfile
 import torch
 
 import eat.figures.style
@@ -156,6 +157,40 @@ def test_figures_show_what_was_logged_masked_and_computed(whole):
     assert sum(len(group.get_offsets()) for group in embedded.collections) == 4
 
 
+def test_pictures_say_what_to_look_for(whole):
+    _, page, figures = whole
+    notes = [figure.get_suptitle().replace("\n", " ") for figure in figures]
+    notes = [note.partition(":")[2] for note in notes if note.startswith("What to look for:")]
+    for text in ("bars near V", "bright patches where the sounds are", "clips of one colour"):
+        assert sum(text in note for note in notes) == 1, text
+    ranks = read_training_log(whole[0])["valid"]
+    assert f"the CLS tokens use {ranks['cls_rank'][-1]:.1f} of 3 possible directions" in page.text
+    assert f"the patches use {ranks['patch_rank'][-1]:.1f} of 48 possible directions" in page.text
+
+
+def test_another_run_is_drawn_below_and_compared_in_words(report, run_folder, tmp_path):
+    log = (run_folder / "train.log").read_text()
+    (tmp_path / "recorded.jsonl").write_text(log)
+    page, figures = report(run_folder, "--compare", tmp_path / "recorded.jsonl")
+    assert "run and recorded.jsonl agree: at update 4 the frame loss is" in page.text
+    labels = [line.get_label() for line in figures[0].axes[0].get_lines()]
+    assert labels[0] == "recorded.jsonl, training" and labels[-1] == "run, validation"
+
+
+def test_the_example_has_sound(report, run_folder, manifests, tmp_path):
+    shutil.copytree(manifests, tmp_path / "copy")
+    audio, lines = tmp_path / "copy" / "audio", (manifests / "valid.tsv").read_text().splitlines()
+    for name, num_samples in (("silence 1", 32_000), ("silence 2", 4_000)):  # mostly padding
+        soundfile.write(audio / f"{name}.wav", np.zeros(num_samples), 16_000)
+        lines.append(f"{name}.wav\t{num_samples}")
+    lines[0] = str(audio)
+    (tmp_path / "copy" / "valid.tsv").write_text("\n".join(lines) + "\n")
+    move_manifests(run_folder, valid=str(tmp_path / "copy" / "valid.tsv"))
+    page, _ = report(run_folder, "--num-embedded", 0)
+    (example,) = (alt for alt in page.pictures if alt.startswith("Spectrogram of "))
+    assert "silence" not in example and "Not on this page" not in page.text
+
+
 def test_results_in_the_runs_folder_and_in_others(report, run_folder, tmp_path):
     for folder, name, values in (
         (run_folder / "evaluation", "metrics.json", EVALUATION),
@@ -203,7 +238,7 @@ def test_a_log_alone_is_enough(report, run_folder):
             path.unlink()
     page, figures = report(run_folder)
     assert "No checkpoint has been saved yet" in page.text
-    assert "updates 4" in page.text and len(figures) == 8
+    assert "updates 4" in page.text and len(figures) == 10
 
 
 def test_a_checkpoint_alone_is_enough(report, run_folder):
@@ -250,7 +285,7 @@ def test_damaged_files_spoil_their_own_parts_only(report, run_folder, content):
     assert "training.json: not a record of how a run was started" in notes
     assert f"No configuration: {run_folder / 'checkpoint_last.pt'}: " in notes
     assert "No figures of masks and clips: " in notes
-    assert page.ids == ["curves", "speed"] and len(figures) == 8
+    assert page.ids == ["curves", "speed"] and len(figures) == 10
 
 
 def test_folders_without_a_run_or_results_are_refused(run_folder, tmp_path, capsys):

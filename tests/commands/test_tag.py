@@ -104,11 +104,22 @@ def test_the_files_of_a_folder(tmp_path, capsys, official_finetune):
     expected = tag(capsys, official_finetune, *paths)[1]
     found = tag(capsys, official_finetune, tmp_path / "audio")
     assert found == (0, expected, f"{tmp_path}/audio: left out 1 other files: 1 .txt\n")
+    tagging = eat.tag_files([str(tmp_path / "audio")], eat.load_classifier(official_finetune))
+    assert [path for path, _ in tagging.files] == paths
+    assert tagging[1:] == ([], [f"{tmp_path}/audio: left out 1 other files: 1 .txt"])
     (tmp_path / "empty").mkdir()
     arguments = ["tag", str(tmp_path / "empty"), "--checkpoint", official_finetune]
     assert main(arguments) == 1
     error = f"eat tag: error: {tmp_path}/empty: found no audio file (no file at all), expected"
     assert capsys.readouterr().err.startswith(error)
+
+
+def test_the_clips_of_a_manifest(tmp_path, capsys, official_finetune):
+    paths = [write(tmp_path / name, 0.5) for name in ("b.wav", "a.wav")]
+    (tmp_path / "m.tsv").write_text(f"{tmp_path}\nb.wav\t8000\na.wav\t8000\nc.zip:0:9\t8000\n")
+    status, found, err = tag(capsys, official_finetune, tmp_path / "m.tsv")
+    assert (status, found) == (1, tag(capsys, official_finetune, *paths)[1])
+    assert err == f"failed {tmp_path}/c.zip:0:9: no such pack of audio: {tmp_path}/c.zip\n"
 
 
 def test_a_classifier_of_clips_of_any_length_without_names(
@@ -130,7 +141,7 @@ def test_equal_probabilities_keep_the_order_of_the_classes(tmp_path, classifier)
         torch.nn.init.zeros_(parameter)
     with torch.no_grad():
         classifier.head.bias[1] = -1
-    ((_, tags),), _ = eat.tag_files([path], classifier, top=5, activation="sigmoid")
+    ((_, tags),), *_ = eat.tag_files([path], classifier, top=5, activation="sigmoid")
     first, second, third = classifier.labels
     assert [tag.label for tag in tags] == [first, third, second]
     assert tags[0].probability == tags[1].probability == 0.5

@@ -1,9 +1,11 @@
 import pytest
 import torch
+from fairseq.logging import metrics
 from torch import nn
 
 from eat.criterions.ufo import UfoConfig, UfoCriterion, ufo_losses
 from eat.models.pretraining import PretrainingModel, PretrainingModelConfig
+from eat.training.validation import effective_rank, moments
 
 SMALL = {
     **{"embed_dim": 16, "depth": 2, "num_heads": 2, "average_top_k_layers": 2},
@@ -88,3 +90,18 @@ def test_the_logged_sums(model):
     nn.init.zeros_(model.decoder.proj.weight)  # collapsed predictions have no spread
     _, sample_size, log = UfoCriterion(UfoConfig(), None)(model, make_batch(2))
     assert log["prediction_var"].item() / sample_size == pytest.approx(1e-3, rel=0.01)
+
+
+@torch.no_grad()
+def test_validation_logs_effective_ranks_of_all_its_clips(model):
+    batch, criterion = make_batch(6), UfoCriterion(UfoConfig(), None).eval()
+    tokens = model.encoder(batch["net_input"]["source"])
+    for parts in ([(0, 6)], [(0, 1), (1, 4), (4, 6)]):
+        with metrics.aggregate(new_root=True) as found:
+            for ends in parts:
+                criterion.reduce_metrics([criterion(model, part(batch, *ends))[2]])
+        found = found.get_smoothed_values()
+        assert found["cls_rank"] == round(effective_rank(moments(tokens[:, 0])), 2)
+        assert found["patch_rank"] == round(effective_rank(moments(tokens[:, 1:])), 2)
+        assert (found["max_cls_rank"], found["max_patch_rank"]) == (5, 16)
+    assert not any("moments" in key for key in criterion.train()(model, batch)[2])

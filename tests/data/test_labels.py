@@ -361,6 +361,24 @@ def test_names_that_are_not_utf8_have_labels(tmp_path):
     assert classes_of(table) == [[2]]
 
 
+def test_names_that_begin_as_a_byte_order_mark_does(tmp_path):
+    """A mark is left out once; what a name begins with stays."""
+    for name in ("\ufeffa.wav", "\ufeff\ufeffa.wav", "a.wav"):
+        write_manifest(tmp_path / "t.tsv", name, [(name, 5), (name, 6)])
+        write_labels(tmp_path / "t.lbl", [(name, ["x"]), (name, ["y"])])
+        for file in (tmp_path / "t.tsv", tmp_path / "t.lbl"):
+            is_marked = name[0] == "\ufeff"
+            assert file.read_bytes().startswith(f"\ufeff{name}".encode()) == is_marked
+            file.write_bytes(
+                file.read_bytes() if is_marked else b"\xef\xbb\xbf" + file.read_bytes()
+            )
+        manifest = Manifest(tmp_path / "t.tsv")
+        assert manifest.root == str(tmp_path / name)
+        classes = [Label(0, "x", "X"), Label(1, "y", "Y")]
+        labels = read_labels(tmp_path / "t.lbl", manifest, classes)
+        assert [[*labels.classes(clip)] for clip in range(2)] == [[0], [1]]
+
+
 def test_many_clips_are_read_into_small_arrays(tmp_path):
     num_clips = 50_000
     labels = make_descriptors(map(str, range(500)))

@@ -32,6 +32,13 @@ def test_a_data_set_is_written_whole_or_not_at_all(tmp_path, bad, error, message
     assert {path: path.read_bytes() for path in (tmp_path / "out").iterdir()} == before
 
 
+def test_a_name_with_a_line_break_is_one_line_of_a_message(tmp_path):
+    left_out = [Failure("a\nb.wav", "cut\noff")]
+    with pytest.raises(ValueError, match=re.escape("unreadable.tsv, first a\\nb.wav: cut off")):
+        write_data_set(str(tmp_path), "/data", {"train": []}, None, left_out, "unreadable.tsv")
+    assert (tmp_path / "unreadable.tsv").read_text() == "a\\nb.wav\tcut off\n"
+
+
 def test_what_a_killed_run_left_is_removed(tmp_path, monkeypatch):
     def interrupt(*args):
         raise KeyboardInterrupt

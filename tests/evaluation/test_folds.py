@@ -76,3 +76,9 @@ def test_groups_stay_together(multi_label):
 def test_more_folds_than_there_can_be_are_an_error(groups, message):
     with pytest.raises(ValueError, match=message):
         make_folds(one_hot([0, 0, 0, 0, 1, 1]), groups, 7, seed=1)
+
+
+def test_one_clip_of_a_class_makes_no_folds():
+    message = "found 1 clips of the most frequent class, expected 2 or more, and --folds at most"
+    with pytest.raises(ValueError, match=message):
+        make_folds(one_hot([0, 1]), None, 5, seed=1)

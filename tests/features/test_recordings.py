@@ -133,3 +133,14 @@ def test_tensors_of_any_floating_type(dtype):
     samples = torch.from_numpy(noise(1000)).to(dtype).requires_grad_()
     found = ArrayRecording(samples, 16000, "audio").read(0, 1000)
     assert np.array_equal(found, samples.detach().float().numpy())
+
+
+def test_a_folder_and_a_manifest_are_no_recording(tmp_path):
+    """What takes all of their files is named."""
+    write(tmp_path / "a.wav", noise(16_000))
+    (tmp_path / "m.tsv").write_text(f"{tmp_path}\na.wav\t16000\n")
+    for path in (tmp_path, tmp_path / "m.tsv"):
+        with pytest.raises(
+            AudioError, match=f"{path}: found a folder or manifest, .*eat.tag_files"
+        ):
+            FileRecording(path)

@@ -54,6 +54,16 @@ def test_long_clips_get_their_masks_in_time_order():
     assert not covered[0, 63] and covered.sum() == 64 * 8 - 1
 
 
+def test_padding_is_marked_where_the_sound_ends():
+    log_mel = LogMel(mean=-4.268, std=4.569, target_length=128)
+    padded = log_mel(0.1 * torch.randn(16_240, generator=torch.Generator().manual_seed(0)))
+    axes = draw_clip(padded, MASKS, log_mel).axes[0]
+    assert [text.get_text() for text in axes.texts] == ["padding from 1.00 s"]
+    dashed = [line for line in axes.get_lines() if line.get_linestyle() == "--"]
+    assert [line.get_xdata()[0] for line in dashed] == [1.0]
+    assert not draw_clip(SOURCE, MASKS, PLAIN).axes[0].texts
+
+
 def test_a_file_name_is_shown_as_it_is(tmp_path):
     title = "50 $ and 60 $ \\x^.wav"
     figure = draw_clip(SOURCE, MASKS, PLAIN, title=title)

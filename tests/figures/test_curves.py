@@ -4,7 +4,7 @@ import matplotlib
 import numpy as np
 import pytest
 
-from eat.figures.curves import draw_curves, draw_lengths, logged_panels
+from eat.figures.curves import compare_runs, draw_curves, draw_lengths, logged_panels
 
 UPDATES = np.arange(10.0, 310, 10)
 
@@ -95,6 +95,50 @@ def test_fine_tuning_shows_its_metric_in_validation():
     assert panels["Loss"].get_ylabel() == "per label or clip"
     lines = lines_by_label(panels["Mean average precision"])
     np.testing.assert_array_equal(lines["validation"].get_ydata(), [0.2, 0.4])
+
+
+def test_an_effective_rank_says_of_how_many_directions():
+    valid = {"num_updates": UPDATES[:2], "cls_rank": np.array([2.0, 3.5])}
+    _, panels = draw(run={"valid": {**valid, "max_cls_rank": np.array([23.0, 23.0])}})
+    axes = panels["Effective rank of CLS"]
+    assert axes.get_ylabel() == "directions of 23"
+    np.testing.assert_array_equal(lines_by_label(axes)["validation"].get_ydata(), [2.0, 3.5])
+
+
+def make_pretraining(scale=1.0):
+    columns = make_log(scale)["train_inner"]
+    return {"train_inner": {**columns, "frame_loss": 2 * columns["loss"]}}
+
+
+def test_losses_of_different_criteria_are_apart():
+    _, panels = draw(pre=make_pretraining(), fine=make_log())
+    lines = {
+        title: list(lines_by_label(panels[title]))
+        for title in ("Loss of pre-training", "Loss of fine-tuning", "Learning rate")
+    }
+    assert list(lines.values()) == [
+        ["pre, training"],
+        ["fine, training", "fine, validation"],
+        ["pre, training", "fine, training"],
+    ]
+    assert panels["Loss of fine-tuning"].get_ylabel() == "per label or clip"
+    assert "Loss" not in panels
+
+
+def test_the_difference_of_runs_is_said_in_words():
+    runs = {"recorded": make_pretraining(), "mine": make_pretraining(1.01), "fine": make_log()}
+    figure = draw_curves({**runs, "odd": make_pretraining(1.2)})
+    mine, odd = compare_runs({**runs, "odd": make_pretraining(1.2)})
+    assert mine == (
+        "mine and recorded agree: at update 300 the frame loss is 0.1006 and 0.09957; at 30 common"
+        " updates it is at most 1 % apart."
+    )
+    assert "odd and recorded differ: " in odd and "at most 20 % apart" in odd
+    assert figure.get_suptitle().replace("\n", " ") == f"{mine} {odd}"
+    assert draw_curves({"recorded": make_pretraining()}).get_suptitle() == ""
+    later = {"train_inner": {n: v + 1000 for n, v in make_log()["train_inner"].items()}}
+    (nothing,) = compare_runs({"one": make_log(), "other": later})
+    assert nothing == "other and one logged no update in common."
 
 
 def test_single_panels_can_be_chosen():

@@ -3,7 +3,8 @@
 import numpy as np
 import pytest
 
-from eat.figures.report import as_duration, list_warnings, measure_speed, training_columns
+from eat.figures.curves import training_columns
+from eat.figures.report import Rank, as_duration, find_ranks, list_warnings, measure_speed
 
 
 def make_columns(**columns):
@@ -45,6 +46,17 @@ def test_what_is_wrong_is_said(columns, message):
 def test_a_healthy_run_has_no_warnings():
     healthy = make_columns(loss=[3, 2], target_var=[1, 1], prediction_var=[0.4, 0.8])
     assert [*list_warnings(healthy), *list_warnings(training_columns(None))] == []
+
+
+def test_few_used_directions_are_warned_of_though_the_spread_is_large():
+    names = ("cls_rank", "max_cls_rank", "patch_rank", "max_patch_rank")
+    valid = dict(zip(names, np.array([[9, 3.3], [24, 24], [14, 12.8], [24, 24]]), strict=True))
+    columns = make_columns(target_var=[0.97, 0.98])
+    ranks = find_ranks({"train_inner": columns, "valid": valid})
+    assert ranks == [Rank("CLS tokens", 3.3, 24), Rank("patches", 12.8, 24)]
+    (warning,) = list_warnings(columns, ranks)
+    assert warning.startswith("The CLS tokens of the validation clips use 3.3 of 24 possible dir")
+    assert find_ranks({"train_inner": columns}) == find_ranks(None) == []
 
 
 @pytest.mark.parametrize(

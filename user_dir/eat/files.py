@@ -1,12 +1,20 @@
-"""Files that are complete or absent."""
+"""Files that are complete or absent, and files that one process at a time writes."""
 
+import errno
+import logging
 import os
 import re
 import shutil
+import socket
 from contextlib import contextmanager, suppress
+from datetime import datetime, timezone
 from typing import BinaryIO, Iterator, NamedTuple, Union
 
 FilePath = Union[str, "os.PathLike[str]"]
+
+BOM = b"\xef\xbb\xbf"  # that editors put before UTF-8; readers leave out one
+
+logger = logging.getLogger(__name__)
 
 _MAX_NAME_BYTES = 255  # of a file, on nearly all file systems
 _UNFINISHED = re.compile(r"\.(.+)\.[0-9]+\.tmp", re.DOTALL)
@@ -19,6 +27,14 @@ class Unfinished(NamedTuple):
     place: str
 
 
+class InUseError(OSError):
+    """Another process holds a lock; `owner` says which one, on which host, and since when."""
+
+    def __init__(self, path: str, owner: str) -> None:
+        super().__init__(f"{path}: in use by {owner}")
+        self.owner = owner
+
+
 @contextmanager
 def replace_file(path: FilePath) -> Iterator[BinaryIO]:
     """Write a file beside `path` that takes its place when complete, and never on an error."""
@@ -29,6 +45,11 @@ def replace_file(path: FilePath) -> Iterator[BinaryIO]:
             file.flush()
             os.fsync(file.fileno())
         os.replace(unfinished, path)
+
+
+def guard_first(line: bytes) -> bytes:
+    """The first line of a text, with a mark before one that begins as the byte order mark does."""
+    return BOM * line.startswith(BOM) + line
 
 
 def link_file(source: FilePath, path: FilePath) -> None:
@@ -45,6 +66,59 @@ def link_file(source: FilePath, path: FilePath) -> None:
                 shutil.copyfileobj(original, copy, 1 << 20)
         else:
             os.replace(unfinished, path)
+
+
+@contextmanager
+def lock_file(path: FilePath) -> Iterator[None]:
+    """Keep other processes, also on other hosts, from what they lock by the same name meanwhile.
+
+    `path` is a small file of its own beside what it protects, `features.h5.lock` for example. It
+    names the owner, and is gone at the end. The system frees the lock of a process that is killed,
+    so a file that stays, or a copy of it, locks nothing. Processes that are forked meanwhile do not
+    hold the lock. The owner must neither lock nor open `path` again meanwhile: closing it would
+    free the lock.
+
+    Where the file system has no locks there is one warning, and the work goes on without.
+
+    Raises:
+        InUseError: another process holds the lock.
+        OSError: the file cannot be made.
+    """
+    path = os.path.abspath(os.fspath(path))
+    descriptor, process = _open_locked(path), os.getpid()
+    now = datetime.now(timezone.utc).isoformat(timespec="seconds")
+    owner = f"process {process} on {socket.gethostname()} since {now}"
+    try:
+        with suppress(OSError):  # a full disk: nothing but these words is lost
+            os.truncate(descriptor, 0)
+            os.write(descriptor, owner.encode())
+        yield
+    finally:
+        if os.getpid() == process:  # not in a fork
+            with suppress(OSError):
+                os.remove(path)
+        os.close(descriptor)
+
+
+def _open_locked(path: str) -> int:
+    """A descriptor of the file of that name, locked; an owner may remove the file meanwhile."""
+    while True:
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
+        try:
+            import fcntl  # Windows has none
+
+            fcntl.lockf(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except (ImportError, OSError) as error:
+            if getattr(error, "errno", None) not in (errno.EACCES, errno.EAGAIN):
+                logger.warning("%s: cannot be locked (%s); going on without a lock", path, error)
+                return descriptor
+            owner = os.read(descriptor, 1000).decode(errors="replace")
+            os.close(descriptor)
+            raise InUseError(path, owner or "another process") from None
+        with suppress(FileNotFoundError):
+            if os.path.samestat(os.stat(path), os.fstat(descriptor)):
+                return descriptor
+        os.close(descriptor)
 
 
 def sync_folder(folder: FilePath) -> None:
@@ -69,9 +143,9 @@ def find_unfinished(folder: FilePath) -> Iterator[Unfinished]:
 def _beside(path: str) -> Iterator[str]:
     """A name beside `path` that is gone at the end, whatever happens."""
     folder, name = os.path.split(path)
-    ending = f".{os.getpid()}.tmp"
+    ending = f".{int.from_bytes(os.urandom(5), 'big')}.tmp"  # two machines may share a process id
     room = _MAX_NAME_BYTES - len(ending) - 1
-    if len(os.fsencode(name)) > room:  # the beginning is enough: it is unique in this process
+    if len(os.fsencode(name)) > room:  # the beginning is enough: the ending is unique
         name = os.fsdecode(os.fsencode(name)[:room])
     unfinished = os.path.join(folder, f".{name}{ending}")
     try:

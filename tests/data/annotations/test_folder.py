@@ -75,7 +75,7 @@ def test_unreadable_files_are_left_out_and_listed(
     assert list(clips_of("train")) == ["good.wav"]
     lines = (out / "unreadable.tsv").read_text().splitlines()
     reasons = dict(line.split("\t") for line in lines)
-    assert reasons.pop("empty.flac").startswith("not readable as audio")
+    assert reasons.pop("empty.flac") == "found an empty file, expected an audio file"
     assert reasons.pop("text.wav").startswith("not readable as audio")
     assert reasons == {
         "gone.wav": "not a file, or a broken link",
@@ -122,6 +122,9 @@ def test_no_audio_file(list_folder, capsys, audio, out):
     shutil.rmtree(audio)
     assert list_folder() == 1
     assert f"error: {audio}: no such folder" in capsys.readouterr().err
+    audio.touch()
+    assert list_folder() == 1
+    assert f"error: {audio}: found a file, expected a folder" in capsys.readouterr().err
     assert not out.exists()
 
 

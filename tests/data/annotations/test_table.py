@@ -78,6 +78,9 @@ def test_where_rows_are(tmp_path):
         ),
         (b"path,x,y\na,b,\xf6\n", Columns(label="x", split="y"), "t.csv:2: not UTF-8 (byte 0xf6)"),
         (b"path,gr\xf6\n", Columns(label="gr\xf6"), "t.csv:1: not UTF-8 (byte 0xf6), expected"),
+        ("path,label\na,x\n".encode("utf-16"), Columns(), "--encoding with its name, e.g. utf-16"),
+        ('path,label\n"a,x\nb,x\n', Columns(), "t.csv:3: unexpected end of data, expected CSV"),
+        ('path,label\n"a,x\n"b",x\n', Columns(), "t.csv:3: ',' expected after '\"', expected"),
         ('path,label\na,"' + "x" * 200_000, Columns(), "t.csv:2: field larger than field limit"),
     ],
 )

@@ -95,11 +95,14 @@ def scan_audio(
                 " header"
             )
         rest = sound.next_bytes().strip(b"\0")
+        is_cut_off = sound.is_cut_off()
     check_length(num_samples * SAMPLE_RATE_HZ // rate_hz, name)
     merged = zip((min, max, min, max, sum, sum), zip(*levels, strict=True), strict=True)
     whole = [merge(values) for merge, values in merged]
     notes = list(_notes_on_levels(whole, used_samples))
-    if len(rest) >= _MIN_REST and not _OTHER_CHUNK.match(rest):
+    if is_cut_off:
+        notes.append("the page that ends an ogg is missing: cut off, or never finished?")
+    elif len(rest) >= _MIN_REST and not _OTHER_CHUNK.match(rest):
         notes.append(
             "the file holds more than its header says: what follows sample"
             f" {num_samples} is not read (files joined into one?)"

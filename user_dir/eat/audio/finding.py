@@ -29,7 +29,8 @@ def find_audio(folder: str, extensions: Sequence[str] = EXTENSIONS, required: bo
     file if one is `required`, a FileNotFoundError that there is no such folder.
     """
     if not os.path.isdir(folder):
-        raise FileNotFoundError(f"{folder}: no such folder, expected one with audio files")
+        found = "found a file" if os.path.exists(folder) else "no such folder"
+        raise FileNotFoundError(f"{folder}: {found}, expected a folder with audio files")
     wanted = {f".{extension.lower().lstrip('.')}" for extension in extensions}
     scan = Scan([], Counter(), [], [])
     seen: Dict[Tuple[int, int], str] = {}
@@ -66,23 +67,17 @@ def find_audio(folder: str, extensions: Sequence[str] = EXTENSIONS, required: bo
     return scan
 
 
-def find_inputs(inputs: Sequence[str]) -> Tuple[List[str], List[str], List[Failure]]:
-    """Take the audio files below folders in place of these; other inputs stay as they are.
+def find_below(folder: str) -> Tuple[List[str], List[str], List[Failure]]:
+    """The paths of the audio files of a folder; a ValueError says that it has none.
 
-    Also returns, by folder, what other files it has, and the folders that cannot be opened. A
-    ValueError says that a folder has no audio file.
+    Also returns a note on its other files, if it has any, and the folders that cannot be opened.
     """
-    paths, notes, left_out = [], [], []
-    for path in inputs:
-        if not os.path.isdir(path):
-            paths.append(path)
-            continue
-        scan = find_audio(path, required=True)
-        paths += [os.path.join(path, below) for below in scan.paths]
-        left_out += [Failure(os.path.join(path, below), why) for below, why in scan.left_out]
-        if scan.other_extensions:
-            notes.append(f"{path}: left out {count_extensions(scan.other_extensions)}")
-    return paths, notes, left_out
+    scan = find_audio(folder, required=True)
+    left_out = [Failure(os.path.join(folder, below), why) for below, why in scan.left_out]
+    notes = []
+    if scan.other_extensions:
+        notes.append(f"{folder}: left out {count_extensions(scan.other_extensions)}")
+    return [os.path.join(folder, below) for below in scan.paths], notes, left_out
 
 
 def count_extensions(counts: Counter) -> str:

@@ -3,19 +3,30 @@
 import os
 import re
 import sys
-from contextlib import contextmanager, nullcontext
-from functools import lru_cache
-from typing import Any, ContextManager, Iterator, Optional, Tuple, Union
+from contextlib import contextmanager, nullcontext, suppress
+from functools import lru_cache, partial
+from typing import Any, Callable, ContextManager, Iterator, Optional, Tuple, Union
 
 import numpy as np
 import soundfile
 
 from . import AudioError
-from .packs import OPEN_PACKS, BytesAsFile, Hdf5Address, find_pack, map_file, version_of, zip_bytes
+from .packs import (
+    OPEN_PACKS,
+    BytesAsFile,
+    Hdf5Address,
+    ZipAddress,
+    find_pack,
+    map_file,
+    name_in_zip,
+    version_of,
+    zip_bytes,
+)
 
 AudioPath = Union[str, "os.PathLike[str]"]
 
 _NEXT_BYTES = 1 << 16
+_OGG_PAGE_BYTES = 27 + 255 + 255 * 255  # at most
 CHUNK_FRAMES = 1 << 20  # a header may promise any number of samples: memory grows by what is read
 
 # libsndfile logs when a header promises more bytes of sound than the file has. Recorders that
@@ -24,6 +35,8 @@ _CUT_OFF = re.compile(r"^ *(?:data|SSND) : (\d+) \(should be (\d+)\)", re.MULTIL
 _UNKNOWN_BYTES = 0x7FFF_0000
 _TOLERATED_BYTES = 1024  # sloppy headers of good files
 _MP3_START = re.compile(rb"\0*(?=ID3|\xff[\xe2-\xe7\xf2-\xf7\xfa-\xfd])")  # tag or frame
+_MP3_HEADER = b"\xff\xfb\x90\0"  # of a frame
+_NO_FRAME = "not a regular file"  # libsndfile's words for a file that libmpg123 cannot open
 _UNKNOWN_FRAMES = (1 << 63) - 1  # libsndfile's "unknown"
 # Interrupted recorders leave 0 as the size of the sound. Matches only if no other chunk follows.
 _WITHOUT_SIZE = re.compile(rb"RIFF.{4}WAVE.{,4096}?data\0{4}(?![ -~]{4})(?=.)", re.DOTALL)
@@ -53,6 +66,21 @@ class SoundFile(soundfile.SoundFile):
             return os.read(self.name, _NEXT_BYTES)
         return self.name.read(_NEXT_BYTES) if isinstance(self.name, BytesAsFile) else b""
 
+    def is_cut_off(self) -> bool:
+        """Whether this is an ogg without the page that ends it; call it last.
+
+        The length of an ogg is where its last page ends: libsndfile misses no other.
+        """
+        if self.format != "OGG" or isinstance(self.name, bytes):
+            return False
+        is_open = isinstance(self.name, int)
+        with open(self.name, "rb", closefd=False) if is_open else nullcontext(self.name) as file:
+            file.seek(-min(_OGG_PAGE_BYTES, file.seek(0, os.SEEK_END)), os.SEEK_END)
+            tail = file.read(_OGG_PAGE_BYTES)
+        page = tail[tail.rfind(b"OggS") :]
+        sizes = page[27 : 27 + page[26]] if len(page) > 26 else b""
+        return not (sizes and page[5] & 4 and len(page) >= 27 + len(sizes) + sum(sizes))
+
     def go_to(self, frame: int) -> None:
         """Continue at a frame; GSM 6.10 and G.72x cannot seek and are decoded up to there."""
         if super().seekable():
@@ -70,7 +98,7 @@ class Hdf5Sound:
 
     format, subtype = "HDF5", ""
     has_length = True
-    next_bytes = bytes  # none
+    next_bytes, is_cut_off = bytes, bool  # none, False
 
     def __init__(self, address: Hdf5Address, rate_hz: Optional[int]) -> None:
         name = "/".join(address)
@@ -145,6 +173,8 @@ def open_sound(
     except Exception as error:  # whatever a decoder raises: callers catch one type
         # libsndfile's words, without the name of the file that soundfile puts before them.
         reason = getattr(error, "error_string", error)
+        if _NO_FRAME in str(reason):
+            reason = "found no frame of an mp3 in the first 64 KB"
         raise AudioError(f"{name}: not readable as audio: {reason}") from error
 
 
@@ -168,21 +198,46 @@ def _open(name: str, rate: Optional[int], content: Optional[memoryview]) -> Cont
         return nullcontext(Hdf5Sound(address, rate))  # the pack stays open
     if address:
         content = zip_bytes(address)
-    if content is not None:
-        # libsndfile recognises an mp3 by its first bytes, else by its name, which is missing here.
-        start = _MP3_START.match(content)
-        content = content[start.end() :] if start else content
-        return _complete(SoundFile(BytesAsFile(content)), name, content)
-    if not os.path.exists(name):
-        raise FileNotFoundError(f"no such audio file: {name}")
-    if not os.path.isfile(name):  # opening a pipe would wait for its writer
-        raise AudioError(f"{name}: found no regular file, expected an audio file")
+    if content is None:
+        if not os.path.exists(name):
+            raise FileNotFoundError(f"no such audio file: {name}")
+        if not os.path.isfile(name):  # opening a pipe would wait for its writer
+            raise AudioError(f"{name}: found no regular file, expected an audio file")
+        if os.path.getsize(name) == 0:
+            raise AudioError(f"{name}: found an empty file, expected an audio file")
+        try:
+            # The descriptor tells how far it was read.
+            return _complete(SoundFile(os.open(name, os.O_RDONLY)), name, None)
+        except soundfile.LibsndfileError:
+            if not _is_called_mp3(name, None):
+                # libsndfile recognises some files by their extension. A name need not be UTF-8.
+                return _complete(SoundFile(os.fsencode(name)), name, None)
+        content = map_file(name)
+    return _complete(_open_bytes(content, partial(_is_called_mp3, name, address)), name, content)
+
+
+def _open_bytes(content: memoryview, is_mp3: Callable[[], bool], claim: float = 1.0) -> SoundFile:
+    """Open the bytes of a file, which claims `claim` times the size that it has.
+
+    libsndfile recognises an mp3 by its first bytes, else by its name, which is missing here: it
+    then searches the first 64 KB for a frame.
+    """
+    start = _MP3_START.match(content)
+    content = content[start.end() :] if start else content
     try:
-        sound = SoundFile(os.open(name, os.O_RDONLY))  # which tells how far it was read
+        return SoundFile(BytesAsFile(content, int(claim * len(content))))
     except soundfile.LibsndfileError:
-        # libsndfile recognises some files only by their extension. The name need not be UTF-8.
-        sound = SoundFile(os.fsencode(name))
-    return _complete(sound, name, None)
+        if not is_mp3():
+            raise
+    content = memoryview(_MP3_HEADER + bytes(content))
+    return SoundFile(BytesAsFile(content, int(claim * len(content))))
+
+
+def _is_called_mp3(name: str, address: Optional[ZipAddress]) -> bool:
+    """Whether a file has the extension, or a clip in a zip."""
+    with suppress(AudioError):  # of a zip without a directory
+        name = name_in_zip(address) if address else name
+    return name.lower().endswith(".mp3")
 
 
 def _complete(sound: SoundFile, name: str, content: Optional[memoryview]) -> SoundFile:
@@ -231,15 +286,12 @@ def _all_of_mp3(sound: SoundFile, content: memoryview) -> SoundFile:
     has guessed if another length results when the file claims another size. A file that claims a
     very large size is read to its end.
     """
-    start = _MP3_START.search(content)
-    content = content[start.end() :] if start else content
-    size = len(content)
     # Less than 1 % larger: else libsndfile would print that the size does not fit the header.
-    with SoundFile(BytesAsFile(content, size + size // 128)) as longer:
+    with _open_bytes(content, lambda: True, 129 / 128) as longer:
         if longer.frames == sound.frames:
             return sound
     sound.close()
     # 40 times would do: 320 kbit/s in the first frame and 8 in all others.
-    sound = SoundFile(BytesAsFile(content, 64 * size))
+    sound = _open_bytes(content, lambda: True, 64)
     sound.has_length = False
     return sound

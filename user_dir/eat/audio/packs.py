@@ -82,9 +82,13 @@ def spell_out(path: str, folder: str) -> str:
     address = find_pack(os.path.join(folder, path))
     if not isinstance(address, ZipAddress):
         return path
-    _, offset, length = address
-    name = _zip_names(address.pack, version_of(address.pack)).get(offset, f"{offset}-{length}")
-    return f"{path[: path.rindex('.zip:')]}.zip/{name}"
+    return f"{path[: path.rindex('.zip:')]}.zip/{name_in_zip(address)}"
+
+
+def name_in_zip(address: ZipAddress) -> str:
+    """A clip's name in its zip; without one, its offset and length."""
+    pack, offset, length = address
+    return _zip_names(pack, version_of(pack)).get(offset, f"{offset}-{length}")
 
 
 def map_file(path: str) -> memoryview:

@@ -56,11 +56,12 @@ def _layout_of(state: Any) -> ModuleType:
 def _open(path: str) -> Union[Dict[str, Any], Safetensors]:
     """The content of a file, or of the weights in a folder."""
     if os.path.isdir(path):
-        found = sorted(n for n in os.listdir(path) if n.endswith((".safetensors", ".bin")))
+        found = sorted(n for n in os.listdir(path) if n.endswith((".safetensors", ".bin", ".pt")))
         if huggingface.WEIGHTS not in found:
+            others = f" (but: {', '.join(found)})" if found else ""
             raise CheckpointError(
-                f"found no {huggingface.WEIGHTS} (but: {', '.join(found) or 'no other weights'}),"
-                " expected all weights in this one file"
+                f"found a folder without {huggingface.WEIGHTS}{others}, expected all weights in"
+                " this one file, or the path of a .pt file"
             )
         return _read_safetensors(os.path.join(path, huggingface.WEIGHTS))
     with open(path, "rb") as file:

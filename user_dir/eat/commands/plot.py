@@ -1,8 +1,7 @@
 """`eat plot`: figures of training runs, clips, masks and checkpoints, as PNG and SVG."""
 
-import os
 from dataclasses import dataclass, replace
-from typing import Any, ClassVar, Dict, List, Optional, Sequence
+from typing import Any, ClassVar, List, Optional
 
 import eat
 from eat import figures
@@ -122,7 +121,8 @@ class Curves:
 
     One panel per quantity that was logged: losses, metrics of validation, learning rate, the
     spread of targets and predictions (near 0 means collapse), the gradient's norm, and the
-    teacher's decay. Several runs are drawn over each other.
+    teacher's decay. Several runs are drawn over each other, and the figure says by how much their
+    losses differ from those of the first.
     """
 
     EXAMPLE: ClassVar[str] = "eat plot curves checkpoints/first checkpoints/second"
@@ -134,9 +134,9 @@ class Curves:
 
     def plot(self) -> int:
         """Draw the curves of all runs."""
-        from eat.training.run import read_training_log
+        from eat.training.run import name_runs, read_training_log
 
-        logs = {name: read_training_log(path) for name, path in _name_runs(self.runs).items()}
+        logs = {name: read_training_log(path) for name, path in name_runs(self.runs).items()}
         return _write(figures.draw_curves(logs), self.out)
 
 
@@ -238,16 +238,6 @@ ACTIONS = {
     options.__name__.lower(): (options, options.plot)
     for options in (Attention, Classes, Clip, Curves, Embeddings, Masks)
 }
-
-
-def _name_runs(paths: Sequence[str]) -> Dict[str, str]:
-    """Runs by the shortest ends of their paths that tell them apart."""
-    parts = [os.path.abspath(path).split(os.sep) for path in paths]
-    for length in range(1, max(map(len, parts)) + 1):
-        names = ["/".join(part[-length:]) for part in parts]
-        if len(set(names)) == len(names):
-            return dict(zip(names, paths, strict=True))
-    raise ValueError(f"found a run twice among {', '.join(paths)}, expected different ones")
 
 
 def _write(figure: Any, path: str) -> int:

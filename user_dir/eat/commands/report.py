@@ -27,6 +27,11 @@ class Options:
     results: List[str] = option(
         "folders with results of `eat evaluate` or `eat probe`", [], metavar="DIR"
     )
+    compare: Optional[str] = option(
+        "another run's folder or log, to draw its curves below and say how far they differ",
+        None,
+        metavar="RUN",
+    )
     num_embedded: int = option(
         "validation clips to show in the map of embeddings at most, 0 for no map", 200, at_least=0
     )
@@ -38,7 +43,8 @@ def run(options: Options) -> int:
     from eat.files import replace_file
     from eat.training.run import read_run
 
-    page = render_report(read_run(options.run, options.log), options.results, options.num_embedded)
+    run = read_run(options.run, options.log)
+    page = render_report(run, options.results, options.num_embedded, options.compare)
     os.makedirs(os.path.dirname(os.path.abspath(options.out)), exist_ok=True)
     with replace_file(options.out) as file:
         file.write(page.encode(errors="backslashreplace"))  # names need not be UTF-8

@@ -18,7 +18,7 @@ class Options(DeviceOption):
 
     EXAMPLE: ClassVar[str] = "eat tag dog.flac rain.wav --checkpoint EAT-base_epoch30_ft.pt --top 3"
 
-    files: List[str] = argument("audio file, of any format, or folder of them", metavar="FILE")
+    inputs: List[str] = argument("audio file, folder, or manifest (.tsv)", metavar="INPUT")
     checkpoint: str = option("a fine-tuned EAT checkpoint")
     top: int = option("classes to name of each file", 10, at_least=1)
     activation: Optional[str] = option(
@@ -32,18 +32,18 @@ class Options(DeviceOption):
 
 def run(options: Options) -> int:
     """Print the tags of files; 1 if some could not be read."""
-    from eat.audio.finding import find_inputs
     from eat.checkpoint import load_classifier
     from eat.evaluation import tag_files
     from eat.machine import choose_device
 
-    paths, notes, left_out = find_inputs(options.files)
     classifier = load_classifier(options.checkpoint, choose_device(options.device))
-    files, failures = tag_files(paths, classifier, options.top, options.activation)
+    tagging = tag_files(options.inputs, classifier, options.top, options.activation)
     if options.json:
-        found = [{"path": path, "tags": [tag._asdict() for tag in tags]} for path, tags in files]
+        found = [
+            {"path": path, "tags": [tag._asdict() for tag in tags]} for path, tags in tagging.files
+        ]
         print(json.dumps(found, indent=2))
     else:
-        for path, tags in files:
+        for path, tags in tagging.files:
             print(path, *(f"  {tag.probability:.4f}  {tag.label}" for tag in tags), sep="\n")
-    return print_failures(failures + left_out, notes)
+    return print_failures(tagging.failures, tagging.other_files)

@@ -1,6 +1,7 @@
 """The Utterance-Frame Objective (EAT section 3.2) as the criterion `ufo`."""
 
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Dict, List, Mapping, NamedTuple, Tuple, Union
 
 import torch
@@ -12,6 +13,13 @@ from torch import Tensor, nn
 
 from eat.nn.teacher import ema_decay
 from eat.settings import setting
+from eat.training.validation import (
+    MomentsMeter,
+    effective_rank,
+    largest_rank,
+    moments,
+    validation_meter,
+)
 
 _ROWS_LOGGED = 1000
 
@@ -63,6 +71,8 @@ class UfoCriterion(FairseqCriterion):
     each term a squared error summed over D and divided by sqrt(D). The released code *sums* the
     utterance term over the clones of a GPU's clips, which makes its weight that number of
     rows, 12 x 16 = 192, times lambda. Here the weight is explicit and independent of the batch.
+
+    Validation also logs the effective ranks of the student's CLS tokens and patches.
     """
 
     def __init__(self, cfg: UfoConfig, task: Any) -> None:
@@ -92,6 +102,9 @@ class UfoCriterion(FairseqCriterion):
             "nsentences": sample["net_input"]["source"].shape[0],
             "ntokens": losses.num_masked,
         }
+        if not self.training:  # whole clips, as features are extracted of them
+            tokens = model.encoder(sample["net_input"]["source"])
+            log.update(cls_moments=moments(tokens[:, 0]), patch_moments=moments(tokens[:, 1:]))
         return loss, losses.num_masked, log
 
     @classmethod
@@ -103,6 +116,12 @@ class UfoCriterion(FairseqCriterion):
             metrics.log_scalar(key, total[key] / num_masked, num_masked, round=4)
         metrics.log_scalar("mask_ratio", num_masked / total["num_patches"], num_masked, round=4)
         metrics.log_scalar("ema_decay", total["ema_decay"] / num_masked, weight=0, round=6)
+        for rank in ("cls_rank", "patch_rank"):
+            name = rank.replace("rank", "moments")
+            for key, statistic in ((rank, effective_rank), (f"max_{rank}", largest_rank)):
+                if name in total:
+                    meter = validation_meter(key, partial(MomentsMeter, statistic))
+                    meter.update(total[name])
 
     @staticmethod
     def logging_outputs_can_be_summed() -> bool:

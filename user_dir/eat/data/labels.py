@@ -30,7 +30,7 @@ from typing import Dict, Iterable, Iterator, List, NamedTuple, Optional, Sequenc
 
 import numpy as np
 
-from eat.files import FilePath, replace_file
+from eat.files import FilePath, guard_first, replace_file
 
 from .manifest import Manifest, quote
 
@@ -211,7 +211,8 @@ def write_labels(path: FilePath, entries: Iterable[Tuple[str, Sequence[str]]]) -
             if not clip or "\n" in clip or "\r" in clip:
                 expected = "expected a path without line breaks"
                 raise LabelError(f"found the clip {quote(clip)}, {expected}")
-            file.write(os.fsencode(f"{clip}\t{','.join(ids)}\n"))
+            line = os.fsencode(f"{clip}\t{','.join(ids)}\n")
+            file.write(line if count else guard_first(line))
             count += 1
         if count == 0:
             raise LabelError("found no clips to write, expected at least one")

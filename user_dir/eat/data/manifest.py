@@ -21,7 +21,7 @@ from typing import Iterable, Iterator, Optional, Tuple, Union
 
 import numpy as np
 
-from eat.files import FilePath, replace_file
+from eat.files import BOM, FilePath, guard_first, replace_file
 
 MAX_DIGITS = 18  # of a number of samples; any such number fits into an int64
 
@@ -29,7 +29,6 @@ _CHUNK_BYTES = 1 << 20  # parsed at once: the work arrays of millions of lines s
 _LINES_PER_MARK = 16  # the end of one line in 16 is kept; the others are searched from there
 _MARKS_AT_ONCE = 1 << 12  # decoded at once by `relative_paths`
 
-_BOM = b"\xef\xbb\xbf"
 # Few lines hold these, and each such line is checked: (the last of) zero bytes, a `..` folder.
 _SUSPICIOUS = (re.compile(rb"\0[^\0]"), re.compile(rb"\.\.[/\t]"))
 
@@ -58,7 +57,7 @@ class Manifest:
         while self._length > 0 and self._text[self._length - 1] in b"\r\n":
             self._length -= 1
         self._root_end = self._find_end(0)
-        root = self._text[: self._root_end].removesuffix(b"\r").removeprefix(_BOM)
+        root = self._text[: self._root_end].removesuffix(b"\r").removeprefix(BOM)
         _refuse(f"{self.file}:1", _root_problem(root))
         self.root = os.path.abspath(os.path.join(os.path.dirname(self.file), os.fsdecode(root)))
         if _lines is None:
@@ -191,7 +190,7 @@ def write_manifest(path: FilePath, root: str, entries: Iterable[Tuple[str, int]]
     _refuse(place, _root_problem(root_line) or _line_break_problem(root_line))
     count = 0
     with replace_file(path) as file:
-        file.write(root_line + b"\n")
+        file.write(guard_first(root_line) + b"\n")
         for relative_path, num_samples in entries:
             line = os.fsencode(relative_path) + b"\t%d" % num_samples
             _refuse(place, _line_break_problem(line) or _clip_problem(line))

@@ -8,7 +8,7 @@ from typing import Any, Dict, List, Optional, Tuple, Union
 
 import numpy as np
 
-from eat.audio.finding import find_inputs
+from eat.audio.finding import find_below
 from eat.work import Failure, is_failure, map_in_threads
 
 from . import MAX_TARGET_LENGTH
@@ -122,7 +122,7 @@ class _Folder:
 
     def __init__(self, folder: str) -> None:
         self.file = folder
-        self._paths, self.notes, self.left_out = find_inputs([folder])
+        self._paths, self.notes, self.left_out = find_below(folder)
 
     def __len__(self) -> int:
         return len(self._paths)

@@ -153,13 +153,15 @@ def _write_files(
 def write_left_out(folder: str, left_out: Sequence[Failure], file: str, num_clips: int) -> None:
     """List the inputs that are left out, with the reasons; a ValueError if no clip is listed."""
     path = os.path.join(folder, file)
+    # One line each, whatever the name or the decoder's message holds.
+    left_out = [
+        Failure(name.replace("\n", "\\n").replace("\r", "\\r"), " ".join(reason.split()))
+        for name, reason in left_out
+    ]
     if left_out:
         os.makedirs(folder, exist_ok=True)
         with replace_file(path) as list_file:
-            for name, reason in left_out:
-                # One line each, whatever the name or the decoder's message holds.
-                name = name.replace("\n", "\\n").replace("\r", "\\r")
-                list_file.write(os.fsencode(f"{name}\t{' '.join(reason.split())}\n"))
+            list_file.writelines(os.fsencode("\t".join(one) + "\n") for one in left_out)
     else:
         _remove(path)
     if num_clips == 0:

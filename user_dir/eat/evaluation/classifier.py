@@ -16,6 +16,7 @@ from eat.checkpoint import load_classifier
 from eat.data.labels import DESCRIPTORS_FILE, Label, describe_difference
 from eat.data.split import open_split
 from eat.features import BATCH_SIZE, STEP_SECONDS, Pipeline, TokenLayout
+from eat.features.recordings import list_inputs
 from eat.files import replace_file
 from eat.machine import choose_device
 from eat.nn import Classifier
@@ -141,26 +142,31 @@ class Tag(NamedTuple):
     probability: float
 
 
+class Tagging(NamedTuple):
+    """What `tag_files` found."""
+
+    files: List[Tuple[str, List[Tag]]]  # each that could be read, the most probable class first
+    failures: List[Failure]
+    other_files: List[str]  # by folder, those that are no audio
+
+
 def tag_files(
-    paths: Sequence[str], classifier: Classifier, top: int = 10, activation: Optional[str] = None
-) -> Tuple[List[Tuple[str, List[Tag]]], List[Failure]]:
+    inputs: Sequence[str], classifier: Classifier, top: int = 10, activation: Optional[str] = None
+) -> Tagging:
     """Name the most probable classes of recordings of any length.
 
     A recording that is longer than the clips of the fine-tuning is cut into windows of their
     length; the probabilities of the windows are averaged, weighted by duration.
 
     Args:
-        paths: the audio files.
+        inputs: audio files, folders and manifests (.tsv), as for `extract_to_folder`.
         classifier: from `eat.load_classifier`; classes without names are numbered.
         top: how many classes to name at most.
         activation: "sigmoid", any number of classes at once, or "softmax", exactly one; None: the
             classifier's own, and sigmoid if that is unknown.
 
-    Returns:
-        Each file that could be read with its tags, the most probable first; and the other files.
-
     Raises:
-        ValueError: no such activation.
+        ValueError: no such activation, a folder without audio, or a bad manifest.
     """
     if activation not in (None, *ACTIVATIONS):
         raise ValueError(f"activation: found {activation!r}, expected one of {ACTIVATIONS}")
@@ -169,14 +175,15 @@ def tag_files(
     num_frames = classifier.log_mel.target_length or DEFAULT_FRAMES
     window_seconds = num_frames // classifier.log_mel.patch_size * STEP_SECONDS
     settings = {"window_seconds": window_seconds, "overlap_seconds": 0.0}
-    probabilities, failures = _score(classifier, paths, score, "tagging", **settings)
+    found = list_inputs(inputs)
+    probabilities, failures = _score(classifier, found.files, score, "tagging", **settings)
     labels = classifier.labels or list(map(str, range(classifier.config.num_classes)))
     tagged = []
     for index in sorted(probabilities):
         values, classes = probabilities[index].sort(descending=True, stable=True)
         best = zip(classes[:top].tolist(), values.tolist(), strict=False)
-        tagged.append((paths[index], [Tag(labels[number], value) for number, value in best]))
-    return tagged, failures
+        tagged.append((found.files[index], [Tag(labels[number], value) for number, value in best]))
+    return Tagging(tagged, found.failures + failures, found.other_files)
 
 
 def score_clips(classifier: Classifier, paths: Sequence[str], batch_size: int) -> Scores:

@@ -120,6 +120,8 @@ def make_folds(
     what, count = ("clips", len(targets)) if groups is None else ("groups", len(set(groups)))
     if is_single_label and targets.sum(axis=0).max() < count:
         what, count = "clips of the most frequent class", int(targets.sum(axis=0).max())
+    if count < 2:
+        raise ValueError(f"found {count} {what}, expected 2 or more, and --folds at most as many")
     if not 2 <= num_folds <= count:
         raise ValueError(f"folds: found {num_folds} for {count} {what}, expected 2 to {count}")
     shuffled = {"n_splits": num_folds, "shuffle": True, "random_state": seed}

@@ -6,6 +6,8 @@ from typing import Optional, Sequence, Union
 from eat.lazy import export
 from eat.settings import setting
 
+from .sharding import Shard
+
 # Here, because the options of commands need them, and the modules that use them import torch.
 GRANULARITIES = ("all", "frame", "utterance", "time")
 DTYPES = ("float32", "bfloat16", "float16")
@@ -53,12 +55,20 @@ class ExtractionSettings:
     format: str = setting(
         "npy: a file per input; npz, safetensors: one file with all", "npy", choices=FORMATS
     )
+    shard: Optional[Shard] = setting(
+        "I/N: only part I, from 1, of N parts; N such commands, on any machines, fill OUT together"
+        " (npz, safetensors: features-I-of-N). auto: what this task of a Slurm job array is",
+        None,
+        parse=Shard.parse,
+        metavar="I/N",
+    )
 
 
 _EXPORTS = {
     "extraction": ("Embedder", "extract_features", "make_pipeline"),
     "folder": ("extract_to_folder",),
     "pipeline": ("Pipeline", "Result"),
+    "sharding": ("Shard",),
     "windows": ("STEP_SECONDS", "TokenLayout", "frame_times"),
 }
 __getattr__, __dir__, __all__ = export(

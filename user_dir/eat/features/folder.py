@@ -5,23 +5,20 @@ import os
 import time
 from collections import defaultdict
 from dataclasses import dataclass, field
-from typing import Any, Dict, Iterator, List, Optional, Sequence, Set, Tuple
+from typing import Any, Dict, List, Optional, Sequence, Set
 
 import torch
 
 from eat import __version__
-from eat.audio import AudioError
-from eat.audio.finding import find_inputs
-from eat.audio.packs import spell_out
 from eat.checkpoint import load_encoder
-from eat.data.manifest import Manifest
 from eat.machine import choose_device
 from eat.nn import Encoder
 from eat.work import Failure
 
 from . import ExtractionSettings
 from .extraction import Embedder, make_pipeline
-from .storage import TIMES_NAME, FeatureStore, name_features
+from .recordings import Inputs, list_inputs
+from .storage import TIMES_NAME, FeatureStore, keep_others_out, name_features
 
 _PIPELINE_SETTINGS = ("window_seconds", "overlap_seconds", "batch_size", "hdf5_rate_hz")
 
@@ -45,19 +42,23 @@ def extract_to_folder(
     The inputs are audio files, folders and manifests (.tsv). The folder gets one .npy file per
     input, in the folders that the input has below the folder or manifest that names it, or one file
     features.npz or features.safetensors; and settings.json, which says how they were made. Features
-    that are there are skipped: an interrupted run continues.
+    that are there are skipped: an interrupted run continues. With `settings.shard` only that part
+    of the clips is extracted, to the same names; one file is then called features-2-of-4.npz.
 
     Raises:
         ValueError: a folder without audio, a bad manifest, two inputs of one name, an impossible
             setting, or features that were made with other settings.
         FileExistsError: the folder has features but no settings.json.
+        eat.files.InUseError: another process writes the one file.
     """
     settings = settings or ExtractionSettings()
-    done = Extraction()
-    paths = _name_inputs(inputs, done)
+    found = list_inputs(inputs)
+    done = Extraction(other_files=found.other_files, failures=found.failures)
+    paths = _name_features(found)
     if settings.format != "npy":
         _check_names(paths, settings)
-    store = FeatureStore(out, settings.format, settings.granularity == "time")
+    if settings.shard is not None:  # after the names, which depend on all inputs
+        paths = {name: path for name, path in paths.items() if settings.shard.holds(name)}
     dtype = getattr(torch, settings.dtype)
     encoder = load_encoder(checkpoint, settings.weights, choose_device(settings.device), dtype)
     embedder = Embedder(encoder, settings.granularity, settings.layers)
@@ -65,15 +66,18 @@ def extract_to_folder(
     options["num_workers"] = settings.workers
     pipeline = make_pipeline(encoder, settings.target_length, **options)
     made_with = {"checkpoint": os.path.basename(checkpoint), "eat": __version__}
-    store.claim(paths, _describe(settings, encoder), made_with)
-    todo = [name for name in paths if not store.has(name)]
+    with keep_others_out(out, settings.format, settings.shard):
+        store = FeatureStore(out, settings.format, settings.granularity == "time", settings.shard)
+        store.claim(paths, _describe(settings, encoder), made_with)
+        todo = [name for name in paths if not store.has(name)]
 
-    def write(index: int, tokens: torch.Tensor) -> None:
-        store.write(todo[index], tokens.numpy())
+        def write(index: int, tokens: torch.Tensor) -> None:
+            store.write(todo[index], tokens.numpy())
 
-    start = time.monotonic()
-    failures = pipeline.run_files([paths[name] for name in todo], embedder, write, "extracting")
-    store.finish()
+        start = time.monotonic()
+        files = [paths[name] for name in todo]
+        failures = pipeline.run_files(files, embedder, write, "extracting")
+        store.finish()
     done.seconds = time.monotonic() - start
     done.num_extracted = len(todo) - len(failures)
     done.num_present = len(paths) - len(todo)
@@ -81,9 +85,9 @@ def extract_to_folder(
     return done
 
 
-def _name_inputs(inputs: Sequence[str], done: Extraction) -> Dict[str, str]:
+def _name_features(inputs: Inputs) -> Dict[str, str]:
     """The paths of the files behind the inputs, by what their features are called below OUT."""
-    files = [(file, below) for path in inputs for file, below in _list_files(path, done)]
+    files = [*zip(inputs.files, inputs.below, strict=True)]
     places: Dict[str, Set[str]] = defaultdict(set)
     for file, below in files:
         places[name_features(below)].add(os.path.abspath(file))
@@ -99,25 +103,6 @@ def _name_inputs(inputs: Sequence[str], done: Extraction) -> Dict[str, str]:
                 " extract them to different folders"
             )
     return paths
-
-
-def _list_files(path: str, done: Extraction) -> Iterator[Tuple[str, str]]:
-    """The files behind an input, and their paths below its root, in packs with clips' names."""
-    if os.path.isdir(path):
-        files, notes, left_out = find_inputs([path])
-        done.other_files += notes
-        done.failures += left_out
-        yield from ((file, os.path.relpath(file, path)) for file in files)
-    elif path.lower().endswith(".tsv"):
-        manifest = Manifest(path)
-        for index in range(len(manifest)):
-            file = manifest.path(index)
-            try:
-                yield file, spell_out(manifest.relative_path(index), manifest.root)
-            except (AudioError, OSError) as error:  # a pack that is missing or damaged, one of many
-                done.failures.append(Failure.of(file, error))
-    else:
-        yield path, os.path.basename(path)
 
 
 def _check_names(names: Dict[str, str], settings: ExtractionSettings) -> None:
@@ -139,8 +124,11 @@ def _describe(settings: ExtractionSettings, encoder: Encoder) -> Dict[str, Any]:
     for name, value in encoder.state_dict().items():
         weights.update(name.encode())
         weights.update(value.cpu().contiguous().flatten().view(torch.uint8).numpy())
+    # Files of 4 and of 5 parts would hold some clips twice.
+    is_parted = settings.shard is not None and settings.format != "npy"
     return {
         **{key: getattr(settings, key) for key in (*keys, "format")},
         **{"mean": encoder.log_mel.mean, "std": encoder.log_mel.std},
         "weights_sha256": weights.hexdigest(),
+        **({"shards": settings.shard.count} if is_parted else {}),
     }

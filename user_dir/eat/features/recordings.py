@@ -1,7 +1,8 @@
 """What features are made of: files and arrays, read part by part at 16 kHz."""
 
 import os
-from typing import Any, Optional, Union
+from dataclasses import dataclass, field
+from typing import Any, Iterator, List, Optional, Sequence, Tuple, Union
 
 import numpy as np
 import soxr
@@ -9,7 +10,55 @@ import torch
 
 from eat.audio import SAMPLE_RATE_HZ, AudioError, audio_info, read_audio
 from eat.audio.checks import check_finite, check_length
+from eat.audio.finding import find_below
 from eat.audio.opening import AudioPath
+from eat.audio.packs import spell_out
+from eat.data.manifest import Manifest
+from eat.work import Failure
+
+
+@dataclass
+class Inputs:
+    """The audio files behind inputs: audio files, folders of them and manifests (.tsv)."""
+
+    files: List[str] = field(default_factory=list)
+    below: List[str] = field(default_factory=list)  # paths below roots, in packs with clips' names
+    other_files: List[str] = field(default_factory=list)  # by folder, those that are no audio
+    failures: List[Failure] = field(default_factory=list)
+
+
+def list_inputs(inputs: Sequence[str]) -> Inputs:
+    """List the audio files of inputs; a ValueError for a folder without any or a bad manifest."""
+    found = Inputs()
+    for path in inputs:
+        for file, below in _list_files(path, found):
+            found.files.append(file)
+            found.below.append(below)
+    return found
+
+
+def is_manifest(path: AudioPath) -> bool:
+    """Whether an input is a manifest by its name."""
+    return os.fspath(path).lower().endswith(".tsv")
+
+
+def _list_files(path: str, found: Inputs) -> Iterator[Tuple[str, str]]:
+    """The files behind an input, and their paths below its root."""
+    if os.path.isdir(path):
+        files, notes, left_out = find_below(path)
+        found.other_files += notes
+        found.failures += left_out
+        yield from ((file, os.path.relpath(file, path)) for file in files)
+    elif is_manifest(path):
+        manifest = Manifest(path)
+        for index in range(len(manifest)):
+            file = manifest.path(index)
+            try:
+                yield file, spell_out(manifest.relative_path(index), manifest.root)
+            except (AudioError, OSError) as error:  # a pack that is missing or damaged, one of many
+                found.failures.append(Failure.of(file, error))
+    else:
+        yield path, os.path.basename(path)
 
 
 class FileRecording:
@@ -17,6 +66,11 @@ class FileRecording:
 
     def __init__(self, path: AudioPath, hdf5_rate_hz: Optional[int] = None) -> None:
         self.name = os.fspath(path)
+        if os.path.isdir(path) or is_manifest(path):
+            raise AudioError(
+                f"{self.name}: found a folder or manifest, expected an audio file:"
+                " eat.features.extract_to_folder and eat.tag_files take all of its files"
+            )
         self._hdf5_rate_hz = hdf5_rate_hz
         info = audio_info(path, hdf5_rate_hz)
         # At 16 kHz, by its header, and rounded as soxr does it.

@@ -1,4 +1,4 @@
-"""Where `eat extract` puts features: a folder of .npy files, or one .npz or .safetensors file.
+"""Where `eat extract` puts features: a folder of .npy files, or an .npz or .safetensors file.
 
 What is there is complete: files are written beside their place and moved to it. Features that go
 to one file wait in a folder of .npy files until all are there, so that an interrupted run
@@ -8,35 +8,68 @@ continues in either case.
 import errno
 import json
 import os
+import re
 import shutil
 import zipfile
+from contextlib import contextmanager, suppress
 from functools import partial
-from typing import Any, BinaryIO, Callable, Dict, Iterable, Mapping
+from typing import Any, BinaryIO, Callable, Dict, Iterable, Iterator, Mapping, Optional
 
 import numpy as np
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save
 
-from eat.files import find_unfinished, replace_file
+from eat.files import find_unfinished, lock_file, replace_file
 
+from .sharding import Shard
 from .windows import frame_times
 
 SETTINGS_NAME = "settings.json"
 TIMES_NAME = "times"  # what an .npz or .safetensors file calls the times of the steps
 
+_ONE_FILE = re.compile(r"features(-[0-9]+-of-[0-9]+)?\.(npz|safetensors)")
+
 Arrays = Dict[str, Callable[[], np.ndarray]]  # each is read when it is needed
+
+
+def _one_file(folder: str, format: str, shard: Optional[Shard]) -> Optional[str]:
+    """The file that all features go to, if they do."""
+    part = f"-{shard.number}-of-{shard.count}" if shard else ""
+    return None if format == "npy" else os.path.join(folder, f"features{part}.{format}")
+
+
+@contextmanager
+def keep_others_out(folder: str, format: str, shard: Optional[Shard]) -> Iterator[None]:
+    """Lock the one file of a `FeatureStore`; many processes may write .npy files.
+
+    An `eat.files.InUseError` names the process that writes it.
+    """
+    file = _one_file(folder, format, shard)
+    if file is None:
+        yield
+        return
+    os.makedirs(folder, exist_ok=True)
+    with lock_file(f"{file}.lock"):
+        yield
 
 
 class FeatureStore:
     """Features by name; a name may have folders in it: `birds/wren`.
 
-    The format "npy" is a file per name, "npz" and "safetensors" are one file `features.<format>`.
-    With `with_times` the one file also holds the times of the steps of the longest clip.
+    The format "npy" is a file per name, "npz" and "safetensors" are one file `features.<format>`,
+    of a shard `features-2-of-4.<format>`. With `with_times` the one file also holds the times of
+    the steps of the longest clip.
     """
 
-    def __init__(self, folder: str, format: str = "npy", with_times: bool = False) -> None:
+    def __init__(
+        self,
+        folder: str,
+        format: str = "npy",
+        with_times: bool = False,
+        shard: Optional[Shard] = None,
+    ) -> None:
         self._note = os.path.join(folder, SETTINGS_NAME)
-        self._file = None if format == "npy" else os.path.join(folder, f"features.{format}")
+        self._file = _one_file(folder, format, shard)
         self._folder = folder if self._file is None else f"{self._file}.parts"
         self._with_times = with_times
         is_there = self._file is not None and os.path.exists(self._file)
@@ -50,24 +83,24 @@ class FeatureStore:
         A ValueError says that the note of an earlier run has other `settings`; `made_with` may
         differ. A FileExistsError says that there are features of these names but no note.
         """
-        if os.path.exists(self._note):
-            _compare(self._note, settings)
-        elif self._stored or any(map(self.has, names)):
-            raise FileExistsError(
-                f"{os.path.dirname(self._note)}: found features without the {SETTINGS_NAME} that"
-                " says how they were made; expected a new folder, or that of an earlier run"
-            )
-        else:
-            os.makedirs(os.path.dirname(self._note), exist_ok=True)
-            note = json.dumps({"settings": settings, "made_with": made_with}, indent=2)
-            with replace_file(self._note) as file:
-                file.write(note.encode())
+        is_there = bool(self._stored) or any(map(self.has, names))
+        if not os.path.exists(self._note):  # asked last: others may start at the same time
+            if is_there:
+                folder = os.path.dirname(self._note)
+                raise FileExistsError(
+                    f"{folder}: found features without the {SETTINGS_NAME} that says how they were"
+                    " made; expected a new folder, or that of an earlier run"
+                )
+            note = json.dumps({"settings": settings, "made_with": made_with}, indent=2).encode()
+            _write_whole(self._note, lambda file: file.write(note))
+        _compare(self._note, settings)
         files = [self._note, *filter(None, [self._file]), *map(self._path, names)]
         places = set(map(os.path.abspath, files))
         for folder in set(map(os.path.dirname, places)):
             for path, place in find_unfinished(folder):
                 if place in places:
-                    os.remove(path)
+                    with suppress(FileNotFoundError):
+                        os.remove(path)
 
     def has(self, name: str) -> bool:
         return name in self._stored or os.path.exists(self._path(name))
@@ -75,9 +108,7 @@ class FeatureStore:
     def write(self, name: str, features: np.ndarray) -> None:
         """Write the features of a name; a ValueError if the name is too long for a file name."""
         try:
-            os.makedirs(os.path.dirname(self._path(name)), exist_ok=True)
-            with replace_file(self._path(name)) as file:
-                np.save(file, features)
+            _write_whole(self._path(name), lambda file: np.save(file, features))
         except OSError as error:
             if error.errno != errno.ENAMETOOLONG:
                 raise
@@ -90,12 +121,12 @@ class FeatureStore:
         if self._file is None:
             return
         waiting = _arrays_below(self._folder)
-        if waiting:
+        if waiting or not os.path.exists(self._file):  # an empty shard shows that it has ended
             arrays = {**self._stored, **waiting}
             if self._with_times:
                 shapes = [load().shape for load in arrays.values()]
                 # H of features (..., H, D), and of earlier times (H,).
-                num_steps = max(shape[-2] if len(shape) > 1 else shape[0] for shape in shapes)
+                num_steps = max((s[-2] if len(s) > 1 else s[0] for s in shapes), default=0)
                 arrays[TIMES_NAME] = partial(frame_times(num_steps).astype, np.float32)
             with replace_file(self._file) as file:
                 _WRITERS[os.path.splitext(self._file)[1]](file, arrays)
@@ -105,6 +136,19 @@ class FeatureStore:
         return os.path.join(self._folder, f"{name}.npy")
 
 
+def _write_whole(path: str, write: Callable[[BinaryIO], Any]) -> None:
+    """Write a file, also beside other runs: one that starts takes what is unfinished for stale."""
+    for attempts_left in reversed(range(10)):
+        os.makedirs(os.path.dirname(path), exist_ok=True)
+        try:
+            with replace_file(path) as file:
+                write(file)
+            return
+        except FileNotFoundError:
+            if not attempts_left:
+                raise
+
+
 def name_features(path: str) -> str:
     """What the features of the file at a path below an input are called."""
     return os.path.splitext(os.path.normpath(path))[0]
@@ -112,12 +156,14 @@ def name_features(path: str) -> str:
 
 def open_features(path: str) -> Arrays:
     """All features in a folder that `eat extract` wrote, or in one of its files."""
-    for file in (path, *(os.path.join(path, f"features{kind}") for kind in _WRITERS)):
-        if os.path.isfile(file):
-            return _open_arrays(file)
+    if os.path.isfile(path):
+        return _open_arrays(path)
     if not os.path.isdir(path):
         raise FileNotFoundError(f"no such features: {path}, expected a folder of `eat extract`")
-    return _arrays_below(path)
+    files = [os.path.join(path, name) for name in os.listdir(path) if _ONE_FILE.fullmatch(name)]
+    if not files:
+        return _arrays_below(path)
+    return {name: load for file in sorted(files) for name, load in _open_arrays(file).items()}
 
 
 def _compare(path: str, settings: Mapping[str, Any]) -> None:

@@ -12,8 +12,13 @@ from eat.nn import Encoder
 from eat.nn.transformer import Attention, split_heads
 
 from .clip import SECONDS_PER_FRAME, draw_whole_clip, patch_grid
-from .style import SHARE_COLOURS, figure_style, make_panels, show_patches
+from .style import SHARE_COLOURS, add_note, figure_style, make_panels, show_patches
 
+_NOTE = (
+    "What to look for: bright patches where the sounds are, and heads that differ from each other."
+    " Evenly lit maps, or bright patches in silence and padding, tell that CLS takes little notice"
+    " of the sound."
+)
 _CLIP_INCHES, _MEAN_INCHES, _HEADS_INCHES = 3.4, 2.2, 1.7  # heights of the rows
 # A single patch that takes nearly all would leave the rest black.
 _BRIGHTEST_PERCENTILE = 99.5
@@ -95,4 +100,5 @@ def draw_attention(
     above.colorbar(image, ax=mean, label="share (%)", pad=0.02, extend="max")
     below.supxlabel("time (s)", fontsize="medium")
     below.supylabel("patch in frequency", fontsize="medium")
+    add_note(figure, _NOTE)
     return figure

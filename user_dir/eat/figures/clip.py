@@ -17,6 +17,7 @@ from .style import HIDDEN_COLOUR, figure_style, make_panels, show_grid
 
 SECONDS_PER_FRAME = HOP_SAMPLES / SAMPLE_RATE_HZ
 _COLOURS = "magma"
+_ROUNDING = 1e-4  # of a log energy that was normalised
 _TICKS_HZ = (125, 250, 500, 1000, 2000, 4000)
 _CLIP_INCHES, _CLONES_INCHES = 3.8, 1.8  # heights of the clip and of a row of clones
 
@@ -73,10 +74,29 @@ def draw_whole_clip(
 ) -> None:
     """Draw one large spectrogram with all its axes, the colour bar and the patch grid."""
     image = _draw_spectrogram(axes, source, log_mel, _TICKS_HZ)
+    _mark_padding(axes, source, log_mel)
     axes.set(xlabel="time (s)", ylabel="frequency (Hz)", title=title)
     bins = axes.secondary_yaxis("right")
     bins.set(yticks=range(0, source.shape[3] + 1, 2 * log_mel.patch_size), ylabel="mel bin")
     figure.colorbar(image, ax=axes, label="log energy", pad=0.02)
+
+
+def count_frames(source: Tensor, log_mel: LogMel) -> int:
+    """How many frames of a (1, 1, T, F) input come before its padding, whose log energies are 0."""
+    energies = source[0, 0] * (2 * log_mel.std) + log_mel.mean
+    is_sound = (energies.abs() > _ROUNDING).any(dim=1)
+    return int(is_sound.nonzero().max()) + 1 if is_sound.any() else 0
+
+
+def _mark_padding(axes: Axes, source: Tensor, log_mel: LogMel) -> None:
+    num_frames = count_frames(source, log_mel)
+    if num_frames < source.shape[2]:
+        end = num_frames * SECONDS_PER_FRAME
+        axes.axvline(end, color="black", linewidth=1.2, linestyle="--")
+        axes.annotate(
+            f"padding from {end:.2f} s", (1, 1), xycoords="axes fraction", xytext=(0, 2),
+            textcoords="offset points", va="bottom", ha="right",
+        )  # fmt: skip
 
 
 def _draw_spectrogram(

@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 
 from eat.training.run import TrainingLog
 
-from .style import LINE_COLOURS, figure_style, make_panels
+from .style import LINE_COLOURS, add_note, figure_style, make_panels
 
 
 class Panel(NamedTuple):
@@ -18,6 +18,7 @@ class Panel(NamedTuple):
     column: str  # of the log
     title: str
     unit: str
+    of_pretraining: Optional[bool] = None  # runs of one criterion only; None: all
 
 
 PANELS = (
@@ -29,10 +30,13 @@ PANELS = (
     Panel("lr", "Learning rate", "per update"),
     Panel("target_var", "Spread of the targets", "standard deviation"),
     Panel("prediction_var", "Spread of the predictions", "standard deviation"),
+    Panel("cls_rank", "Effective rank of CLS", "directions"),
+    Panel("patch_rank", "Effective rank of patches", "directions"),
     Panel("gnorm", "Gradient norm", "L2, before clipping"),
     Panel("ema_decay", "EMA decay of the teacher", "share kept per update"),
 )
 _CLASSIFICATION_LOSS = Panel("loss", "Loss", "per label or clip")
+_AGREEING = 0.02  # of a loss: what machines and arithmetics differ by in the recorded quickstart
 _COLUMNS_OF_PANELS = 4
 _TRAINING_KINDS = ("train_inner", "train")
 # A handful of points needs markers: a single one would not show as a line at all.
@@ -46,9 +50,11 @@ def draw_curves(
 ) -> Figure:
     """Draw what was logged over the updates, one small panel per quantity.
 
-    Without `panels` all quantities are drawn that were logged. Several runs, by the names to show,
-    are drawn over each other. Training is a solid line, validation dotted with open markers.
+    Without `panels` all quantities are drawn that were logged, and several runs are compared in
+    words. Several runs, by the names to show, are drawn over each other. Training is a solid line,
+    validation dotted with open markers.
     """
+    note = " ".join(compare_runs(runs)) if panels is None else ""
     panels = logged_panels(runs) if panels is None else panels
     num_columns = min(_COLUMNS_OF_PANELS, len(panels))
     num_rows = -(-len(panels) // num_columns)
@@ -61,7 +67,44 @@ def draw_curves(
     figure.legend(
         handles.values(), handles.keys(), loc="outside lower center", ncols=min(4, len(handles))
     )
+    if note:
+        add_note(figure, note)
     return figure
+
+
+def compare_runs(runs: Mapping[str, TrainingLog]) -> Iterator[str]:
+    """Say how far the losses of runs are from those of the first one, at their common updates."""
+    (first, reference), *others = runs.items()
+    for name, log in others:
+        if is_pretraining(log) != is_pretraining(reference):
+            continue  # their losses are of different kinds
+        column = "frame_loss" if is_pretraining(log) else "loss"
+        one, other = (training_columns(columns) for columns in (log, reference))
+        empty = np.zeros(0)
+        updates, here, there = np.intersect1d(
+            one.get("num_updates", empty), other.get("num_updates", empty), return_indices=True
+        )
+        if not len(updates) or column not in one or column not in other:
+            yield f"{name} and {first} logged no update in common."
+            continue
+        values, expected = one[column][here], other[column][there]
+        errors = np.abs(values / expected - 1)
+        verdict = "agree" if errors.max() <= _AGREEING else "differ"
+        yield (
+            f"{name} and {first} {verdict}: at update {updates[-1]:.0f} the"
+            f" {column.replace('_', ' ')} is {values[-1]:.4g} and {expected[-1]:.4g}; at"
+            f" {len(updates)} common updates it is at most {100 * errors.max():.2g} % apart."
+        )
+
+
+def training_columns(log: Optional[TrainingLog]) -> Dict[str, np.ndarray]:
+    """What was logged of the training itself, as finely as it was; empty without a log."""
+    return next((log[kind] for kind in _TRAINING_KINDS if kind in log), {}) if log else {}
+
+
+def is_pretraining(log: TrainingLog) -> bool:
+    """Whether a log is one of pre-training, by its losses."""
+    return any("frame_loss" in columns for columns in log.values())
 
 
 def logged_panels(runs: Mapping[str, TrainingLog]) -> List[Panel]:
@@ -71,18 +114,29 @@ def logged_panels(runs: Mapping[str, TrainingLog]) -> List[Panel]:
     if not panels:
         expected = ", ".join(panel.column for panel in PANELS)
         raise ValueError(f"runs: found {sorted(found)}, expected at least one of {expected}")
-    if panels[0].column == "loss" and "frame_loss" not in found:
-        panels[0] = _CLASSIFICATION_LOSS
+    if panels[0].column == "loss":
+        loss = panels.pop(0)
+        kinds = {is_pretraining(log) for log in runs.values()}
+        if kinds == {True, False}:
+            pretraining = loss._replace(title="Loss of pre-training", of_pretraining=True)
+            finetuning = _CLASSIFICATION_LOSS._replace(title="Loss of fine-tuning")
+            panels[:0] = [pretraining, finetuning._replace(of_pretraining=False)]
+        else:
+            panels.insert(0, loss if True in kinds else _CLASSIFICATION_LOSS)
     return panels
 
 
 def _draw_panel(axes: Axes, panel: Panel, runs: Mapping[str, TrainingLog]) -> None:
+    unit, limits = panel.unit, set()
     for number, (name, log) in enumerate(runs.items()):
+        if panel.of_pretraining not in (None, is_pretraining(log)):
+            continue
         colour = LINE_COLOURS[number % len(LINE_COLOURS)]
         for label, columns in _series(log):
             if panel.column not in columns:
                 continue
             values = columns[panel.column]
+            limits.update(columns.get(f"max_{panel.column}", ()))
             logged = np.isfinite(values)
             is_training = label == "training"
             axes.plot(
@@ -93,7 +147,9 @@ def _draw_panel(axes: Axes, panel: Panel, runs: Mapping[str, TrainingLog]) -> No
                 markerfacecolor=colour if is_training else "white",
                 label=label if len(runs) == 1 else f"{name}, {label}",
             )  # fmt: skip
-    axes.set(title=panel.title, xlabel="update", ylabel=panel.unit)
+    if limits:
+        unit += " of " + ", ".join(f"{limit:g}" for limit in sorted(limits) if limit == limit)
+    axes.set(title=panel.title, xlabel="update", ylabel=unit)
     axes.set_xlim(left=0)
     axes.grid(True)
     if panel.column != "ema_decay":
@@ -106,8 +162,8 @@ def _draw_panel(axes: Axes, panel: Panel, runs: Mapping[str, TrainingLog]) -> No
 
 def _series(log: TrainingLog) -> Iterator[Tuple[str, Dict[str, np.ndarray]]]:
     """Columns by label: training, as finely as it was logged, then every validation set."""
-    for kind in [kind for kind in _TRAINING_KINDS if kind in log][:1]:
-        yield "training", log[kind]
+    if training_columns(log):
+        yield "training", training_columns(log)
     for kind in [kind for kind in log if kind not in _TRAINING_KINDS]:
         yield "validation" if kind == "valid" else kind, log[kind]
 

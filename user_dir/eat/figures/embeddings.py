@@ -9,9 +9,13 @@ from sklearn.decomposition import PCA
 from sklearn.manifold import TSNE
 
 from . import MAPPING_METHODS, MIN_MAPPED_CLIPS
-from .style import HIDDEN_COLOUR, LINE_COLOURS, figure_style, shorten
+from .style import HIDDEN_COLOUR, LINE_COLOURS, add_note, figure_style, shorten
 
 _MARKERS = ("o", "s", "^")
+_NOTE = (
+    "What to look for: clips of one colour beside each other. Mixed colours tell that these two"
+    " axes do not separate the kinds; `eat probe` tells whether the whole vectors do."
+)
 # Every colour in every shape; rarer labels share the colour of what is not looked at.
 MAX_KINDS = len(LINE_COLOURS) * len(_MARKERS)
 _MAX_CHARACTERS = 40  # of a name; leaves room for the map
@@ -66,6 +70,7 @@ def draw_map(
     axes.set(xlabel=x_name, ylabel=y_name, xticks=[], yticks=[])
     axes.set_title(f"{len(points)} clips of {title}")
     figure.legend(loc="outside right upper", fontsize="small", markerscale=1.5)
+    add_note(figure, _NOTE)
     return figure
 
 

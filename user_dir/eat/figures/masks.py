@@ -12,7 +12,14 @@ from matplotlib.patches import Patch
 from eat.nn import masking
 from eat.nn.masking import MaskingConfig
 
-from .style import HIDDEN_COLOUR, LINE_COLOURS, SHARE_COLOURS, figure_style, show_patches
+from .style import (
+    HIDDEN_COLOUR,
+    LINE_COLOURS,
+    SHARE_COLOURS,
+    add_note,
+    figure_style,
+    show_patches,
+)
 
 # What became of each patch of a clone; the numbers are those in its picture.
 HIDDEN, IN_BLOCK, ADDED, REMOVED = range(4)
@@ -22,6 +29,12 @@ _FATES = {
     ADDED: ("visible, added to make the number equal", LINE_COLOURS[4]),
     REMOVED: ("hidden, though in a block", LINE_COLOURS[1]),
 }
+
+
+_NOTE = (
+    "What to look for: bars near V, so that few patches are shown or hidden at random; an even map,"
+    " so that no part of clips is always hidden; and in the clone, connected visible blocks."
+)
 
 
 @dataclass(frozen=True)
@@ -91,6 +104,7 @@ def draw_masks(settings: Sequence[MaskSetting]) -> Figure:
         handles=[Patch(facecolor=colour, label=label) for label, colour in _FATES.values()],
         loc="outside lower right", ncols=4, fontsize="small",
     )  # fmt: skip
+    add_note(figure, _NOTE)
     return figure
 
 

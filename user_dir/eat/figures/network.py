@@ -2,7 +2,7 @@
 
 import os
 from dataclasses import replace
-from typing import Any, Dict, List, Optional, Sequence, Tuple
+from typing import Any, Callable, Dict, List, Optional, Sequence, Tuple
 
 import numpy as np
 import torch
@@ -20,7 +20,11 @@ from eat.nn import Encoder, MaskingConfig
 from eat.nn.masking import check_masking, inverse_block_masks
 from eat.work import Failure
 
+from .clip import count_frames
+
 MAX_FRAMES = 1024  # of a clip (10.24 s), unless another length is asked for
+
+_NUM_CONSIDERED = 16  # of the longest clips, for an example
 
 # A vector (D,) for each clip, by its number in the manifest; and the clips that have none.
 Vectors = Tuple[Dict[int, np.ndarray], List[Failure]]
@@ -46,6 +50,23 @@ def read_clip(
     most_samples = num_samples_for(log_mel.target_length or MAX_FRAMES)
     samples = recording.read(offset_samples, min(rest_samples, most_samples))
     return log_mel(torch.from_numpy(samples))
+
+
+def choose_example(
+    num_samples: np.ndarray, read: Callable[[int], Optional[Tensor]], log_mel: LogMel
+) -> Optional[Tuple[int, Tensor]]:
+    """The loudest of the longest clips, so that there is sound to see: its number and input.
+
+    `num_samples` (N,) are the clips' lengths; `read` gives a network input (1, 1, T, F) of the
+    front end `log_mel`, or None for a clip that cannot be read. None if there is no other.
+    """
+    longest = np.argsort(-num_samples, kind="stable")[:_NUM_CONSIDERED].tolist()
+    inputs = {clip: source for clip in longest if (source := read(clip)) is not None}
+    loudness = {
+        clip: float(source[:, :, : count_frames(source, log_mel)].mean())
+        for clip, source in inputs.items()
+    }
+    return max(inputs.items(), key=lambda item: loudness[item[0]], default=None)
 
 
 def mask_clip(source: Tensor, masking: MaskingConfig, patch_size: int, seed: int = 1) -> np.ndarray:

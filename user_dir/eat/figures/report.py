@@ -8,12 +8,25 @@ import shlex
 from collections import Counter
 from datetime import datetime, timezone
 from pathlib import Path
-from typing import Any, Callable, Dict, Iterator, List, Optional, Sequence, Tuple, Union
+from typing import (
+    Any,
+    Callable,
+    Dict,
+    Iterator,
+    List,
+    Mapping,
+    NamedTuple,
+    Optional,
+    Sequence,
+    Tuple,
+    Union,
+)
 
 import jinja2
 import numpy as np
 from markupsafe import Markup
 from matplotlib.figure import Figure
+from torch import Tensor
 
 from eat import __version__
 from eat.audio import AudioInfo, audio_info
@@ -21,16 +34,16 @@ from eat.checkpoint import Checkpoint, build_encoder, load_checkpoint
 from eat.data.sampling import draw_clips
 from eat.data.split import open_split, split_of
 from eat.data.writing import unreadable_file
-from eat.training.run import Run, TrainingLog
+from eat.training.run import Run, TrainingLog, name_runs, read_training_log
 from eat.work import Failure, is_failure, map_in_threads
 
 from . import MIN_MAPPED_CLIPS, style
 from .attention import draw_layer
 from .classes import draw_evaluation
 from .clip import draw_clip
-from .curves import draw_curves, draw_lengths, logged_panels
+from .curves import compare_runs, draw_curves, draw_lengths, logged_panels, training_columns
 from .masks import draw_masks, examine_masks
-from .network import embed_manifest, mask_clip, name_kinds, read_clip
+from .network import choose_example, embed_manifest, mask_clip, name_kinds, read_clip
 
 Facts = Dict[str, Any]  # values by the names that the template uses
 
@@ -39,17 +52,32 @@ _NUM_THREADS = 16  # which mostly wait for the disk
 _REPLACED = "bad_audio.tsv"  # what training with task.bad_audio=skip found, file<TAB>reason
 # Of the spread of targets and predictions, which is near 1 in a healthy run.
 _COLLAPSED_BELOW = 0.1
+# Of the possible directions; CLS of a small model trained on steady tones uses 14 % of them.
+_FEW_DIRECTIONS = 0.15
 _MIN_SECONDS_FOR_SHARE = 60
 _NUM_CLONES = 4
 _PIXELS_PER_INCH = 96  # in a page
 
 
-def render_report(run: Run, results: Sequence[str] = (), num_embedded: int = 200) -> str:
+class Rank(NamedTuple):
+    """An effective rank over a validation set, see `eat.training.validation`."""
+
+    tokens: str  # of what
+    value: float
+    largest: float  # that it can be
+
+
+def render_report(
+    run: Run,
+    results: Sequence[str] = (),
+    num_embedded: int = 200,
+    compare: Optional[str] = None,
+) -> str:
     """The whole page about a run as HTML; it needs nothing beside it.
 
     What cannot be read or drawn is left out, and the page says why. `results` are further folders
     with results of `eat evaluate` and `eat probe`. The map of embeddings has at most `num_embedded`
-    clips; 0 for no map.
+    clips; 0 for no map. `compare` is another run, or its log, whose curves are drawn below its own.
     """
     for folder in results:
         if not os.path.isdir(folder):
@@ -76,11 +104,15 @@ def render_report(run: Run, results: Sequence[str] = (), num_embedded: int = 200
             return Markup('<h2 id="{}">{}</h2>\n{}').format(section, heading or title, content)
         return content
 
-    page = _gather(run, [run.folder, *results], num_embedded)
+    names = name_runs([compare, run.folder] if compare else [run.folder])
+    logs = {n: read_training_log(path) if path == compare else run.log for n, path in names.items()}
+    page = _gather(run, [run.folder, *results], num_embedded, logs if run.log else {})
     return environment.get_template("report.html").render(page, part=part, sections=sections)
 
 
-def _gather(run: Run, folders: Sequence[str], num_embedded: int) -> Facts:
+def _gather(
+    run: Run, folders: Sequence[str], num_embedded: int, logs: Mapping[str, TrainingLog]
+) -> Facts:
     """Everything that the template shows, by the names it uses."""
 
     def collect(subject: str, parts: Iterator[Any]) -> List[Any]:
@@ -106,7 +138,9 @@ def _gather(run: Run, folders: Sequence[str], num_embedded: int) -> Facts:
         "columns": training_columns(run.log),
         "measure_speed": measure_speed,
         "list_warnings": list_warnings,
-        "curves": collect("Curves", _draw_curves(run)),
+        "ranks": find_ranks(run.log),
+        "comparison": collect("Comparison", compare_runs(logs) if logs else iter(())),
+        "curves": collect("Curves", _draw_curves(logs)),
         "splits": splits,
         "lengths": collect("Lengths of clips", _draw_lengths(run, splits)),
         "bad_files": collect("Files that could not be used", list_bad_files(run, splits)),
@@ -201,9 +235,11 @@ def find_results(run: Run, folders: Sequence[str], name: str, needed: str) -> It
             yield {**values, needed: values[needed], "path": path}
 
 
-def training_columns(log: Optional[TrainingLog]) -> Dict[str, np.ndarray]:
-    """What was logged of the training itself, as finely as it was; empty without a log."""
-    return next((log[kind] for kind in ("train_inner", "train") if kind in log), {}) if log else {}
+def find_ranks(log: Optional[TrainingLog]) -> List[Rank]:
+    """The last effective ranks that a validation set has; none of a log without them."""
+    tokens = (("CLS tokens", "cls_rank"), ("patches", "patch_rank"))
+    valid = next((c for c in (log or {}).values() if "cls_rank" in c), {})
+    return [Rank(n, latest(valid[c]), latest(valid[f"max_{c}"])) for n, c in tokens if c in valid]
 
 
 def measure_speed(columns: Dict[str, np.ndarray]) -> Facts:
@@ -227,8 +263,8 @@ def measure_speed(columns: Dict[str, np.ndarray]) -> Facts:
     }
 
 
-def list_warnings(columns: Dict[str, np.ndarray]) -> Iterator[str]:
-    """What is wrong with a training, as far as its `training_columns` tell."""
+def list_warnings(columns: Dict[str, np.ndarray], ranks: Sequence[Rank] = ()) -> Iterator[str]:
+    """What is wrong with a training, as far as its `training_columns` and ranks tell."""
     losses = columns.get("loss", np.zeros(0))
     num_bad = int((~np.isfinite(losses)).sum())
     if num_bad:
@@ -244,6 +280,14 @@ def list_warnings(columns: Dict[str, np.ndarray]) -> Iterator[str]:
             yield (
                 f"The spread of the {what} is {latest(columns[column]):.2f}: the model has"
                 " collapsed, all patches look the same to it."
+            )
+    for rank in ranks:
+        if rank.value < _FEW_DIRECTIONS * rank.largest:
+            yield (
+                f"The {rank.tokens} of the validation clips use {rank.value:.1f} of"
+                f" {rank.largest:g} possible directions: these features tell clips apart in few"
+                " ways. That is so after few updates and with clips that are much alike; if it"
+                " stays, the features have partly collapsed, though their spread is large."
             )
 
 
@@ -274,9 +318,8 @@ def _picture(figure: Figure, alt: str, is_panel: bool = False) -> Markup:
     return Markup(place + image).format(mime, data, alt, width)
 
 
-def _draw_curves(run: Run) -> Iterator[Markup]:
-    runs = {"run": run.log}
-    for panel in logged_panels(runs) if run.log is not None else ():
+def _draw_curves(runs: Mapping[str, TrainingLog]) -> Iterator[Markup]:
+    for panel in logged_panels(runs) if runs else ():
         yield _picture(draw_curves(runs, [panel]), f"{panel.title} over the updates", True)
 
 
@@ -301,15 +344,22 @@ def _draw_masks(checkpoint: Optional[Checkpoint]) -> Iterator[Markup]:
 def _draw_clips(
     run: Run, checkpoint: Optional[Checkpoint], splits: Sequence[Facts], num_embedded: int
 ) -> Iterator[Markup]:
-    """The longest clip of the last split, masked and with its attention, and a map of clips."""
+    """An example of the last split, masked and with its attention, and a map of clips."""
     if checkpoint is None or not splits:
         return
     manifest, encoder = splits[-1]["manifest"], build_encoder(checkpoint).eval()
     log_mel = checkpoint.log_mel or encoder.log_mel
-    longest = int(np.argmax(manifest.num_samples))
-    name = manifest.relative_path(longest)
-    with run.noting(f"Figures of {name}"):  # for example because the audio has moved
-        source = read_clip(manifest.path(longest), log_mel)
+
+    def read(clip: int) -> Optional[Tensor]:
+        # It fails for example because the audio has moved.
+        with run.noting(f"Figures of {manifest.relative_path(clip)}"):
+            return read_clip(manifest.path(clip), log_mel)
+        return None
+
+    example = choose_example(manifest.num_samples, read, log_mel)
+    if example is not None:
+        clip, source = example
+        name = manifest.relative_path(clip)
         if checkpoint.masking_config is not None:
             masks = mask_clip(source, checkpoint.masking_config, log_mel.patch_size)[:_NUM_CLONES]
             figure = draw_clip(source, masks, log_mel, name)

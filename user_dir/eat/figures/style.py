@@ -1,6 +1,7 @@
 """The look of all figures, and how they are saved."""
 
 import io
+import textwrap
 from pathlib import Path
 from typing import Any, List, Sequence, Tuple, Union
 
@@ -18,6 +19,7 @@ from eat.files import FilePath, replace_file
 LINE_COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00", "#000000")
 SHARE_COLOURS = "cividis"  # made for colour-blind eyes
 HIDDEN_COLOUR = "#c8c8c8"
+_NOTE_COLOUR = "#404040"
 
 # Used as a decorator of every drawing function: matplotlib's settings are global, and a user's
 # own are put back afterwards.
@@ -53,6 +55,12 @@ def make_panels(
     for unused in panels[number:]:
         unused.remove()
     return panels[:number]
+
+
+def add_note(figure: Figure, text: str) -> None:
+    """Write a sentence or two about a figure above it."""
+    lines = textwrap.fill(text, round(13 * figure.get_figwidth()))  # as many letters to an inch
+    figure.suptitle(lines, x=0.01, ha="left", fontsize="small", color=_NOTE_COLOUR)
 
 
 def show_grid(axes: Axes, values: np.ndarray, extent: Sequence[float], **colours: Any) -> AxesImage:

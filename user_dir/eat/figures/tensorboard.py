@@ -17,13 +17,14 @@ _CLIPS_AT_ONCE = 32
 class ValidationFigures:
     """Writes figures of one validation set below `common.tensorboard_logdir`.
 
-    The longest clip with its masks, once; its attention in the last block; and a map of some
+    A long and loud clip with its masks, once; its attention in the last block; and a map of some
     clips, coloured by label or folder.
     """
 
     def __init__(self, folder: str) -> None:
         self._folder = os.path.join(folder, FOLDER)
         self._writer: Optional[Any] = None
+        self._example: Optional[int] = None  # its index in the data set
 
     def write(
         self, dataset: Any, kind_of: Callable[[int], str], encoder: Any, num_updates: int
@@ -52,8 +53,13 @@ class ValidationFigures:
 
     def _draw(self, dataset: Any, kind_of: Callable[[int], str], encoder: Any) -> Dict[str, Any]:
         from eat.figures import MIN_MAPPED_CLIPS, draw_clip, draw_layer, draw_map
+        from eat.figures.network import choose_example
 
-        sample = dataset[int(np.argmax(dataset.manifest.num_samples[dataset.clips]))]
+        if self._example is None:
+            lengths = dataset.manifest.num_samples[dataset.clips]
+            read = lambda index: dataset[index]["source"].unsqueeze(0)  # noqa: E731
+            self._example, _ = choose_example(lengths, read, dataset.log_mel)
+        sample = dataset[self._example]
         name = dataset.manifest.relative_path(sample["id"])
         source, log_mel = sample["source"].unsqueeze(0), dataset.log_mel
         figures = {}

@@ -8,7 +8,6 @@ from typing import Any, Dict, Optional, Tuple
 import numpy as np
 import torch.distributed as dist
 from fairseq.criterions import FairseqCriterion
-from fairseq.logging import metrics
 from fairseq.logging.meters import Meter
 from fairseq.tasks import register_task
 from omegaconf import II, OmegaConf
@@ -22,6 +21,7 @@ from eat.data.labels import DESCRIPTORS_FILE, LabelTable, read_descriptors, read
 from eat.data.manifest import Manifest
 from eat.evaluation.metrics import accuracy, average_precisions, mean_over_classes
 from eat.settings import part_of
+from eat.training.validation import validation_meter
 
 from .audio import AudioTask, AudioTaskConfig
 
@@ -128,12 +128,8 @@ class ClassificationTask(AudioTask):
         loss, sample_size, log = super().valid_step(sample, model, criterion)
         batch = (sample["id"], log.pop("scores"), sample["target"])
         batch = _gather_from_workers(tuple(tensor.cpu().numpy() for tensor in batch))
-        # The outermost aggregator is that of this validation. The one within it lasts for the whole
-        # training and enters checkpoints, which can only be resumed with fairseq's own meters.
-        meters, metric = metrics.get_active_aggregators()[0], self.cfg.metric
-        if metric not in meters:
-            meters.add_meter(metric, Predictions(metric), priority=20)
-        meters[metric].update(*batch)
+        metric = self.cfg.metric
+        validation_meter(metric, lambda: Predictions(metric)).update(*batch)
         return loss, sample_size, log
 
 

@@ -6,7 +6,7 @@ import os
 import re
 from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass, field
-from typing import Any, Dict, Iterator, List, NamedTuple, Optional
+from typing import Any, Dict, Iterator, List, NamedTuple, Optional, Sequence
 
 import numpy as np
 
@@ -67,6 +67,23 @@ class Run:
         except Exception as error:
             is_told = isinstance(error, (ValueError, OSError, ImportError))
             self.notes.append(f"{subject}: {error if is_told else repr(error)}.")
+
+
+def name_runs(paths: Sequence[str]) -> Dict[str, str]:
+    """Runs by the shortest ends of their folders' paths that tell them apart.
+
+    A `train.log` goes by its folder; "checkpoints" alone is no name.
+
+    Raises:
+        ValueError: a run is there twice.
+    """
+    parts = [os.path.abspath(path).split(os.sep) for path in paths]
+    parts = [part[:-1] if part[-1] == LOG_NAME else part for part in parts]
+    for length in range(1, max(map(len, parts)) + 1):
+        names = ["/".join(p[-max(length, 1 + (p[-1] == "checkpoints")) :]) for p in parts]
+        if len(set(names)) == len(names):
+            return dict(zip(names, paths, strict=True))
+    raise ValueError(f"found a run twice among {', '.join(paths)}, expected different ones")
 
 
 def read_run(folder: str, log: Optional[str] = None) -> Run:

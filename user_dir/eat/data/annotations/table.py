@@ -120,7 +120,7 @@ def read_table(path: str, columns: Columns, encoding: Optional[str] = None) -> I
         with open(path, encoding=codec, errors="surrogateescape", newline="") as file:
             delimiter = max(_DELIMITERS, key=file.readline().count)
             file.seek(0)
-            reader = csv.DictReader(file, delimiter=delimiter)
+            reader = csv.DictReader(file, delimiter=delimiter, strict=True)
             chosen = _choose_columns(path, reader.fieldnames or [], columns)
             for cells in reader:
                 location = f"{path}:{reader.line_num}"
@@ -141,9 +141,11 @@ def _refuse_bytes(location: str, *texts: str, encoding: Optional[str] = None) ->
     """Raise a ValueError if texts hold bytes that the encoding of a table does not have."""
     found = NOT_TEXT.search("".join(texts))
     if found:
+        byte = ord(found[0]) - 0xDC00
+        example = "utf-16" if byte in (0xFE, 0xFF) else "latin-1"  # its mark begins with one
         raise ValueError(
-            f"{location}: not {encoding or 'UTF-8'} (byte {ord(found[0]) - 0xDC00:#x}), expected"
-            " UTF-8, or for `eat manifest folder` --encoding with its name, e.g. latin-1"
+            f"{location}: not {encoding or 'UTF-8'} (byte {byte:#x}), expected UTF-8, or for"
+            f" `eat manifest folder` --encoding with its name, e.g. {example}"
         )
 
 
