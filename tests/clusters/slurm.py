@@ -67,7 +67,7 @@ class Slurm:
         grace_seconds: between the signal to a preempted job and its end.
     """
 
-    def __init__(self, folder: Path, grace_seconds: int = 60) -> None:
+    def __init__(self, folder: Path, grace_seconds: int = 90) -> None:
         self.folder = folder
         self._daemons: List[subprocess.Popen] = []
         for name in ("state", "spool-node1", "spool-node2"):
@@ -109,7 +109,7 @@ class Slurm:
         words = self.run("scontrol", "--oneliner", "show", "job", job).split(" ")
         return dict(word.split("=", 1) for word in words if "=" in word)
 
-    def wait(self, job: str, *states: str, seconds: float = 180) -> Dict[str, str]:
+    def wait(self, job: str, *states: str, seconds: float = 300) -> Dict[str, str]:
         """Wait until a job is in one of some states."""
         deadline = time.monotonic() + seconds
         while (found := self.job(job))["JobState"] not in states:

@@ -6,12 +6,13 @@ import sys
 import time
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from clusters import slurm
 from faults import training
 from faults.training import differences
-from helpers import MINIATURE, REPOSITORY, logged, train_command, write_clips, write_tsv
+from helpers import GOLDEN, MINIATURE, REPOSITORY, logged, train_command, write_clips, write_tsv
 
 pytestmark = [
     pytest.mark.slow,
@@ -27,10 +28,17 @@ SETTINGS = [
     "common.cpu=true",
     "dataset.num_workers=2",
     "lr_scheduler.warmup_updates=2",
+    "dataset.disable_validation=true",
     f"optimization.max_update={NUM_UPDATES}",
 ]
 ENDED = ("COMPLETED", "FAILED", "CANCELLED", "TIMEOUT")
-TWO_NODES = ("--nodes=2", "--ntasks-per-node=1", "--cpus-per-task=2", "--time=20", "--gpus-per-node=0")
+TWO_NODES = (
+    "--nodes=2",
+    "--ntasks-per-node=1",
+    "--cpus-per-task=2",
+    "--time=20",
+    "--gpus-per-node=0",
+)
 
 
 @pytest.fixture(scope="module")
@@ -47,9 +55,9 @@ def cluster(tmp_path_factory):
 def settings(tmp_path_factory):
     """Settings of a small pre-training, with its data."""
     folder = tmp_path_factory.mktemp("data")
-    entries = write_clips(folder / "audio", 28)
-    write_tsv(folder / "train.tsv", folder / "audio", entries[:24])
-    write_tsv(folder / "valid.tsv", folder / "audio", entries[24:])
+    entries = write_clips(folder / "audio", 124)
+    write_tsv(folder / "train.tsv", folder / "audio", entries[:120])
+    write_tsv(folder / "valid.tsv", folder / "audio", entries[120:])
     return [f"task.data={folder}", *SETTINGS]
 
 
@@ -86,11 +94,12 @@ def launcher(cluster, settings, tmp_path):
         command = train_command(
             "pretrain_tiny",
             [
-                *(*settings, f"checkpoint.save_dir={run}", "--multirun", "+run_config=slurm_cpu"),
+                *(*settings, f"checkpoint.save_dir={run}", "+run_config=slurm_cpu"),
                 *("hydra/launcher=submitit_slurm", f"hydra.launcher.submitit_folder={logs}"),
                 *("hydra.launcher.cpus_per_task=2", "hydra.launcher.mem_gb=null", *overrides),
             ],
         )
+        command.insert(3, "--multirun")
         client = subprocess.Popen(
             command, cwd=REPOSITORY, env=cluster.environment, stderr=subprocess.DEVNULL
         )
@@ -106,7 +115,7 @@ def launcher(cluster, settings, tmp_path):
         client.wait()
 
 
-def wait_for_update(log: Path, seconds: float = 120) -> None:
+def wait_for_update(log: Path, seconds: float = 180) -> None:
     deadline = time.monotonic() + seconds
     while not log.exists() or '"num_updates"' not in log.read_text():
         assert time.monotonic() < deadline, log.read_text() if log.exists() else "no log"
@@ -186,3 +195,23 @@ def test_a_failed_job_of_hydras_launcher_is_failed(cluster, launcher):
     for worker in (0, 1):
         text = (logs / f"{job}_{worker}_log.err").read_text()
         assert "error: model.no_such_setting: found an unknown setting" in text
+
+
+def test_an_array_of_extractions_equals_one(cluster, tmp_path):
+    write_clips(tmp_path / "audio", 40)
+    checkpoint = str(GOLDEN / "official_pretrain.pt")
+    script = str(REPOSITORY / "examples" / "extract_array.sbatch")
+    options = ("--gpus=0", "--cpus-per-task=1", f"--output={tmp_path}/%a.log")
+    arguments = (str(tmp_path / "audio"), checkpoint, str(tmp_path / "parts"))
+    job = cluster.submit(*options, script, *arguments)
+    for task in range(1, 5):
+        log = tmp_path / f"{task}.log"
+        found = cluster.wait(f"{job}_{task}", *ENDED)
+        assert found["JobState"] == "COMPLETED", log.read_text()
+    command = ["eat", "extract", arguments[0], "--checkpoint", checkpoint, "--out"]
+    cluster.run(*command, str(tmp_path / "whole"))
+    whole = {path.name: np.load(path) for path in (tmp_path / "whole").glob("*.npy")}
+    parts = {path.name: np.load(path) for path in (tmp_path / "parts").glob("*.npy")}
+    assert len(whole) == 40 and set(parts) == set(whole)
+    for name, features in whole.items():
+        np.testing.assert_allclose(parts[name], features, rtol=0, atol=1e-5)

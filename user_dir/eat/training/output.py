@@ -70,6 +70,7 @@ def quieten(cfg: DictConfig) -> None:
         warnings.filterwarnings("ignore", message, category)
     root = logging.getLogger()
     root.setLevel(max(root.level, logging.INFO))
+    root.removeHandler(_early)  # of an earlier call
     for handler in root.handlers:
         handler.addFilter(Useful())
     root.addHandler(_early)

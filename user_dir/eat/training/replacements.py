@@ -25,7 +25,8 @@ class Replacement(NamedTuple):
     applies: Callable[[], bool] = lambda: True  # whether this program and this fairseq need it
 
 
-_installed: List["Replacement"] = []
+_PROGRAM = "fairseq_cli.hydra_train"
+_installed: List[Replacement] = []
 
 
 def _is_training() -> bool:
@@ -33,7 +34,7 @@ def _is_training() -> bool:
 
 
 def _is_hydra_training() -> bool:
-    return "fairseq_cli.hydra_train" in sys.modules
+    return _PROGRAM in sys.modules
 
 
 TABLE = (
@@ -121,7 +122,7 @@ TABLE = (
         applies=_is_training,
         why="without GPUs, torchrun starts trainings that do not know each other, and Slurm none;"
         " a signal ends the process that started the workers with a traceback",
-        upstream="#1279, #5126 (torchrun)",
+        upstream="none known",
         until="it starts workers on CPUs, and passes signals on",
     ),
     Replacement(
@@ -191,8 +192,10 @@ def install() -> None:
     Raises:
         RuntimeError: the installed fairseq is not what the table expects.
     """
-    rows = [row for row in TABLE if row.applies() and row not in _installed]
-    _installed.extend(rows)
+    spec = getattr(sys.modules["__main__"], "__spec__", None)
+    if spec is not None and spec.name == _PROGRAM:  # python -m fairseq_cli.hydra_train
+        sys.modules.setdefault(_PROGRAM, sys.modules["__main__"])
+    rows = [row for row in TABLE if row.applies()]
     problems = [problem for row in rows for part in row.parts for problem in find_problems(part)]
     if problems:
         raise RuntimeError(
@@ -200,7 +203,8 @@ def install() -> None:
             f" with {TESTED}: install one of them, or adapt eat/training/replacements.py"
         )
     for row in rows:
-        if ":" in row.by:
+        if ":" in row.by and row not in _installed:
+            _installed.append(row)
             owner, name, _ = _locate(row.parts[0])
             by = pkgutil.resolve_name(row.by)
             setattr(owner, name, by(getattr(owner, name)) if row.wraps else by)

@@ -6,6 +6,7 @@ starts in a way that a signal ends with a traceback. This takes the place of its
 `distributed_main`, is fairseq's own.
 """
 
+import functools
 import multiprocessing
 import os
 import re
@@ -45,6 +46,7 @@ def starting(call_main: Callable[..., Any]) -> Callable[..., Any]:
         ValueError: the processes that there are cannot be the workers of one run.
     """
 
+    @functools.wraps(call_main)
     def start(cfg: DictConfig, main: Callable[..., Any], **kwargs: Any) -> None:
         settings = cfg.distributed_training
         if cfg.common.tpu or settings.pipeline_model_parallel:
