@@ -33,6 +33,9 @@ SETTINGS = [
 ]
 ENDED = ("COMPLETED", "FAILED", "CANCELLED", "TIMEOUT")
 TWO_NODES = (
+    *("--nodes=2", "--ntasks-per-node=1", "--cpus-per-task=2"),
+    *("--time=20", "--gpus-per-node=0"),
+)
     "--nodes=2",
     "--ntasks-per-node=1",
     "--cpus-per-task=2",
