@@ -36,12 +36,6 @@ TWO_NODES = (
     *("--nodes=2", "--ntasks-per-node=1", "--cpus-per-task=2"),
     *("--time=20", "--gpus-per-node=0"),
 )
-    "--nodes=2",
-    "--ntasks-per-node=1",
-    "--cpus-per-task=2",
-    "--time=20",
-    "--gpus-per-node=0",
-)
 
 
 @pytest.fixture(scope="module")
