@@ -23,6 +23,7 @@ NEED_FAIRSEQ = {
     *("eat.training.bad_audio", "eat.training.checkpoint_files", "eat.training.gradients"),
     *("eat.training.epochs", "eat.training.guarded", "eat.training.start"),
     *("eat.training.output", "eat.training.saving", "eat.training.validation"),
+    "eat.training.workers",
 }
 NEED_SCIKIT_LEARN = {"eat.figures.embeddings"}
 # The classes that go into exported Hugging Face folders; the package itself never imports them.

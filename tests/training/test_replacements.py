@@ -22,7 +22,7 @@ def test_the_installed_fairseq_has_every_part(row):
 def test_the_door_puts_the_replacements_in_place():
     parts = [row.parts[0].partition("(")[0] for row in TABLE if ":" in row.by]
     code = (
-        f"import fairseq_cli.train, pkgutil, sys; sys.path.insert(0, {str(REPOSITORY)!r})\n"
+        f"import fairseq_cli.hydra_train, pkgutil, sys; sys.path.insert(0, {str(REPOSITORY)!r})\n"
         "import user_dir\n"
         f"found = [pkgutil.resolve_name(part) for part in {parts!r}]\n"
         "print([(f.__code__.co_filename.rsplit('/', 1)[1], f.__code__.co_name) for f in found])"
@@ -36,6 +36,7 @@ def test_the_door_puts_the_replacements_in_place():
         )
     ] + [
         *(("saving.py", "save"), ("saving.py", "finish"), ("start.py", "begin")),
+        *(("start.py", "begin"), ("workers.py", "start")),
         *(("workers.py", "wrap_on_any_device"), ("masters.py", "build_masters")),
         *(("masters.py", "store"), ("masters.py", "load")),
     ]

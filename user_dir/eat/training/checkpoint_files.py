@@ -28,6 +28,7 @@ from eat.files import (
 )
 
 from .record import LOCK_NAME, RECORD_NAME
+from .workers import check_alone
 
 logger = logging.getLogger(__name__)
 
@@ -106,7 +107,9 @@ def prepare_folder(save_dir: str) -> None:
 
     Raises:
         OSError: the folder cannot be written to, or another run writes to it.
+        ValueError: this process is one of several that would write to it.
     """
+    check_alone()
     try:
         _fairseq_verify(save_dir)
     except OSError as error:

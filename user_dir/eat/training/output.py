@@ -19,6 +19,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from .record import LOG_NAME
 from .shared_memory import SharedMemoryError
+from .stopping import is_in_submitit
 
 # Of these loggers nothing but warnings is shown, of the others no message that starts like this.
 _QUIET_LOGGERS = ("fairseq.tasks.fairseq_task", "fairseq.data.iterators", "matplotlib")
@@ -72,6 +73,7 @@ def quieten(cfg: DictConfig) -> None:
         warnings.filterwarnings("ignore", message, category)
     root = logging.getLogger()
     root.setLevel(max(root.level, logging.INFO))
+    root.removeHandler(_early)  # of an earlier call
     for handler in root.handlers:
         handler.addFilter(Useful())
     root.addHandler(_early)
@@ -94,13 +96,21 @@ def show_errors_in_one_line() -> None:
     sys.excepthook = _show
     value = vars(JobReturn).get("return_value")
     if isinstance(value, property):  # since hydra 1.1, which prints all overrides before an error
-        JobReturn.return_value = property(_value_or_error, value.fset)
+        JobReturn.return_value = property(_value_or_error, _set_value)
 
 
 def _value_or_error(job: Any) -> Any:
     if job.status.name == "FAILED":
         raise job._return_value
     return job._return_value
+
+
+def _set_value(job: Any, value: Any) -> None:
+    # submitit takes an error that hydra keeps for a result, and Slurm lists the job as completed.
+    if isinstance(value, Exception) and is_in_submitit():
+        _show(type(value), value, value.__traceback__)
+        raise SystemExit(1)
+    job._return_value = value
 
 
 def _show(

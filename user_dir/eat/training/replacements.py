@@ -8,7 +8,7 @@ import inspect
 import pkgutil
 import sys
 from importlib import metadata
-from typing import Any, Callable, Iterator, NamedTuple, Optional, Tuple
+from typing import Any, Callable, Iterator, List, NamedTuple, Optional, Tuple
 
 TESTED = "fairseq 0.12.2, ve-fairseq 0.12.3 and fairseq-fixed 0.12.3.1"
 
@@ -25,8 +25,16 @@ class Replacement(NamedTuple):
     applies: Callable[[], bool] = lambda: True  # whether this program and this fairseq need it
 
 
+_PROGRAM = "fairseq_cli.hydra_train"
+_installed: List[Replacement] = []
+
+
 def _is_training() -> bool:
     return "fairseq_cli.train" in sys.modules  # fairseq's program, or its entry through hydra
+
+
+def _is_hydra_training() -> bool:
+    return _PROGRAM in sys.modules
 
 
 TABLE = (
@@ -96,6 +104,28 @@ TABLE = (
         why="settings are not checked together, errors of users are tracebacks, output is noisy",
         upstream="none known",
         until="it does all that",
+    ),
+    Replacement(
+        ("fairseq_cli.hydra_train:add_defaults(cfg)",),
+        by="eat.training.start:beginning",
+        wraps=True,
+        applies=_is_hydra_training,
+        why="the same, before the workers start",
+        upstream="none known",
+        until="the row above goes",
+    ),
+    Replacement(
+        (
+            "fairseq.distributed.utils:call_main(cfg, main, kwargs)",
+            "fairseq.distributed.utils:distributed_main(i, main, cfg, kwargs)",
+        ),
+        by="eat.training.workers:starting",
+        wraps=True,
+        applies=_is_training,
+        why="without GPUs, torchrun starts trainings that do not know each other, and Slurm none;"
+        " a signal ends the process that started the workers with a traceback",
+        upstream="none known",
+        until="it starts workers on CPUs, and passes signals on",
     ),
     Replacement(
         ("fairseq.models.distributed_fairseq_model:DistributedDataParallel",),
@@ -196,9 +226,14 @@ TABLE = (
 def install() -> None:
     """Verify the whole table, then replace what is to be replaced; the fairseq door calls this.
 
+    The door is opened twice: by the recipe before the workers start, and by fairseq in each.
+
     Raises:
         RuntimeError: the installed fairseq is not what the table expects.
     """
+    spec = getattr(sys.modules["__main__"], "__spec__", None)
+    if spec is not None and spec.name == _PROGRAM:  # python -m fairseq_cli.hydra_train
+        sys.modules.setdefault(_PROGRAM, sys.modules["__main__"])
     rows = [row for row in TABLE if row.applies()]
     problems = [problem for row in rows for part in row.parts for problem in find_problems(part)]
     if problems:
@@ -207,7 +242,8 @@ def install() -> None:
             f" with {TESTED}: install one of them, or adapt eat/training/replacements.py"
         )
     for row in rows:
-        if ":" in row.by:
+        if ":" in row.by and row not in _installed:
+            _installed.append(row)
             owner, name, _ = _locate(row.parts[0])
             by = pkgutil.resolve_name(row.by)
             setattr(owner, name, by(getattr(owner, name)) if row.wraps else by)

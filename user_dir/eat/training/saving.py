@@ -14,7 +14,7 @@ from fairseq.distributed import utils as distributed
 
 from .guarded import GuardedTask
 from .record import LAST_CHECKPOINT
-from .stopping import NOTHING_TO_SAVE, StopAsked, exit_status
+from .stopping import NOTHING_TO_SAVE, StopAsked, exit_status, requeue
 
 logger = logging.getLogger(__name__)
 
@@ -110,6 +110,7 @@ def _stop(cfg: Any, trainer: Any, epoch_itr: Any, end_of_epoch: bool) -> NoRetur
         dist.barrier()  # a launcher may end all workers when the first one ends
     if distributed.get_global_rank() == 0:
         logger.info(_describe(cfg, num_updates, path is not None))
+        requeue(logger.info)
     raise SystemExit(exit_status())
 
 

@@ -1,7 +1,8 @@
 """A run that is asked to stop saves where it is, and the same command continues it.
 
 Ctrl-C, SIGTERM (`kill`, the end of a job), SIGHUP (a closed terminal), SIGUSR1 and SIGUSR2 (a job's
-time is nearly over) ask for it. Another Ctrl-C ends the run at once.
+time is nearly over) ask for it. Another Ctrl-C ends the run at once. If Slurm asks,
+it is also told to start the job again.
 
 Several workers have to save at the same update. What each was asked for is summed with the
 statistics that they exchange anyway, and all act on a sum one update later. By then a GPU has long
@@ -10,10 +11,11 @@ computed it, so nothing waits for it.
 
 import os
 import signal
+import subprocess
 import sys
 import threading
 import time
-from typing import Any, Dict, List, Sequence, Tuple
+from typing import Any, Callable, Dict, List, Sequence, Tuple
 
 import torch.distributed as dist
 
@@ -23,6 +25,7 @@ NOTHING_TO_SAVE = "stopped before the first update: there is nothing to save"
 
 # Two within this time are one: a launcher passes on the Ctrl-C that the terminal sent as well.
 _SECONDS_BETWEEN = 1.0
+_SLURM_SECONDS = 10.0  # for an answer of Slurm
 
 Asked = Tuple[Any, Any]  # to stop, to save: each an int or a tensor with one number
 
@@ -38,11 +41,14 @@ class _Received:
         self.numbers: List[int] = []
         self.last_at = 0.0
         self.can_save = False
+        self.is_listening = False
 
     def add(self, number: int, frame: Any) -> None:
         """The handler of all signals."""
         if not self.can_save:
+            self.numbers.append(number)
             _tell(NOTHING_TO_SAVE)
+            requeue(_tell)
             raise SystemExit(_exit_status(number))
         now = time.monotonic()
         is_another = bool(self.numbers) and now - self.last_at > _SECONDS_BETWEEN
@@ -62,14 +68,23 @@ _received = _Received()
 def listen() -> None:
     """From now on, end with one line when asked to; processes that load data do not listen.
 
-    Signals that are ignored (as after `nohup`) or that somebody else handles stay as they are.
+    Signals that are ignored (as after `nohup`) or that somebody else handles stay as they are; but
+    submitit, which starts a job again without having saved, is relieved of it.
     """
     if threading.current_thread() is not threading.main_thread():
         return
     for number in STOP_SIGNALS:
-        if signal.getsignal(number) in (signal.SIG_DFL, signal.default_int_handler):
+        handler = signal.getsignal(number)
+        if handler in (signal.SIG_DFL, signal.default_int_handler) or is_in_submitit():
             signal.signal(number, _received.add)
-    os.register_at_fork(after_in_child=_listen_to_parent_only)
+    if not _received.is_listening:
+        os.register_at_fork(after_in_child=_listen_to_parent_only)
+        _received.is_listening = True
+
+
+def is_in_submitit() -> bool:
+    """Whether hydra's launcher for Slurm started this process."""
+    return "SUBMITIT_EXECUTOR" in os.environ
 
 
 def save_when_asked() -> None:
@@ -80,6 +95,32 @@ def save_when_asked() -> None:
 def exit_status() -> int:
     """The status of a run that was asked to stop, as shells report it: 128 + the signal."""
     return _exit_status(_received.numbers[0] if _received.numbers else signal.SIGTERM)
+
+
+def requeue(tell: Callable[[str], None]) -> None:
+    """Have Slurm start the job again that it stops, and tell what comes of it.
+
+    For a signal of Slurm, not for Ctrl-C, and by the first process of a job. A job that its user
+    cancelled is not running any more, and stays cancelled.
+    """
+    job, process = os.environ.get("SLURM_JOB_ID"), os.environ.get("SLURM_PROCID", "0")
+    if job is None or process != "0" or _received.numbers[:1] == [signal.SIGINT]:
+        return
+    try:
+        state = _ask_slurm("squeue", "--noheader", "--format=%T", f"--jobs={job}")
+        if state != "RUNNING":
+            return tell(f"job {job} is not started again: it is {state.lower() or 'over'}")
+        tell(f"job {job} is to be started again")
+        _ask_slurm("scontrol", "requeue", job)
+    except (OSError, subprocess.SubprocessError) as error:
+        reason = getattr(error, "stderr", None) or str(error)
+        tell(f"job {job} is not started again: {reason.strip()}")
+
+
+def _ask_slurm(*command: str) -> str:
+    return subprocess.run(
+        command, check=True, capture_output=True, text=True, timeout=_SLURM_SECONDS
+    ).stdout.strip()
 
 
 class Requests:
