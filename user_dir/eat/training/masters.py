@@ -36,8 +36,8 @@ def keep_masters(build: Callable[..., Any]) -> Callable[..., Any]:
 
 def hold_masters(model: nn.Module) -> None:
     """Make a model's `state_dict` hold the masters, and keep those that are loaded."""
-    model._register_state_dict_hook(_store)
-    model._register_load_state_dict_pre_hook(_load, with_module=True)
+    model.register_state_dict_post_hook(_store)
+    model.register_load_state_dict_pre_hook(_load)
 
 
 def _store(model: nn.Module, state: Dict[str, Any], prefix: str, _: Any) -> None:
