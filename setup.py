@@ -29,6 +29,7 @@ LACKS_VE_FAIRSEQ = (
 
 FIGURES = ["matplotlib>=3.7", "jinja2>=3.0", "scikit-learn>=1.1"]  # eat plot, report, probe
 HDF5 = ["h5py>=3.5"]  # packs in this format
+HUB = ["huggingface_hub>=0.25"]  # checkpoints by name
 
 
 def read_version() -> str:
@@ -94,7 +95,8 @@ setup(
         "figures": FIGURES,
         "onnx": ["onnx", "onnxscript", "onnxruntime>=1.18"],  # for eat convert --to onnx
         "hdf5": HDF5,
-        "dev": [*FIGURES, *HDF5, "pytest>=7", "ruff", "hypothesis>=6", "build>=1"],
+        "hub": HUB,
+        "dev": [*FIGURES, *HDF5, *HUB, "pytest>=7", "ruff", "hypothesis>=6", "build>=1"],
     },
     entry_points={"console_scripts": ["eat=eat.commands.main:main"]},
     classifiers=[

@@ -25,6 +25,7 @@ __getattr__, __dir__, __all__ = export(
     {
         "Checkpoint": "checkpoint",
         "CheckpointError": "checkpoint",
+        "Source": "source",
         "build_classifier": "building",
         "build_encoder": "building",
         "convert_checkpoint": "loading",
