@@ -167,7 +167,9 @@ def test_constants_that_are_stated(pretrained, official_pretrain, tmp_path, capl
 
 def test_the_number_of_heads_is_stated_or_asked_for(pretrained, tmp_path, official_pretrain):
     save_file(only_encoder(pretrained), tmp_path / "mine.safetensors")
-    message = "width 48 and depth 3 that do not tell the number of heads, expected num_heads=.*--num"
+    message = (
+        "width 48 and depth 3 that do not tell the number of heads, expected num_heads=.*--num"
+    )
     with pytest.raises(CheckpointError, match=message):
         eat.load_encoder(tmp_path / "mine.safetensors")
     with pytest.raises(CheckpointError, match="found num_heads 4, not 6 as given"):
@@ -274,7 +276,11 @@ def test_where_the_names_of_audioset_are(finetuned, tmp_path, caplog):
 @pytest.mark.parametrize(
     "name, content, message",
     [
-        ("labels.txt", "a\nb\n", "labels.txt: found 2 names, expected 3, the classes of .*ft.safet"),
+        (
+            "labels.txt",
+            "a\nb\n",
+            "labels.txt: found 2 names, expected 3, the classes of .*ft.safet",
+        ),
         ("a.json", '{"a": 0, "b": 0, "c": 1}', "a.json: found indices that skip or repeat some"),
         ("a.json", "[1, 2, 3]", "a.json: found no map of names and indices"),
         ("a.csv", "0,/m/a,Speech\n2,/m/b,Owl\n", "a.csv:2: found"),
