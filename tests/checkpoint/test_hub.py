@@ -7,6 +7,7 @@ import shutil
 import sys
 import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import ClassVar
 
 import pytest
 import torch
@@ -23,8 +24,8 @@ NAME = "someone/EAT-base_epoch30_pretrain"
 class Hub(BaseHTTPRequestHandler):
     """The pages of the hub that its library asks for; `repositories` maps names to folders."""
 
-    repositories = {}
-    asked = []
+    repositories: ClassVar[dict] = {}
+    asked: ClassVar[list] = []
 
     def log_message(self, *args):
         pass
@@ -37,7 +38,7 @@ class Hub(BaseHTTPRequestHandler):
         if self.command == "GET":
             self.wfile.write(content)
 
-    def do_GET(self):  # noqa: N802
+    def do_GET(self):
         path = self.path.partition("?")[0].removeprefix("/api/models")
         name = next((name for name in self.repositories if path.startswith(f"/{name}/")), None)
         if name is None:
@@ -66,7 +67,7 @@ class Hub(BaseHTTPRequestHandler):
             etag = hashlib.sha256(content).hexdigest()
             self.answer(content=content, ETag=f'"{etag}"', X_Repo_Commit=COMMIT)
 
-    do_HEAD = do_GET  # noqa: N815
+    do_HEAD = do_GET
 
 
 @pytest.fixture
@@ -207,3 +208,14 @@ def test_without_the_library(monkeypatch, tmp_path, capsys):
     (line,) = capsys.readouterr().err.splitlines()
     assert f"no such checkpoint: {NAME} (to look it up" in line
     assert line.endswith("pip install 'eat-fairseq[hub]')")
+
+
+def test_training_starts_from_a_name(hub, official_pretrain):
+    pytest.importorskip("fairseq", reason="needs the extra [train]")
+    from eat.models.pretraining import PretrainingModel, PretrainingModelConfig
+
+    sizes = {"embed_dim": 48, "depth": 3, "num_heads": 4, "decoder_groups": 4}
+    config = PretrainingModelConfig(init_from=NAME, average_top_k_layers=3, **sizes)
+    model = PretrainingModel.build_model(config)
+    expected = eat.load_encoder(official_pretrain).state_dict()
+    assert all(torch.equal(v, expected[k]) for k, v in model.encoder.state_dict().items())
