@@ -6,16 +6,18 @@ reaches this machine.
 
 import os
 import re
+from pathlib import Path
+from typing import Optional
 
 from .checkpoint import first_line
+from .huggingface import CONFIG
+from .huggingface import WEIGHTS as USUAL_WEIGHTS
 from .source import LABEL_FILES
 
 # In the order of preference, if a repository has several; the last two are unpickled as data only.
 WEIGHTS = (".safetensors", ".pt", ".bin")
-_BESIDE = ("config.json", *LABEL_FILES)
-_NAME = re.compile(r"(\w[\w.-]*)/(\w[\w.-]*)(?:@(\w[\w./-]*))?(?::((?:\w[\w.-]*/)*\w[\w.-]*))?")
-_FORM = "owner/name[@revision][:file]"
 _FILE_ENDINGS = (*WEIGHTS, ".pth", ".ckpt", ".onnx", ".json", ".npz", ".zip")
+_NAME = re.compile(r"(\w[\w.-]*)/(\w[\w.-]*)(?:@(\w[\w./-]*))?(?::((?:\w[\w.-]*/)*\w[\w.-]*))?")
 
 
 def local_path(path: str) -> str:
@@ -27,6 +29,7 @@ def local_path(path: str) -> str:
     Raises:
         FileNotFoundError: there is no such file, and no such model can be reached.
         ModuleNotFoundError: a name on the hub without huggingface_hub.
+        ValueError: the file that is named holds no weights.
     """
     if os.path.exists(path):
         return path
@@ -41,36 +44,32 @@ def local_path(path: str) -> str:
         reason = f"the folder {owner} is here; {path}@main would be"
     if reason is not None:
         raise FileNotFoundError(
-            f"no such checkpoint: {path} (nor is it looked up on the Hugging Face hub as {_FORM}:"
-            f" {reason})"
+            f"no such checkpoint: {path} (nor is it looked up on the Hugging Face hub as"
+            f" owner/name[@revision][:file]: {reason})"
         )
     if file is not None and not file.endswith(WEIGHTS):
         raise ValueError(f"{path}: found the file {file}, expected weights ({', '.join(WEIGHTS)})")
     return _fetch(path, f"{owner}/{name}", revision, file)
 
 
-def _fetch(path: str, repository: str, revision: "str | None", file: "str | None") -> str:
-    """The folder of a repository in the cache if it has `model.safetensors`, else its weights."""
-    for weights in WEIGHTS if file is None else (file,):
-        folder = _snapshot(path, repository, revision, [weights if file else f"*{weights}"])
-        if file is not None and os.path.exists(os.path.join(folder, file)):
-            return os.path.join(folder, file)
-        found = sorted(name for name in os.listdir(folder) if name.endswith(weights))
-        if file is None and "model.safetensors" in found:
-            return folder
-        if file is None and len(found) == 1:
-            return os.path.join(folder, found[0])
-        if file is None and found:
-            listed = ", ".join(found)
+def _fetch(path: str, repository: str, revision: Optional[str], file: Optional[str]) -> str:
+    """The weights of a repository, in the cache."""
+    for pattern in [file] if file else [f"*{ending}" for ending in WEIGHTS]:
+        folder = Path(_snapshot(path, repository, revision, pattern))
+        found = sorted(folder.glob(pattern))
+        found = [one for one in found if one.name == USUAL_WEIGHTS] or found
+        if len(found) == 1:
+            return str(found[0])
+        if found:
+            names = [one.name for one in found]
             raise FileNotFoundError(
                 f"{path}: found several files of weights, expected the name of one, as in"
-                f" {path}:{found[0]} ({listed})"
+                f" {path}:{names[0]} ({', '.join(names)})"
             )
-    wanted = file or f"weights ({', '.join(WEIGHTS)})"
-    raise FileNotFoundError(f"{path}: found no {wanted} in this repository{_offline()}")
+    raise FileNotFoundError(f"{path}: found no {file or 'weights'} in this repository{_offline()}")
 
 
-def _snapshot(path: str, repository: str, revision: "str | None", weights: "list[str]") -> str:
+def _snapshot(path: str, repository: str, revision: Optional[str], weights: str) -> str:
     """Bring files into the cache; returns their folder. One line for each way to fail."""
     try:
         from huggingface_hub import errors, snapshot_download
@@ -80,27 +79,22 @@ def _snapshot(path: str, repository: str, revision: "str | None", weights: "list
             " pip install 'eat-fairseq[hub]')",
             name=error.name,
         ) from error
-    page = f"https://huggingface.co/{repository}"
+    page, login = f"https://huggingface.co/{repository}", "log in with `hf auth login`"
+    nothing = "there is no such file or folder here, and"
+    problems = {  # the first is also of the second kind
+        errors.GatedRepoError: f"{page} asks for consent: give it there, then {login}",
+        errors.RepositoryNotFoundError: f"{nothing} the Hugging Face hub shows no {repository}:"
+        f" check the name; if it is private, {login}",
+        errors.RevisionNotFoundError: f"{page} has no revision {revision}",
+    }
+    files = [weights, CONFIG, *LABEL_FILES]
     try:
-        return snapshot_download(repository, revision=revision, allow_patterns=[*weights, *_BESIDE])
-    except errors.GatedRepoError as error:
-        problem = f"{page} asks for consent: give it there, then log in with `hf auth login`"
-        cause = error
-    except errors.RepositoryNotFoundError as error:
-        problem = (
-            f"there is no such file or folder here, and the Hugging Face hub shows no {repository}:"
-            " check the name; if it is private, log in with `hf auth login`"
-        )
-        cause = error
-    except errors.RevisionNotFoundError as error:
-        problem, cause = f"{page} has no revision {revision}", error
+        return snapshot_download(repository, revision=revision, allow_patterns=files)
     except Exception as error:  # whatever library it uses for HTTP raises its own
-        problem = (
-            f"there is no such file or folder here, and {repository} cannot be fetched from the"
-            f" Hugging Face hub: {first_line(error)}{_offline()}"
-        )
-        cause = error
-    raise FileNotFoundError(f"no such checkpoint: {path} ({problem})") from cause
+        reason = f"{first_line(error)}{_offline()}"
+        other = f"{nothing} {repository} cannot be fetched from the Hugging Face hub: {reason}"
+        known = (text for kind, text in problems.items() if isinstance(error, kind))
+        raise FileNotFoundError(f"no such checkpoint: {path} ({next(known, other)})") from error
 
 
 def _offline() -> str:

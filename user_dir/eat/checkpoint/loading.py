@@ -228,14 +228,13 @@ def convert_checkpoint(
         CheckpointError: the source is no checkpoint, not complete, or lacks what is asked for.
         ValueError: an unknown `to` or `weights`, or a statement that does not fit.
     """
-    stated_source = source_of(source, **stated)
     if to not in LAYOUTS:
         raise ValueError(f"to: found {to!r}, expected one of {', '.join(LAYOUTS)}")
-    source, destination = os.fspath(source), os.fspath(destination)
+    source, destination = source_of(source, **stated), os.fspath(destination)
     is_same = os.path.realpath(source) == os.path.realpath(destination)
     if os.path.exists(destination) and (not force or is_same):
         raise FileExistsError(f"{destination}: exists already, expected a new name")
-    checkpoint = load_checkpoint(stated_source)
+    checkpoint = load_checkpoint(source)
     checkpoint = replace(checkpoint, encoder=checkpoint.encoder_weights(weights))
     # Building the network is the check that nothing is missing.
     (build_encoder if checkpoint.classifier is None else build_classifier)(checkpoint)
