@@ -6,9 +6,8 @@ A layout that is read is a module with two functions, listed in `loading.READABL
     read(state, path) -> Checkpoint     `path` only finds files beside it, never enters messages
 
 `state` is the content of the file: the dictionary of a pickle, or a `checkpoint.Safetensors`, which
-`bare` also makes of pickles of tensors alone. `hub` turns a name into a path, and `source` adds what
-no file tells. A layout that is written is a function `write(checkpoint, path)`, with a line in
-LAYOUTS.
+`bare` also makes of pickles of tensors alone; `hub` turns a name into a path, `source` adds what no
+file tells. A layout that is written is a function `write(checkpoint, path)`, named in LAYOUTS.
 """
 
 from eat.lazy import export

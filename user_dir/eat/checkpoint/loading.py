@@ -8,7 +8,7 @@ import re
 import zipfile
 from dataclasses import replace
 from types import ModuleType
-from typing import Any, Dict, Optional, Sequence, Union
+from typing import Any, Dict, Optional, Union
 
 import torch
 from safetensors import safe_open
@@ -134,10 +134,7 @@ def load_encoder(
     weights: str = "student",
     device: Device = None,
     dtype: Optional[torch.dtype] = None,
-    *,
-    mean: Optional[float] = None,
-    std: Optional[float] = None,
-    num_heads: Optional[int] = None,
+    **stated: Any,
 ) -> Encoder:
     """Load the encoder of any checkpoint, in evaluation mode.
 
@@ -147,9 +144,7 @@ def load_encoder(
         weights: "student", or "teacher", the moving average of a pre-training checkpoint.
         device: where to put the encoder; None is the CPU.
         dtype: what to cast it to; None is float32.
-        mean, std: the constants of the front end that it was trained with, see `LogMel`. None: what
-            the checkpoint says or is published with; else AudioSet's, with a warning.
-        num_heads: of the attention, for weights without a configuration.
+        stated: what the checkpoint does not tell, `mean=`, `std=` or `num_heads=`, see `Source`.
 
     Raises:
         FileNotFoundError: there is no such file, and no such model on the hub.
@@ -157,7 +152,7 @@ def load_encoder(
         CheckpointError: see `load_checkpoint`; or weights do not match, or there is no teacher.
         ValueError: `weights` is neither "student" nor "teacher"; only one of mean and std is known.
     """
-    checkpoint = load_checkpoint(source_of(path, mean=mean, std=std, num_heads=num_heads))
+    checkpoint = load_checkpoint(source_of(path, **stated))
     encoder = build_encoder(checkpoint, checkpoint.encoder_weights(weights))
     return encoder.to(device=device, dtype=dtype or torch.float32).eval()
 
@@ -166,18 +161,13 @@ def load_classifier(
     path: CheckpointPath,
     device: Device = None,
     dtype: Optional[torch.dtype] = None,
-    *,
-    labels: Union[CheckpointPath, Sequence[str], None] = None,
-    mean: Optional[float] = None,
-    std: Optional[float] = None,
-    num_heads: Optional[int] = None,
+    **stated: Any,
 ) -> Classifier:
     """Load a fine-tuned checkpoint of any layout, in evaluation mode.
 
     Args:
-        path, device, dtype, mean, std, num_heads: see `load_encoder`.
-        labels: the names of the classes, or a file with them (`source.read_label_names`). None:
-            those in the checkpoint or its folder.
+        path, device, dtype: see `load_encoder`.
+        stated: as there, or `labels=`, the names of the classes or a file with them.
 
     Returns:
         The classifier; `.labels` names its classes, `.activation` turns its logits into
@@ -188,7 +178,6 @@ def load_classifier(
         CheckpointError: see `load_checkpoint`; or the file has no classifier.
         ValueError: `labels` are not as many as the classes.
     """
-    stated = {"labels": labels, "mean": mean, "std": std, "num_heads": num_heads}
     classifier = build_classifier(load_checkpoint(source_of(path, **stated)))
     if classifier.labels is None:
         is_audioset = classifier.config.num_classes == 527
@@ -220,7 +209,7 @@ def convert_checkpoint(
         weights: "student", or "teacher" to make the moving average the encoder of the export.
         keep_teacher: keep teacher and decoder in "safetensors" too.
         force: replace what is at `destination`.
-        stated: `mean`, `std`, `num_heads` and `labels`, see `load_classifier`; they are written.
+        stated: what the source does not tell, see `Source`; it is written.
 
     Raises:
         FileNotFoundError: there is no such source.

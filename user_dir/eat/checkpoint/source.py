@@ -35,13 +35,22 @@ _PUBLISHED = (
 
 @dataclass(frozen=True)
 class Source:
-    """Where a checkpoint is and what else is known of it; goes wherever a path of one goes."""
+    """Where a checkpoint is and what else is known of it; goes wherever a path of one goes.
+
+    Attributes:
+        path: a file, a folder, or a name on the Hugging Face hub, `owner/name[@revision][:file]`.
+        mean, std: of the front end that it was trained with, see `eat.LogMel`. None: what the
+            checkpoint says or is published with, else AudioSet's, with a warning.
+        num_heads: of the attention, for weights without a configuration.
+        labels: the names of the classes, or a file for `read_label_names`. None: those in the
+            checkpoint or its folder.
+    """
 
     path: str
-    mean: Optional[float] = None  # of the front end, see `eat.LogMel`
+    mean: Optional[float] = None
     std: Optional[float] = None
     num_heads: Optional[int] = None
-    labels: Union[PathLike, Sequence[str], None] = None  # names of classes, or a file with them
+    labels: Union[PathLike, Sequence[str], None] = None
 
     def __fspath__(self) -> str:
         return self.path
