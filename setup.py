@@ -30,6 +30,7 @@ LACKS_VE_FAIRSEQ = (
 FIGURES = ["matplotlib>=3.7", "jinja2>=3.0", "scikit-learn>=1.1"]  # eat plot, report, probe
 HDF5 = ["h5py>=3.5"]  # packs in this format
 SLURM = ["hydra-submitit-launcher>=1.2; python_version >= '3.11'"]  # config/run_config/slurm.yaml
+HUB = ["huggingface_hub>=0.25"]  # checkpoints by name
 
 
 def read_version() -> str:
@@ -96,7 +97,8 @@ setup(
         "onnx": ["onnx", "onnxscript", "onnxruntime>=1.18"],  # for eat convert --to onnx
         "hdf5": HDF5,
         "slurm": SLURM,
-        "dev": [*FIGURES, *HDF5, *SLURM, "pytest>=7", "ruff", "hypothesis>=6", "build>=1"],
+        "hub": HUB,
+        "dev": [*FIGURES, *HDF5, *SLURM, *HUB, "pytest>=7", "ruff", "hypothesis>=6", "build>=1"],
     },
     entry_points={"console_scripts": ["eat=eat.commands.main:main"]},
     classifiers=[

@@ -141,10 +141,10 @@ def test_published_sizes_are_known(size, num_heads, tmp_path):
 def test_other_sizes_need_a_configuration(folder):
     edit_weights(folder)
     (folder / "config.json").unlink()
-    with pytest.raises(CheckpointError, match=r"width 48 and depth 3 without config.json"):
+    with pytest.raises(CheckpointError, match=r"width 48 and depth 3 that do not tell"):
         load_checkpoint(folder / "model.safetensors")
     edit_weights(folder, extra_tokens=None)
-    with pytest.raises(CheckpointError, match=r"width 0 and depth 3 without config.json"):
+    with pytest.raises(CheckpointError, match=r"width 0 and depth 3 that do not tell"):
         load_checkpoint(folder / "model.safetensors")
 
 

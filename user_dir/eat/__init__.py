@@ -1,6 +1,6 @@
 """EAT: Efficient Audio Transformer (arXiv 2401.03497).
 
-    encoder = eat.load_encoder(path)             # any EAT checkpoint -> eat.Encoder
+    encoder = eat.load_encoder(path)             # any EAT checkpoint or owner/name -> eat.Encoder
     log_mel = eat.LogMel(target_length=1024)     # 16 kHz waveform -> network input
     tokens = encoder(log_mel(waveform))          # (B, 1+L, D), CLS first
 

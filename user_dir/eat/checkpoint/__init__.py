@@ -5,8 +5,9 @@ A layout that is read is a module with two functions, listed in `loading.READABL
     recognises(state) -> bool           whether a file of this content is of this layout
     read(state, path) -> Checkpoint     `path` only finds files beside it, never enters messages
 
-`state` is the content of the file: the dictionary of a pickle, or a `checkpoint.Safetensors`. A
-layout that is written is a function `write(checkpoint, path)`, with a line in LAYOUTS.
+`state` is the content of the file: the dictionary of a pickle, or a `checkpoint.Safetensors`, which
+`bare` also makes of pickles of tensors alone; `hub` turns a name into a path, `source` adds what no
+file tells. A layout that is written is a function `write(checkpoint, path)`, named in LAYOUTS.
 """
 
 from eat.lazy import export
@@ -25,6 +26,7 @@ __getattr__, __dir__, __all__ = export(
     {
         "Checkpoint": "checkpoint",
         "CheckpointError": "checkpoint",
+        "Source": "source",
         "build_classifier": "building",
         "build_encoder": "building",
         "convert_checkpoint": "loading",

@@ -1,5 +1,6 @@
 """Networks from checkpoints: sizes are checked first, and every weight must match."""
 
+import logging
 from dataclasses import replace
 from typing import Iterator, Mapping, Optional
 
@@ -8,6 +9,8 @@ from torch import Tensor, nn
 from eat.nn import Classifier, Encoder
 
 from .checkpoint import Checkpoint, CheckpointError, Weights, naming
+
+logger = logging.getLogger(__name__)
 
 # A network of this many numbers is always built, to list what the file lacks; EAT-large has 3e8.
 _ALWAYS_BUILT = 1 << 29
@@ -47,6 +50,12 @@ def _empty_encoder(checkpoint: Checkpoint) -> Encoder:
     encoder = Encoder(checkpoint.encoder_config)
     if checkpoint.log_mel is not None:
         encoder.log_mel = replace(checkpoint.log_mel, target_length=None)
+        return encoder
+    logger.warning(
+        "%s tells neither mean nor std of its front end: AudioSet's are taken, %g and %g; others"
+        " are given with mean= and std= (on the command line --mean and --std)",
+        *(checkpoint.path, encoder.log_mel.mean, encoder.log_mel.std),
+    )
     return encoder
 
 

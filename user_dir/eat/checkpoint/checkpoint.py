@@ -1,7 +1,9 @@
 """What every checkpoint layout is translated to, and the helpers that translators share."""
 
+import logging
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, fields, replace
+from pathlib import Path
 from typing import Any, Dict, Iterator, List, Mapping, NamedTuple, Optional, Type, TypeVar
 
 from torch import Tensor
@@ -12,6 +14,8 @@ from eat.nn import ClassifierConfig, DecoderConfig, EncoderConfig, MaskingConfig
 Config = TypeVar("Config")
 Weights = Dict[str, Tensor]
 Prefixes = Mapping[str, str]  # theirs -> ours; a name falls under at most one of them
+
+logger = logging.getLogger(__name__)
 
 FRONT_END = ("mean", "std", "target_length")  # of LogMel; its sizes are the encoder's
 
@@ -48,10 +52,11 @@ def first_line(error: Exception) -> str:
 
 
 class Safetensors(NamedTuple):
-    """The content of a `.safetensors` file."""
+    """The content of a `.safetensors` file, or of a pickle of tensors alone."""
 
     tensors: Weights
     metadata: Dict[str, str]
+    num_heads: Optional[int] = None  # what the user states; no tensor shows it
 
 
 @dataclass
@@ -167,6 +172,48 @@ def _encoder_config(settings: Mapping[str, Any], encoder: Weights) -> EncoderCon
     return config
 
 
+# Width of the published models -> their heads.
+_PUBLISHED_HEADS = {768: 12, 1024: 16}
+
+
+def sizes_of(encoder: Weights, num_heads: Optional[int]) -> Dict[str, Any]:
+    """The settings of an encoder that its weights tell, and the number of heads, which they do not.
+
+    Heads that are not stated are those of the published model of this width, with a warning; of any
+    other width they must be stated: a CheckpointError.
+    """
+    shapes = {key: tuple(value.shape) for key, value in encoder.items()}
+    width = shapes.get("cls_token", (0,))[-1]
+    sizes = {
+        "embed_dim": width,
+        "depth": len({key.split(".")[1] for key in shapes if key.startswith("blocks.")}),
+        "num_heads": num_heads or _PUBLISHED_HEADS.get(width),
+    }
+    # Whatever else is wrong with these two is told when the weights are compared.
+    if len(shapes.get("patch_embed.proj.weight", ())) == 4:
+        sizes["patch_size"] = shapes["patch_embed.proj.weight"][-1]
+    if width and len(shapes.get("blocks.0.mlp.fc1.bias", ())) == 1:
+        sizes["mlp_ratio"] = shapes["blocks.0.mlp.fc1.bias"][0] / width
+    if sizes["num_heads"] is None:
+        raise CheckpointError(
+            f"found weights of width {width} and depth {sizes['depth']} that do not tell the number"
+            " of heads, expected num_heads=... (on the command line --num-heads), or a config.json"
+            " beside them"
+        )
+    if not num_heads:
+        logger.warning(
+            "the weights do not tell the number of heads: %d is taken, that of the published models"
+            " of width %d",
+            *(sizes["num_heads"], width),
+        )
+    return sizes
+
+
+def beside(path: str, name: str) -> Path:
+    """The file of this name in a folder, or beside a file."""
+    return Path(path, name) if Path(path).is_dir() else Path(path).with_name(name)
+
+
 def fairseq_model_name(state: Any) -> Optional[str]:
     """The registered name of the model in a fairseq checkpoint; None if it is no such thing."""
     cfg = state.get("cfg") if isinstance(state, dict) else None
@@ -179,7 +226,8 @@ def fairseq_model_name(state: Any) -> Optional[str]:
 def to_our_names(weights: Mapping[str, Any], *parts: Prefixes) -> List[Weights]:
     """Rename the weights of each part; a CheckpointError if any belong to no part of EAT.
 
-    Foreign layouts store the position table as (1, rows * W, D), which becomes (rows * W, D).
+    The first part is the encoder; the error also lists which of its names are absent. Foreign
+    layouts store the position table as (1, rows * W, D), which becomes (rows * W, D).
     """
     rest, renamed = dict(weights), []
     for prefixes in parts:
@@ -195,7 +243,9 @@ def to_our_names(weights: Mapping[str, Any], *parts: Prefixes) -> List[Weights]:
             name = prefixes[theirs] + key[len(theirs) :]
             renamed[-1][name] = value.flatten(0, -2) if name == "positions" else value
     if rest:
-        raise CheckpointError(f"found unexpected keys: {', '.join(sorted(rest))}")
+        absent = [key for key in parts[0] if not any(name.startswith(key) for name in weights)]
+        missing = f"; missing: {', '.join(absent)}" if absent else ""
+        raise CheckpointError(f"found unexpected keys: {', '.join(sorted(rest))}{missing}")
     return renamed
 
 

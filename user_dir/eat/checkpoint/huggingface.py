@@ -17,17 +17,18 @@ from typing import Any, Dict, List, Mapping, Optional
 from safetensors.torch import save
 
 from eat import settings
-from eat.audio import SAMPLE_RATE_HZ, log_mel
+from eat.audio import SAMPLE_RATE_HZ, LogMel, log_mel
 from eat.files import replace_file
-from eat.nn import ClassifierConfig, EncoderConfig, patches, transformer
+from eat.nn import EncoderConfig, patches, transformer
 
 from .checkpoint import (
     Checkpoint,
     CheckpointError,
     Safetensors,
-    Weights,
+    beside,
     checkpoint_of,
     naming,
+    sizes_of,
     to_our_names,
     to_their_names,
 )
@@ -70,12 +71,12 @@ _REQUIRED: Dict[str, Any] = {
 _SIZES = {f.name: f.name for f in fields(EncoderConfig)}
 _SIZES["mel_bins"] = _SIZES.pop("num_mel_bins")
 del _SIZES["num_position_rows"]
-_SETTINGS = {**_SIZES, **{f.name: f.name for f in fields(ClassifierConfig)}}
+_SETTINGS = {**_SIZES, **{name: name for name in ("num_classes", "pooling")}}
 _FRONT_END = {"norm_mean": "mean", "norm_std": "std", "target_length": "target_length"}
 _ACTIVATIONS = {"multi_label_classification": "sigmoid", "single_label_classification": "softmax"}
 
-# (width, depth) of the published models -> their names, and their heads, which no tensor shows.
-_PUBLISHED = {(768, 12): ("EAT-base", 12), (1024, 24): ("EAT-large", 16)}
+# (width, depth) of the published models -> their names, for the card.
+_PUBLISHED = {(768, 12): "EAT-base", (1024, 24): "EAT-large"}
 
 # In the metadata of our weights: config.json, so that the file alone is enough.
 _METADATA_KEY = "config"
@@ -87,18 +88,21 @@ def recognises(state: Any) -> bool:
 
 
 def read(state: Safetensors, path: str) -> Checkpoint:
-    """Read a folder, or a file alone; without any `config.json` it must be of a published size."""
+    """Read a folder, or a file alone; without any `config.json` the tensors tell the sizes."""
     encoder, classifier = to_our_names(state.tensors, ENCODER_KEYS, CLASSIFIER_KEYS)
     config = _config_of(state, path)
-    config = _guess_config(encoder) if config is None else config
-    _check(config, bool(classifier))
+    if config is None:
+        config, settings = {}, sizes_of(encoder, state.num_heads)
+    else:
+        _check(config, bool(classifier))
+        settings = {ours: config[key] for key, ours in _SETTINGS.items() if key in config}
     return checkpoint_of(
         "fine-tuned" if classifier else "pre-training",
-        {ours: config[key] for key, ours in _SETTINGS.items() if key in config},
-        {ours: config[key] for key, ours in _FRONT_END.items() if key in config},
+        settings,
+        front_end(config),
         encoder,
         classifier=classifier,
-        labels=_labels(config),
+        labels=labels(config),
         activation=_ACTIVATIONS.get(config.get("problem_type")),
     )
 
@@ -108,13 +112,19 @@ def _config_of(state: Safetensors, path: str) -> Optional[Dict[str, Any]]:
     is_folder = os.path.isdir(path)
     if not is_folder and _METADATA_KEY in state.metadata:
         return _parse_json(state.metadata[_METADATA_KEY])
-    file = Path(path, CONFIG) if is_folder else Path(path).with_name(CONFIG)
-    if file.exists():
-        with naming(str(file)):
-            return _parse_json(file.read_bytes())
-    if is_folder:
+    config = config_beside(path)
+    if config is None and is_folder:
         raise CheckpointError(f"found no {CONFIG}, expected one in a Hugging Face folder")
-    return None
+    return config
+
+
+def config_beside(path: str) -> Optional[Dict[str, Any]]:
+    """The `config.json` in a folder or beside a file; None if there is none."""
+    file = beside(path, CONFIG)
+    if not file.exists():
+        return None
+    with naming(str(file)):
+        return _parse_json(file.read_bytes())
 
 
 def _parse_json(text: "str | bytes") -> Dict[str, Any]:
@@ -127,17 +137,10 @@ def _parse_json(text: "str | bytes") -> Dict[str, Any]:
     return config
 
 
-def _guess_config(encoder: Weights) -> Dict[str, Any]:
-    """The configuration of a published model, told by its size."""
-    depth = len({key.split(".")[1] for key in encoder if key.startswith("blocks.")})
-    embed_dim = encoder["cls_token"].shape[-1] if "cls_token" in encoder else 0
-    if (embed_dim, depth) not in _PUBLISHED:
-        raise CheckpointError(
-            f"found a model of width {embed_dim} and depth {depth} without {CONFIG}, expected one"
-            " beside the file, to tell the number of heads"
-        )
-    _, num_heads = _PUBLISHED[embed_dim, depth]
-    return {"model_type": "eat", "embed_dim": embed_dim, "depth": depth, "num_heads": num_heads}
+def front_end(config: Mapping[str, Any]) -> Dict[str, Any]:
+    """What a configuration tells of the front end, under the names of `LogMel`."""
+    found = {ours: config[key] for key, ours in _FRONT_END.items() if key in config}
+    return {"target_length": LogMel().target_length, **found}
 
 
 def _check(config: Mapping[str, Any], has_classifier: bool) -> None:
@@ -145,13 +148,13 @@ def _check(config: Mapping[str, Any], has_classifier: bool) -> None:
     required = {**_REQUIRED, "stride": config.get("patch_size", 16), "model_variant": variant}
     for key, value in required.items():
         found = config.get(key, None if key == "model_type" else value)
-        if found != value:
+        if found != value and (key, found) != ("model_type", "sslam"):  # EAT, pre-trained further
             raise CheckpointError(
                 f"found {key}={found!r} in its configuration, expected {value!r} with these weights"
             )
 
 
-def _labels(config: Mapping[str, Any]) -> Optional[List[str]]:
+def labels(config: Mapping[str, Any]) -> Optional[List[str]]:
     """The names of the classes; transformers calls them LABEL_0, LABEL_1... if it knows none."""
     id2label = config.get("id2label")
     if not id2label:
@@ -159,8 +162,8 @@ def _labels(config: Mapping[str, Any]) -> Optional[List[str]]:
     ids = [str(index) for index in range(len(id2label))]
     if set(id2label) != set(ids):
         raise CheckpointError(f"found id2label for {len(ids)} classes that skips some")
-    labels = [id2label[index] for index in ids]
-    return None if labels == [f"LABEL_{index}" for index in ids] else labels
+    names = [id2label[index] for index in ids]
+    return None if names == [f"LABEL_{index}" for index in ids] else names
 
 
 def write(checkpoint: Checkpoint, folder: str) -> None:
@@ -216,6 +219,11 @@ def _config(checkpoint: Checkpoint) -> Dict[str, Any]:
         config |= {key: getattr(checkpoint.log_mel, ours) for key, ours in _FRONT_END.items()}
     if checkpoint.classifier_config is not None:
         config |= asdict(checkpoint.classifier_config)
+        if not config.pop("use_fc_norm"):
+            raise CheckpointError(
+                f"{checkpoint.path}: found a head without a norm before it, expected one as in the"
+                " released code: write it with --to eat, safetensors or onnx"
+            )
     if checkpoint.activation is not None:
         problem_types = {ours: theirs for theirs, ours in _ACTIVATIONS.items()}
         config["problem_type"] = problem_types[checkpoint.activation]
@@ -246,7 +254,7 @@ def model_code() -> str:
 def _card(checkpoint: Checkpoint) -> str:
     """`README.md`: what the model is, its sizes, its front end and how to use it."""
     encoder, head = checkpoint.encoder_config, checkpoint.classifier_config
-    size, _ = _PUBLISHED.get((encoder.embed_dim, encoder.depth), ("EAT", None))
+    size = _PUBLISHED.get((encoder.embed_dim, encoder.depth), "EAT")
     weights = {**checkpoint.encoder, **(checkpoint.classifier or {})}
     weights.pop("positions")  # a table, nothing learned
     millions = sum(value.numel() for value in weights.values()) / 1e6

@@ -1,6 +1,7 @@
 """Read a checkpoint file of any layout, load networks from it, or write it in another layout."""
 
 import importlib
+import logging
 import os
 import pickle
 import re
@@ -14,32 +15,40 @@ from safetensors import safe_open
 
 from eat.nn import Classifier, Encoder
 
-from . import LAYOUTS, huggingface, native, official
+from . import LAYOUTS, bare, huggingface, native, official
 from .building import build_classifier, build_encoder
 from .checkpoint import Checkpoint, CheckpointError, Safetensors, first_line, naming
+from .hub import local_path
+from .source import AUDIOSET_LABELS, complete, source_of
+from .source import PathLike as CheckpointPath
 
-CheckpointPath = Union[str, "os.PathLike[str]"]
+logger = logging.getLogger(__name__)
+
 Device = Optional[Union[str, torch.device]]
 
 _TEXT_BYTES = bytes({*b"\t\n\f\r", *range(32, 127), *range(128, 256)})
 
 
 def load_checkpoint(path: CheckpointPath) -> Checkpoint:
-    """Read our `.pt` or `.safetensors`, a released `.pt`, or a Hugging Face folder or file.
+    """Read a file or folder of any known layout, or the model of this name on the hub.
 
-    The content tells the layout. A CheckpointError says that the file is damaged, would run code
-    when unpickled, or is of no known layout; a FileNotFoundError, that there is none.
+    The content tells the layout. `path` may be a `Source`, which states what no file tells. A name
+    on the Hugging Face hub is `owner/name[@revision][:file]`; see `eat.checkpoint.hub`. A
+    CheckpointError says that the file is damaged, would run code when unpickled, or is of no known
+    layout; a FileNotFoundError, that there is none; a ValueError, that a statement does not fit.
     """
-    path = os.fspath(path)
-    if not os.path.exists(path):
-        raise FileNotFoundError(f"no such checkpoint: {path}")
-    with naming(path):
+    source = source_of(path)
+    path = local_path(source.path)
+    with naming(source.path):
         state = _open(path)
-        return replace(_layout_of(state).read(state, path), path=path)
+        if isinstance(state, Safetensors):
+            state = state._replace(num_heads=source.num_heads)
+        checkpoint = replace(_layout_of(state).read(state, path), path=source.path)
+    return complete(checkpoint, source, path)
 
 
 # The first that recognises a file reads it; the last one takes any safetensors.
-READABLE = (native, official, huggingface)
+READABLE = (native, official, bare, huggingface)
 
 
 def _layout_of(state: Any) -> ModuleType:
@@ -49,7 +58,7 @@ def _layout_of(state: Any) -> ModuleType:
     keys = ", ".join(map(str, [*state][:8])) + (", ..." if len(state) > 8 else "")
     raise CheckpointError(
         f"found no EAT checkpoint (top-level keys: {keys}), expected one of ours, a released"
-        " fairseq .pt, or a Hugging Face folder or file"
+        " fairseq .pt, a Hugging Face folder or file, or weights under the names of one of them"
     )
 
 
@@ -57,6 +66,8 @@ def _open(path: str) -> Union[Dict[str, Any], Safetensors]:
     """The content of a file, or of the weights in a folder."""
     if os.path.isdir(path):
         found = sorted(n for n in os.listdir(path) if n.endswith((".safetensors", ".bin", ".pt")))
+        if len(found) == 1 and found[0].endswith(".safetensors") and "-of-" not in found[0]:
+            return _read_safetensors(os.path.join(path, found[0]))  # as ESP-AVES2's are called
         if huggingface.WEIGHTS not in found:
             others = f" (but: {', '.join(found)})" if found else ""
             raise CheckpointError(
@@ -67,7 +78,10 @@ def _open(path: str) -> Union[Dict[str, Any], Safetensors]:
     with open(path, "rb") as file:
         start = file.read(9)
     # safetensors start with 8 bytes of header length, the last ones 0, then JSON.
-    return _read_safetensors(path) if start[6:] == b"\0\0{" else read_pickle(path)
+    if start[6:] == b"\0\0{":
+        return _read_safetensors(path)
+    state = read_pickle(path)
+    return bare.tensors_of(state) or state
 
 
 def _read_safetensors(path: str) -> Safetensors:
@@ -120,42 +134,57 @@ def load_encoder(
     weights: str = "student",
     device: Device = None,
     dtype: Optional[torch.dtype] = None,
+    **stated: Any,
 ) -> Encoder:
     """Load the encoder of any checkpoint, in evaluation mode.
 
     Args:
-        path: a checkpoint of any known layout.
+        path: a checkpoint of any known layout, or the name of one on the Hugging Face hub,
+            `owner/name[@revision][:file]`.
         weights: "student", or "teacher", the moving average of a pre-training checkpoint.
         device: where to put the encoder; None is the CPU.
         dtype: what to cast it to; None is float32.
+        stated: what the checkpoint does not tell, `mean=`, `std=` or `num_heads=`, see `Source`.
 
     Raises:
-        FileNotFoundError: there is no such file.
+        FileNotFoundError: there is no such file, and no such model on the hub.
+        ModuleNotFoundError: a name on the hub without huggingface_hub.
         CheckpointError: see `load_checkpoint`; or weights do not match, or there is no teacher.
-        ValueError: `weights` is neither "student" nor "teacher".
+        ValueError: `weights` is neither "student" nor "teacher"; only one of mean and std is known.
     """
-    checkpoint = load_checkpoint(path)
+    checkpoint = load_checkpoint(source_of(path, **stated))
     encoder = build_encoder(checkpoint, checkpoint.encoder_weights(weights))
     return encoder.to(device=device, dtype=dtype or torch.float32).eval()
 
 
 def load_classifier(
-    path: CheckpointPath, device: Device = None, dtype: Optional[torch.dtype] = None
+    path: CheckpointPath,
+    device: Device = None,
+    dtype: Optional[torch.dtype] = None,
+    **stated: Any,
 ) -> Classifier:
     """Load a fine-tuned checkpoint of any layout, in evaluation mode.
 
     Args:
         path, device, dtype: see `load_encoder`.
+        stated: as there, or `labels=`, the names of the classes or a file with them.
 
     Returns:
         The classifier; `.labels` names its classes, `.activation` turns its logits into
         probabilities, `.log_mel` is its front end.
 
     Raises:
-        FileNotFoundError: there is no such file.
+        FileNotFoundError, ModuleNotFoundError: see `load_encoder`.
         CheckpointError: see `load_checkpoint`; or the file has no classifier.
+        ValueError: `labels` are not as many as the classes.
     """
-    classifier = build_classifier(load_checkpoint(path))
+    classifier = build_classifier(load_checkpoint(source_of(path, **stated)))
+    if classifier.labels is None:
+        is_audioset = classifier.config.num_classes == 527
+        logger.warning(
+            "%s names no classes: give labels=FILE (on the command line --labels FILE)%s",
+            *(os.fspath(path), f"; AudioSet's: {AUDIOSET_LABELS}" if is_audioset else ""),
+        )
     return classifier.to(device=device, dtype=dtype or torch.float32).eval()
 
 
@@ -166,6 +195,7 @@ def convert_checkpoint(
     weights: str = "student",
     keep_teacher: bool = False,
     force: bool = False,
+    **stated: Any,
 ) -> None:
     """Convert a checkpoint of any known layout to another.
 
@@ -179,16 +209,17 @@ def convert_checkpoint(
         weights: "student", or "teacher" to make the moving average the encoder of the export.
         keep_teacher: keep teacher and decoder in "safetensors" too.
         force: replace what is at `destination`.
+        stated: what the source does not tell, see `Source`; it is written.
 
     Raises:
         FileNotFoundError: there is no such source.
         FileExistsError: `destination` exists and `force` is not set.
         CheckpointError: the source is no checkpoint, not complete, or lacks what is asked for.
-        ValueError: an unknown `to` or `weights`.
+        ValueError: an unknown `to` or `weights`, or a statement that does not fit.
     """
     if to not in LAYOUTS:
         raise ValueError(f"to: found {to!r}, expected one of {', '.join(LAYOUTS)}")
-    source, destination = os.fspath(source), os.fspath(destination)
+    source, destination = source_of(source, **stated), os.fspath(destination)
     is_same = os.path.realpath(source) == os.path.realpath(destination)
     if os.path.exists(destination) and (not force or is_same):
         raise FileExistsError(f"{destination}: exists already, expected a new name")

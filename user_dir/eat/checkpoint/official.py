@@ -117,7 +117,7 @@ def read(state: Mapping[str, Any], path: str) -> Checkpoint:
     settings = _settings(state["cfg"]["model"])
     model = dict(state["model"])
     teacher = model.pop("_ema", None)
-    encoder, decoder = to_our_names(model, ENCODER_KEYS, _decoder_keys(model))
+    encoder, decoder = to_our_names(model, ENCODER_KEYS, decoder_keys(model))
     if teacher is not None:
         (teacher,) = to_our_names(teacher, ENCODER_KEYS)
     embed_dim = settings.get("embed_dim", 768)
@@ -173,7 +173,7 @@ def _settings(model_cfg: Dict[str, Any]) -> Dict[str, Any]:
     }
 
 
-def _decoder_keys(names: Iterable[str]) -> Dict[str, str]:
+def decoder_keys(names: Iterable[str]) -> Dict[str, str]:
     """Released prefix -> ours, for a decoder with these names of weights, theirs or ours."""
     # Each layer is [conv, ...] there; only the convolution, item 0, has parameters.
     layers = sorted(
@@ -256,6 +256,9 @@ def _check_writable(checkpoint: Checkpoint) -> None:
                     f"found {f.name} {found}, expected {f.default} as in the released code, whose"
                     " layout does not tell it"
                 )
+    head = checkpoint.classifier_config
+    if head is not None and not head.use_fc_norm:
+        raise CheckpointError("found a head without a norm before it, expected use_fc_norm=True")
     labels = checkpoint.labels or []
     twice = next((label for label in labels if labels.count(label) > 1), None)
     if twice is not None:
@@ -274,7 +277,7 @@ def _model(checkpoint: Checkpoint) -> Dict[str, Any]:
     decoder = checkpoint.decoder or {}
     model: Dict[str, Any] = {
         **to_their_names(checkpoint.encoder, ENCODER_KEYS),
-        **to_their_names(decoder, _decoder_keys(decoder)),
+        **to_their_names(decoder, decoder_keys(decoder)),
     }
     if checkpoint.teacher is not None:
         model["_ema"] = to_their_names(checkpoint.teacher, ENCODER_KEYS)

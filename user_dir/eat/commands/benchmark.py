@@ -11,7 +11,7 @@ from eat.files import replace_file
 from eat.machine import choose_device
 
 from .options import option
-from .shared import DeviceOption
+from .shared import CheckpointOptions, DeviceOption
 
 # Results that the table leaves to the JSON, beside the least of repeated times.
 _NOT_SHOWN = ("device", "manifest", "num_files", "profile", "settings", "tflop")
@@ -36,7 +36,7 @@ class DataOptions(_Common, LoadingCase):
 
 
 @dataclass(kw_only=True)
-class ExtractOptions(_Common, ExtractionCase):
+class ExtractOptions(_Common, CheckpointOptions, ExtractionCase):
     """Clips per second of feature extraction from files, and of the network alone.
 
     Features of synthetic recordings are extracted as `eat extract` does, from the files to .npy

@@ -6,11 +6,11 @@ from typing import ClassVar
 from eat.checkpoint import LAYOUTS
 
 from .options import argument, option
-from .shared import WeightsOption
+from .shared import CHECKPOINT, LabelsOption, WeightsOption
 
 
 @dataclass(kw_only=True)
-class Options(WeightsOption):
+class Options(WeightsOption, LabelsOption):
     """Convert a checkpoint to another layout.
 
     Weights are copied to the bit. Optimizer state and file paths are left out.
@@ -18,9 +18,7 @@ class Options(WeightsOption):
 
     EXAMPLE: ClassVar[str] = "eat convert EAT-base_epoch30_ft.pt classifier --to huggingface"
 
-    source: str = argument(
-        "checkpoint: ours, a released .pt, or a Hugging Face folder or file", metavar="IN"
-    )
+    source: str = argument(CHECKPOINT, metavar="IN")
     destination: str = argument("file to write; for --to huggingface a folder", metavar="OUT")
     to: str = option(
         "layout of OUT. eat: for this package, with decoder and teacher; official: for the"

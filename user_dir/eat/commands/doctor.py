@@ -56,6 +56,7 @@ PARTS = (
     Part("onnxscript", "eat convert --to onnx"),
     Part("onnxruntime", "eat convert --to onnx", "import"),
     Part("h5py", "audio packed in HDF5", "import"),
+    Part("huggingface_hub", "checkpoints by name", "import"),
     Part("inference", "features and tags", "try"),
     Part("training", "pre-training and fine-tuning", "try"),
 )

@@ -7,11 +7,11 @@ from typing import ClassVar, Optional
 from eat.features import BATCH_SIZE
 
 from .options import argument, option
-from .shared import DeviceOption, print_failures
+from .shared import CHECKPOINT, DeviceOption, LabelsOption, print_failures
 
 
 @dataclass(kw_only=True)
-class Options(DeviceOption):
+class Options(DeviceOption, LabelsOption):
     """Score the labelled clips of a split with a fine-tuned checkpoint.
 
     The clips are those of DATA/SPLIT.tsv, their labels those of DATA/SPLIT.lbl and
@@ -22,7 +22,7 @@ class Options(DeviceOption):
 
     EXAMPLE: ClassVar[str] = "eat evaluate checkpoint_best.pt --data manifests/birds --split valid"
 
-    checkpoint: str = argument("a fine-tuned EAT checkpoint", metavar="CKPT")
+    checkpoint: str = argument(f"{CHECKPOINT}; fine-tuned", metavar="CKPT")
     data: str = option("folder of the manifest and the labels")
     split: str = option("which manifest of the folder", "eval")
     out: Optional[str] = option(

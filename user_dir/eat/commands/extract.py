@@ -7,6 +7,8 @@ from eat.features import ExtractionSettings
 
 from .options import argument, option
 from .shared import (
+    CHECKPOINT,
+    CheckpointOptions,
     DeviceOption,
     Hdf5Option,
     LayersOption,
@@ -18,7 +20,13 @@ from .shared import (
 
 @dataclass(kw_only=True)
 class Options(
-    DeviceOption, Hdf5Option, LayersOption, TargetLengthOption, WeightsOption, ExtractionSettings
+    CheckpointOptions,
+    DeviceOption,
+    Hdf5Option,
+    LayersOption,
+    TargetLengthOption,
+    WeightsOption,
+    ExtractionSettings,
 ):
     """Write the features of recordings of any length, format and rate.
 
@@ -32,7 +40,7 @@ class Options(
     EXAMPLE: ClassVar[str] = "eat extract recordings --checkpoint eat.pt --out features"
 
     inputs: List[str] = argument("audio file, folder, tar, or manifest (.tsv)", metavar="INPUT")
-    checkpoint: str = option("any EAT checkpoint")
+    checkpoint: str = option(CHECKPOINT)
     out: str = option("folder to write to")
 
 

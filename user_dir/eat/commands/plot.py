@@ -8,7 +8,14 @@ from eat import figures
 from eat.machine import choose_device
 
 from .options import argument, option
-from .shared import DeviceOption, TargetLengthOption, WeightsOption, print_failures
+from .shared import (
+    CHECKPOINT,
+    CheckpointOptions,
+    DeviceOption,
+    TargetLengthOption,
+    WeightsOption,
+    print_failures,
+)
 
 
 def _out(default: str) -> Any:
@@ -35,7 +42,7 @@ class _ClipOptions:
 
 
 @dataclass(kw_only=True)
-class _MaskOptions:
+class _MaskOptions(CheckpointOptions):
     checkpoint: Optional[str] = option(
         "pre-training checkpoint with masks and length of clips (default: pretrain_base's)", None
     )
@@ -47,7 +54,7 @@ class _MaskOptions:
 
 
 @dataclass(kw_only=True)
-class Attention(_ClipOptions, WeightsOption, DeviceOption):
+class Attention(_ClipOptions, CheckpointOptions, WeightsOption, DeviceOption):
     """Draw what the CLS token of a block attends to in a recording.
 
     Below the spectrogram: how its attention spreads over the patches, mean over heads and each.
@@ -55,7 +62,7 @@ class Attention(_ClipOptions, WeightsOption, DeviceOption):
 
     EXAMPLE: ClassVar[str] = "eat plot attention dog.flac --checkpoint EAT-base_epoch30_pt.pt"
 
-    checkpoint: str = option("any EAT checkpoint")
+    checkpoint: str = option(CHECKPOINT)
     layer: Optional[int] = _count("number of the block, from 1 (default: the last)", "LAYER")
     out: str = _out("attention")
 
@@ -141,7 +148,7 @@ class Curves:
 
 
 @dataclass(kw_only=True)
-class Embeddings(TargetLengthOption, DeviceOption):
+class Embeddings(CheckpointOptions, TargetLengthOption, DeviceOption):
     """Draw a map of a manifest's clips by their embeddings, coloured by label or folder.
 
     Clips are near each other if the encoder takes them as alike. The embeddings are computed with
@@ -155,7 +162,7 @@ class Embeddings(TargetLengthOption, DeviceOption):
 
     manifest: str = argument("e.g. manifests/mine/valid.tsv", metavar="MANIFEST")
     checkpoint: Optional[str] = option(
-        "any EAT checkpoint, to compute the embeddings with", None, one_of="source"
+        f"{CHECKPOINT}, to compute the embeddings with", None, one_of="source"
     )
     features: Optional[str] = option(
         "folder or file of `eat extract`", None, metavar="PATH", one_of="source"

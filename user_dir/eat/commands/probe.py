@@ -10,11 +10,26 @@ from eat.files import replace_file
 from eat.work import Failure
 
 from .options import argument, option
-from .shared import DeviceOption, LayersOption, TargetLengthOption, WeightsOption, print_failures
+from .shared import (
+    CHECKPOINT,
+    CheckpointOptions,
+    DeviceOption,
+    LayersOption,
+    TargetLengthOption,
+    WeightsOption,
+    print_failures,
+)
 
 
 @dataclass(kw_only=True)
-class Options(DeviceOption, LayersOption, TargetLengthOption, WeightsOption, ProbeSettings):
+class Options(
+    CheckpointOptions,
+    DeviceOption,
+    LayersOption,
+    TargetLengthOption,
+    WeightsOption,
+    ProbeSettings,
+):
     """Fit classifiers to the frozen features of labelled clips and test them on other clips.
 
     A logistic regression and nearest neighbours learn from standardised features. They are
@@ -25,7 +40,7 @@ class Options(DeviceOption, LayersOption, TargetLengthOption, WeightsOption, Pro
 
     EXAMPLE: ClassVar[str] = "eat probe checkpoint_last.pt --data manifests/labelled --out probe"
 
-    checkpoint: str = argument("any EAT checkpoint", metavar="CKPT")
+    checkpoint: str = argument(CHECKPOINT, metavar="CKPT")
     data: str = option("folder of the manifests and their labels")
     out: Optional[str] = option("folder to write probe.json to", None)
     json: bool = option("print probe.json instead of a table, for programs", False)

@@ -1,7 +1,7 @@
 """Options that several subcommands have, to be inherited, and what all print in the same way."""
 
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Iterable, List, Optional, Union
 
 from eat.work import Failure
@@ -24,6 +24,46 @@ class WeightsOption:
 
     weights: str = option(
         "whose weights of a pre-training checkpoint", "student", choices=("student", "teacher")
+    )
+
+
+CHECKPOINT = "file or folder of any EAT checkpoint, or owner/name on the Hugging Face hub"
+
+
+@dataclass(kw_only=True)
+class CheckpointOptions:
+    """What a checkpoint may not tell: `checkpoint` becomes a path that carries it."""
+
+    mean: Optional[float] = option(
+        "mean of the front end that the checkpoint was trained with. Not given: what it says or is"
+        " published with, else AudioSet's",
+        None,
+    )
+    std: Optional[float] = option(
+        "standard deviation of that front end (the input is divided by twice of it)", None
+    )
+    num_heads: Optional[int] = option(
+        "attention heads, for weights without a configuration", None, at_least=1, metavar="HEADS"
+    )
+
+    def __post_init__(self) -> None:
+        if getattr(self, "checkpoint", None) is not None:
+            from eat.checkpoint import Source
+
+            stated = {f.name: getattr(self, f.name, None) for f in fields(Source)}
+            self.checkpoint = Source(**{**stated, "path": self.checkpoint})
+
+
+@dataclass(kw_only=True)
+class LabelsOption(CheckpointOptions):
+    """The names of a classifier's classes."""
+
+    labels: Optional[str] = option(
+        "file with the names of the classes, in their order: AudioSet's class_labels_indices.csv, a"
+        " .csv of that form, a .json of names and indices, or text with a name per line. Not given:"
+        " those in the checkpoint or its folder",
+        None,
+        metavar="FILE",
     )
 
 

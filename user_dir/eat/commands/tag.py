@@ -5,11 +5,11 @@ from dataclasses import dataclass
 from typing import ClassVar, List, Optional
 
 from .options import argument, option
-from .shared import DeviceOption, print_failures
+from .shared import CHECKPOINT, DeviceOption, LabelsOption, print_failures
 
 
 @dataclass(kw_only=True)
-class Options(DeviceOption):
+class Options(DeviceOption, LabelsOption):
     """Name the classes of recordings with a fine-tuned checkpoint, the most probable first.
 
     A recording that is longer than the clips of the fine-tuning is cut into parts of that length,
@@ -19,7 +19,7 @@ class Options(DeviceOption):
     EXAMPLE: ClassVar[str] = "eat tag dog.flac rain.wav --checkpoint EAT-base_epoch30_ft.pt --top 3"
 
     inputs: List[str] = argument("audio file, folder, or manifest (.tsv)", metavar="INPUT")
-    checkpoint: str = option("a fine-tuned EAT checkpoint")
+    checkpoint: str = option(f"{CHECKPOINT}; fine-tuned")
     top: int = option("classes to name of each file", 10, at_least=1)
     activation: Optional[str] = option(
         "sigmoid: any number of classes at once, as in AudioSet; softmax: exactly one, as in"

@@ -132,7 +132,8 @@ def evaluate_checkpoint(
         raise ValueError(f"{manifest.file}: no clip can be read, e.g. {path}: {reason}")
     scores = np.stack([scored[clip].numpy() for clip in sorted(scored)])
     targets = np.stack([labels.targets(clip) for clip in sorted(scored)])
-    return Evaluation(scores, targets, descriptors, checkpoint, data, split, failures)
+    name = os.fspath(checkpoint)
+    return Evaluation(scores, targets, descriptors, name, data, split, failures)
 
 
 class Tag(NamedTuple):

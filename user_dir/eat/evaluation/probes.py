@@ -61,9 +61,9 @@ def probe_checkpoint(
         for score in show_progress(scores, total, f"fitting, {title}", "probe"):
             results.append({"encoder": name, **score})
     return {
-        "checkpoint": checkpoint,
+        "checkpoint": os.fspath(checkpoint),
         "data": data,
-        "conclusions": conclude(results, checkpoint, encoder.config.depth),
+        "conclusions": conclude(results, os.fspath(checkpoint), encoder.config.depth),
         "splits": readable.split_names,
         "metric": metric_for(readable.targets),
         "num_clips": len(readable.paths),
@@ -105,7 +105,7 @@ def conclude(results: Sequence[Dict[str, Any]], trained: str, last_layer: int) -
 def _open_encoders(checkpoint: str, settings: ProbeSettings) -> Iterator[Tuple[str, Encoder]]:
     """The trained encoder, then the untrained ones, and what to call them."""
     encoder = load_encoder(checkpoint, settings.weights, choose_device(settings.device))
-    yield checkpoint, encoder
+    yield os.fspath(checkpoint), encoder
     for seed in range(settings.seed, settings.seed + settings.untrained):
         yield f"untrained (seed {seed})", untrained_like(encoder, seed)
 

@@ -22,8 +22,8 @@ class ClassificationModelConfig(EncoderConfig, FairseqDataclass):
     """The encoder's size, and how it is fine-tuned; the classes are those of the data."""
 
     init_from: Optional[str] = setting(
-        "checkpoint to start from (ours, released .pt, Hugging Face), pretrained or fine-tuned; the"
-        " model's sizes must be the checkpoint's. null: from scratch",
+        "EAT checkpoint to start from (a path, or owner/name on the Hugging Face hub), pretrained"
+        " or fine-tuned; the model's sizes must be the checkpoint's. null: from scratch",
         MISSING,
     )
     weights: str = setting(

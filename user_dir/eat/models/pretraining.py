@@ -27,8 +27,8 @@ class PretrainingModelConfig(
     """All settings of the model; the task reads the masks' settings from here."""
 
     init_from: Optional[str] = setting(
-        "checkpoint to start from (ours, released .pt, Hugging Face), with its decoder and teacher"
-        " if it has them",
+        "EAT checkpoint to start from (a path, or owner/name on the Hugging Face hub), with its"
+        " decoder and teacher if it has them",
         None,
     )
     compile: bool = setting("compile layers with torch: slower to start, faster on a GPU", False)

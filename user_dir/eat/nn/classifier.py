@@ -22,6 +22,7 @@ class ClassifierConfig:
 
     num_classes: int = setting("C, classes (AudioSet: 527)", 527)
     pooling: str = setting("input of the head: cls token (paper) or mean of the patches", "cls")
+    use_fc_norm: bool = setting("LayerNorm before the linear head; ESP-AVES2's have none", True)
 
 
 class Classifier(nn.Module):
@@ -51,7 +52,8 @@ class Classifier(nn.Module):
             num_mel_bins=encoder.config.num_mel_bins, patch_size=encoder.config.patch_size
         )
         embed_dim = encoder.config.embed_dim
-        self.fc_norm = nn.LayerNorm(embed_dim, eps=_NORM_EPS)
+        norm = nn.LayerNorm(embed_dim, eps=_NORM_EPS)
+        self.fc_norm = norm if config.use_fc_norm else nn.Identity()
         self.head = nn.Linear(embed_dim, config.num_classes)
         nn.init.trunc_normal_(self.head.weight, std=0.02)
         nn.init.zeros_(self.head.bias)
