@@ -1,8 +1,10 @@
 """What several test modules share: paths, tiny audio, training commands and their logs."""
 
 import json
+import subprocess
 import sys
 import zipfile
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -180,3 +182,16 @@ def logged(output: str, tag: str = "train_inner") -> list:
         for record in records
         if record.startswith("{")
     ]
+
+
+@contextmanager
+def locked_elsewhere(path: Path):
+    """Meanwhile another process holds the lock of a path."""
+    code = "import sys; from eat.files import lock_file\n" + (
+        "with lock_file(sys.argv[1]): print(flush=True); sys.stdin.read()"
+    )
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
+    with subprocess.Popen([sys.executable, "-c", code, str(path)], **pipes) as process:
+        assert process.stdout.readline()
+        yield process
+        process.stdin.close()

@@ -2,13 +2,16 @@ import os
 import re
 
 import pytest
-from helpers import write_clips
+from helpers import locked_elsewhere, write_clips, write_tsv
 
 from eat.data.annotations import FolderConfig, list_folder
+from eat.data.checking import check_manifest
 from eat.data.labels import Label, LabelError
 from eat.data.manifest import ManifestError
+from eat.data.packing import pack_manifest
 from eat.data.split import Clip
 from eat.data.writing import write_data_set
+from eat.files import InUseError
 from eat.work import Failure
 
 CLASSES = [Label(0, "owl", "Owl")]
@@ -69,3 +72,25 @@ def test_what_a_call_lists(tmp_path):
     assert sorted(os.listdir(out)) == [
         *("label_descriptors.csv", "train.lbl", "train.tsv", "unreadable.tsv")
     ]
+
+
+@pytest.mark.parametrize(
+    ("lock", "work"),
+    [
+        ("train.check.tsv.lock", check_manifest),
+        ("train.pack.lock", pack_manifest),
+        (".train.unfinished.lock", check_manifest),
+    ],
+)
+def test_two_processes_do_not_write_the_same(tmp_path, lock, work):
+    write_tsv(tmp_path / "train.tsv", tmp_path, write_clips(tmp_path, 2))
+    out = tmp_path / "out"
+    out.mkdir()
+    words = re.escape(f"{out / lock}: in use by process ")
+    with locked_elsewhere(out / lock) as owner:
+        with pytest.raises(InUseError, match=f"{words}{owner.pid} on "):
+            work(str(tmp_path / "train.tsv"), str(out))
+        assert not (out / "train.tsv").exists()
+    work(str(tmp_path / "train.tsv"), str(out))
+    assert (out / "train.tsv").exists()
+    assert [path.name for path in out.iterdir() if path.name.endswith(".lock")] == []

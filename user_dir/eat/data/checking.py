@@ -7,7 +7,7 @@ from functools import partial
 from pathlib import Path
 from typing import Callable, Dict, Iterator, List, NamedTuple, Optional, Tuple
 
-from eat.files import replace_file
+from eat.files import lock_file, replace_file
 from eat.work import Failure, map_in_threads
 
 from . import MAX_TARGET_LENGTH
@@ -67,37 +67,42 @@ def check_manifest(
     Raises:
         FileExistsError: `out` has a manifest of this name, without `force`.
         ValueError: a bad manifest or labels, `out` is its own folder, or no clip can be used.
+        eat.files.InUseError: another process does the same.
     """
     name = Path(manifest).stem
     report = os.path.join(out, f"{name}.check.tsv")
     journal = f"{report}.partial"
     force = force or os.path.exists(journal)
     split = open_to_rewrite(manifest, out, os.path.basename(report), force)
-    listed = split.manifest
-    num_resumed = len(findings := read_journal(journal, listed, target_length))
-    with open(journal, "ab") as file:
-        check = partial(check_clip, listed, hdf5_rate_hz=hdf5_rate_hz, target_length=target_length)
-        for finding in _check_clips(listed, findings, num_workers, check):
-            findings[finding.clip] = finding
-            file.write(_join(*finding[:3], *finding.problems))
+    with lock_file(f"{report}.lock"):
+        listed = split.manifest
+        num_resumed = len(findings := read_journal(journal, listed, target_length))
+        with open(journal, "ab") as file:
+            check = partial(
+                check_clip, listed, hdf5_rate_hz=hdf5_rate_hz, target_length=target_length
+            )
+            for finding in _check_clips(listed, findings, num_workers, check):
+                findings[finding.clip] = finding
+                file.write(_join(*finding[:3], *finding.problems))
 
-    in_order = [findings[clip] for clip in range(len(listed))]
-    problems = [finding for finding in in_order if finding.action]
-    with replace_file(report) as file:
-        for clip, _, action, found in problems:
-            file.write(_join(clip + 2, action, listed.relative_path(clip), "; ".join(found)))
-    clips = [
-        Clip(listed.relative_path(clip), num_samples, labels=split.class_ids(clip))
-        for clip, num_samples, action, _ in in_order
-        if action != LEFT_OUT
-    ]
-    if not clips:
-        raise ValueError(
-            f"{manifest}: none of {len(problems)} clips can be used; the reasons are in {report}"
-        )
-    write_data_set(out, listed.root, {name: clips}, split.descriptors, force=force)
-    os.remove(journal)
-    return Check(os.path.join(out, f"{name}.tsv"), report, len(listed), num_resumed, problems)
+        in_order = [findings[clip] for clip in range(len(listed))]
+        problems = [finding for finding in in_order if finding.action]
+        with replace_file(report) as file:
+            for clip, _, action, found in problems:
+                file.write(_join(clip + 2, action, listed.relative_path(clip), "; ".join(found)))
+        clips = [
+            Clip(listed.relative_path(clip), num_samples, labels=split.class_ids(clip))
+            for clip, num_samples, action, _ in in_order
+            if action != LEFT_OUT
+        ]
+        if not clips:
+            raise ValueError(
+                f"{manifest}: none of {len(problems)} clips can be used; the reasons are in"
+                f" {report}"
+            )
+        write_data_set(out, listed.root, {name: clips}, split.descriptors, force=force)
+        os.remove(journal)
+        return Check(os.path.join(out, f"{name}.tsv"), report, len(listed), num_resumed, problems)
 
 
 def read_journal(path: str, manifest: Manifest, target_length: int) -> Dict[int, Finding]:

@@ -9,7 +9,7 @@ from typing import Any, Dict, Iterator, List, NamedTuple, Sequence, Tuple
 
 from eat.audio.packing import ZipPack
 from eat.audio.packs import spell_out
-from eat.files import find_unfinished, replace_file
+from eat.files import find_unfinished, lock_file, replace_file
 from eat.work import Failure, is_failure, show_progress
 
 from .split import Clip, Split
@@ -45,15 +45,17 @@ def pack_manifest(
         FileExistsError: `out` has a manifest of this name, without `force`.
         ValueError: a bad manifest, `out` is its own folder or has packs of another manifest, a
             pack differs from its clips, or no clip can be packed.
+        eat.files.InUseError: another process does the same.
     """
     name = Path(manifest).stem
     packer = _Packer(open_to_rewrite(manifest, out, None, force), os.path.join(out, name))
-    todo = packer.resume(force)
-    with ThreadPoolExecutor(num_workers) as executor:
-        packer.pack(packer.read(todo, executor), pack_gb * 1e9)
-    clips, left_out = packer.list_clips()
-    descriptors = packer.split.descriptors
-    write_data_set(out, ".", {name: clips}, descriptors, left_out, unreadable_file(name), force)
+    with lock_file(os.path.join(out, f"{name}.pack.lock")):
+        todo = packer.resume(force)
+        with ThreadPoolExecutor(num_workers) as executor:
+            packer.pack(packer.read(todo, executor), pack_gb * 1e9)
+        clips, left_out = packer.list_clips()
+        descriptors = packer.split.descriptors
+        write_data_set(out, ".", {name: clips}, descriptors, left_out, unreadable_file(name), force)
     return Packs(os.path.join(out, f"{name}.tsv"), packer.packs, len(clips), left_out)
 
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Dict, Iterable, List, Mapping, Optional, Sequence
 
 from eat.audio.finding import Scan, count_extensions
-from eat.files import replace_file
+from eat.files import lock_file, replace_file
 from eat.work import Failure
 
 from .labels import (
@@ -107,6 +107,7 @@ def write_data_set(
         FileExistsError: the folder has splits with other classes, without `force`.
         ManifestError, LabelError: a clip or class that the formats cannot hold.
         ValueError: no split has a clip.
+        eat.files.InUseError: another process writes these.
     """
     if left_out_file is not None:
         write_left_out(folder, left_out, left_out_file, sum(map(len, splits.values())))
@@ -116,19 +117,21 @@ def write_data_set(
         raise FileExistsError(f"{classes_file}: lists other classes (--force replaces it)")
     files = {*_split_files(splits)}
     unfinished = os.path.join(folder, f".{next(iter(splits))}.unfinished")
-    shutil.rmtree(unfinished, ignore_errors=True)  # a killed run may have left it
-    os.makedirs(unfinished)
-    try:
-        _write_files(unfinished, root, splits, descriptors)
-        finished = os.listdir(unfinished)
-        for file in files - {*finished}:
-            _remove(os.path.join(folder, file))
-        for file in finished:
-            os.replace(os.path.join(unfinished, file), os.path.join(folder, file))
-    except (ManifestError, LabelError) as error:
-        raise type(error)(str(error).replace(unfinished, folder)) from None
-    finally:
-        shutil.rmtree(unfinished)
+    os.makedirs(folder, exist_ok=True)
+    with lock_file(f"{unfinished}.lock"):
+        shutil.rmtree(unfinished, ignore_errors=True)  # a killed run may have left it
+        os.makedirs(unfinished)
+        try:
+            _write_files(unfinished, root, splits, descriptors)
+            finished = os.listdir(unfinished)
+            for file in files - {*finished}:
+                _remove(os.path.join(folder, file))
+            for file in finished:
+                os.replace(os.path.join(unfinished, file), os.path.join(folder, file))
+        except (ManifestError, LabelError) as error:
+            raise type(error)(str(error).replace(unfinished, folder)) from None
+        finally:
+            shutil.rmtree(unfinished)
     path = os.path.join(folder, left_out_file or "")
     return Listing(folder, dict(splits), descriptors, list(left_out), path)
 
