@@ -1,11 +1,13 @@
 """The published figures, locked: a change of a recipe must be made here too."""
 
 import dataclasses
+import re
 
 import pytest
 from helpers import REPOSITORY, compose
 from omegaconf import OmegaConf
 
+from eat import machine
 from eat.criterions.classification import ClassificationConfig
 from eat.criterions.ufo import UfoConfig
 from eat.models.classification import ClassificationModelConfig
@@ -134,6 +136,51 @@ def test_every_key_is_spelled_out(name):
             if not (isinstance(field.default, str) and field.default.startswith("${"))
         }
         assert set(cfg[section]) == keys | {"_name"}, section
+
+
+def _explained(path):
+    """The settings of a yaml, section.key, and whether there is a comment beside or above each."""
+    found, section, before = {}, "", ""
+    for line in path.read_text(encoding="utf-8").splitlines():
+        if match := re.match(r"(  )?(\w+):", line):
+            section = section if match[1] else match[2]
+            if match[1]:
+                found[f"{section}.{match[2]}"] = "# " in line or before.startswith("  # ")
+        before = line
+    return found
+
+
+@pytest.mark.parametrize(
+    "path", sorted((REPOSITORY / "config").rglob("*.yaml")), ids=lambda p: p.stem
+)
+def test_every_setting_is_explained(path):
+    """In its yaml or in the one that the first lines of the recipes name."""
+    config = REPOSITORY / "config"
+    explaining = [path, config / "pretrain_base.yaml"]
+    if path.stem.startswith("finetune"):
+        explaining.append(config / "finetune_as20k.yaml")
+    explained = {key for file in explaining for key, is_it in _explained(file).items() if is_it}
+    assert not set(_explained(path)) - explained
+
+
+def test_bf16_is_advised_where_the_machine_check_finds_it():
+    """One definition: `eat.machine`, which `eat doctor` prints and the examples use."""
+    readme = (REPOSITORY / "config" / "README.md").read_text(encoding="utf-8")
+    assert all(f"`{unit}`" in readme for unit in machine._CPU_BF16_UNITS)
+    for name in ("config/pretrain_tiny.yaml", "config/finetune_tiny.yaml", "config/README.md"):
+        text = (REPOSITORY / name).read_text(encoding="utf-8")
+        assert re.search(r"multiplies bf16 in hardware \(`?eat doctor`? says so", text), name
+    guide = (REPOSITORY / "examples" / "pretrain_your_audio.md").read_text(encoding="utf-8")
+    assert "multiplies bf16 in hardware (`eat doctor` says so)" in guide
+
+
+def test_the_settings_for_any_number_of_labels_are_the_same_everywhere():
+    settings = "criterion.loss=bce criterion.metric=mAP criterion.reduction=labels"
+    for name in ("finetune_tiny.yaml", "README.md", "../examples/finetune_your_labels.md"):
+        text = (REPOSITORY / "config" / name).read_text(encoding="utf-8")
+        words = re.sub(r"[#\s]+", " ", text)
+        assert re.search(rf"[Aa]ny number of labels[^.]*?{re.escape(settings)}", words), name
+    assert OmegaConf.create(AUDIOSET).criterion.reduction == "labels"
 
 
 @pytest.mark.parametrize("name", CONFIGS)

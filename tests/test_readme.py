@@ -6,8 +6,11 @@ import shutil
 
 import numpy as np
 import pytest
+import quickstart
 import soundfile
 from helpers import GOLDEN, REPOSITORY
+from omegaconf import OmegaConf
+from synthesis import write_events
 
 from eat.commands.main import COMMANDS, main
 
@@ -50,6 +53,19 @@ def test_python(section, folder, capsys):
         assert printed == [
             re.sub(r"\d+", lambda size: SIZES.get(size[0], size[0]), line) for line in expected
         ]
+
+
+def test_the_first_snippet_takes_what_the_quickstart_makes(folder, capsys):
+    run = quickstart.Run(quickstart.parse_arguments([]))
+    run.checkpoints.mkdir(parents=True)
+    shutil.copy("EAT-base_epoch30_pt.pt", run.checkpoint)
+    write_events(run.events, clips_per_class=1, seed=1, duration_seconds=quickstart.CLIP_SECONDS)
+    code = re.search(r"```python\n(.*?)```", README, re.DOTALL)[1]
+    capsys.readouterr()
+    exec(compile(code, "README.md", "exec"), {})
+    width = OmegaConf.load(REPOSITORY / "config" / "pretrain_tiny.yaml").model.embed_dim
+    (comment,) = re.findall(r"# (torch.Size.*?):", code)
+    assert capsys.readouterr().out.strip() == comment.replace(str(width), "48")
 
 
 @pytest.mark.parametrize("section", ["Features", "Checkpoints"])

@@ -1,6 +1,8 @@
+import importlib
 import os
 import subprocess
 import sys
+from dataclasses import fields
 
 import pytest
 from helpers import write_clips, write_tsv
@@ -100,6 +102,31 @@ def test_every_command_has_help_that_imports_nothing_slow():
         assert f"\n    {command}" in result.stdout
         assert f"usage: eat {command} " in result.stdout
     assert result.stdout.endswith("slow: set()\n")
+
+
+def _all_options():
+    """The words that call each command and action, and its options; groups have None."""
+    for command in COMMANDS:
+        module = importlib.import_module(f"eat.commands.{command}")
+        if hasattr(module, "Options"):
+            yield [command], module.Options
+        else:
+            yield [command], None
+            yield from (([command, name], options) for name, (options, _) in module.ACTIONS.items())
+
+
+@pytest.mark.parametrize("words, options", [([], None), *_all_options()])
+def test_every_help_ends_with_an_example_and_holds_whole_texts(capsys, words, options):
+    with pytest.raises(SystemExit) as exit:
+        main([*words, "--help"])
+    assert exit.value.code == 0
+    last = capsys.readouterr().out.rstrip("\n").split("\nexample:\n")[-1]
+    assert last.startswith(f"  {' '.join(['eat', *words])} ") and "\n" not in last
+    for one in fields(options) if options else ():
+        text = one.metadata["help"]
+        first = text.split()[0].strip(",:")
+        assert first not in {"of", "e.g.", "or", "and", "by", "added", "colour", "fp32"}, text
+        assert " " in text, text
 
 
 def test_names_that_the_terminal_cannot_show():

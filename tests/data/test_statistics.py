@@ -11,6 +11,7 @@ import yaml
 from helpers import pack_clips
 
 from eat.audio import LogMel, mel_filter_bank, num_frames, read_audio
+from eat.audio.opening import SoundFile
 from eat.commands.main import main
 from eat.data.manifest import Manifest, write_manifest
 from eat.data.sampling import draw_clips
@@ -236,3 +237,24 @@ def test_packs(make_manifest, tmp_path, capsys):
     status, _, err = stats(capsys, path)
     assert status == 1
     assert "found no attribute 'sample_rate'" in err
+
+
+def test_a_streamed_file_is_decoded_only_as_far_as_it_is_measured(capsys, tmp_path, monkeypatch):
+    """Its header does not tell its length; the manifest does."""
+    soundfile.write(tmp_path / "a.flac", noise(30 * 16000), 16000)
+    content = bytearray((tmp_path / "a.flac").read_bytes())
+    content[21] &= 0xF0
+    content[22:26] = bytes(4)  # the number of samples is unknown
+    (tmp_path / "a.flac").write_bytes(content)
+    write_manifest(tmp_path / "train.tsv", ".", [("a.flac", 30 * 16000)])
+    read, decoded = SoundFile.read, []
+
+    def count(*arguments, **options):
+        samples = read(*arguments, **options)
+        decoded.append(len(samples))
+        return samples
+
+    monkeypatch.setattr(SoundFile, "read", count)
+    status, found, _ = stats(capsys, tmp_path / "train.tsv", "--max-seconds", 2)
+    assert status == 0 and found["frames_percentiles"]["50"] == num_frames(30 * 16000)
+    assert sum(decoded) == 2 * 16000

@@ -34,11 +34,13 @@ class UpdateCase:
     """An update of the pre-training to measure; None leaves a setting as the config has it."""
 
     config: str = setting("size of config/pretrain_*.yaml", "base", flag="config-size", **_SIZE)
-    dtype: str = setting("fp32, or this with fp32 masters", "fp32", **_DTYPE)
+    dtype: str = setting("what to compute in; bf16 and fp16 keep fp32 masters", "fp32", **_DTYPE)
     clips: Optional[int] = setting("clips per update (default: the config's)", **_NUMBERS)
     clones: Optional[int] = setting("clones of a clip (default: the config's)", **_NUMBERS)
     frames: Optional[int] = setting("frames of a clip (default: the config's)", **_NUMBERS)
-    compile: str = setting("model.compile", "config", choices=("config", "off", "on"), several=True)
+    compile: str = setting(
+        "the setting model.compile", "config", choices=("config", "off", "on"), several=True
+    )
     settings: List[str] = setting(
         "settings, as for fairseq-hydra-train", [], flag="set", metavar="KEY=VALUE"
     )
@@ -81,12 +83,12 @@ class ExtractionCase:
         several=True,
     )
     num_clips: Optional[int] = setting(
-        "recordings (default: 32, on a GPU 512)", flag="recordings", **_NUMBER
+        "number of recordings (default: 32, on a GPU 512)", flag="recordings", **_NUMBER
     )
     batch_size: Optional[int] = setting("clips in one pass, as for `eat extract`", **_NUMBER)
     num_workers: Optional[int] = setting("threads, as for `eat extract`", flag="workers", **_NUMBER)
     device: str = "cpu"
-    repeats: int = setting("rounds", 3, at_least=1)
+    repeats: int = setting("rounds of measuring", 3, at_least=1)
 
 
 _EXPORTS = {

@@ -24,7 +24,7 @@ from typing import Any, Optional, Sequence
 from eat import __version__
 from eat.words import nearest
 
-from .options import add_options, summary
+from .options import add_options, show_example, summary
 
 COMMANDS = {
     "benchmark": "speed and memory of this machine",
@@ -48,6 +48,9 @@ exit status:
   0  everything was done
   1  the work failed, or some inputs had to be left out
   2  wrong usage
+
+example:
+  eat stats manifests/mine/train.tsv
 """
 
 
@@ -100,6 +103,8 @@ def _build_parser(argv: Sequence[str]) -> argparse.ArgumentParser:
         actions = command.add_subparsers(dest="action", metavar="ACTION", required=True)
         for action, (options, function) in module.ACTIONS.items():
             _declare(actions.add_parser(action, help=summary(options)), options, function)
+        first, _ = next(iter(module.ACTIONS.values()))
+        show_example(command, first)
     return parser
 
 

@@ -68,7 +68,9 @@ class CheckOptions(OutputOptions, Hdf5Option):
 
     EXAMPLE: ClassVar[str] = "eat manifest check manifests/mine/train.tsv --out manifests/clean"
 
-    manifest: str = argument("e.g. manifests/mine/train.tsv", metavar="MANIFEST")
+    manifest: str = argument(
+        "file of the manifest, e.g. manifests/mine/train.tsv", metavar="MANIFEST"
+    )
     target_length: int = option(
         "frames of 10 ms that training takes of a clip, the setting task.target_length: a clip"
         " whose first frames are silent up to there is noted",
@@ -128,7 +130,9 @@ class PackOptions(ListingOptions):
 
     EXAMPLE: ClassVar[str] = "eat manifest pack manifests/mine/train.tsv --out manifests/packed"
 
-    manifest: str = argument("e.g. manifests/mine/train.tsv", metavar="MANIFEST")
+    manifest: str = argument(
+        "file of the manifest, e.g. manifests/mine/train.tsv", metavar="MANIFEST"
+    )
     pack_gb: float = option("size at which a pack is full", 2.0, at_least=0, metavar="GB")
 
 

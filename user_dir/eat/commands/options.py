@@ -65,14 +65,19 @@ def option(help_text: str, default: Any = MISSING, **details: Any) -> Any:
 def add_options(parser: argparse.ArgumentParser, options: Type[Any]) -> None:
     """Declare the fields of a dataclass on a parser, with its docstring as description."""
     parser.description = inspect.cleandoc(options.__doc__ or "")
-    parser.epilog = f"example:\n  {options.EXAMPLE}"
-    parser.formatter_class = argparse.RawDescriptionHelpFormatter
+    show_example(parser, options)
     types = typing.get_type_hints(options)
     groups = defaultdict(lambda: parser.add_mutually_exclusive_group(required=True))
     for one in sorted(fields(options), key=_has_default):  # what must be given comes first
         details = _Details(**one.metadata)
         target = groups[details.one_of] if details.one_of else parser
         _add(target, one, types[one.name], details)
+
+
+def show_example(parser: argparse.ArgumentParser, options: Type[Any]) -> None:
+    """End the help of a parser with the example of a dataclass of options."""
+    parser.epilog = f"example:\n  {options.EXAMPLE}"
+    parser.formatter_class = argparse.RawDescriptionHelpFormatter
 
 
 def summary(options: Type[Any]) -> str:

@@ -48,7 +48,10 @@ class _MaskOptions(CheckpointOptions):
     )
     mask_ratio: Optional[float] = option("share of hidden patches", None, at_least=0, below=1)
     mask_ratio_adjust: Optional[float] = option(
-        "added to the visible share when blocks are counted", None, at_least=0, below=1
+        "share of the patches that is added to the visible ones when blocks are counted",
+        None,
+        at_least=0,
+        below=1,
     )
     seed: int = option("seed of the masks", 1, at_least=0)
 
@@ -160,7 +163,9 @@ class Embeddings(CheckpointOptions, TargetLengthOption, DeviceOption):
 
     EXAMPLE: ClassVar[str] = "eat plot embeddings manifests/mine/valid.tsv --features features"
 
-    manifest: str = argument("e.g. manifests/mine/valid.tsv", metavar="MANIFEST")
+    manifest: str = argument(
+        "file of the manifest, e.g. manifests/mine/valid.tsv", metavar="MANIFEST"
+    )
     checkpoint: Optional[str] = option(
         f"{CHECKPOINT}, to compute the embeddings with", None, one_of="source"
     )
@@ -172,7 +177,9 @@ class Embeddings(CheckpointOptions, TargetLengthOption, DeviceOption):
     )
     method: str = option("how to make the map", "pca", choices=figures.MAPPING_METHODS)
     by: Optional[str] = option(
-        "colour by (default: label if there is a .lbl file)", None, choices=("label", "folder")
+        "what the colours show (default: label if there is a .lbl file)",
+        None,
+        choices=("label", "folder"),
     )
     max_clips: int = option("clips to show, drawn at random; 0 shows all", 2000, at_least=0)
     seed: int = option("seed of the draw and of t-SNE", 1, at_least=0)

@@ -146,11 +146,16 @@ def _measure_clip(
 
     from eat.audio import SAMPLE_RATE_HZ, audio_info, mel_filter_bank, num_frames, read_audio
     from eat.audio.checks import SILENT, check_finite, check_length
+    from eat.audio.opening import open_sound
 
     path = listed.path(clip)
     max_samples = round(max_seconds * SAMPLE_RATE_HZ)
     try:
-        num_samples, rate_hz, _ = audio_info(path, hdf5_rate_hz)
+        if isinstance(listed, Manifest):  # knows the length, which all of a file may have to tell
+            with open_sound(path, hdf5_rate_hz) as sound:
+                num_samples, rate_hz = listed.clip_samples(clip), sound.samplerate
+        else:
+            num_samples, rate_hz, _ = audio_info(path, hdf5_rate_hz)
         waveform = read_audio(path, num_samples=max_samples, hdf5_rate_hz=hdf5_rate_hz)
         check_finite(waveform, path)
         check_length(len(waveform), path)
@@ -159,8 +164,6 @@ def _measure_clip(
     values = mel_filter_bank(torch.from_numpy(waveform)).double()  # (1, T, F)
     mean = values.mean()
     squares = (values - mean).square().sum()
-    if isinstance(listed, Manifest):
-        num_samples = listed.clip_samples(clip)
     frames = num_frames(num_samples * SAMPLE_RATE_HZ // rate_hz)
     seconds = len(waveform) / SAMPLE_RATE_HZ
     return values.numel(), mean.item(), squares.item(), frames, seconds, np.ptp(waveform) < SILENT

@@ -63,7 +63,7 @@ class ProbeSettings:
         "untrained encoders to compare with; 0 for none", 1, at_least=0, metavar="N"
     )
     seed: int = setting(
-        "of draws, folds and the first untrained encoder; each further one's is one higher",
+        "seed of draws, folds and the first untrained encoder; each further one's is one higher",
         1,
         at_least=0,
     )
