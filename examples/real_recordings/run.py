@@ -162,6 +162,7 @@ def finetune(
             "task.std": statistics["std"],
             "checkpoint.save_interval": num_updates,  # epochs
             "dataset.validate_interval": num_updates,
+            "model.pooling": "cls",  # as in the recorded results
             "lr_scheduler.warmup_updates": num_updates // 10,
             "optimization.max_update": num_updates,
             **sizes,

@@ -141,7 +141,7 @@ def score_vectors(
 
     for (source, values), method in product(vectors.values.items(), settings.methods):
         # A thread for each fold, and in each a single one for matrix products: several wait for
-        # each other in every step of a regression, which took up to 20 times the CPU time.
+        # each other in every step of a regression: 20 times the CPU time, on a busy machine.
         with threadpool_limits(1), ThreadPoolExecutor(os.cpu_count()) as executor:
             per_fold = [*executor.map(partial(score_fold, values, method), folds)]
         summary = {"mean": float(np.mean(per_fold)), "std": float(np.std(per_fold))}
