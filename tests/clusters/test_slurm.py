@@ -96,10 +96,9 @@ def launcher(cluster, settings, tmp_path):
                 *("hydra.launcher.cpus_per_task=2", "hydra.launcher.mem_gb=null", *overrides),
             ],
         )
-        command.insert(3, "--multirun")
-        client = subprocess.Popen(
-            command, cwd=REPOSITORY, env=cluster.environment, stderr=subprocess.DEVNULL
-        )
+        command[:3] = ["fairseq-hydra-train", "--multirun"]
+        options = {"cwd": REPOSITORY, "env": cluster.environment, "stderr": subprocess.DEVNULL}
+        client = subprocess.Popen(command, **options)
         clients.append(client)
         while not (jobs := [path.name.split("_")[0] for path in logs.glob("*_submitted.pkl")]):
             assert client.poll() is None

@@ -96,8 +96,8 @@ class Killed(torch.utils.data.Dataset):
         os.kill(os.getpid(), signal.SIGBUS)
 
 
-def test_a_loading_process_that_a_full_dev_shm_kills_is_one_line(capsys):
+def test_a_loading_process_that_a_full_dev_shm_kills_is_one_line(capfd):
     with pytest.raises(RuntimeError) as caught:
         next(iter(torch.utils.data.DataLoader(Killed(), num_workers=1)))
     output._show(caught.type, caught.value, caught.tb)
-    assert "error: dataset.num_workers: /dev/shm has no room" in capsys.readouterr().err
+    assert "error: dataset.num_workers: /dev/shm has no room" in capfd.readouterr().err

@@ -34,6 +34,7 @@ _DEPRECATIONS = (
 )
 _FULL_ERROR = "HYDRA_FULL_ERROR"  # makes hydra show a whole traceback: it hands the error on
 _BUS_ERROR = "killed by signal: Bus error"  # torch, of loading processes
+_BY_US = "EAT_SHOWS_ERRORS"  # set with it, so that the workers of a run know who set it
 _IN_ANOTHER_PROCESS = "Original Traceback (most recent call last)"  # torch, of loading processes
 _MAX_EARLY_RECORDS = 1000
 
@@ -90,9 +91,9 @@ def quieten(cfg: DictConfig) -> None:
 
 def show_errors_in_one_line() -> None:
     """From now on; what is no mistake of the user's, and all with HYDRA_FULL_ERROR=1, as ever."""
-    if os.environ.get(_FULL_ERROR) == "1":
+    if os.environ.get(_FULL_ERROR) == "1" and _BY_US not in os.environ:
         return
-    os.environ[_FULL_ERROR] = "1"
+    os.environ[_FULL_ERROR] = os.environ[_BY_US] = "1"
     sys.excepthook = _show
     value = vars(JobReturn).get("return_value")
     if isinstance(value, property):  # since hydra 1.1, which prints all overrides before an error
@@ -123,7 +124,8 @@ def _show(
         error = SharedMemoryError.because(error).with_traceback(traceback)
     _log(error)
     if is_users_mistake(error):
-        print(f"error: {in_one_line(error)}", file=sys.stderr)
+        # Not by sys.stderr: torch puts "[rank0]: " before what is written there.
+        print(f"error: {in_one_line(error)}", file=sys.__stderr__)
     else:
         sys.__excepthook__(kind, error, traceback)
 
