@@ -46,8 +46,8 @@ PreemptType=preempt/partition_prio
 PreemptMode=REQUEUE
 NodeName=node1 NodeHostname={host} NodeAddr=127.0.0.1 Port={ports[1]} CPUs=4 State=UNKNOWN
 NodeName=node2 NodeHostname={host} NodeAddr=127.0.0.1 Port={ports[2]} CPUs=4 State=UNKNOWN
-PartitionName=low Nodes=node[1-2] Default=YES PriorityTier=1 GraceTime={grace} MaxTime=INFINITE State=UP
-PartitionName=high Nodes=node[1-2] PriorityTier=9 PreemptMode=OFF MaxTime=INFINITE State=UP
+PartitionName=low Nodes=node[1-2] Default=YES PriorityTier=1 GraceTime={grace} State=UP
+PartitionName=high Nodes=node[1-2] PriorityTier=9 PreemptMode=OFF State=UP
 """
 
 
