@@ -7,7 +7,7 @@ import re
 import zipfile
 from dataclasses import replace
 from types import ModuleType
-from typing import Any, Dict, Optional, Union
+from typing import Any, Dict, Optional, Sequence, Union
 
 import torch
 from safetensors import safe_open
@@ -166,6 +166,8 @@ def convert_checkpoint(
     weights: str = "student",
     keep_teacher: bool = False,
     force: bool = False,
+    input: Optional[str] = None,
+    quantize: Optional[str] = None,
 ) -> None:
     """Convert a checkpoint of any known layout to another.
 
@@ -179,15 +181,20 @@ def convert_checkpoint(
         weights: "student", or "teacher" to make the moving average the encoder of the export.
         keep_teacher: keep teacher and decoder in "safetensors" too.
         force: replace what is at `destination`.
+        input: what an "onnx" graph takes: "spectrogram" (None), normalised log-mel; or "waveform",
+            16 kHz mono. `onnx_export.write` lists inputs and outputs.
+        quantize: "int8": the weights of the linear layers of an "onnx" graph become integers.
 
     Raises:
         FileNotFoundError: there is no such source.
         FileExistsError: `destination` exists and `force` is not set.
         CheckpointError: the source is no checkpoint, not complete, or lacks what is asked for.
-        ValueError: an unknown `to` or `weights`.
+        ValueError: an unknown value, or an option that the layout does not have.
     """
     if to not in LAYOUTS:
         raise ValueError(f"to: found {to!r}, expected one of {', '.join(LAYOUTS)}")
+    options = _fitting(to, ("onnx",), input=input, quantize=quantize)
+    _fitting(to, ("eat", "official", "safetensors"), keep_teacher=keep_teacher or None)
     source, destination = os.fspath(source), os.fspath(destination)
     is_same = os.path.realpath(source) == os.path.realpath(destination)
     if os.path.exists(destination) and (not force or is_same):
@@ -203,4 +210,14 @@ def convert_checkpoint(
     os.makedirs(os.path.dirname(os.path.abspath(destination)), exist_ok=True)
     module, function = LAYOUTS[to].split(".")
     write = getattr(importlib.import_module(f".{module}", __package__), function)
-    write(checkpoint, destination)
+    write(checkpoint, destination, **options)
+
+
+def _fitting(to: str, layouts: Sequence[str], **options: Any) -> Dict[str, Any]:
+    """The options that are given; a ValueError if `to` is none of the layouts that have them."""
+    given = {name: value for name, value in options.items() if value is not None}
+    for name, value in given.items():
+        if to not in layouts:
+            expected = " or ".join(map(repr, layouts))
+            raise ValueError(f"{name}: found {value!r} with to={to!r}, expected to={expected}")
+    return given
