@@ -60,6 +60,7 @@ def write(
     description = {"input": input, "quantize": quantize, "sample_rate_hz": SAMPLE_RATE_HZ}
     description |= {key: getattr(network.log_mel, key) for key in FRONT_END}
     description |= {key: getattr(network.network, key, None) for key in ("labels", "activation")}
+    graph.ClearField("metadata_props")  # the quantiser has its own
     graph.metadata_props.add(key="eat", value=json.dumps(description))
     content = graph.SerializeToString()
     _check(content, network, TOLERANCE if quantize is None else INT8_TOLERANCE, path)
