@@ -106,6 +106,17 @@ def test_a_padded_batch_gives_what_single_clips_give(official_pretrain, official
 
 
 @torch.no_grad()
+def test_an_offset_and_padding_of_any_kind_do_not_matter(official_pretrain):
+    encoder = eat.load_encoder(official_pretrain)
+    clip = 0.9 + 1e-4 * torch.randn(9_000, generator=torch.manual_seed(0))
+    expected = encoder(encoder.log_mel(clip))[0]
+    for padding in (-5.0, torch.nan):
+        waveform = torch.nn.functional.pad(clip, (0, 7_000), value=padding).unsqueeze(0)
+        found = FromWaveform(encoder)(waveform, torch.tensor([9_000]))[0]
+        assert (found[: len(expected)] - expected).abs().max() < 1e-5
+
+
+@torch.no_grad()
 def test_a_classifier_of_clips_of_any_length(official_finetune):
     classifier = eat.load_classifier(official_finetune)
     classifier.log_mel = classifier.encoder.log_mel
