@@ -181,9 +181,8 @@ def convert_checkpoint(
         weights: "student", or "teacher" to make the moving average the encoder of the export.
         keep_teacher: keep teacher and decoder in "safetensors" too.
         force: replace what is at `destination`.
-        input: what an "onnx" graph takes: "spectrogram" (None), normalised log-mel; or "waveform",
-            16 kHz mono. `onnx_export.write` lists inputs and outputs.
-        quantize: "int8": the weights of the linear layers of an "onnx" graph become integers.
+        input, quantize: of "onnx", see `onnx_export.write`: what the graph takes, "spectrogram"
+            (None) or "waveform"; "int8" makes the weights of its linear layers integers.
 
     Raises:
         FileNotFoundError: there is no such source.
@@ -193,8 +192,8 @@ def convert_checkpoint(
     """
     if to not in LAYOUTS:
         raise ValueError(f"to: found {to!r}, expected one of {', '.join(LAYOUTS)}")
-    options = _fitting(to, ("onnx",), input=input, quantize=quantize)
     _fitting(to, ("eat", "official", "safetensors"), keep_teacher=keep_teacher or None)
+    options = _fitting(to, ("onnx",), input=input, quantize=quantize)
     source, destination = os.fspath(source), os.fspath(destination)
     is_same = os.path.realpath(source) == os.path.realpath(destination)
     if os.path.exists(destination) and (not force or is_same):

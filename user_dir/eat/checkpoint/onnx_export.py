@@ -32,8 +32,8 @@ def write(
     """Write an encoder or a classifier as an ONNX graph, once onnxruntime agrees with torch.
 
     A graph takes any number of clips B and their (B,) int64 `lengths`: a clip gets what it gets
-    alone, whatever it is padded with. `eat.convert_checkpoint` says what `input` and `quantize`
-    are. The metadata holds both, the front end and the labels under "eat", as JSON.
+    alone, whatever it is padded with. `quantize="int8"` makes the weights of its linear layers
+    integers. Metadata: `input`, `quantize`, front end and labels under "eat", as JSON. By `input`:
 
     - "spectrogram": `source` (B, 1, T, F) float32 normalised log-mel, T any multiple of the patch
       size up to 768 patches; `lengths` in frames. T for all makes padding count, as in the released
