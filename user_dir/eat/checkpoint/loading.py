@@ -171,7 +171,7 @@ def convert_checkpoint(
 ) -> None:
     """Convert a checkpoint of any known layout to another.
 
-    Weights are copied to the bit. Optimizer state and paths are left behind.
+    Weights are copied to the bit, but for `quantize`; optimizer state and paths are left behind.
 
     Args:
         source: what `load_checkpoint` reads.
@@ -185,8 +185,7 @@ def convert_checkpoint(
             (None) or "waveform"; "int8" makes the weights of its linear layers integers.
 
     Raises:
-        FileNotFoundError: there is no such source.
-        FileExistsError: `destination` exists and `force` is not set.
+        FileNotFoundError, FileExistsError: no such source; a `destination` without `force`.
         CheckpointError: the source is no checkpoint, not complete, or lacks what is asked for.
         ValueError: an unknown value, or an option that the layout does not have.
     """
