@@ -104,8 +104,9 @@ def test_the_files_of_a_folder(tmp_path, capsys, official_finetune):
     expected = tag(capsys, official_finetune, *paths)[1]
     found = tag(capsys, official_finetune, tmp_path / "audio")
     assert found == (0, expected, f"{tmp_path}/audio: left out 1 other files: 1 .txt\n")
-    tagging = eat.tag_files([str(tmp_path / "audio")], eat.load_classifier(official_finetune))
+    tagging = eat.tag([str(tmp_path / "audio")], eat.load_classifier(official_finetune))
     assert [path for path, _ in tagging.files] == paths
+    assert eat.tag(tmp_path / "audio", official_finetune) == tagging  # one input, a checkpoint
     assert tagging[1:] == ([], [f"{tmp_path}/audio: left out 1 other files: 1 .txt"])
     (tmp_path / "empty").mkdir()
     arguments = ["tag", str(tmp_path / "empty"), "--checkpoint", official_finetune]
@@ -141,9 +142,9 @@ def test_equal_probabilities_keep_the_order_of_the_classes(tmp_path, classifier)
         torch.nn.init.zeros_(parameter)
     with torch.no_grad():
         classifier.head.bias[1] = -1
-    ((_, tags),), *_ = eat.tag_files([path], classifier, top=5, activation="sigmoid")
+    ((_, tags),), *_ = eat.tag([path], classifier, top=5, activation="sigmoid")
     first, second, third = classifier.labels
     assert [tag.label for tag in tags] == [first, third, second]
     assert tags[0].probability == tags[1].probability == 0.5
     with pytest.raises(ValueError, match="activation: found 'relu', expected one of"):
-        eat.tag_files([], classifier, activation="relu")
+        eat.tag([], classifier, activation="relu")

@@ -33,7 +33,7 @@ def run_with(
         arguments: of the script.
         blocked: packages that the script must do without.
     """
-    packages = folder / "packages"
+    packages = folder / "site-packages"  # by this name dill, in datasets, knows what to leave out
     install = subprocess.run(
         [
             *(sys.executable, "-m", "pip", "install", "--disable-pip-version-check", "--no-deps"),

@@ -1,9 +1,11 @@
-"""The doors to HEAR and X-ARES, as their own checkers use them; those need TensorFlow and more."""
+"""EAT in the benchmarks and toolkits of its neighbours."""
 
 import hear_eat as hear
 import pytest
 import torch
 import xares_eat as xares
+import xares_llm_eat as xares_llm
+from environments.target import run_with
 
 import eat
 
@@ -44,3 +46,30 @@ def test_xares(official_pretrain, audio, monkeypatch):
     expected = eat.extract_features(audio[1].numpy(), encoder.encoder, "time")
     assert (encoded[1] - expected).abs().max() < 1e-5
     assert (encoder(audio[1]) - encoded[1:2]).abs().max() < 1e-5
+
+
+def test_xares_llm(official_pretrain, audio):
+    """Its package is on no registry: what is asserted is what its README asks for."""
+    (name,) = [name for name in dir(xares_llm) if name.endswith("Encoder")]
+    encoder = getattr(xares_llm, name)(checkpoint=official_pretrain)
+    lengths = (32_000, 9_000, 400)
+    mask = (torch.arange(32_000) < torch.tensor(lengths).unsqueeze(1)).int()
+    features, kept = encoder(audio, mask)
+    assert features.shape == (*kept.shape, encoder.output_dim) == (3, 13, 48)
+    assert kept.dtype == torch.long
+    assert kept.sum(dim=1).tolist() == [13, 4, 1]
+    for clip, length, clip_features, clip_kept in zip(audio, lengths, features, kept, strict=True):
+        expected = eat.extract_features(clip[:length], encoder.encoder, "time")
+        assert (clip_features[clip_kept.bool()] - expected).abs().max() < 1e-5
+    unmasked, kept = encoder(audio)
+    assert kept.all()
+    assert (unmasked[0] - features[0]).abs().max() < 1e-5
+    assert encoder(audio[0])[0].shape == (1, 13, 48)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["hear", "mteb", "s3prl", "xares"])
+def test_the_package_itself(name, tmp_path):
+    script = "check_neighbours.py"
+    output = run_with(f"{name}.txt", script, tmp_path, name, blocked=["torchaudio"])
+    assert output.endswith(f"{name}: agrees\n"), output

@@ -29,7 +29,7 @@ _PUBLIC = {
     "load_encoder": "eat.checkpoint",
     "load_pretraining_model": "eat.models",
     "read_audio": "eat.audio",
-    "tag_files": "eat.evaluation",
+    "tag": "eat.evaluation",
 }
 _ROOMS = (
     *("audio", "checkpoint", "criterions", "data", "evaluation", "features", "models", "nn"),

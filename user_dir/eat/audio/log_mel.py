@@ -112,16 +112,31 @@ def mel_filter_bank(waveform: Tensor, num_mel_bins: int = 128) -> Tensor:
 
 def _mel_energies(frames: Tensor, num_mel_bins: int) -> Tensor:
     """(N, 400) -> (N, F): the power of pre-emphasised, windowed frames in each mel filter."""
+    power = _spectrum(frames).square_()  # the filters add real and imaginary part
+    bands = _mel_bands(num_mel_bins, frames.device)
+    return torch.cat([power[:, values] @ weights for values, weights in bands], dim=1)
+
+
+def _spectrum(frames: Tensor) -> Tensor:
+    """(N, 400) -> (N, 514): real and imaginary parts in turns; linear in the samples."""
     padded = F.pad(frames, (0, FFT_SAMPLES - WINDOW_SAMPLES))  # a copy; the rest is in place
     inner = padded[:, :WINDOW_SAMPLES]
     inner -= frames.mean(dim=1, keepdim=True)
     previous = PRE_EMPHASIS * inner[:, :-1]
     inner[:, 1:] -= previous  # the first sample stays: the window is 0 there
     inner *= _window(frames.device)
-    spectrum = torch.view_as_real(torch.fft.rfft(padded)).flatten(1)  # real, imaginary, real, ...
-    power = spectrum.square_()  # the filters add real and imaginary part
-    bands = _mel_bands(num_mel_bins, frames.device)
-    return torch.cat([power[:, values] @ weights for values, weights in bands], dim=1)
+    return torch.view_as_real(torch.fft.rfft(padded)).flatten(1)
+
+
+def as_convolutions(num_mel_bins: int) -> Tuple[Tensor, Tensor]:
+    """The filter bank for runtimes without an FFT: kernels of two 1-d convolutions.
+
+    (514, 1, 400), to be moved by HOP_SAMPLES, makes spectra of sound; their squares and
+    (F, 514, 1) make the energies whose logarithm `mel_filter_bank` returns.
+    """
+    impulses = torch.eye(WINDOW_SAMPLES, dtype=torch.float64)
+    filters = mel_weights(num_mel_bins).repeat_interleave(2, dim=0)
+    return _spectrum(impulses).T.unsqueeze(1).float(), filters.T.unsqueeze(2)
 
 
 def _as_batch(waveform: Tensor) -> Tensor:

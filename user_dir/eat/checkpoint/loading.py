@@ -8,7 +8,7 @@ import re
 import zipfile
 from dataclasses import replace
 from types import ModuleType
-from typing import Any, Dict, Optional, Union
+from typing import Any, Dict, Optional, Sequence, Union
 
 import torch
 from safetensors import safe_open
@@ -195,11 +195,13 @@ def convert_checkpoint(
     weights: str = "student",
     keep_teacher: bool = False,
     force: bool = False,
+    input: Optional[str] = None,
+    quantize: Optional[str] = None,
     **stated: Any,
 ) -> None:
     """Convert a checkpoint of any known layout to another.
 
-    Weights are copied to the bit. Optimizer state and paths are left behind.
+    Weights are copied to the bit, but for `quantize`; optimizer state and paths are left behind.
 
     Args:
         source: what `load_checkpoint` reads.
@@ -209,16 +211,20 @@ def convert_checkpoint(
         weights: "student", or "teacher" to make the moving average the encoder of the export.
         keep_teacher: keep teacher and decoder in "safetensors" too.
         force: replace what is at `destination`.
+        input, quantize: of "onnx", see `onnx_export.write`: what the graph takes, "spectrogram"
+            (None) or "waveform"; "int8" makes the weights of its linear layers integers.
         stated: what the source does not tell, see `Source`; it is written.
 
     Raises:
-        FileNotFoundError: there is no such source.
-        FileExistsError: `destination` exists and `force` is not set.
+        FileNotFoundError, FileExistsError: no such source; a `destination` without `force`.
         CheckpointError: the source is no checkpoint, not complete, or lacks what is asked for.
-        ValueError: an unknown `to` or `weights`, or a statement that does not fit.
+        ValueError: an unknown value, an option that the layout does not have, or a statement that
+            does not fit.
     """
     if to not in LAYOUTS:
         raise ValueError(f"to: found {to!r}, expected one of {', '.join(LAYOUTS)}")
+    _fitting(to, ("eat", "official", "safetensors"), keep_teacher=keep_teacher or None)
+    options = _fitting(to, ("onnx",), input=input, quantize=quantize)
     source, destination = source_of(source, **stated), os.fspath(destination)
     is_same = os.path.realpath(source) == os.path.realpath(destination)
     if os.path.exists(destination) and (not force or is_same):
@@ -234,4 +240,14 @@ def convert_checkpoint(
     os.makedirs(os.path.dirname(os.path.abspath(destination)), exist_ok=True)
     module, function = LAYOUTS[to].split(".")
     write = getattr(importlib.import_module(f".{module}", __package__), function)
-    write(checkpoint, destination)
+    write(checkpoint, destination, **options)
+
+
+def _fitting(to: str, layouts: Sequence[str], **options: Any) -> Dict[str, Any]:
+    """The options that are given; a ValueError if `to` is none of the layouts that have them."""
+    given = {name: value for name, value in options.items() if value is not None}
+    for name, value in given.items():
+        if to not in layouts:
+            expected = " or ".join(map(repr, layouts))
+            raise ValueError(f"{name}: found {value!r} with to={to!r}, expected to={expected}")
+    return given

@@ -1,7 +1,7 @@
 """`eat convert`: write a checkpoint in another layout."""
 
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import ClassVar, Optional
 
 from eat.checkpoint import LAYOUTS
 
@@ -13,7 +13,7 @@ from .shared import CHECKPOINT, LabelsOption, WeightsOption
 class Options(WeightsOption, LabelsOption):
     """Convert a checkpoint to another layout.
 
-    Weights are copied to the bit. Optimizer state and file paths are left out.
+    Weights are copied to the bit, but for --quantize. Optimizer state and file paths are left out.
     """
 
     EXAMPLE: ClassVar[str] = "eat convert EAT-base_epoch30_ft.pt classifier --to huggingface"
@@ -25,6 +25,18 @@ class Options(WeightsOption, LabelsOption):
         " released code, with decoder and teacher; safetensors, onnx: the encoder or classifier"
         " alone; huggingface: the same, as a folder for transformers",
         choices=tuple(LAYOUTS),
+    )
+    input: Optional[str] = option(
+        "with --to onnx: what the graph takes. spectrogram: normalised log-mel; waveform: 16 kHz"
+        " mono, and a classifier then returns probabilities. Not given: spectrogram",
+        None,
+        choices=("spectrogram", "waveform"),
+    )
+    quantize: Optional[str] = option(
+        "with --to onnx: weights as 8-bit integers, a quarter of the size and faster on a CPU;"
+        " results differ in the second or third digit",
+        None,
+        choices=("int8",),
     )
     keep_teacher: bool = option("with --to safetensors: keep decoder and teacher too", False)
     force: bool = option("replace OUT if it exists", False)

@@ -33,17 +33,17 @@ class Options(DeviceOption, LabelsOption):
 def run(options: Options) -> int:
     """Print the tags of files; 1 if some could not be read."""
     from eat.checkpoint import load_classifier
-    from eat.evaluation import tag_files
+    from eat.evaluation import tag
     from eat.machine import choose_device
 
     classifier = load_classifier(options.checkpoint, choose_device(options.device))
-    tagging = tag_files(options.inputs, classifier, options.top, options.activation)
+    tagging = tag(options.inputs, classifier, options.top, options.activation)
     if options.json:
         found = [
-            {"path": path, "tags": [tag._asdict() for tag in tags]} for path, tags in tagging.files
+            {"path": path, "tags": [one._asdict() for one in tags]} for path, tags in tagging.files
         ]
         print(json.dumps(found, indent=2))
     else:
         for path, tags in tagging.files:
-            print(path, *(f"  {tag.probability:.4f}  {tag.label}" for tag in tags), sep="\n")
+            print(path, *(f"  {one.probability:.4f}  {one.label}" for one in tags), sep="\n")
     return print_failures(tagging.failures, tagging.other_files)

@@ -71,7 +71,7 @@ class ProbeSettings:
 
 
 _EXPORTS = {
-    "classifier": ("Evaluation", "evaluate_checkpoint", "tag_files"),
+    "classifier": ("Evaluation", "evaluate_checkpoint", "tag"),
     "folds": ("Fold", "make_folds"),
     "probes": ("probe_checkpoint", "score_vectors"),
     "vectors": ("ClipVectors", "Source", "embed_clips", "untrained_like"),

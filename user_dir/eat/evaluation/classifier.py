@@ -6,13 +6,26 @@ import json
 import os
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import Any, Callable, Dict, Iterable, List, NamedTuple, Optional, Sequence, Tuple
+from typing import (
+    Any,
+    Callable,
+    Dict,
+    Iterable,
+    List,
+    NamedTuple,
+    Optional,
+    Sequence,
+    Tuple,
+    Union,
+)
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from eat.audio.opening import AudioPath
 from eat.checkpoint import load_classifier
+from eat.checkpoint.loading import CheckpointPath
 from eat.data.labels import DESCRIPTORS_FILE, Label, describe_difference
 from eat.data.split import open_split
 from eat.features import BATCH_SIZE, STEP_SECONDS, Pipeline, TokenLayout
@@ -144,15 +157,18 @@ class Tag(NamedTuple):
 
 
 class Tagging(NamedTuple):
-    """What `tag_files` found."""
+    """What `tag` found."""
 
     files: List[Tuple[str, List[Tag]]]  # each that could be read, the most probable class first
     failures: List[Failure]
     other_files: List[str]  # by folder, those that are no audio
 
 
-def tag_files(
-    inputs: Sequence[str], classifier: Classifier, top: int = 10, activation: Optional[str] = None
+def tag(
+    paths: Union[AudioPath, Sequence[AudioPath]],
+    classifier: Union[Classifier, CheckpointPath],
+    top: int = 10,
+    activation: Optional[str] = None,
 ) -> Tagging:
     """Name the most probable classes of recordings of any length.
 
@@ -160,8 +176,8 @@ def tag_files(
     length; the probabilities of the windows are averaged, weighted by duration.
 
     Args:
-        inputs: audio files, folders and manifests (.tsv), as for `extract_to_folder`.
-        classifier: from `eat.load_classifier`; classes without names are numbered.
+        paths: audio files, folders and manifests (.tsv), as for `extract_to_folder`; or one.
+        classifier: from `eat.load_classifier`, or a checkpoint; classes without names are numbered.
         top: how many classes to name at most.
         activation: "sigmoid", any number of classes at once, or "softmax", exactly one; None: the
             classifier's own, and sigmoid if that is unknown.
@@ -171,12 +187,15 @@ def tag_files(
     """
     if activation not in (None, *ACTIVATIONS):
         raise ValueError(f"activation: found {activation!r}, expected one of {ACTIVATIONS}")
+    if isinstance(classifier, (str, os.PathLike)):
+        classifier = load_classifier(classifier)
     is_softmax = (activation or classifier.activation) == "softmax"
     score = partial(torch.softmax, dim=1) if is_softmax else torch.sigmoid
     num_frames = classifier.log_mel.target_length or DEFAULT_FRAMES
     window_seconds = num_frames // classifier.log_mel.patch_size * STEP_SECONDS
     settings = {"window_seconds": window_seconds, "overlap_seconds": 0.0}
-    found = list_inputs(inputs)
+    single = isinstance(paths, (str, os.PathLike))
+    found = list_inputs([os.fspath(path) for path in ([paths] if single else paths)])
     probabilities, failures = _score(classifier, found.files, score, "tagging", **settings)
     labels = classifier.labels or list(map(str, range(classifier.config.num_classes)))
     tagged = []

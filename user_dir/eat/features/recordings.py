@@ -67,7 +67,7 @@ class FileRecording:
         if os.path.isdir(path) or is_manifest(path):
             raise AudioError(
                 f"{self.name}: found a folder or manifest, expected an audio file:"
-                " eat.features.extract_to_folder and eat.tag_files take all of its files"
+                " eat.features.extract_to_folder and eat.tag take all of its files"
             )
         self._hdf5_rate_hz = hdf5_rate_hz
         info = audio_info(path, hdf5_rate_hz)
