@@ -6,7 +6,7 @@ torch are used in this file only.
 """
 
 import functools
-from typing import Any, Callable, Optional, Tuple, Type
+from typing import Any, Callable, Iterable, Iterator, Optional, Tuple, Type
 
 import torch
 import torch.nn.functional as F
@@ -32,19 +32,46 @@ def by_hand(
 ) -> Callable[[Formula], Formula]:
     """Decorate a formula for which `function` computes the same value, and its gradient by hand.
 
-    Inputs (N, L, ...) of more than `max_tokens` tokens are left to autograd.
+    A layer among the formula's arguments becomes its weight and bias; one that is not `is_plain`,
+    or is frozen, is called by the formula. Inputs (N, L, ...) of more than `max_tokens` tokens are
+    left to autograd.
     """
 
     def decorate(formula: Formula) -> Formula:
         @functools.wraps(formula)
         def compute(x: Tensor, *args: Any) -> Tensor:
             if writes_own_gradient(x) and (max_tokens is None or x.shape[1] <= max_tokens):
-                return function.apply(x, *args)
+                layers = [arg for arg in args if isinstance(arg, nn.Module)]
+                if all(is_plain(layer) and layer.weight.requires_grad for layer in layers):
+                    return function.apply(x, *_without_layers(args))
             return formula(x, *args)
 
         return compute
 
     return decorate
+
+
+def is_plain(layer: nn.Module) -> bool:
+    """Whether to call this layer is to apply torch's formula to its weight and bias.
+
+    False if somebody hooked, wrapped or replaced it (adapters, quantization, pruning,
+    parametrizations, sharding), or its weights: then only a call does what they want.
+    """
+    return (
+        type(layer) in (nn.Linear, nn.Conv2d)
+        and type(layer.weight) is type(layer.bias) is nn.Parameter
+        and not any(getattr(layer, hooks) for hooks in _HOOKS)
+        and not any(name in vars(layer) for name in ("forward", "_compiled_call_impl"))
+        and not torch.nn.modules.module._has_any_global_hook()
+    )
+
+
+_HOOKS = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks")
+
+
+def _without_layers(args: Iterable[Any]) -> Iterator[Any]:
+    for arg in args:
+        yield from (arg.weight, arg.bias) if isinstance(arg, nn.Module) else (arg,)
 
 
 def writes_own_gradient(x: Tensor) -> bool:

@@ -77,13 +77,13 @@ class Mlp(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """(..., D) -> (..., D)."""
-        return gelu_linear(self.fc1(x), self.fc2.weight, self.fc2.bias)
+        return gelu_linear(self.fc1(x), self.fc2)
 
 
 @by_hand(GeluLinearByHand)
-def gelu_linear(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+def gelu_linear(x: Tensor, linear: nn.Module) -> Tensor:
     """GELU, then a linear layer: (..., hidden) -> (..., D)."""
-    return F.linear(F.gelu(x), weight, bias)
+    return linear(F.gelu(x))
 
 
 def drop_path(branch: Tensor, rate: float) -> Tensor:
