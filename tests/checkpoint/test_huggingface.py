@@ -276,7 +276,8 @@ def test_the_card_says_what_the_model_is(folder, pretrained, tmp_path):
     assert "(x - (-6.627)) / (2 * 5.359)" in card
     huggingface.write(pretrained, str(tmp_path / "other"))
     card = (tmp_path / "other" / "README.md").read_text()
-    assert "pipeline_tag: feature-extraction" in card
+    assert "pipeline_tag" not in card  # that pipeline takes texts
+    assert "# EAT, pre-trained" in card
     assert "AutoModelForAudioClassification" not in card
     assert "title   = {{EAT}: Self-Supervised" in card
     config = json.loads((tmp_path / "other" / "config.json").read_text())
@@ -295,7 +296,7 @@ def test_the_code_stands_alone(tmp_path):
         if isinstance(node, (ast.Import, ast.ImportFrom))
         for alias in node.names
     }
-    expected = "dataclasses functools math numpy torch transformers typing"
+    expected = "dataclasses functools math numpy torch transformers typing warnings"
     assert imported == set(expected.split())
     names = [n.name for n in tree.body if isinstance(n, (ast.FunctionDef, ast.ClassDef))]
     assert len(names) == len(set(names))

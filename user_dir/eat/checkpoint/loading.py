@@ -164,8 +164,9 @@ def convert_checkpoint(
     destination: CheckpointPath,
     to: str,
     weights: str = "student",
-    keep_teacher: bool = False,
     force: bool = False,
+    license: Optional[str] = None,
+    name: Optional[str] = None,
 ) -> None:
     """Convert a checkpoint of any known layout to another.
 
@@ -177,17 +178,20 @@ def convert_checkpoint(
         to: one of LAYOUTS. "eat" and "official" keep everything that the source has, teacher and
             decoder included; the others hold the encoder or classifier alone.
         weights: "student", or "teacher" to make the moving average the encoder of the export.
-        keep_teacher: keep teacher and decoder in "safetensors" too.
         force: replace what is at `destination`.
+        license, name: of the model, for the card of "huggingface", see `huggingface.write`.
 
     Raises:
         FileNotFoundError: there is no such source.
         FileExistsError: `destination` exists and `force` is not set.
         CheckpointError: the source is no checkpoint, not complete, or lacks what is asked for.
-        ValueError: an unknown `to` or `weights`.
+        ValueError: an unknown `to` or `weights`; or a `license` or `name` that cannot be written.
     """
     if to not in LAYOUTS:
         raise ValueError(f"to: found {to!r}, expected one of {', '.join(LAYOUTS)}")
+    card = {k: v for k, v in (("license", license), ("name", name)) if v is not None}
+    if card and to != "huggingface":
+        raise ValueError(f"{', '.join(card)}: found with to={to!r}, expected with 'huggingface'")
     source, destination = os.fspath(source), os.fspath(destination)
     is_same = os.path.realpath(source) == os.path.realpath(destination)
     if os.path.exists(destination) and (not force or is_same):
@@ -196,11 +200,11 @@ def convert_checkpoint(
     checkpoint = replace(checkpoint, encoder=checkpoint.encoder_weights(weights))
     # Building the network is the check that nothing is missing.
     (build_encoder if checkpoint.classifier is None else build_classifier)(checkpoint)
-    if to == "safetensors" and not keep_teacher:
+    if to == "safetensors":
         checkpoint = replace(
             checkpoint, decoder=None, decoder_config=None, teacher=None, teacher_config=None
         )
     os.makedirs(os.path.dirname(os.path.abspath(destination)), exist_ok=True)
     module, function = LAYOUTS[to].split(".")
     write = getattr(importlib.import_module(f".{module}", __package__), function)
-    write(checkpoint, destination)
+    write(checkpoint, destination, **card)

@@ -1,7 +1,7 @@
 """`eat convert`: write a checkpoint in another layout."""
 
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import ClassVar, Optional
 
 from eat.checkpoint import LAYOUTS
 
@@ -13,7 +13,9 @@ from .shared import WeightsOption
 class Options(WeightsOption):
     """Convert a checkpoint to another layout.
 
-    Weights are copied to the bit. Optimizer state and file paths are left out.
+    Weights are copied to the bit. Optimizer state and file paths are left out. A published Hugging
+    Face folder, whose own code fails with transformers 5, becomes one that works with it by --to
+    huggingface.
     """
 
     EXAMPLE: ClassVar[str] = "eat convert EAT-base_epoch30_ft.pt classifier --to huggingface"
@@ -28,8 +30,15 @@ class Options(WeightsOption):
         " alone; huggingface: the same, as a folder for transformers",
         choices=tuple(LAYOUTS),
     )
-    keep_teacher: bool = option("with --to safetensors: keep decoder and teacher too", False)
     force: bool = option("replace OUT if it exists", False)
+    license: Optional[str] = option(
+        "licence of the weights for the model card that --to huggingface writes, as the Hub calls"
+        " it: mit, cc-by-4.0 (default: unknown)",
+        None,
+    )
+    name: Optional[str] = option(
+        "name of the model, the title of that card (default: what kind of EAT it is)", None
+    )
 
 
 def run(options: Options) -> int:

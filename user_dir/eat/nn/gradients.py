@@ -77,12 +77,15 @@ def _without_layers(args: Iterable[Any]) -> Iterator[Any]:
 def writes_own_gradient(x: Tensor) -> bool:
     """Whether the gradient with respect to `x` is needed, and on a CPU.
 
-    On a GPU fused kernels are faster. A compiler is too, and it needs the plain formula. Under
-    `torch.autocast` the tensors of a formula differ in dtype, which only autograd keeps track of.
+    On a GPU fused kernels are faster. A compiler is too, and it needs the plain formula, as
+    `torch.jit.trace` and `torch.func` do. Under `torch.autocast` the tensors of a formula differ in
+    dtype, which only autograd keeps track of.
     """
     is_compiling = getattr(torch.compiler, "is_compiling", bool)  # torch >= 2.3
+    is_traced = is_compiling() or torch.jit.is_tracing()
     needs_gradient = x.requires_grad and torch.is_grad_enabled()
-    return x.device.type == "cpu" and needs_gradient and not is_compiling() and not _autocasts()
+    needs_formula = is_traced or torch._C._are_functorch_transforms_active() or _autocasts()
+    return x.device.type == "cpu" and needs_gradient and not needs_formula
 
 
 def _autocasts() -> bool:
