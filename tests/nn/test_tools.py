@@ -1,6 +1,6 @@
 """Tools hook, wrap and replace layers: every layer is called as a module, or computes the same.
 
-tests/environments/check_huggingface.py does with the real `peft` what `Adapter` does here.
+tests/environments/check_peft.py does with the real `peft` what `Adapter` does here.
 """
 
 import warnings
@@ -8,6 +8,7 @@ from contextlib import nullcontext
 
 import pytest
 import torch
+from environments.target import run_with
 from torch import nn
 from torch.nn.utils import parametrize, prune
 
@@ -161,3 +162,32 @@ def test_a_hooked_decoder_computes_the_same():
         layer.register_forward_hook(lambda *args, name=name: called.append(name))
     assert torch.allclose(decoder(*args), expected, atol=1e-6)
     assert called == ["layers.0.conv", "layers.1.conv", "proj"]
+
+
+def test_gradients_of_each_clip():
+    """`torch.func` differentiates formulas."""
+    encoder, source = small_encoder()
+    parameters = dict(encoder.named_parameters())
+
+    def loss(parameters, clip):
+        return torch.func.functional_call(encoder, parameters, clip.unsqueeze(0)).square().sum()
+
+    found = torch.func.vmap(torch.func.grad(loss), in_dims=(None, 0))(parameters, source)
+    for index in range(2):
+        grads = torch.autograd.grad(loss(parameters, source[index]), [*parameters.values()])
+        for name, grad in zip(parameters, grads, strict=True):
+            assert torch.allclose(found[name][index], grad, atol=1e-3, rtol=1e-3), name
+
+
+@pytest.mark.filterwarnings("ignore")  # sizes are constants, as this model's are
+def test_a_traced_encoder_takes_other_batches():
+    encoder, source = small_encoder()
+    traced = torch.jit.trace(encoder, source)
+    assert torch.allclose(traced(source[:1]), encoder(source[:1]), atol=1e-5)
+
+
+@pytest.mark.slow
+def test_adapters_of_peft(tmp_path):
+    blocked = ("fairseq", "torchaudio", "torchvision")
+    output = run_with("transformers-5.txt", "check_peft.py", tmp_path, blocked=blocked)
+    assert "every adapter is trained" in output
