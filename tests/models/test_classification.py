@@ -75,7 +75,7 @@ def test_lora_trains_adapters_and_the_head(official_pretrain, tmp_path, source):
         torch.nn.functional.cross_entropy(model(source), torch.tensor([0, 1])).backward()
         optimizer.step()
     # As fairseq saves it: whoever loads or converts it finds plain weights.
-    cfg = {"model": {"_name": "eat_classifier", **vars(cfg)}}
+    cfg = {"model": {**vars(cfg), "_name": "eat_classifier"}}
     torch.save({"cfg": cfg, "model": model.state_dict()}, tmp_path / "lora.pt")
     eat.convert_checkpoint(tmp_path / "lora.pt", tmp_path / "folder", to="huggingface")
     with torch.no_grad():
