@@ -61,8 +61,8 @@ def is_plain(layer: nn.Module) -> bool:
         type(layer) in (nn.Linear, nn.Conv2d)
         and type(layer.weight) is type(layer.bias) is nn.Parameter
         and not any(getattr(layer, hooks) for hooks in _HOOKS)
+        and not any(getattr(nn.modules.module, f"_global{hooks}") for hooks in _HOOKS)
         and not any(name in vars(layer) for name in ("forward", "_compiled_call_impl"))
-        and not torch.nn.modules.module._has_any_global_hook()
     )
 
 
