@@ -186,6 +186,12 @@ def test_a_traced_encoder_takes_other_batches():
     assert torch.allclose(traced(source[:1]), encoder(source[:1]), atol=1e-5)
 
 
+def test_an_encoder_compiles_as_one_graph():
+    encoder, source = small_encoder()
+    compiled = torch.compile(encoder, fullgraph=True, backend="eager")
+    assert torch.allclose(compiled(source), encoder(source), atol=1e-5)
+
+
 @pytest.mark.slow
 def test_adapters_of_peft(tmp_path):
     blocked = ("fairseq", "torchaudio", "torchvision")
