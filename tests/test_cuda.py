@@ -8,6 +8,7 @@ from helpers import logged
 
 import eat
 from eat.criterions.ufo import ufo_losses
+from eat.nn.decoder import DecoderLayer
 
 pytestmark = [
     pytest.mark.gpu,
@@ -32,6 +33,16 @@ def test_the_recorded_step(golden, official_pretrain, dtype, tolerance):
     found = output["frame_targets"].float().cpu()
     error = (found - golden("frame_target")).norm() / golden("frame_target").norm()
     assert error < tolerance
+
+
+def test_a_hooked_convolution_is_called():
+    """Groups of 48 channels are widened, unless somebody hooked the layer."""
+    torch.manual_seed(0)
+    layer, x, calls = DecoderLayer(96, 3, 2).cuda(), torch.randn(2, 4, 8, 96).cuda(), []
+    expected = layer(x)
+    layer.conv.register_forward_hook(lambda *args: calls.append(1))
+    assert torch.allclose(layer(x), expected, atol=1e-3)
+    assert calls == [1]
 
 
 @pytest.mark.parametrize("precision", ["fp16", "bf16"])

@@ -97,9 +97,11 @@ def test_fine_tuning_goes_on_from_fine_tuned_checkpoints(
 
 
 @pytest.mark.slow
-def test_resuming_in_mid_epoch_gives_the_uninterrupted_run(train, labelled, tmp_path):
+@pytest.mark.parametrize("adapters", [(), (PRETRAINED, "model.lora_rank=2")], ids=["all", "lora"])
+def test_resuming_in_mid_epoch_gives_the_uninterrupted_run(train, labelled, tmp_path, adapters):
     """4 updates equal 2 and 2 more to the bit, with all that is random switched on."""
     overrides = [
+        *adapters,
         *("optimization.max_update=4", "checkpoint.save_interval_updates=2", *RANDOM),
         *("dataset.batch_size=6", "checkpoint.no_epoch_checkpoints=false"),
     ]

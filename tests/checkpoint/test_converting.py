@@ -45,10 +45,9 @@ BOTH = pytest.mark.parametrize("name", ["official_pretrain.pt", "official_finetu
 
 
 @BOTH
-@pytest.mark.parametrize("through", ["eat", "safetensors"])
-def test_official_to_ours_and_back_is_exact(name, through, tmp_path):
+def test_official_to_ours_and_back_is_exact(name, tmp_path):
     ours, back = tmp_path / "ours", tmp_path / "back.pt"
-    convert_checkpoint(GOLDEN / name, ours, to=through, keep_teacher=True)
+    convert_checkpoint(GOLDEN / name, ours, to="eat")
     convert_checkpoint(ours, back, to="official")
     expected, found = flat(released(GOLDEN / name)["model"]), flat(released(back)["model"])
     assert set(found) == set(expected)
@@ -163,15 +162,12 @@ def test_the_activation_goes_along(official_finetune, tmp_path, monkeypatch, to,
     assert eat.load_classifier(tmp_path / "out").activation == activation
 
 
-@pytest.mark.parametrize("keep_teacher", [False, True])
-def test_the_teacher_can_be_exported_as_the_encoder(official_pretrain, tmp_path, keep_teacher):
+def test_the_teacher_can_be_exported_as_the_encoder(official_pretrain, tmp_path):
     path, expected = tmp_path / "t.safetensors", load_checkpoint(official_pretrain)
-    convert_checkpoint(
-        official_pretrain, path, "safetensors", weights="teacher", keep_teacher=keep_teacher
-    )
-    parts = PARTS if keep_teacher else ("encoder", "classifier")
-    expected = dataclasses.replace(expected, encoder=expected.teacher)
-    assert_same_weights(load_checkpoint(path), expected, parts)
+    convert_checkpoint(official_pretrain, path, "safetensors", weights="teacher")
+    parts = dict.fromkeys(("decoder", "teacher"))
+    expected = dataclasses.replace(expected, encoder=expected.teacher, **parts)
+    assert_same_weights(load_checkpoint(path), expected)
     content = path.read_bytes()
     path.write_bytes(content[: len(content) // 2])
     with pytest.raises(CheckpointError, match=r"t.safetensors: damaged"):
@@ -209,6 +205,27 @@ def test_command(official_pretrain, tmp_path, capsys):
     assert capsys.readouterr().out == f"{out}: eat layout, from {official_pretrain}\n"
     assert main(["convert", official_pretrain, out, "--to", "eat"]) == 1
     assert "exists already" in capsys.readouterr().err
+
+
+def test_licence_and_name_of_an_export(official_finetune, tmp_path, capsys):
+    command = ["convert", official_finetune, str(tmp_path / "birds"), "--to", "huggingface"]
+    options = ["--license", "cc-by-nc-4.0", "--name", "EAT of birds"]
+    assert main([*command, *options]) == 0
+    card = (tmp_path / "birds" / "README.md").read_text()
+    assert "\nlicense: cc-by-nc-4.0\n" in card and "the weights under: cc-by-nc-4.0." in card
+    assert "\n# EAT of birds\n" in card and "Fine-tuned to tell 3 classes" in card
+    for options, message in (
+        (["--license", "MIT License"], "license: found 'MIT License', expected one of the Hub"),
+        (["--name", "EAT\n---"], "name: found 'EAT\\n---', expected one line of text"),
+        (["--name", " "], "name: found ' '"),
+        (
+            ["--to", "eat", "--name", "x"],
+            "name: found 'x' with to='eat', expected to='huggingface'",
+        ),
+    ):
+        assert main([*command[:2], str(tmp_path / "no"), *command[3:], *options]) == 1
+        assert message in capsys.readouterr().err
+        assert not (tmp_path / "no").exists()
 
 
 @pytest.mark.parametrize(

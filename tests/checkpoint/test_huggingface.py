@@ -17,6 +17,7 @@ from eat.audio import num_frames
 from eat.checkpoint import CheckpointError, huggingface, load_checkpoint
 from eat.checkpoint.building import build_classifier, build_encoder
 from eat.checkpoint.huggingface import model_code
+from eat.nn.transformer import attention_weights
 
 
 @pytest.fixture
@@ -113,11 +114,19 @@ def test_settings_that_the_folder_says(finetuned, folder):
     assert len(names) == len(finetuned.encoder) + len(finetuned.classifier)
 
 
-def test_published_folders(golden, official_finetune, folder):
-    """They have neither our additions to config.json nor our metadata."""
-    ours = ("norm_mean", "norm_std", "target_length", "pooling", "id2label", "label2id", "auto_map")
-    edit_config(folder, **dict.fromkeys(ours), drop_rate=0.0, start_drop_path_rate=0.0)
+def as_published(folder):
+    """Leave out our additions to config.json, our metadata and code, as published folders do."""
+    ours = ("norm_mean", "norm_std", "target_length", "pooling", "id2label", "label2id")
+    auto_map = {"AutoConfig": "configuration_eat.EATConfig", "AutoModel": "eat_model.EATModel"}
+    others = {"auto_map": auto_map, "drop_rate": 0.0, "start_drop_path_rate": 0.0}
+    edit_config(folder, **dict.fromkeys(ours), **others)
     edit_weights(folder)
+    (folder / "modeling_eat.py").unlink()
+    (folder / "eat_model.py").write_text("import timm")
+
+
+def test_published_folders(golden, official_finetune, folder):
+    as_published(folder)
     classifier, expected = eat.load_classifier(folder), eat.load_classifier(official_finetune)
     assert classifier.labels is None
     with torch.no_grad():
@@ -276,7 +285,8 @@ def test_the_card_says_what_the_model_is(folder, pretrained, tmp_path):
     assert "(x - (-6.627)) / (2 * 5.359)" in card
     huggingface.write(pretrained, str(tmp_path / "other"))
     card = (tmp_path / "other" / "README.md").read_text()
-    assert "pipeline_tag: feature-extraction" in card
+    assert "pipeline_tag" not in card  # that pipeline takes texts
+    assert "# EAT, pre-trained" in card
     assert "AutoModelForAudioClassification" not in card
     assert "title   = {{EAT}: Self-Supervised" in card
     config = json.loads((tmp_path / "other" / "config.json").read_text())
@@ -295,7 +305,7 @@ def test_the_code_stands_alone(tmp_path):
         if isinstance(node, (ast.Import, ast.ImportFrom))
         for alias in node.names
     }
-    expected = "dataclasses functools math numpy torch transformers typing"
+    expected = "dataclasses functools math numpy torch transformers typing warnings"
     assert imported == set(expected.split())
     names = [n.name for n in tree.body if isinstance(n, (ast.FunctionDef, ast.ClassDef))]
     assert len(names) == len(set(names))
@@ -338,6 +348,14 @@ def classifier_values(checkpoint, clips):
     classifier = build_classifier(checkpoint).eval()
     mean = build_classifier(with_pooling(checkpoint, "mean")).eval()
     input_values = torch.cat([checkpoint.log_mel(clip) for clip in clips])
+    attentions = []
+    for block in classifier.encoder.blocks:
+        block.attn.qkv.register_forward_hook(
+            lambda module, args, qkv: attentions.append(attention_weights(qkv, 4))
+        )
+    classifier(source)
+    for block in classifier.encoder.blocks:
+        block.attn.qkv._forward_hooks.clear()
     return {
         "source": source,
         "logits": torch.from_numpy(recorded["logits"]),
@@ -347,11 +365,13 @@ def classifier_values(checkpoint, clips):
         "mask": (torch.arange(128) < lengths[:, None]).long(),
         "mean_logits": mean(source),
         "masked_mean_logits": mean(source, lengths),
+        "masked_logits": classifier(source, lengths),
+        "attentions": torch.stack(attentions),
     }
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("version", ["4.51", "5"])
+@pytest.mark.parametrize("version", ["4.51", "4.57", "5"])
 def test_folders_work_with_transformers(version, golden, pretrained, finetuned, tmp_path):
     torch.manual_seed(0)
     clips = [0.1 * torch.randn(num_samples) for num_samples in (16_000, 350, 40_000)]
@@ -359,6 +379,9 @@ def test_folders_work_with_transformers(version, golden, pretrained, finetuned, 
     np.savez(tmp_path / "expected.npz", **{key: value.numpy() for key, value in values.items()})
     huggingface.write(pretrained, str(tmp_path / "pretrain"))
     huggingface.write(finetuned, str(tmp_path / "finetune"))
+    huggingface.write(finetuned, str(tmp_path / "published"))
+    as_published(tmp_path / "published")
+    eat.convert_checkpoint(tmp_path / "published", tmp_path / "converted", to="huggingface")
     # transformers 4 does not find a second file of code where a folder's name has a dot.
     huggingface.write(with_pooling(finetuned, "mean"), str(tmp_path / "finetune mean.v2"))
     arguments = (f"transformers-{version}.txt", "check_huggingface.py", tmp_path, str(tmp_path))

@@ -34,8 +34,8 @@ def test_missing_packages_are_named(official_pretrain, tmp_path, monkeypatch):
         (("huggingface", "--quantize", "int8"), "quantize: found 'int8' with to='huggingface'"),
         (("safetensors", "--input", "spectrogram"), "input: found 'spectrogram' with to="),
         (
-            ("onnx", "--keep-teacher"),
-            "keep_teacher: found True with to='onnx', expected to='eat' or",
+            ("onnx", "--license", "mit"),
+            "license: found 'mit' with to='onnx', expected to='huggingface'",
         ),
     ],
 )

@@ -7,16 +7,21 @@ values that they must compute. Run by it with one version of transformers, and w
 """
 
 import sys
+import warnings
 from pathlib import Path
 
 import numpy as np
+import peft
 import torch
 import transformers
+from huggingface_hub import ModelCard
 from transformers import (
     AutoConfig,
     AutoFeatureExtractor,
     AutoModel,
     AutoModelForAudioClassification,
+    Trainer,
+    TrainingArguments,
     pipeline,
 )
 
@@ -78,13 +83,28 @@ def check_extractor():
     values = extractor(torch.from_numpy(clips[1]), sampling_rate=16_000)["input_values"]
     assert isinstance(values, np.ndarray)
     assert np.abs(values - expected[1:2].numpy()).max() < 1e-5
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        cut = extractor(clips[2])
+        assert "found a clip of 2.48 s" in str(caught[0].message)
+        assert len(caught) == 1
+        asked = extractor(clips, truncation=True)["input_values"]
+        longest = extractor(clips[2], padding="longest", truncation=True)
+        assert len(caught) == 1
+    for found in (cut, longest):
+        assert np.array_equal(found["input_values"], asked[2:])
+    assert longest["attention_mask"].sum() == 128
+    whole = np.int16(32768 * clips[0].clip(-0.99, 0.99))
+    from_floats = extractor(whole / np.float32(32768))["input_values"]
+    assert np.array_equal(extractor(whole)["input_values"], from_floats)
     longer = AutoFeatureExtractor.from_pretrained(path("finetune"), target_length=256, **REMOTE)
     assert longer(clips[0])["input_values"].shape == (1, 1, 256, 128)
     for arguments, message in (
         ((clips[0], 44_100), "found 44100 Hz, expected 16000 Hz"),
         ((clips[0], 16_000, "shortest"), "padding: found 'shortest'"),
         ((np.zeros((1, 2, 400), np.float32),), "found a clip of shape (2, 400)"),
-        ((np.zeros(400, np.int16),), "type torch.int16, expected (S,) floats"),
+        ((np.zeros(400, np.int32),), "type torch.int32, expected (S,) floats"),
+        ((clips[2], None, "max_length", None, False), "found a clip of 2.48 s, which is more than"),
         ((np.zeros(0, np.float32),), "found a clip of shape (0,)"),
     ):
         try:
@@ -125,6 +145,10 @@ def check_pipeline():
             assert [entry["label"] for entry in answer] == [("en", "fr", "ru")[i] for i in order]
             scores = torch.tensor([entry["score"] for entry in answer])
             assert_close(scores, expected.sort(descending=True).values)
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        classify(clips[2])
+    assert any("its end is left out" in str(warning.message) for warning in caught)
     several = classify(clips[0], function_to_apply="sigmoid", top_k=1)
     assert abs(several[0]["score"] - EXPECTED["clip_logits"][0].max().sigmoid()) < 1e-5
 
@@ -169,6 +193,127 @@ def check_cards():
         names = {"folder": path(name), "waveform": EXPECTED["clip_0"].numpy()}
         exec(code, names)
         assert names[result].shape == shape
+        metadata = ModelCard.load(FOLDER / name / "README.md", ignore_metadata_errors=False).data
+        assert (metadata.license, metadata.library_name) == ("unknown", "transformers")
+        assert metadata.pipeline_tag == {"finetune": "audio-classification"}.get(name)
+
+
+def classifier(name="finetune", **settings):
+    return AutoModelForAudioClassification.from_pretrained(path(name), **settings, **REMOTE)
+
+
+@torch.no_grad()
+def check_published():
+    """A published folder, its code replaced by `eat convert`, works with this version."""
+    assert_close(classifier("converted")(EXPECTED["source"]).logits, EXPECTED["logits"])
+
+
+@torch.no_grad()
+def check_outputs():
+    source, mask = EXPECTED["source"], EXPECTED["mask"]
+    for kind in ("sdpa", "eager"):
+        model = classifier(attn_implementation=kind)
+        assert model.config._attn_implementation == kind
+        output = model(source, output_attentions=True, output_hidden_states=True)
+        assert_close(output.logits, EXPECTED["logits"])
+        assert_close(torch.stack(output.attentions), EXPECTED["attentions"])
+        assert len(output.hidden_states) == 4
+        assert torch.equal(output.hidden_states[-1], model.extract_features(source))
+        masked = model(source, mask, output_attentions=True)
+        assert_close(masked.logits, EXPECTED["masked_logits"])
+        weights = masked.attentions[0][0]  # of a clip of 60 frames: 4 rows of 8 patches
+        assert_close(weights[..., :33].sum(-1), torch.ones(4, 65))
+        assert not weights[..., 33:].any()
+        first = model.model.blocks[0].attn
+        fused = "scaled_dot_product" in str(graph_of(first, torch.zeros(1, 3, 48)))
+        assert fused == (kind == "sdpa")
+    expected = model(source, labels=torch.zeros(2, dtype=torch.long))
+    for found in (
+        model(source, labels=torch.zeros(2, dtype=torch.long), return_dict=False),
+        classifier(return_dict=False)(source, labels=torch.zeros(2, dtype=torch.long)),
+    ):
+        assert isinstance(found, tuple) and len(found) == 2
+        assert_close(found[0], expected.loss)
+        assert_close(found[1], expected.logits)
+    tokens, cls = AutoModel.from_pretrained(path("pretrain"), **REMOTE)(source, return_dict=False)
+    assert torch.equal(tokens[:, 0], cls)
+
+
+def graph_of(module, *args):
+    return torch.export.export(module, args).graph
+
+
+@torch.no_grad()
+def check_graphs():
+    source, mask, logits = EXPECTED["source"], EXPECTED["mask"], EXPECTED["logits"]
+    model = classifier()
+    one = {"return_dict": False}
+    if transformers.__version__ < "5":
+        one = {"torchscript": True}
+    for traced in (
+        torch.jit.trace(classifier(return_dict=False), source),
+        torch.jit.trace(classifier(**one), source),
+        lambda x: torch.jit.trace(model, source, strict=False)(x).values(),
+    ):
+        assert_close(next(iter(traced(source[:1]))), logits[:1])
+    clips, rows = torch.export.Dim("clips"), torch.export.Dim("rows", max=64)
+    for strict in (False, True):
+        dynamic = ({0: clips, 2: 16 * rows},)
+        program = torch.export.export(model, (source,), dynamic_shapes=dynamic, strict=strict)
+        assert_close(program.module()(source[:1]).logits, logits[:1])
+        longer = torch.cat([source, source], dim=2)
+        assert_close(program.module()(longer).logits, model(longer).logits)
+    compiled = torch.compile(model, fullgraph=True, backend="aot_eager")
+    assert_close(compiled(source).logits, logits)
+    assert_close(compiled(source, mask).logits, EXPECTED["masked_logits"])
+    quantized = torch.ao.quantization.quantize_dynamic(model, {torch.nn.Linear}, torch.qint8)
+    assert 0 < (quantized(source).logits - logits).abs().max() < 0.05
+
+
+def gradients_of(model, **inputs):
+    model.zero_grad()
+    model(EXPECTED["source"], labels=torch.tensor([0, 2]), **inputs).loss.backward()
+    return {name: value.grad for name, value in model.named_parameters() if value.requires_grad}
+
+
+def check_gradient_checkpointing():
+    model, calls = classifier().train(), []
+    expected = gradients_of(model)
+    for use_reentrant in (False, True):
+        settings = {"use_reentrant": use_reentrant}
+        model.gradient_checkpointing_enable(gradient_checkpointing_kwargs=settings)
+        calls.clear()
+        hook = model.model.blocks[1].register_forward_pre_hook(lambda *args: calls.append(1))
+        found = gradients_of(model)
+        hook.remove()
+        assert len(calls) == 2  # again for the gradient
+        for name, value in expected.items():
+            assert_close(found[name], value)
+    model, calls[:] = classifier(), []
+    model.model.blocks[1].register_forward_pre_hook(lambda *args: calls.append(1))
+    arguments = TrainingArguments(
+        *(path("trainer"),),
+        **{"max_steps": 1, "per_device_train_batch_size": 2, "gradient_checkpointing": True},
+        **{"report_to": [], "use_cpu": True, "save_strategy": "no", "disable_tqdm": True},
+    )
+    clips = [{"input_values": x, "label": index} for index, x in enumerate(EXPECTED["source"])]
+    before = model.model.extra_tokens.clone()
+    Trainer(model=model, args=arguments, train_dataset=clips).train()
+    assert len(calls) == 2
+    assert not torch.equal(model.model.extra_tokens, before)
+
+
+def check_adapters():
+    """Every adapter is trained, on any linear layer and the convolution of the patches."""
+    for targets, num_layers in ((["qkv", "proj"], 7), ("all-linear", 12 + 1)):
+        for is_checkpointed in (False, True):
+            model = classifier().train()
+            if is_checkpointed:
+                model.gradient_checkpointing_enable()
+            config = peft.LoraConfig(r=2, target_modules=targets, init_lora_weights=False)
+            grads = gradients_of(peft.get_peft_model(model, config))
+            assert len(grads) == 2 * num_layers
+            assert all(value is not None and value.any() for value in grads.values())
 
 
 def check_from_scratch():
@@ -193,4 +338,9 @@ if __name__ == "__main__":
     check_new_head()
     check_cards()
     check_from_scratch()
+    check_published()
+    check_outputs()
+    check_graphs()
+    check_gradient_checkpointing()
+    check_adapters()
     print(f"transformers {transformers.__version__}, torch {torch.__version__}: all agree")

@@ -6,9 +6,9 @@ import torch
 
 import eat
 from eat.audio import LogMel
-from eat.figures.attention import attention_weights, cls_attention, draw_attention
+from eat.figures.attention import cls_attention, draw_attention
 from eat.nn import EncoderConfig
-from eat.nn.transformer import Attention
+from eat.nn.transformer import Attention, attention_weights
 
 PLAIN = LogMel(mean=0.0, std=0.5, target_length=None)  # leaves log-mel values as they are
 SOURCE = torch.from_numpy(np.random.default_rng(0).normal(size=(1, 1, 64, 128)).astype(np.float32))
@@ -45,7 +45,7 @@ def test_weights_times_values_are_the_blocks_own_output():
     torch.manual_seed(0)
     attention = Attention(EncoderConfig(embed_dim=48, num_heads=4))
     x = torch.randn(2, 7, 48)
-    weights = attention_weights(attention, x)
+    weights = attention_weights(attention.qkv(x), attention.num_heads)
     assert weights.shape == (2, 4, 7, 7)
     assert torch.allclose(weights.sum(dim=-1), torch.ones(2, 4, 7), atol=1e-6)
     values = attention.qkv(x)[..., 96:].view(2, 7, 4, 12).transpose(1, 2)
@@ -63,7 +63,7 @@ def test_cls_attends_in_the_block_that_was_asked_for(encoder, golden, layer):
     x = torch.cat([encoder.cls_token.expand(2, -1, -1), encoder.embed(source)], dim=1)
     outputs = [encoder.pre_norm(x), *(output for output, _ in encoder.layers(source))]
     attention = encoder.blocks[layer - 1].attn
-    weights = attention_weights(attention, outputs[layer - 1])
+    weights = attention_weights(attention.qkv(outputs[layer - 1]), attention.num_heads)
     assert torch.allclose(found, weights[:, :, 0], atol=1e-6)
     # The encoder is left as it was.
     assert torch.equal(encoder(source), before) and not attention._forward_pre_hooks

@@ -1,4 +1,5 @@
 import dataclasses
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -56,6 +57,54 @@ def test_a_linear_probe_trains_the_head_alone(source):
     assert torch.equal(model(source), model(source))  # no drop path
     model(source).sum().backward()
     assert all(p.grad is None for p in model.encoder.parameters())
+
+
+def test_lora_trains_adapters_and_the_head(official_pretrain, tmp_path, source):
+    settings = {"init_from": str(official_pretrain), "lora_rank": 2, "layer_decay": 0.5}
+    cfg = ClassificationModelConfig(**SMALL, drop_path=0.0, **settings)
+    model = ClassificationModel.build_model(cfg, SimpleNamespace(descriptors=classes("a", "b")))
+    trained = {name: value for name, value in model.named_parameters() if value.requires_grad}
+    head = {"fc_norm.weight", "fc_norm.bias", "head.weight", "head.bias"}
+    assert head < trained.keys()
+    assert all(".attn." in name and ".lora_" in name for name in trained.keys() - head)
+    assert len(trained) == 4 + 3 * 2 * 2
+    assert trained["encoder.blocks.2.attn.qkv.lora_a"].param_group == 0.5
+    optimizer = torch.optim.SGD(trained.values(), 0.1)
+    for _ in range(3):
+        optimizer.zero_grad()
+        torch.nn.functional.cross_entropy(model(source), torch.tensor([0, 1])).backward()
+        optimizer.step()
+    # As fairseq saves it: whoever loads or converts it finds plain weights.
+    cfg = {"model": {**vars(cfg), "_name": "eat_classifier"}}
+    torch.save({"cfg": cfg, "model": model.state_dict()}, tmp_path / "lora.pt")
+    eat.convert_checkpoint(tmp_path / "lora.pt", tmp_path / "folder", to="huggingface")
+    with torch.no_grad():
+        for path in ("lora.pt", "folder"):
+            found = eat.load_classifier(tmp_path / path)(source)
+            assert torch.allclose(found, model(source), atol=1e-5)
+    start = eat.load_encoder(official_pretrain).state_dict()
+    changed = {
+        name
+        for name, value in eat.load_encoder(tmp_path / "lora.pt").state_dict().items()
+        if not torch.equal(value, start[name])
+    }
+    assert changed == {
+        f"blocks.{i}.attn.{name}.weight" for i in range(3) for name in ("qkv", "proj")
+    }
+
+
+@pytest.mark.parametrize(
+    "settings, message",
+    [
+        ({"lora_rank": -1}, "model.lora_rank: found -1, expected 0 or more"),
+        ({"lora_rank": 2, "freeze_encoder": True}, "found 2 with model.freeze_encoder=True"),
+        ({"lora_rank": 2, "init_from": None}, "model.init_from=None, expected false and a check"),
+    ],
+)
+def test_lora_needs_a_checkpoint_to_adapt(settings, message):
+    cfg = ClassificationModelConfig(**{**SMALL, "init_from": "x.pt", **settings})
+    with pytest.raises(ValueError, match=message):
+        ClassificationModel.build_model(cfg, None)
 
 
 def test_the_teacher_to_start_from(official_pretrain, official_finetune):

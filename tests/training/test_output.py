@@ -20,9 +20,9 @@ def test_little_stands_before_the_first_number_and_the_log_has_all(train, tmp_pa
     lines = run.stdout.splitlines()
     before = next(i for i, line in enumerate(lines) if "[train_inner]" in line)
     assert 2 <= before < 10
-    assert "(patch_embed): PatchEmbed(" not in run.stdout and "FutureWarning" not in run.stdout
+    assert "(patch_embed): FastPatchEmbed(" not in run.stdout and "FutureWarning" not in run.stdout
     log = (tmp_path / "checkpoints" / "train.log").read_text()
-    assert "(patch_embed): PatchEmbed(" in log and "'max_update': 2" in log
+    assert "(patch_embed): FastPatchEmbed(" in log and "'max_update': 2" in log
 
 
 @pytest.mark.parametrize(

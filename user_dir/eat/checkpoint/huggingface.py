@@ -166,11 +166,18 @@ def labels(config: Mapping[str, Any]) -> Optional[List[str]]:
     return None if names == [f"LABEL_{index}" for index in ids] else names
 
 
-def write(checkpoint: Checkpoint, folder: str) -> None:
+def write(
+    checkpoint: Checkpoint, folder: str, license: str = "unknown", name: Optional[str] = None
+) -> None:
     """Write a folder that works with transformers, and that `read` reads back to the bit.
 
     Replaces files of the same names. `config.json` comes last: a folder that has one is complete.
+    `license`, of the weights, is an identifier of the Hub; the card's title is `name`.
     """
+    if not re.fullmatch(r"[a-z0-9][a-z0-9.-]*", license):
+        raise ValueError(f"license: found {license!r}, expected one of the Hub, as mit, cc-by-4.0")
+    if name is not None and not (name.strip() and name.isprintable()):
+        raise ValueError(f"name: found {name!r}, expected one line of text")
     config = _config(checkpoint)
     tensors = to_their_names(checkpoint.encoder, ENCODER_KEYS)
     tensors |= to_their_names(checkpoint.classifier or {}, CLASSIFIER_KEYS)
@@ -184,7 +191,7 @@ def write(checkpoint: Checkpoint, folder: str) -> None:
         WEIGHTS: save(tensors, {"format": "pt", _METADATA_KEY: json.dumps(config)}),
         f"{CODE}.py": model_code().encode(),
         "preprocessor_config.json": _json(preprocessor_config),
-        "README.md": _card(checkpoint).encode(),
+        "README.md": _card(checkpoint, license, name).encode(),
         CONFIG: _json(config),
     }
     os.makedirs(folder, exist_ok=True)
@@ -251,10 +258,11 @@ def model_code() -> str:
     return "\n\n".join((_CODE_HEADER, *sources))
 
 
-def _card(checkpoint: Checkpoint) -> str:
+def _card(checkpoint: Checkpoint, license: str, name: Optional[str]) -> str:
     """`README.md`: what the model is, its sizes, its front end and how to use it."""
     encoder, head = checkpoint.encoder_config, checkpoint.classifier_config
     size = _PUBLISHED.get((encoder.embed_dim, encoder.depth), "EAT")
+    kind = "pre-trained" if head is None else f"fine-tuned for {head.num_classes} classes"
     weights = {**checkpoint.encoder, **(checkpoint.classifier or {})}
     weights.pop("positions")  # a table, nothing learned
     millions = sum(value.numel() for value in weights.values()) / 1e6
@@ -266,7 +274,8 @@ def _card(checkpoint: Checkpoint) -> str:
     )
     return Template(text).substitute(
         {**vars(encoder), **vars(checkpoint.front_end()), **({} if head is None else vars(head))},
-        size=size,
+        title=name or f"{size}, {kind}",
+        license=license,
         num_parameters=f"{millions:.1f}" if millions >= 1 else f"{millions:.2f}",
         activation=checkpoint.activation or "sigmoid",
     )

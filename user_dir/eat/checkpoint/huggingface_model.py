@@ -6,8 +6,9 @@ from `eat` written out, so that the folder needs torch, numpy and transformers, 
 """
 
 import math
+import warnings
 from dataclasses import fields
-from typing import Iterator, List, Optional, Sequence, Tuple, Union
+from typing import Dict, List, Optional, Sequence, Tuple, Union
 
 import numpy as np
 import torch
@@ -15,11 +16,15 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from transformers import AutoFeatureExtractor, BatchFeature, PretrainedConfig, PreTrainedModel
 from transformers.feature_extraction_utils import FeatureExtractionMixin
-from transformers.modeling_outputs import BaseModelOutputWithPooling, SequenceClassifierOutput
+from transformers.modeling_outputs import (
+    BaseModelOutputWithPooling,
+    ModelOutput,
+    SequenceClassifierOutput,
+)
 
 from eat.audio.log_mel import SAMPLE_RATE_HZ, LogMel, num_frames
 from eat.nn.patches import PatchEmbed, positions_of, sincos_positions
-from eat.nn.transformer import Block, EncoderConfig
+from eat.nn.transformer import Attention, Block, EncoderConfig, attention_weights, split_heads
 
 
 class EatConfig(PretrainedConfig):
@@ -89,24 +94,28 @@ class EatFeatureExtractor(FeatureExtractionMixin):
         sampling_rate: Optional[int] = None,
         padding: Union[bool, str] = "max_length",
         return_tensors: Optional[str] = None,
+        truncation: Optional[bool] = None,
     ) -> BatchFeature:
         """Turn audio into network input.
 
         Args:
-            raw_speech: one clip, (S,) floats in [-1, 1], or several: (B, S) or a list of clips.
+            raw_speech: one clip, (S,) floats in [-1, 1] or int16, or several: (B, S) or a list.
             sampling_rate: of the audio in Hz, to have it checked.
-            padding: "max_length" pads or cuts every clip to `target_length`, and the model sees
-                the padding, as in training. "longest" (or True) pads to the longest clip of the
-                batch, rounded up to whole patches, cuts nothing, and returns `attention_mask` too:
-                with it a clip gives what it gives alone.
+            padding: "max_length" pads every clip to `target_length`, and the model sees the
+                padding, as in training. "longest" (or True) pads to the longest clip of the batch,
+                rounded up to whole patches, and returns `attention_mask` too: with it a clip gives
+                what it gives alone.
             return_tensors: "pt" for torch tensors; None and "np" for numpy arrays.
+            truncation: whether to cut clips to `target_length`. None: with "max_length" only, and
+                with a warning. False with "max_length" refuses longer clips.
 
         Returns:
             `input_values` (B, 1, T, F) float32 and, for "longest", `attention_mask` (B, T) int64,
             1 = a frame of the clip.
 
         Raises:
-            ValueError: the audio has another sampling rate, shape or type, or `padding` is unknown.
+            ValueError: the audio has another sampling rate, shape or type, or is too long, or
+                `padding` is unknown.
         """
         if sampling_rate not in (None, self.sampling_rate):
             raise ValueError(
@@ -115,12 +124,14 @@ class EatFeatureExtractor(FeatureExtractionMixin):
             )
         clips = _as_clips(raw_speech)
         lengths = [max(1, num_frames(clip.shape[0])) for clip in clips]
-        if padding == "max_length":
-            target_length = self.target_length
-        elif padding in ("longest", True):
-            target_length = math.ceil(max(lengths) / self.patch_size) * self.patch_size
-        else:
+        if padding not in ("max_length", "longest", True):
             raise ValueError(f'padding: found {padding!r}, expected "max_length" or "longest"')
+        if truncation or padding == "max_length":
+            self._check_lengths(lengths, truncation)
+            lengths = [min(length, self.target_length) for length in lengths]
+        target_length = self.target_length
+        if padding != "max_length":
+            target_length = math.ceil(max(lengths) / self.patch_size) * self.patch_size
         log_mel = LogMel(self.mean, self.std, target_length, self.num_mel_bins, self.patch_size)
         data = {"input_values": torch.cat([log_mel(clip) for clip in clips]).numpy()}
         if padding != "max_length":
@@ -128,18 +139,34 @@ class EatFeatureExtractor(FeatureExtractionMixin):
             data["attention_mask"] = (frames < np.array(lengths)[:, None]).astype(np.int64)
         return BatchFeature(data, tensor_type=return_tensors)
 
+    def _check_lengths(self, lengths: Sequence[int], truncation: Optional[bool]) -> None:
+        """Say which clips will be cut, unless the caller has asked for it."""
+        seconds = max(lengths) / 100
+        if truncation or max(lengths) <= self.target_length:
+            return
+        message = f"raw_speech: found a clip of {seconds:g} s, which is more than target_length"
+        message += f" ({self.target_length / 100:g} s)"
+        if truncation is False:
+            raise ValueError(f"{message}, expected truncation=True or a shorter clip")
+        warnings.warn(
+            f'{message}: its end is left out. padding="longest" takes it whole, truncation=True'
+            " cuts it without this warning",
+            stacklevel=3,
+        )
+
 
 def _as_clips(raw_speech: Union[np.ndarray, Tensor, Sequence]) -> List[Tensor]:
     """One clip or several -> clips of shape (S,), float32."""
     is_one = len(raw_speech) == 0 or np.ndim(raw_speech[0]) == 0
     clips = [torch.as_tensor(np.asarray(clip)) for clip in ([raw_speech] if is_one else raw_speech)]
     for clip in clips:
-        if clip.ndim != 1 or not clip.numel() or not clip.is_floating_point():
+        is_sound = clip.is_floating_point() or clip.dtype == torch.int16
+        if clip.ndim != 1 or not clip.numel() or not is_sound:
             raise ValueError(
                 f"raw_speech: found a clip of shape {tuple(clip.shape)} and type {clip.dtype},"
-                " expected (S,) floats in [-1, 1], mono"
+                " expected (S,) floats in [-1, 1] or int16, mono"
             )
-    return [clip.float() for clip in clips]
+    return [clip.float() / (32768 if clip.dtype == torch.int16 else 1) for clip in clips]
 
 
 class EatPositions(nn.Module):
@@ -164,8 +191,27 @@ class EatPositions(nn.Module):
         self.positions.copy_(sincos_positions(num_rows, self.num_columns, embed_dim))
 
 
+class EatAttention(Attention):
+    """Attention by torch's fused function ("sdpa") or with its weights written out ("eager")."""
+
+    def __init__(self, config: EatConfig) -> None:
+        super().__init__(config)
+        self.config = config
+
+    def forward(self, x: Tensor, valid: Optional[Tensor] = None) -> Tensor:
+        """(N, L, D) -> (N, L, D); `valid` (N, L) bool, False = no token attends to this one."""
+        if self.config._attn_implementation != "eager":
+            return super().forward(x, valid)
+        qkv = self.qkv(x)
+        values = split_heads(qkv, self.num_heads)[2]
+        x = attention_weights(qkv, self.num_heads, valid).to(values.dtype) @ values
+        return self.proj(x.transpose(1, 2).flatten(2))
+
+
 class EatNetwork(nn.Module):
     """Patches plus positions, CLS, one LayerNorm, post-norm blocks, with the published names."""
+
+    gradient_checkpointing = False  # set by transformers, with `_gradient_checkpointing_func`
 
     def __init__(self, config: EatConfig, has_classifier: bool) -> None:
         super().__init__()
@@ -175,14 +221,22 @@ class EatNetwork(nn.Module):
         self.extra_tokens = nn.Parameter(torch.zeros(1, 1, embed_dim))
         self.pre_norm = nn.LayerNorm(embed_dim, eps=config.norm_eps)
         self.blocks = nn.ModuleList(Block(config) for _ in range(config.depth))
+        for block in self.blocks:
+            block.attn = EatAttention(config)
         if has_classifier:
             self.fc_norm = nn.LayerNorm(embed_dim, eps=1e-6)
             self.head = nn.Linear(embed_dim, config.num_labels)
 
     def forward(
-        self, input_values: Tensor, attention_mask: Optional[Tensor] = None
-    ) -> Iterator[Tensor]:
-        """(B, 1, T, F) -> the input of the first block, then the output of each: (B, 1+L, D)."""
+        self,
+        input_values: Tensor,
+        attention_mask: Optional[Tensor] = None,
+        output_attentions: bool = False,
+        output_hidden_states: bool = False,
+    ) -> Tuple[Tensor, Optional[Tuple[Tensor, ...]], Optional[Tuple[Tensor, ...]]]:
+        """(B, 1, T, F) -> the output of the last block (B, 1+L, D); if asked, the input of the
+        first block and the output of each; if asked, each block's weights (B, heads, 1+L, 1+L).
+        """
         x, valid = input_values.to(self.extra_tokens.dtype), None
         if attention_mask is not None:
             x = x.masked_fill(attention_mask[:, None, :, None] == 0, 0.0)
@@ -191,14 +245,23 @@ class EatNetwork(nn.Module):
         patches = patches + self.fixed_positional_encoder(patches.shape[1])
         cls_tokens = self.extra_tokens.expand(patches.shape[0], -1, -1)
         x = self.pre_norm(torch.cat([cls_tokens, patches], dim=1))
-        yield x
+        states, attentions = (x,), ()
         for block in self.blocks:
-            x, _ = block(x, valid)
-            yield x
+            if output_attentions:
+                qkv = block.attn.qkv(x)
+                attentions += (attention_weights(qkv, block.attn.num_heads, valid),)
+            if self.gradient_checkpointing and self.training:
+                x, _ = self._gradient_checkpointing_func(block.__call__, x, valid)
+            else:
+                x, _ = block(x, valid)
+            if output_hidden_states:
+                states += (x,)
+        states, attentions = output_hidden_states and states, output_attentions and attentions
+        return x, states or None, attentions or None
 
     def valid_patches(self, attention_mask: Tensor) -> Tensor:
         """Which patches hold at least one valid frame: (B, T) -> (B, L) bool."""
-        patch_size = self.local_encoder.proj.kernel_size[0]
+        patch_size = self.local_encoder.patch_size
         rows = attention_mask.bool().unflatten(1, (-1, patch_size)).any(dim=2)
         return rows.repeat_interleave(self.fixed_positional_encoder.num_columns, dim=1)
 
@@ -209,12 +272,18 @@ class EatPreTrainedModel(PreTrainedModel):
     config_class = EatConfig
     main_input_name = "input_values"
     has_classifier = False
+    supports_gradient_checkpointing = True
+    _supports_sdpa = True
 
     def __init__(self, config: EatConfig) -> None:
         super().__init__(config)
         config.model_variant = "finetune" if self.has_classifier else "pretrain"
         self.model = EatNetwork(config, self.has_classifier)
         self.post_init()
+
+    def get_input_embeddings(self) -> nn.Module:
+        """The layer whose output must have a gradient if adapters are trained with checkpoints."""
+        return self.model.local_encoder
 
     def extract_features(
         self, input_values: Tensor, attention_mask: Optional[Tensor] = None
@@ -224,19 +293,32 @@ class EatPreTrainedModel(PreTrainedModel):
         `input_values` is (B, 1, T, F) normalised log-mel, T any multiple of the patch size;
         `attention_mask` is (B, T), 1 = valid frame. None: all are, padding included.
         """
-        return self._states(input_values, attention_mask, False)[0]
+        return self.model(input_values, attention_mask)[0]
 
-    def _states(
-        self, input_values: Tensor, attention_mask: Optional[Tensor], keep_all: Optional[bool]
-    ) -> Tuple[Tensor, Optional[Tuple[Tensor, ...]]]:
-        """The last hidden state, and all of them if asked."""
-        states = self.model(input_values, attention_mask)
-        if self.config.output_hidden_states if keep_all is None else keep_all:
-            states = tuple(states)
-            return states[-1], states
-        for last in states:  # one at a time, so that the others need no memory
-            pass
-        return last, None
+    def _or_config(self, name: str, value: Optional[bool]) -> bool:
+        """A setting of a call; None stands for the configuration's."""
+        return getattr(self.config, name) if value is None else value
+
+    def _run(
+        self,
+        input_values: Tensor,
+        attention_mask: Optional[Tensor],
+        output_attentions: Optional[bool],
+        output_hidden_states: Optional[bool],
+    ) -> Tuple[Tensor, Dict[str, Optional[Tuple[Tensor, ...]]]]:
+        """The last hidden state, and the optional fields of an output."""
+        attentions = self._or_config("output_attentions", output_attentions)
+        hidden_states = self._or_config("output_hidden_states", output_hidden_states)
+        last, states, weights = self.model(input_values, attention_mask, attentions, hidden_states)
+        return last, {"hidden_states": states, "attentions": weights}
+
+    def _packed(
+        self, output: ModelOutput, return_dict: Optional[bool]
+    ) -> Union[ModelOutput, tuple]:
+        """The output as it is, or as a tuple; transformers 4 asks for that by `torchscript` too."""
+        if return_dict is None:
+            return_dict = self.config.return_dict and not getattr(self.config, "torchscript", False)
+        return output if return_dict else output.to_tuple()
 
     @torch.no_grad()
     def _init_weights(self, module: nn.Module) -> None:
@@ -265,18 +347,23 @@ class EatModel(EatPreTrainedModel):
         self,
         input_values: Tensor,
         attention_mask: Optional[Tensor] = None,
+        output_attentions: Optional[bool] = None,
         output_hidden_states: Optional[bool] = None,
-    ) -> BaseModelOutputWithPooling:
+        return_dict: Optional[bool] = None,
+    ) -> Union[BaseModelOutputWithPooling, tuple]:
         """Encode clips; `input_values` and `attention_mask` as in `extract_features`.
 
         Returns:
             `last_hidden_state` (B, 1+L, D), `pooler_output` (B, D): its CLS token, and if asked
-            `hidden_states`: the input of the first block, then the output of each.
+            `hidden_states`: the input of the first block, then the output of each, and
+            `attentions`: of each block (B, heads, 1+L, 1+L). A tuple of these if `return_dict` is
+            False.
         """
-        last, states = self._states(input_values, attention_mask, output_hidden_states)
-        return BaseModelOutputWithPooling(
-            last_hidden_state=last, pooler_output=last[:, 0], hidden_states=states
+        last, extra = self._run(
+            input_values, attention_mask, output_attentions, output_hidden_states
         )
+        output = BaseModelOutputWithPooling(last, last[:, 0], **extra)
+        return self._packed(output, return_dict)
 
 
 class EatForAudioClassification(EatPreTrainedModel):
@@ -289,8 +376,10 @@ class EatForAudioClassification(EatPreTrainedModel):
         input_values: Tensor,
         attention_mask: Optional[Tensor] = None,
         labels: Optional[Tensor] = None,
+        output_attentions: Optional[bool] = None,
         output_hidden_states: Optional[bool] = None,
-    ) -> SequenceClassifierOutput:
+        return_dict: Optional[bool] = None,
+    ) -> Union[SequenceClassifierOutput, tuple]:
         """Classify clips; `input_values` and `attention_mask` as in `extract_features`.
 
         Args:
@@ -298,16 +387,20 @@ class EatForAudioClassification(EatPreTrainedModel):
                 class (binary cross entropy, several classes at once).
 
         Returns:
-            `logits` (B, C), `loss` if there are labels, and if asked `hidden_states`.
+            `logits` (B, C), before them `loss` if there are labels, and if asked `hidden_states`
+            and `attentions` as of `EatModel`. A tuple of these if `return_dict` is False.
         """
-        last, states = self._states(input_values, attention_mask, output_hidden_states)
+        last, extra = self._run(
+            input_values, attention_mask, output_attentions, output_hidden_states
+        )
         logits = self.model.head(self.model.fc_norm(self._pool(last, attention_mask)))
         loss = None
         if labels is not None and labels.is_floating_point():
             loss = F.binary_cross_entropy_with_logits(logits, labels.to(logits.dtype))
         elif labels is not None:
             loss = F.cross_entropy(logits, labels)
-        return SequenceClassifierOutput(loss=loss, logits=logits, hidden_states=states)
+        output = SequenceClassifierOutput(loss, logits, **extra)
+        return self._packed(output, return_dict)
 
     def _pool(self, tokens: Tensor, attention_mask: Optional[Tensor]) -> Tensor:
         """(B, 1+L, D) -> (B, D)."""

@@ -8,7 +8,7 @@ import re
 import zipfile
 from dataclasses import replace
 from types import ModuleType
-from typing import Any, Dict, Optional, Sequence, Union
+from typing import Any, Dict, Optional, Union
 
 import torch
 from safetensors import safe_open
@@ -193,10 +193,11 @@ def convert_checkpoint(
     destination: CheckpointPath,
     to: str,
     weights: str = "student",
-    keep_teacher: bool = False,
     force: bool = False,
     input: Optional[str] = None,
     quantize: Optional[str] = None,
+    license: Optional[str] = None,
+    name: Optional[str] = None,
     **stated: Any,
 ) -> None:
     """Convert a checkpoint of any known layout to another.
@@ -209,10 +210,10 @@ def convert_checkpoint(
         to: one of LAYOUTS. "eat" and "official" keep everything that the source has, teacher and
             decoder included; the others hold the encoder or classifier alone.
         weights: "student", or "teacher" to make the moving average the encoder of the export.
-        keep_teacher: keep teacher and decoder in "safetensors" too.
         force: replace what is at `destination`.
         input, quantize: of "onnx", see `onnx_export.write`: what the graph takes, "spectrogram"
             (None) or "waveform"; "int8" makes the weights of its linear layers integers.
+        license, name: of the model, for the card of "huggingface", see `huggingface.write`.
         stated: what the source does not tell, see `Source`; it is written.
 
     Raises:
@@ -223,8 +224,8 @@ def convert_checkpoint(
     """
     if to not in LAYOUTS:
         raise ValueError(f"to: found {to!r}, expected one of {', '.join(LAYOUTS)}")
-    _fitting(to, ("eat", "official", "safetensors"), keep_teacher=keep_teacher or None)
-    options = _fitting(to, ("onnx",), input=input, quantize=quantize)
+    options = _fitting(to, "onnx", input=input, quantize=quantize)
+    options |= _fitting(to, "huggingface", license=license, name=name)
     source, destination = source_of(source, **stated), os.fspath(destination)
     is_same = os.path.realpath(source) == os.path.realpath(destination)
     if os.path.exists(destination) and (not force or is_same):
@@ -233,7 +234,7 @@ def convert_checkpoint(
     checkpoint = replace(checkpoint, encoder=checkpoint.encoder_weights(weights))
     # Building the network is the check that nothing is missing.
     (build_encoder if checkpoint.classifier is None else build_classifier)(checkpoint)
-    if to == "safetensors" and not keep_teacher:
+    if to == "safetensors":
         checkpoint = replace(
             checkpoint, decoder=None, decoder_config=None, teacher=None, teacher_config=None
         )
@@ -243,11 +244,10 @@ def convert_checkpoint(
     write(checkpoint, destination, **options)
 
 
-def _fitting(to: str, layouts: Sequence[str], **options: Any) -> Dict[str, Any]:
-    """The options that are given; a ValueError if `to` is none of the layouts that have them."""
+def _fitting(to: str, layout: str, **options: Any) -> Dict[str, Any]:
+    """The options that are given; a ValueError if `to` is not the layout that has them."""
     given = {name: value for name, value in options.items() if value is not None}
     for name, value in given.items():
-        if to not in layouts:
-            expected = " or ".join(map(repr, layouts))
-            raise ValueError(f"{name}: found {value!r} with to={to!r}, expected to={expected}")
+        if to != layout:
+            raise ValueError(f"{name}: found {value!r} with to={to!r}, expected to={layout!r}")
     return given

@@ -2,7 +2,8 @@
 
 cfg.model   the model's settings, `_name` included
 cfg.task    the front end: mean, std, target_length
-model       encoder.*, then decoder.* and teacher.encoder.*, or fc_norm.* and head.*
+model       encoder.* (LoRA's adapters are merged), then decoder.* and teacher.encoder.*, or
+            fc_norm.* and head.*
 task_state  labels: the names of the classes; activation: "sigmoid" or "softmax"
 
 In a `.safetensors` file everything but the tensors is JSON in its metadata.
@@ -15,6 +16,7 @@ import torch
 from safetensors.torch import save
 
 from eat.files import replace_file
+from eat.nn.lora import merge_lora
 
 from .checkpoint import (
     FRONT_END,
@@ -51,6 +53,7 @@ def read(state: Any, path: str) -> Checkpoint:
     if settings["_name"] == FINETUNED:
         kind, decoder, teacher = "fine-tuned", None, None
         encoder, classifier = to_our_names(state["model"], _ENCODER, _CLASSIFIER)
+        encoder = merge_lora(encoder)
     else:
         kind, classifier = "pre-training", None
         encoder, decoder, teacher = to_our_names(state["model"], _ENCODER, _DECODER, _TEACHER)

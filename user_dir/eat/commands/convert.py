@@ -14,6 +14,8 @@ class Options(WeightsOption, LabelsOption):
     """Convert a checkpoint to another layout.
 
     Weights are copied to the bit, but for --quantize. Optimizer state and file paths are left out.
+    A published Hugging Face folder, whose own code fails with transformers 5, becomes one that
+    works with it by --to huggingface.
     """
 
     EXAMPLE: ClassVar[str] = "eat convert EAT-base_epoch30_ft.pt classifier --to huggingface"
@@ -38,8 +40,15 @@ class Options(WeightsOption, LabelsOption):
         None,
         choices=("int8",),
     )
-    keep_teacher: bool = option("with --to safetensors: keep decoder and teacher too", False)
     force: bool = option("replace OUT if it exists", False)
+    license: Optional[str] = option(
+        "licence of the weights for the model card that --to huggingface writes, as the Hub calls"
+        " it: mit, cc-by-4.0 (default: unknown)",
+        None,
+    )
+    name: Optional[str] = option(
+        "name of the model, the title of that card (default: what kind of EAT it is)", None
+    )
 
 
 def run(options: Options) -> int:

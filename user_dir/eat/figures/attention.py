@@ -9,7 +9,7 @@ from torch import Tensor
 
 from eat.audio import LogMel
 from eat.nn import Encoder
-from eat.nn.transformer import Attention, split_heads
+from eat.nn.transformer import attention_weights
 
 from .clip import SECONDS_PER_FRAME, draw_whole_clip, patch_grid
 from .style import SHARE_COLOURS, add_note, figure_style, make_panels, show_patches
@@ -24,13 +24,6 @@ _CLIP_INCHES, _MEAN_INCHES, _HEADS_INCHES = 3.4, 2.2, 1.7  # heights of the rows
 _BRIGHTEST_PERCENTILE = 99.5
 
 
-def attention_weights(attention: Attention, x: Tensor) -> Tensor:
-    """(N, L, D) tokens -> (N, heads, L, L) float32: how much each attends to each, sums to 1."""
-    q, k, _ = split_heads(attention.qkv(x), attention.num_heads)
-    scores = (q * q.shape[-1] ** -0.5) @ k.transpose(-2, -1)
-    return scores.softmax(dim=-1, dtype=torch.float32)
-
-
 @torch.no_grad()
 def cls_attention(encoder: Encoder, source: Tensor, layer: int) -> Tensor:
     """What CLS attends to in a block, numbered from 1: (B, 1, T, F) -> (B, heads, 1+L), CLS first.
@@ -41,13 +34,13 @@ def cls_attention(encoder: Encoder, source: Tensor, layer: int) -> Tensor:
     if not 1 <= layer <= depth:
         raise ValueError(f"layer: found {layer}, expected 1 to {depth}")
     attention = encoder.blocks[layer - 1].attn
-    inputs: List[Tensor] = []
-    hook = attention.register_forward_pre_hook(lambda module, args: inputs.append(args[0]))
+    outputs: List[Tensor] = []
+    hook = attention.qkv.register_forward_hook(lambda module, args, qkv: outputs.append(qkv))
     try:
         encoder(source)
     finally:
         hook.remove()
-    return attention_weights(attention, inputs[0])[:, :, 0]
+    return attention_weights(outputs[0], attention.num_heads)[:, :, 0]
 
 
 def draw_layer(

@@ -11,6 +11,7 @@ from omegaconf import MISSING
 from eat.checkpoint import Checkpoint, load_checkpoint, load_weights
 from eat.data.labels import Label, describe_difference
 from eat.nn import Classifier, ClassifierConfig, Encoder, EncoderConfig
+from eat.nn.lora import add_lora
 from eat.optim.adamw import set_lr_scale
 from eat.settings import part_of, setting
 
@@ -39,6 +40,11 @@ class ClassificationModelConfig(EncoderConfig, FairseqDataclass):
         0.65,
     )
     freeze_encoder: bool = setting("train the head alone, a linear probe", False)
+    lora_rank: int = setting(
+        "train the head and LoRA adapters of this rank (such as 8) on qkv and proj of attention,"
+        " with the encoder frozen; loading and converting the checkpoint merges them. 0: none",
+        0,
+    )
 
 
 @register_model("eat_classifier", dataclass=ClassificationModelConfig)
@@ -58,9 +64,13 @@ class ClassificationModel(Classifier, BaseFairseqModel):
     @classmethod
     def build_model(cls, cfg: ClassificationModelConfig, task: Any = None) -> "ClassificationModel":
         """Build the model for the classes of the task, from `cfg.init_from` if that is set."""
+        _check_lora(cfg)
         model = cls(cfg, task.descriptors)
         if cfg.init_from:
             model.init_from(load_checkpoint(cfg.init_from), cfg.weights, cfg.new_head)
+        if cfg.lora_rank:
+            add_lora(model.encoder, cfg.lora_rank)
+            set_layer_decay(model.encoder, cfg.layer_decay)
         return model
 
     def train(self, mode: bool = True) -> "ClassificationModel":
@@ -93,6 +103,16 @@ class ClassificationModel(Classifier, BaseFairseqModel):
                 f"model.init_from: {checkpoint.path}: {problem} as in task.data;"
                 " model.new_head=true starts with a new head"
             )
+
+
+def _check_lora(cfg: ClassificationModelConfig) -> None:
+    if cfg.lora_rank < 0:
+        raise ValueError(f"model.lora_rank: found {cfg.lora_rank}, expected 0 or more")
+    if cfg.lora_rank and (cfg.freeze_encoder or not cfg.init_from):
+        raise ValueError(
+            f"model.lora_rank: found {cfg.lora_rank} with model.freeze_encoder={cfg.freeze_encoder}"
+            f" and model.init_from={cfg.init_from}, expected false and a checkpoint to adapt"
+        )
 
 
 def set_layer_decay(encoder: Encoder, decay: float) -> None:

@@ -1,7 +1,8 @@
 """The networks, in plain torch, without fairseq.
 
 In reading order: `patches`, `transformer`, `encoder`; `masking`, `teacher` and `decoder` for
-pre-training; `classifier` for fine-tuning. `gradients` only makes training on a CPU cheaper.
+pre-training; `classifier` and `lora` for fine-tuning. `gradients` only makes training on a CPU
+cheaper.
 """
 
 from eat.lazy import export

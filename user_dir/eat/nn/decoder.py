@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from eat.settings import setting
 
-from .gradients import NormGeluByHand, by_hand, call_layer
+from .gradients import NormGeluByHand, by_hand, call_layer, is_plain
 from .masking import select_patches
 
 _NORM_EPS = 1e-5  # released code
@@ -51,11 +51,11 @@ def norm_gelu(x: Tensor, eps: float) -> Tensor:
 
 def convolve_grid(conv: nn.Conv2d, x: Tensor) -> Tensor:
     """Apply a grouped convolution to patches on their grid: (N, H, W, D) -> (N, H, W, D)."""
-    channels = conv.weight.shape[1]
+    channels = conv.in_channels // conv.groups
     spare = -channels % _TILE_CHANNELS
     # cuDNN computes whole tiles: EAT-base's groups of 48 channels take 2.6 times as long as groups
     # of 64 of which 16 are zeros (H100, bf16, both passes). If most were zeros, padding would lose.
-    if x.is_cuda and 0 < spare <= channels // 2:
+    if x.is_cuda and 0 < spare <= channels // 2 and is_plain(conv):
         return _convolve_widened(conv, x, spare)
     return conv(x.permute(0, 3, 1, 2)).permute(0, 2, 3, 1)
 

@@ -5,14 +5,32 @@ from typing import Iterator, Optional, Tuple
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from eat.audio import LogMel
 
-from .gradients import call_layer
+from .gradients import call_layer, is_plain
 from .masking import select_patches
-from .patches import PatchEmbed, positions_of, sincos_positions
+from .patches import PatchEmbed, cut_patches, positions_of, sincos_positions
 from .transformer import Block, EncoderConfig
+
+
+class FastPatchEmbed(PatchEmbed):
+    """The convolution, which does not overlap, as one product, of chosen patches if so asked."""
+
+    def forward(self, source: Tensor, ids: Optional[Tensor] = None) -> Tensor:
+        """(B, 1, T, F) -> (B, L, D); with `ids`, (B, N) int64, these patches alone: (B*N, D).
+
+        Patches are chosen before they are projected: that is less arithmetic when few are
+        visible, and saves adding up the gradients of clones that share a patch.
+        """
+        if not is_plain(self.proj):
+            patches = super().forward(source)
+            return patches if ids is None else select_patches(patches, ids)
+        patches = cut_patches(source, self.patch_size)
+        patches = patches if ids is None else select_patches(patches, ids)
+        return F.linear(patches, self.proj.weight.flatten(1), self.proj.bias)
 
 
 class Encoder(nn.Module):
@@ -36,7 +54,7 @@ class Encoder(nn.Module):
         self.log_mel = LogMel(
             target_length=None, num_mel_bins=config.num_mel_bins, patch_size=config.patch_size
         )
-        self.patch_embed = PatchEmbed(config.patch_size, config.embed_dim)
+        self.patch_embed = FastPatchEmbed(config.patch_size, config.embed_dim)
         positions = sincos_positions(config.num_position_rows, config.num_columns, config.embed_dim)
         self.register_buffer("positions", positions)  # (768 * W, D), never trained
         self.cls_token = nn.Parameter(torch.randn(1, 1, config.embed_dim))
@@ -79,14 +97,9 @@ class Encoder(nn.Module):
         return patches + self.positions_for(patches.shape[1]).to(patches.dtype)
 
     def embed_visible(self, source: Tensor, ids: Tensor) -> Tensor:
-        """Embed the patches that each clone sees: (B, 1, T, F), (B, K, V) int64 -> (B*K, V, D).
-
-        Patches are chosen before they are projected: that is less arithmetic when few are
-        visible, and saves adding up the gradients of clones that share a patch.
-        """
-        values = select_patches(self.patch_embed.cut(source), ids.flatten(1))
+        """Embed the patches that each clone sees: (B, 1, T, F), (B, K, V) int64 -> (B*K, V, D)."""
+        patches = self.patch_embed(source, ids.flatten(1))
         positions = self.positions_for(math.prod(self.grid(source.shape[2])))
-        patches = self.patch_embed.project(values)
         patches = patches + positions.index_select(0, ids.flatten()).to(patches.dtype)
         return patches.view(-1, ids.shape[2], patches.shape[1])
 

@@ -6,7 +6,7 @@ torch are used in this file only.
 """
 
 import functools
-from typing import Any, Callable, Optional, Tuple, Type
+from typing import Any, Callable, Iterable, Iterator, Optional, Tuple, Type
 
 import torch
 import torch.nn.functional as F
@@ -32,14 +32,18 @@ def by_hand(
 ) -> Callable[[Formula], Formula]:
     """Decorate a formula for which `function` computes the same value, and its gradient by hand.
 
-    Inputs (N, L, ...) of more than `max_tokens` tokens are left to autograd.
+    A layer among the formula's arguments becomes its weight and bias; one that is not `is_plain`,
+    or is frozen, is called by the formula. Inputs (N, L, ...) of more than `max_tokens` tokens are
+    left to autograd.
     """
 
     def decorate(formula: Formula) -> Formula:
         @functools.wraps(formula)
         def compute(x: Tensor, *args: Any) -> Tensor:
             if writes_own_gradient(x) and (max_tokens is None or x.shape[1] <= max_tokens):
-                return function.apply(x, *args)
+                layers = [arg for arg in args if isinstance(arg, nn.Module)]
+                if all(is_plain(layer) and layer.weight.requires_grad for layer in layers):
+                    return function.apply(x, *_without_layers(args))
             return formula(x, *args)
 
         return compute
@@ -47,15 +51,41 @@ def by_hand(
     return decorate
 
 
+def is_plain(layer: nn.Module) -> bool:
+    """Whether to call this layer is to apply torch's formula to its weight and bias.
+
+    False if somebody hooked, wrapped or replaced it (adapters, quantization, pruning,
+    parametrizations, sharding), or its weights: then only a call does what they want.
+    """
+    return (
+        type(layer) in (nn.Linear, nn.Conv2d)
+        and type(layer.weight) is type(layer.bias) is nn.Parameter
+        and not any(getattr(layer, hooks) for hooks in _HOOKS)
+        and not any(getattr(nn.modules.module, f"_global{hooks}") for hooks in _HOOKS)
+        and not any(name in vars(layer) for name in ("forward", "_compiled_call_impl"))
+    )
+
+
+_HOOKS = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks")
+
+
+def _without_layers(args: Iterable[Any]) -> Iterator[Any]:
+    for arg in args:
+        yield from (arg.weight, arg.bias) if isinstance(arg, nn.Module) else (arg,)
+
+
 def writes_own_gradient(x: Tensor) -> bool:
     """Whether the gradient with respect to `x` is needed, and on a CPU.
 
-    On a GPU fused kernels are faster. A compiler is too, and it needs the plain formula. Under
-    `torch.autocast` the tensors of a formula differ in dtype, which only autograd keeps track of.
+    On a GPU fused kernels are faster. A compiler is too, and it needs the plain formula, as
+    `torch.jit.trace` and `torch.func` do. Under `torch.autocast` the tensors of a formula differ in
+    dtype, which only autograd keeps track of.
     """
     is_compiling = getattr(torch.compiler, "is_compiling", bool)  # torch >= 2.3
+    is_traced = is_compiling() or torch.jit.is_tracing()
     needs_gradient = x.requires_grad and torch.is_grad_enabled()
-    return x.device.type == "cpu" and needs_gradient and not is_compiling() and not _autocasts()
+    needs_formula = is_traced or torch._C._are_functorch_transforms_active() or _autocasts()
+    return x.device.type == "cpu" and needs_gradient and not needs_formula
 
 
 def _autocasts() -> bool:

@@ -2,7 +2,6 @@
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 
@@ -11,23 +10,20 @@ class PatchEmbed(nn.Module):
 
     def __init__(self, patch_size: int, embed_dim: int) -> None:
         super().__init__()
+        self.patch_size = patch_size
         self.proj = nn.Conv2d(1, embed_dim, kernel_size=patch_size, stride=patch_size)
         nn.init.xavier_uniform_(self.proj.weight.data.flatten(1))
 
     def forward(self, source: Tensor) -> Tensor:
         """(B, 1, T, F) spectrogram -> (B, L, D), time-major: L = T/P * F/P."""
-        return self.project(self.cut(source))
+        return self.proj(source).flatten(2).transpose(1, 2)
 
-    def cut(self, source: Tensor) -> Tensor:
-        """(B, 1, T, F) -> (B, L, P * P), the values of each patch."""
-        size = self.proj.kernel_size[0]
-        batch_size, _, num_frames, num_bins = source.shape
-        rows = source.reshape(batch_size, num_frames // size, size, num_bins // size, size)
-        return rows.transpose(2, 3).reshape(batch_size, -1, size * size)
 
-    def project(self, patches: Tensor) -> Tensor:
-        """(..., P * P) -> (..., D): the convolution, which does not overlap, as one product."""
-        return F.linear(patches, self.proj.weight.flatten(1), self.proj.bias)
+def cut_patches(source: Tensor, patch_size: int) -> Tensor:
+    """(B, 1, T, F) -> (B, L, P * P), the values of each patch."""
+    batch_size, _, num_frames, num_bins = source.shape
+    grid = (num_frames // patch_size, patch_size, num_bins // patch_size, patch_size)
+    return source.reshape(batch_size, *grid).transpose(2, 3).reshape(batch_size, -1, patch_size**2)
 
 
 def sincos_positions(num_rows: int, num_columns: int, embed_dim: int) -> Tensor:

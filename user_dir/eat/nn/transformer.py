@@ -61,6 +61,15 @@ def attend(qkv: Tensor, num_heads: int, valid: Optional[Tensor]) -> Tensor:
     return x.transpose(1, 2).reshape(*qkv.shape[:2], -1)
 
 
+def attention_weights(qkv: Tensor, num_heads: int, valid: Optional[Tensor] = None) -> Tensor:
+    """(N, L, 3D) -> (N, heads, L, L) float32: how much each token attends to each, sums to 1."""
+    q, k, _ = split_heads(qkv, num_heads)
+    scores = (q * q.shape[-1] ** -0.5) @ k.transpose(-2, -1)
+    if valid is not None:
+        scores = scores.masked_fill(~valid[:, None, None, :], float("-inf"))
+    return scores.softmax(dim=-1, dtype=torch.float32)
+
+
 def split_heads(qkv: Tensor, num_heads: int) -> Tuple[Tensor, Tensor, Tensor]:
     """(N, L, 3D) -> queries, keys and values, each (N, heads, L, D / heads), without a copy."""
     q, k, v = qkv.view(*qkv.shape[:2], 3, num_heads, -1).permute(2, 0, 3, 1, 4)
@@ -77,13 +86,13 @@ class Mlp(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """(..., D) -> (..., D)."""
-        return gelu_linear(self.fc1(x), self.fc2.weight, self.fc2.bias)
+        return gelu_linear(self.fc1(x), self.fc2)
 
 
 @by_hand(GeluLinearByHand)
-def gelu_linear(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+def gelu_linear(x: Tensor, linear: nn.Module) -> Tensor:
     """GELU, then a linear layer: (..., hidden) -> (..., D)."""
-    return F.linear(F.gelu(x), weight, bias)
+    return linear(F.gelu(x))
 
 
 def drop_path(branch: Tensor, rate: float) -> Tensor:
