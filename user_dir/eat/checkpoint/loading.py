@@ -8,7 +8,7 @@ import re
 import zipfile
 from dataclasses import replace
 from types import ModuleType
-from typing import Any, Dict, Optional, Union
+from typing import Any, Callable, Dict, Optional, Union
 
 import torch
 from safetensors import safe_open
@@ -222,8 +222,7 @@ def convert_checkpoint(
         ValueError: an unknown value, an option that the layout does not have, or a statement that
             does not fit.
     """
-    if to not in LAYOUTS:
-        raise ValueError(f"to: found {to!r}, expected one of {', '.join(LAYOUTS)}")
+    write = _find_writer(to)
     options = _fitting(to, "onnx", input=input, quantize=quantize)
     options |= _fitting(to, "huggingface", license=license, name=name)
     source, destination = source_of(source, **stated), os.fspath(destination)
@@ -235,13 +234,17 @@ def convert_checkpoint(
     # Building the network is the check that nothing is missing.
     (build_encoder if checkpoint.classifier is None else build_classifier)(checkpoint)
     if to == "safetensors":
-        checkpoint = replace(
-            checkpoint, decoder=None, decoder_config=None, teacher=None, teacher_config=None
-        )
+        left_out = ("decoder", "decoder_config", "teacher", "teacher_config")
+        checkpoint = replace(checkpoint, **dict.fromkeys(left_out))
     os.makedirs(os.path.dirname(os.path.abspath(destination)), exist_ok=True)
-    module, function = LAYOUTS[to].split(".")
-    write = getattr(importlib.import_module(f".{module}", __package__), function)
     write(checkpoint, destination, **options)
+
+
+def _find_writer(to: str) -> Callable[..., None]:
+    if to not in LAYOUTS:
+        raise ValueError(f"to: found {to!r}, expected one of {', '.join(LAYOUTS)}")
+    module, function = LAYOUTS[to].split(".")
+    return getattr(importlib.import_module(f".{module}", __package__), function)
 
 
 def _fitting(to: str, layout: str, **options: Any) -> Dict[str, Any]:

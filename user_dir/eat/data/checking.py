@@ -5,7 +5,7 @@ import os
 from collections import Counter
 from functools import partial
 from pathlib import Path
-from typing import Callable, Dict, Iterator, List, NamedTuple, Optional, Tuple
+from typing import Callable, Dict, Iterable, Iterator, List, NamedTuple, Optional, Tuple
 
 from eat.files import lock_file, replace_file
 from eat.work import Failure, map_in_threads
@@ -77,14 +77,9 @@ def check_manifest(
     with lock_file(f"{report}.lock"):
         listed = split.manifest
         num_resumed = len(findings := read_journal(journal, listed, target_length))
-        with open(journal, "ab") as file:
-            check = partial(
-                check_clip, listed, hdf5_rate_hz=hdf5_rate_hz, target_length=target_length
-            )
-            for finding in _check_clips(listed, findings, num_workers, check):
-                findings[finding.clip] = finding
-                file.write(_join(*finding[:3], *finding.problems))
-
+        options = {"hdf5_rate_hz": hdf5_rate_hz, "target_length": target_length}
+        check = partial(check_clip, listed, **options)
+        _append(journal, findings, _check_clips(listed, findings, num_workers, check))
         in_order = [findings[clip] for clip in range(len(listed))]
         problems = [finding for finding in in_order if finding.action]
         with replace_file(report) as file:
@@ -96,13 +91,18 @@ def check_manifest(
             if action != LEFT_OUT
         ]
         if not clips:
-            raise ValueError(
-                f"{manifest}: none of {len(problems)} clips can be used; the reasons are in"
-                f" {report}"
-            )
+            used = f"none of {len(problems)} clips can be used"
+            raise ValueError(f"{manifest}: {used}; the reasons are in {report}")
         write_data_set(out, listed.root, {name: clips}, split.descriptors, force=force)
         os.remove(journal)
         return Check(os.path.join(out, f"{name}.tsv"), report, len(listed), num_resumed, problems)
+
+
+def _append(journal: str, findings: Dict[int, Finding], new: Iterable[Finding]) -> None:
+    with open(journal, "ab") as file:
+        for finding in new:
+            findings[finding.clip] = finding
+            file.write(_join(*finding[:3], *finding.problems))
 
 
 def read_journal(path: str, manifest: Manifest, target_length: int) -> Dict[int, Finding]:

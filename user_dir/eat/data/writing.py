@@ -3,9 +3,9 @@
 import os
 import re
 import shutil
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
-from typing import Dict, Iterable, List, Mapping, Optional, Sequence
+from typing import Dict, Iterable, Iterator, List, Mapping, Optional, Sequence
 
 from eat.audio.finding import Scan, count_extensions
 from eat.files import lock_file, replace_file
@@ -118,22 +118,29 @@ def write_data_set(
     files = {*_split_files(splits)}
     unfinished = os.path.join(folder, f".{next(iter(splits))}.unfinished")
     os.makedirs(folder, exist_ok=True)
-    with lock_file(f"{unfinished}.lock"):
-        shutil.rmtree(unfinished, ignore_errors=True)  # a killed run may have left it
-        os.makedirs(unfinished)
+    with lock_file(f"{unfinished}.lock"), _fresh(unfinished):
         try:
             _write_files(unfinished, root, splits, descriptors)
-            finished = os.listdir(unfinished)
-            for file in files - {*finished}:
-                _remove(os.path.join(folder, file))
-            for file in finished:
-                os.replace(os.path.join(unfinished, file), os.path.join(folder, file))
         except (ManifestError, LabelError) as error:
             raise type(error)(str(error).replace(unfinished, folder)) from None
-        finally:
-            shutil.rmtree(unfinished)
+        finished = os.listdir(unfinished)
+        for file in files - {*finished}:
+            _remove(os.path.join(folder, file))
+        for file in finished:
+            os.replace(os.path.join(unfinished, file), os.path.join(folder, file))
     path = os.path.join(folder, left_out_file or "")
     return Listing(folder, dict(splits), descriptors, list(left_out), path)
+
+
+@contextmanager
+def _fresh(folder: str) -> Iterator[None]:
+    """A new folder, for a while; a killed run may have left one of that name."""
+    shutil.rmtree(folder, ignore_errors=True)
+    os.makedirs(folder)
+    try:
+        yield
+    finally:
+        shutil.rmtree(folder)
 
 
 def _write_files(
