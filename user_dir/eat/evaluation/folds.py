@@ -4,7 +4,7 @@ import logging
 import os
 import re
 import warnings
-from typing import List, NamedTuple, Optional, Sequence
+from typing import List, NamedTuple, Optional, Sequence, Tuple
 
 import numpy as np
 
@@ -15,6 +15,8 @@ from . import LABELLED_SPLITS, ProbeSettings
 from .metrics import metric_for
 
 logger = logging.getLogger(__name__)
+
+_STOP_PARTS = 10  # of what is learnt from, one is held out
 
 
 class Clips(NamedTuple):
@@ -117,9 +119,7 @@ def make_folds(
     from sklearn.model_selection import GroupKFold, KFold, StratifiedGroupKFold, StratifiedKFold
 
     is_single_label = metric_for(targets) == "accuracy"
-    what, count = ("clips", len(targets)) if groups is None else ("groups", len(set(groups)))
-    if is_single_label and targets.sum(axis=0).max() < count:
-        what, count = "clips of the most frequent class", int(targets.sum(axis=0).max())
+    what, count = _count_parts(targets, groups)
     if count < 2:
         raise ValueError(f"found {count} {what}, expected 2 or more, and --folds at most as many")
     if not 2 <= num_folds <= count:
@@ -134,6 +134,28 @@ def make_folds(
         # A class with fewer clips than folds is missing from some of them, which does no harm.
         warnings.filterwarnings("ignore", message="The least populated class", category=UserWarning)
         return [Fold(*fold) for fold in splitter.split(classes, classes, groups)]
+
+
+def _count_parts(targets: np.ndarray, groups: Optional[Sequence[str]]) -> Tuple[str, int]:
+    """What limits the folds, and how many there can be."""
+    what, count = ("clips", len(targets)) if groups is None else ("groups", len(set(groups)))
+    if metric_for(targets) == "accuracy" and targets.sum(axis=0).max() < count:
+        return "clips of the most frequent class", int(targets.sum(axis=0).max())
+    return what, count
+
+
+def hold_out(fold: Fold, targets: np.ndarray, groups: Optional[Sequence[str]], seed: int) -> Fold:
+    """Split what a fold learns from: a tenth, in groups of their own, tells when to stop."""
+    targets = targets[fold.train]
+    groups = None if groups is None else [groups[index] for index in fold.train]
+    what, count = _count_parts(targets, groups)
+    if count < 2:
+        raise ValueError(
+            f"methods: found {count} {what} to learn from in a fold, expected 2 or more for"
+            " attentive and gated, which need some of them to know when to stop"
+        )
+    train, stop = make_folds(targets, groups, min(_STOP_PARTS, count), seed)[0]
+    return Fold(fold.train[train], fold.train[stop])
 
 
 def choose_folds(clips: Clips, settings: ProbeSettings) -> List[Fold]:
