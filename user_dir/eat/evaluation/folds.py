@@ -158,11 +158,15 @@ def hold_out(fold: Fold, targets: np.ndarray, groups: Optional[Sequence[str]], s
     return Fold(fold.train[train], fold.train[stop])
 
 
+def choose_groups(clips: Clips, settings: ProbeSettings) -> Optional[List[str]]:
+    """The group of each clip, if groups are asked for."""
+    return None if settings.groups_from is None else find_groups(settings.groups_from, clips)
+
+
 def choose_folds(clips: Clips, settings: ProbeSettings) -> List[Fold]:
     """One fold that learns from all splits but `test` and tests on that, or a cross-validation."""
     if settings.test is None:
-        source = settings.groups_from
-        groups = None if source is None else find_groups(source, clips)
+        groups = choose_groups(clips, settings)
         return make_folds(clips.targets, groups, settings.folds, settings.seed)
     is_tested = clips.splits == settings.test
     if is_tested.all() or not is_tested.any():

@@ -1,9 +1,9 @@
 """Probes that read all tokens of a frozen encoder, and learn where in it the information is.
 
-They are trained for all folds at once, as reading the tokens takes longer than computing with them:
-a parameter has the folds in front, and a clip counts for the folds that learn from it. Tokens are
-(Y, B, N, D): Y layers, and of each clip CLS and then its patches, N of them with the padding; `mask`
-(B, N) is False at the padding. Shapes begin with R, the folds; C classes.
+They are trained for all folds at once, so that tokens are read once for all: a parameter has the
+folds in front, and a clip counts for the folds that learn from it. Shapes: R folds, Y layers, C
+classes; tokens are (Y, B, N, D), of each clip CLS and then its patches, N with the padding, where
+`mask` (B, N) is False.
 """
 
 import math
@@ -72,9 +72,9 @@ class AttentiveProbe(nn.Module):
         """What the queries read, (R, B, Q, D)."""
         by_layer = weights.permute(3, 1, 0, 2, 4)  # (Y, B, R, Q, N)
         found = (by_layer.flatten(2, 3) @ tokens).unflatten(2, by_layer.shape[2:4])
-        found = found.permute(2, 1, 3, 0, 4) - weights.sum(-1, keepdim=True) * self.mean[
-            :, None, None
-        ]
+        found = (
+            found.permute(2, 1, 3, 0, 4) - weights.sum(-1, keepdim=True) * self.mean[:, None, None]
+        )
         return (found / self.std[:, None, None]).sum(dim=3)
 
     def forward(self, tokens: Tensor, mask: Tensor) -> Tensor:

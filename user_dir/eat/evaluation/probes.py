@@ -2,11 +2,13 @@
 
 import os
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import nullcontext
 from functools import partial
-from itertools import product
-from typing import Any, Dict, Iterator, List, Optional, Sequence, Set, Tuple
+from itertools import chain, product
+from typing import Any, ContextManager, Dict, Iterator, List, Optional, Sequence, Set, Tuple
 
 import numpy as np
+import torch
 
 from eat.checkpoint import load_encoder
 from eat.data.sampling import draw_clips
@@ -15,14 +17,20 @@ from eat.nn import Encoder
 from eat.nn.classifier import POOLINGS
 from eat.work import Failure, show_progress
 
-from . import METHODS, ProbeSettings
-from .folds import Clips, Fold, choose_folds, read_clips
+from . import METHODS, TOKEN_METHODS, ProbeSettings
+from .folds import Clips, Fold, choose_folds, choose_groups, hold_out, read_clips
+from .learned import LabelledTokens, run_probe
 from .metrics import measure, metric_for, require_scikit_learn
-from .vectors import ClipVectors, embed_clips, untrained_like
+from .tokens import TokenStore
+from .vectors import ClipVectors, Source, embed_clips, untrained_like
 
 # When a logistic regression stops. Ten times scikit-learn's tolerance takes a third of the time;
 # accuracies moved by less than their deviation over folds.
 _TOLERANCE, _MAX_ITERATIONS = 1e-3, 1000
+
+# Of conclusions: a layer stands out whose weight is this multiple of the mean weight; tokens with
+# less than this share of the scores do not matter.
+_STANDS_OUT, _LITTLE = 1.25, 0.05
 
 # The settings that the report repeats.
 _RECORDED = ("test", "groups_from", "steps", "target_length", "weights", "seed")
@@ -38,10 +46,11 @@ def probe_checkpoint(
     is the folder of the manifests and their labels.
 
     Returns:
-        The content of probe.json: `results` (`encoder` and what `score_vectors` yields), `metric`
-        ("accuracy" or "mAP"), `num_folds`; `splits`, `num_clips` and `num_classes` that were used;
-        `not_learnt`, classes that some fold tests without a clip to learn them from; `failed`, the
-        clips that could not be read; `conclusions`, sentences; and the arguments and settings.
+        The content of probe.json: `results` (`encoder` and what `score_vectors` and `score_tokens`
+        yield), `metric` ("accuracy" or "mAP"), `num_folds`; `splits`, `num_clips` and `num_classes`
+        that were used; `not_learnt`, classes that some fold tests without a clip to learn them
+        from; `failed`, the clips that could not be read; `conclusions`, sentences; and the
+        arguments and settings.
 
     Raises:
         ModuleNotFoundError, FileNotFoundError: there is no scikit-learn, or no such file.
@@ -56,14 +65,18 @@ def probe_checkpoint(
     failures: Set[Failure] = set()
     for name, encoder in _open_encoders(checkpoint, settings):
         title = os.path.basename(name)
-        vectors = embed_clips(encoder, clips.paths, *features, f"embedding, {title}")
-        failures.update(vectors.failures)
-        readable = clips.select(vectors.clips)
-        folds = choose_folds(readable, settings)
-        scores = score_vectors(vectors, readable.targets, folds, settings)
-        total = len(settings.methods) * len(vectors.values)
-        for score in show_progress(scores, total, f"fitting, {title}", "probe"):
-            results.append({"encoder": name, **score})
+        with _open_store(encoder, settings) as store:
+            vectors = embed_clips(encoder, clips.paths, *features, f"embedding, {title}", store)
+            failures.update(vectors.failures)
+            readable = clips.select(vectors.clips)
+            folds = choose_folds(readable, settings)
+            scores = score_vectors(vectors, readable.targets, folds, settings)
+            if store is not None:
+                scores = chain(scores, score_tokens(store, vectors, readable, folds, settings))
+            of_tokens = set(settings.methods) & {*TOKEN_METHODS}
+            total = (len(settings.methods) - len(of_tokens)) * len(vectors.values) + len(of_tokens)
+            for score in show_progress(scores, total, f"fitting, {title}", "probe"):
+                results.append({"encoder": name, **score})
     return {
         "checkpoint": os.fspath(checkpoint),
         "data": data,
@@ -103,6 +116,39 @@ def conclude(results: Sequence[Dict[str, Any]], trained: str, last_layer: int) -
     if len(found) > 1 and found[0]["mean"] - found[1]["mean"] > max(one["std"] for one in found):
         scores = ", ".join(f"{one['pooling']} {one['mean']:.3f}" for one in found)
         sentences.append(f"fine-tune with model.pooling={found[0]['pooling']} ({scores})")
+    for result in results:
+        if result["encoder"] == trained and "where" in result:
+            sentences += _say_where(result, found)
+    return sentences
+
+
+def _say_where(result: Dict[str, Any], of_last: Sequence[Dict[str, Any]]) -> List[str]:
+    """Which layers and tokens to extract, by a probe that learnt where the information is.
+
+    `of_last` are results of vectors of the last layer, the best first.
+    """
+    method, layers, parts = result["method"], *result["where"].values()
+    sentences = []
+    if len(layers) > 1:
+        ranked = sorted(layers, key=layers.get, reverse=True)
+        highest = f"layer {ranked[0]} has the highest weight, {layers[ranked[0]]:.2f}"
+        if layers[ranked[0]] < _STANDS_OUT / len(layers):
+            advice = "no layer stands out: extract with --layers mean"
+        else:
+            sums = np.cumsum([layers[name] for name in ranked])
+            best = ranked[: int(np.argmax(sums >= min(0.5, sums[-1]))) + 1]
+            advice = f"extract with --layers {','.join(sorted(best, key=int))}"
+        gain = result["mean"] - of_last[0]["mean"] if of_last else 0.0
+        if of_last and gain <= max(result["std"], of_last[0]["std"]):
+            advice = f"{of_last[0]['pooling']} of the last layer does as well, take that"
+        sentences.append(f"{method} ({result['mean']:.3f}): {highest} of {len(layers)}; {advice}")
+    use = "use CLS and patches (--granularity all)"
+    if parts["cls"] < _LITTLE:
+        use = "leave CLS out (--granularity frame)"
+    elif parts["cls"] > 1 - _LITTLE:
+        use = "use CLS alone (--granularity utterance)"
+    others = ", ".join(f"{name} {part:.2f}" for name, part in parts.items())
+    sentences.append(f"{method}: {others} of its scores; {use}")
     return sentences
 
 
@@ -139,13 +185,78 @@ def score_vectors(
         scores = classify(values[train], targets[train], values[test], method, settings)
         return measure(metric, scores, targets[test])
 
-    for (source, values), method in product(vectors.values.items(), settings.methods):
+    methods = [method for method in settings.methods if method not in TOKEN_METHODS]
+    for (source, values), method in product(vectors.values.items(), methods):
         # A thread for each fold, and in each a single one for matrix products: several wait for
         # each other in every step of a regression: 20 times the CPU time, on a busy machine.
         with threadpool_limits(1), ThreadPoolExecutor(os.cpu_count()) as executor:
             per_fold = [*executor.map(partial(score_fold, values, method), folds)]
-        summary = {"mean": float(np.mean(per_fold)), "std": float(np.std(per_fold))}
-        yield {**source._asdict(), "method": method, **summary, "per_fold": per_fold}
+        yield {**source._asdict(), "method": method, **_summary(per_fold)}
+
+
+def score_tokens(
+    store: TokenStore,
+    vectors: ClipVectors,
+    clips: Clips,
+    folds: Sequence[Fold],
+    settings: ProbeSettings,
+) -> Iterator[Dict[str, Any]]:
+    """Yield how well the methods that learn from all tokens do, see `learned`, on the same folds.
+
+    `vectors` names the clips and the layers that are asked for. Yields what `score_vectors` does,
+    and `where`: the weights of the layers (`layers`), and how much of the scores comes from which
+    tokens (`parts`), of which pooling of them, both as shares by name, mean over folds.
+    """
+    targets, metric, device = (
+        clips.targets,
+        metric_for(clips.targets),
+        choose_device(settings.device),
+    )
+    groups = choose_groups(clips, settings)
+    parts = [(*hold_out(fold, targets, groups, settings.seed), fold.test) for fold in folds]
+    sets = [
+        torch.from_numpy(_rows(some, len(targets))).to(device) for some in zip(*parts, strict=True)
+    ]
+    labels = torch.from_numpy(targets).float().to(device)
+    data = LabelledTokens(store, vectors.clips, (), labels, metric == "accuracy", *sets)
+    chosen = [*dict.fromkeys(source.layer for source in vectors.values)]
+    name = chosen[0] if len(chosen) == 1 else ",".join(map(str, chosen))
+    blocks = [layer for layer in store.layers if layer != "mean"]
+    read = {
+        "attentive": (chosen, Source(name, "attention")),
+        "gated": (blocks, Source("all", "prototypes")),
+    }
+    for method in (method for method in settings.methods if method in TOKEN_METHODS):
+        layers, source = read[method]
+        found = run_probe(method, data._replace(layers=layers), settings.seed)
+        per_fold = []
+        for scores, (train, test) in zip(found.scores, folds, strict=True):
+            scores = scores * targets[train].any(axis=0)  # 0 without a clip to learn from
+            per_fold.append(measure(metric, scores, targets[test]))
+        where = {"layers": found.layers, "parts": found.parts}
+        yield {**source._asdict(), "method": method, **_summary(per_fold), "where": where}
+
+
+def _open_store(encoder: Encoder, settings: ProbeSettings) -> ContextManager[Optional[TokenStore]]:
+    """Where the tokens of all blocks go, and their mean if it is asked for; None if unused."""
+    if not {*TOKEN_METHODS} & {*settings.methods}:
+        return nullcontext()
+    mean = ["mean"] if settings.layers == "mean" else []
+    return TokenStore([*range(1, encoder.config.depth + 1), *mean])
+
+
+def _rows(chosen: Sequence[np.ndarray], number: int) -> np.ndarray:
+    """A row (number,) of bool for each array of indices."""
+    return np.stack([np.isin(np.arange(number), indices) for indices in chosen])
+
+
+def _summary(per_fold: Sequence[float]) -> Dict[str, Any]:
+    """What is said of the values of the metric, one of each fold."""
+    return {
+        "mean": float(np.mean(per_fold)),
+        "std": float(np.std(per_fold)),
+        "per_fold": [*per_fold],
+    }
 
 
 def classify(

@@ -54,8 +54,13 @@ class TokenStore:
         """The shape (layers, 1+L, D) of a clip's tokens."""
         return self._in_memory[clip].shape if clip in self._in_memory else self._in_file[clip][1]
 
-    def read(self, clips: Sequence[int], layers: Sequence[Union[int, str]]) -> Tuple[Tensor, Tensor]:
-        """The tokens (layers, B, 1+L, D) of clips, padded to the longest, and which (B, 1+L) are."""
+    def read(
+        self, clips: Sequence[int], layers: Sequence[Union[int, str]]
+    ) -> Tuple[Tensor, Tensor]:
+        """The tokens (layers, B, 1+L, D) of clips, float16; and where they are not padding (B, 1+L).
+
+        Clips are padded to the longest of them by zeros.
+        """
         lengths = torch.tensor([self.shape(clip)[1] for clip in clips])
         rows: List[int] = [self.layers.index(layer) for layer in layers]
         width = self.shape(clips[0])[2]
