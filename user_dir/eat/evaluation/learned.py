@@ -23,18 +23,18 @@ _STD_EPS = 1e-6  # of features of unit tokens, which are about 1 / sqrt(D)
 
 _BATCH_SIZE = 48  # as in BAT
 _MAX_VALUES = 1 << 24  # of tokens in one pass: 64 MiB
-# BAT's peak is 1e-3 for tens of thousands of updates. This many need a higher one.
-_LEARNING_RATE, _WARMUP_RATIO = 1e-2, 0.1
-_NUM_UPDATES, _EPOCHS, _PATIENCE = 600, (10, 60), 5
+# About as many updates, in as many epochs at least and at most. They end after so many epochs, or a
+# quarter of all, without a lower loss of the clips that are held out.
+_NUM_UPDATES, _EPOCHS, _PATIENCE, _WARMUP_RATIO = 300, (8, 60), 5, 0.1
 
 
 def num_prototypes(num_classes: int) -> int:
-    """K of a gated probe: 20 per class, from 64 to 10,000.
+    """K of a gated probe: 10 per class, from 64 to 10,000.
 
-    With AudioSet's 527 classes it is BAT's 10,000; fewer classes need fewer, and time grows with
-    it. At least 64, as also two classes have many kinds of patches.
+    BAT has 10,000 for AudioSet's 527 classes, where more bring little, and time grows with them. At
+    least 64, as the patches of two classes are of many kinds, too.
     """
-    return min(max(20 * num_classes, 64), 10_000)
+    return min(max(10 * num_classes, 64), 10_000)
 
 
 class AttentiveProbe(nn.Module):
@@ -46,6 +46,7 @@ class AttentiveProbe(nn.Module):
     """
 
     parts = ("cls", "patches")
+    learning_rate = 1e-2
 
     def __init__(self, mean: Tensor, std: Tensor, num_classes: int) -> None:
         super().__init__()
@@ -102,6 +103,9 @@ class GatedProbe(nn.Module):
     """
 
     parts = ("min", "max", "cls")
+    # BAT's is 1e-3 for tens of thousands of updates. On 450 synthetic clips of 13 classes, 300
+    # updates gave an accuracy of 0.81 with 1e-2, 0.83 with this, and clearer weights of layers.
+    learning_rate = 3e-2
 
     def __init__(self, num_folds: int, num_layers: int, width: int, num_classes: int) -> None:
         super().__init__()
@@ -193,7 +197,7 @@ def train_probe(probe: nn.Module, data: LabelledTokens, seed: int) -> None:
     learnt = np.flatnonzero(data.train.any(0).cpu())
     num_batches = math.ceil(len(learnt) / _BATCH_SIZE)
     num_epochs = int(np.clip(math.ceil(_NUM_UPDATES / num_batches), *_EPOCHS))
-    optimizer = torch.optim.AdamW(probe.parameters(), _LEARNING_RATE)
+    optimizer = torch.optim.AdamW(probe.parameters(), probe.learning_rate)
     total, warmup = num_epochs * num_batches, _WARMUP_RATIO * num_epochs * num_batches
     rate = lambda n: min((n + 1) / warmup, 0.5 + 0.5 * math.cos(math.pi * n / total))  # noqa: E731
     schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, rate)
@@ -209,7 +213,7 @@ def train_probe(probe: nn.Module, data: LabelledTokens, seed: int) -> None:
         lowest = torch.where(is_better, losses, lowest)
         for name, value in probe.named_parameters():
             best[name][is_better] = value.detach()[is_better]
-        if (since >= _PATIENCE).all():
+        if (since >= max(_PATIENCE, num_epochs // 4)).all():
             break
     probe.load_state_dict(best, strict=False)  # buffers are as they were
 

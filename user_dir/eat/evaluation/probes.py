@@ -116,40 +116,37 @@ def conclude(results: Sequence[Dict[str, Any]], trained: str, last_layer: int) -
     if len(found) > 1 and found[0]["mean"] - found[1]["mean"] > max(one["std"] for one in found):
         scores = ", ".join(f"{one['pooling']} {one['mean']:.3f}" for one in found)
         sentences.append(f"fine-tune with model.pooling={found[0]['pooling']} ({scores})")
-    for result in results:
-        if result["encoder"] == trained and "where" in result:
-            sentences += _say_where(result, found)
+    learnt = [one for one in results if one["encoder"] == trained and "where" in one]
+    if learnt:
+        sentences += _say_where(max(learnt, key=lambda one: one["mean"]), found)
     return sentences
 
 
 def _say_where(result: Dict[str, Any], of_last: Sequence[Dict[str, Any]]) -> List[str]:
-    """Which layers and tokens to extract, by a probe that learnt where the information is.
+    """Which layers and tokens to extract, by the best probe that learnt where the information is.
 
     `of_last` are results of vectors of the last layer, the best first.
     """
-    method, layers, parts = result["method"], *result["where"].values()
+    name, layers, parts = result["method"], result["where"]["layers"], result["where"]["parts"]
     sentences = []
+    if of_last and result["mean"] - of_last[0]["mean"] <= max(result["std"], of_last[0]["std"]):
+        sentences.append(f"{name} finds no more than {of_last[0]['pooling']} of the last layer")
     if len(layers) > 1:
         ranked = sorted(layers, key=layers.get, reverse=True)
-        highest = f"layer {ranked[0]} has the highest weight, {layers[ranked[0]]:.2f}"
+        num_best = int(np.argmax(np.cumsum([layers[layer] for layer in ranked]) > 0.5)) + 1
+        best = ",".join(sorted(ranked[:num_best], key=int))
+        advice = f"extract with --layers {best}, which have over half of the weight"
         if layers[ranked[0]] < _STANDS_OUT / len(layers):
-            advice = "no layer stands out: extract with --layers mean"
-        else:
-            sums = np.cumsum([layers[name] for name in ranked])
-            best = ranked[: int(np.argmax(sums >= min(0.5, sums[-1]))) + 1]
-            advice = f"extract with --layers {','.join(sorted(best, key=int))}"
-        gain = result["mean"] - of_last[0]["mean"] if of_last else 0.0
-        if of_last and gain <= max(result["std"], of_last[0]["std"]):
-            advice = f"{of_last[0]['pooling']} of the last layer does as well, take that"
-        sentences.append(f"{method} ({result['mean']:.3f}): {highest} of {len(layers)}; {advice}")
-    use = "use CLS and patches (--granularity all)"
+            advice = "none stands out: extract with --layers mean"
+        highest = f"layer {ranked[0]} of {len(layers)} has the highest weight"
+        sentences.append(f"{name}: {highest}, {layers[ranked[0]]:.2f}; {advice}")
+    advice = "use CLS and patches (--granularity all)"
     if parts["cls"] < _LITTLE:
-        use = "leave CLS out (--granularity frame)"
+        advice = "leave CLS out (--granularity frame)"
     elif parts["cls"] > 1 - _LITTLE:
-        use = "use CLS alone (--granularity utterance)"
-    others = ", ".join(f"{name} {part:.2f}" for name, part in parts.items())
-    sentences.append(f"{method}: {others} of its scores; {use}")
-    return sentences
+        advice = "use CLS alone (--granularity utterance)"
+    shares = ", ".join(f"{part} {share:.2f}" for part, share in parts.items())
+    return [*sentences, f"{name}: shares of the scores are {shares}; {advice}"]
 
 
 def _open_encoders(checkpoint: str, settings: ProbeSettings) -> Iterator[Tuple[str, Encoder]]:
@@ -220,10 +217,10 @@ def score_tokens(
     labels = torch.from_numpy(targets).float().to(device)
     data = LabelledTokens(store, vectors.clips, (), labels, metric == "accuracy", *sets)
     chosen = [*dict.fromkeys(source.layer for source in vectors.values)]
-    name = chosen[0] if len(chosen) == 1 else ",".join(map(str, chosen))
     blocks = [layer for layer in store.layers if layer != "mean"]
+    name = chosen[0] if len(chosen) == 1 else ",".join(map(str, chosen))
     read = {
-        "attentive": (chosen, Source(name, "attention")),
+        "attentive": (chosen, Source("all" if chosen == blocks else name, "attention")),
         "gated": (blocks, Source("all", "prototypes")),
     }
     for method in (method for method in settings.methods if method in TOKEN_METHODS):
