@@ -73,9 +73,8 @@ def probe_checkpoint(
             scores = score_vectors(vectors, readable.targets, folds, settings)
             if store is not None:
                 scores = chain(scores, score_tokens(store, vectors, readable, folds, settings))
-            of_tokens = set(settings.methods) & {*TOKEN_METHODS}
-            total = (len(settings.methods) - len(of_tokens)) * len(vectors.values) + len(of_tokens)
-            for score in show_progress(scores, total, f"fitting, {title}", "probe"):
+            each = [1 if m in TOKEN_METHODS else len(vectors.values) for m in settings.methods]
+            for score in show_progress(scores, sum(each), f"fitting, {title}", "probe"):
                 results.append({"encoder": name, **score})
     return {
         "checkpoint": os.fspath(checkpoint),
@@ -107,8 +106,9 @@ def conclude(results: Sequence[Dict[str, Any]], trained: str, last_layer: int) -
     for (is_trained, layer, pooling), result in best.items():
         baseline = best.get((False, layer, pooling))
         if is_trained and baseline and result["mean"] < baseline["mean"]:
+            place = "all layers" if layer == "all" else f"layer {layer}"
             sentences.append(
-                f"{pooling} of layer {layer}: {result['mean']:.3f} is below the"
+                f"{pooling} of {place}: {result['mean']:.3f} is below the"
                 f" {baseline['mean']:.3f} of an untrained network; training made it worse"
             )
     found = [best[key] for name in POOLINGS if (key := (True, last_layer, name)) in best]

@@ -57,7 +57,7 @@ class TokenStore:
     def read(
         self, clips: Sequence[int], layers: Sequence[Union[int, str]]
     ) -> Tuple[Tensor, Tensor]:
-        """The tokens (layers, B, 1+L, D) of clips, float16; and where they are not padding (B, 1+L).
+        """The tokens (layers, B, 1+L, D) of clips, float16, and where they are no padding (B, 1+L).
 
         Clips are padded to the longest of them by zeros.
         """
