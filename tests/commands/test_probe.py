@@ -6,9 +6,10 @@ import soundfile
 
 import eat
 from eat.commands.main import main
+from eat.commands.probe import as_text
 from eat.data.labels import Label, write_descriptors, write_labels
 from eat.data.manifest import Manifest, write_manifest
-from eat.evaluation import METHODS, POOLINGS, ProbeSettings, folds, probes, vectors
+from eat.evaluation import METHODS, POOLINGS, ProbeSettings, folds, learned, probes, vectors
 
 PITCHES_HZ = {"low": 300, "mid": 1000, "high": 3000}
 SPEAKERS = "abcd"
@@ -110,6 +111,66 @@ def test_conclusions():
     assert probes.conclude(results, "x.pt", 24) == [worse]  # another layer than classifiers use
     unsure = [result("x.pt", "cls", 0.875), result("x.pt", "mean", 0.883)]
     assert probes.conclude(unsure, "x.pt", 12) == []
+
+
+def test_where_the_labels_are_is_concluded():
+    def result(method, mean, layers, parts, pooling="prototypes", **more):
+        where = {"where": {"layers": layers, "parts": parts}} if layers else {}
+        names = {"encoder": "x.pt", "method": method, "layer": "all", "pooling": pooling}
+        return {**names, "mean": mean, "std": 0.02, **where, **more}
+
+    weights = {"1": 0.1, "2": 0.4, "3": 0.3, "4": 0.2}
+    parts = {"min": 0.5, "max": 0.4, "cls": 0.1}
+    last = result("knn", 0.5, None, None, "mean", layer=4)
+    gated = result("gated", 0.9, weights, parts)
+    attentive = result("attentive", 0.8, {"4": 1.0}, {"cls": 0.01, "patches": 0.99}, layer=4)
+    shares = "gated: shares of the scores are min 0.50, max 0.40, cls 0.10; "
+    assert probes.conclude([last, attentive, gated], "x.pt", 4) == [  # of the better one
+        "gated: layer 2 of 4 has the highest weight, 0.40; extract with --layers 2,3, which have"
+        " over half of the weight",
+        f"{shares}use CLS and patches (--granularity all)",
+    ]
+    assert probes.conclude([last, attentive], "x.pt", 4) == [
+        "attentive: shares of the scores are cls 0.01, patches 0.99; leave CLS out (--granularity"
+        " frame)"
+    ]
+    even = result("gated", 0.51, dict.fromkeys("1234", 0.25), {"min": 0, "max": 0.02, "cls": 0.98})
+    assert probes.conclude([last, even], "x.pt", 4) == [
+        "gated finds no more than mean of the last layer",
+        "gated: layer 1 of 4 has the highest weight, 0.25; none stands out: extract with"
+        " --layers mean",
+        "gated: shares of the scores are min 0.00, max 0.02, cls 0.98; use CLS alone"
+        " (--granularity utterance)",
+    ]
+    assert probes.conclude([last, gated], "y.pt", 4) == []  # of an untrained network nothing
+
+
+@pytest.mark.parametrize("layers", ["2,3", "mean"])
+def test_probes_of_all_tokens_are_told_and_drawn(
+    capsys, official_pretrain, data, tmp_path, monkeypatch, layers
+):
+    monkeypatch.setattr(learned, "_EPOCHS", (5, 5))
+    options = ("--folds", 2, "--pooling", "mean", "--methods", "knn", "attentive", "gated")
+    options += ("--layers", layers, "--out", tmp_path)
+    status, report, err = probe(capsys, official_pretrain, data, *options)
+    assert (status, err) == (0, "")
+    name = "mean" if layers == "mean" else layers
+    found = [(r["layer"], r["pooling"], r["method"]) for r in report["results"]]
+    tokens = [(name, "attention", "attentive"), ("all", "prototypes", "gated")]
+    vectors = [("mean",)] if layers == "mean" else [(2,), (3,)]
+    assert found == 2 * [*((*layer, "mean", "knn") for layer in vectors), *tokens]
+    attentive, gated = report["results"][-2:]
+    assert [*attentive["where"]["layers"]] == name.split(",")
+    assert [*gated["where"]["layers"]] == ["1", "2", "3"]
+    assert [*gated["where"]["parts"]] == ["min", "max", "cls"]
+    for result in (attentive, gated):
+        for shares in result["where"].values():
+            assert sum(shares.values()) == pytest.approx(1, abs=1e-5)
+    assert {path.name for path in tmp_path.iterdir()} == {"probe.json", "layers.png", "layers.svg"}
+    out = as_text(report).splitlines()
+    assert out[2].split() == ["encoder", "layer", "pooling", "knn", "attentive", "gated"]
+    (line,) = (line for line in out if line.startswith("untrained") and "prototypes" in line)
+    assert line.index("±") > out[2].index("gated")
 
 
 def test_clips_can_be_drawn(capsys, official_pretrain, data):

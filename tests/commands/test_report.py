@@ -27,9 +27,11 @@ EVALUATION = {
     "confusion_matrix": [[6, 2], [1, 3]],
 }  # fmt: skip
 SCORE = {"encoder": "last.pt", "layer": 12, "pooling": "cls", "method": "knn"}
+WHERE = {"layers": {"12": 1.0}, "parts": {"cls": 0.5, "patches": 0.5}}
 PROBE = {
     "checkpoint": "last.pt", "data": "manifests/mine", "num_clips": 40, "num_classes": 4,
-    "num_folds": 5, "metric": "accuracy", "results": [{**SCORE, "mean": 0.5, "std": 0.0625}],
+    "num_folds": 5, "metric": "accuracy", "results": [{**SCORE, "mean": 0.5, "std": 0.0625, "where": WHERE}],
+    "conclusions": ["gated: use CLS"],
 }  # fmt: skip
 
 
@@ -202,6 +204,8 @@ def test_results_in_the_runs_folder_and_in_others(report, run_folder, tmp_path):
     assert page.row("accuracy")[0] == "0.7500" and page.row("mAP")[0] == "0.8125"
     assert page.row("last.pt") == ["12", "cls", "knn", "0.500 ± 0.062"]
     assert str(run_folder / "evaluation" / "metrics.json") in page.text
+    assert "gated: use CLS" in page.text
+    assert any(alt.startswith("Weights of layers in ") for alt in page.pictures)
     classes, confusion = figures[:2]
     assert classes.get_suptitle().startswith("eval: mean average precision")
     assert classes.get_suptitle().endswith("over 1 classes; 1 without positives left out")

@@ -35,14 +35,17 @@ class Options(
     A logistic regression and nearest neighbours learn from standardised features. They are
     cross-validated over all clips, or with --test tested on a split of its own. The same network
     with random weights is probed too: it is a strong baseline, and only what is above it was
-    learnt. The metric is accuracy if every clip has one label, else mAP.
+    learnt. The metric is accuracy if every clip has one label, else mAP. With --methods attentive
+    gated it is also said in which layers and tokens the labels are.
     """
 
     EXAMPLE: ClassVar[str] = "eat probe checkpoint_last.pt --data manifests/labelled --out probe"
 
     checkpoint: str = argument(CHECKPOINT, metavar="CKPT")
     data: str = option("folder of the manifests and their labels")
-    out: Optional[str] = option("folder to write probe.json to", None)
+    out: Optional[str] = option(
+        "folder to write probe.json to, and the figure `layers` of attentive and gated", None
+    )
     json: bool = option("print probe.json instead of a table, for programs", False)
 
 
@@ -56,6 +59,10 @@ def run(options: Options) -> int:
         os.makedirs(options.out, exist_ok=True)
         with replace_file(os.path.join(options.out, "probe.json")) as file:
             file.write(f"{text}\n".encode())
+        if any("where" in result for result in report["results"]):
+            from eat.figures import draw_where, save_figure
+
+            save_figure(draw_where(report), os.path.join(options.out, "layers"))
     print(text if options.json else as_text(report))
     return print_failures(Failure(**failure) for failure in report["failed"])
 
@@ -77,8 +84,9 @@ def as_text(report: Dict[str, Any]) -> str:
         row = (result["encoder"], str(result["layer"]), result["pooling"])
         deviation = f" ± {result['std']:.3f}" if report["num_folds"] > 1 else ""
         rows.setdefault(row, {})[result["method"]] = f"{result['mean']:.3f}{deviation}"
-    table = [("encoder", "layer", "pooling", *next(iter(rows.values())))]
-    table += [(*row, *cells.values()) for row, cells in rows.items()]
+    methods = [*dict.fromkeys(result["method"] for result in report["results"])]
+    table = [("encoder", "layer", "pooling", *methods)]
+    table += [(*row, *(cells.get(name, "") for name in methods)) for row, cells in rows.items()]
     lines.append("")
     widths = [max(map(len, column)) for column in zip(*table, strict=True)]
     for row in table:

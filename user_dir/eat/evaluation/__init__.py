@@ -9,7 +9,8 @@ from eat.settings import setting
 
 # Here, because the options of commands need them, and the modules that use them import torch.
 POOLINGS = ("cls", "mean", "time")
-METHODS = ("logistic", "knn")
+METHODS = ("logistic", "knn")  # of vectors
+TOKEN_METHODS = ("attentive", "gated")  # of all tokens
 LABELLED_SPLITS = ("train", "valid", "eval", "test")
 
 
@@ -51,9 +52,11 @@ class ProbeSettings:
     weights: str = "student"
     target_length: Optional[int] = None
     methods: List[str] = setting(
-        "classifiers: logistic regression; knn: nearest neighbours by cosine",
+        "classifiers: logistic regression; knn: nearest neighbours by cosine. Two learn from all"
+        " tokens where the information is: attentive: learned queries attend to CLS and patches of"
+        " --layers; gated: prototypes on learned weights of all layers (BAT, arXiv 2602.16305)",
         METHODS,
-        choices=METHODS,
+        choices=(*METHODS, *TOKEN_METHODS),
     )
     regularisation: float = setting(
         "C of the logistic regression; smaller is stronger", 0.1, at_least=1e-9, metavar="C"
@@ -73,7 +76,8 @@ class ProbeSettings:
 _EXPORTS = {
     "classifier": ("Evaluation", "evaluate_checkpoint", "tag"),
     "folds": ("Fold", "make_folds"),
-    "probes": ("probe_checkpoint", "score_vectors"),
+    "probes": ("probe_checkpoint", "score_tokens", "score_vectors"),
+    "tokens": ("TokenStore",),
     "vectors": ("ClipVectors", "Source", "embed_clips", "untrained_like"),
 }
 __getattr__, __dir__, __all__ = export(

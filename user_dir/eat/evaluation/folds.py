@@ -4,7 +4,7 @@ import logging
 import os
 import re
 import warnings
-from typing import List, NamedTuple, Optional, Sequence
+from typing import List, NamedTuple, Optional, Sequence, Tuple
 
 import numpy as np
 
@@ -15,6 +15,8 @@ from . import LABELLED_SPLITS, ProbeSettings
 from .metrics import metric_for
 
 logger = logging.getLogger(__name__)
+
+_STOP_PARTS = 10  # of what is learnt from, one is held out
 
 
 class Clips(NamedTuple):
@@ -117,9 +119,7 @@ def make_folds(
     from sklearn.model_selection import GroupKFold, KFold, StratifiedGroupKFold, StratifiedKFold
 
     is_single_label = metric_for(targets) == "accuracy"
-    what, count = ("clips", len(targets)) if groups is None else ("groups", len(set(groups)))
-    if is_single_label and targets.sum(axis=0).max() < count:
-        what, count = "clips of the most frequent class", int(targets.sum(axis=0).max())
+    what, count = _count_parts(targets, groups)
     if count < 2:
         raise ValueError(f"found {count} {what}, expected 2 or more, and --folds at most as many")
     if not 2 <= num_folds <= count:
@@ -136,11 +136,37 @@ def make_folds(
         return [Fold(*fold) for fold in splitter.split(classes, classes, groups)]
 
 
+def _count_parts(targets: np.ndarray, groups: Optional[Sequence[str]]) -> Tuple[str, int]:
+    """What limits the folds, and how many there can be."""
+    what, count = ("clips", len(targets)) if groups is None else ("groups", len(set(groups)))
+    if metric_for(targets) == "accuracy" and targets.sum(axis=0).max() < count:
+        return "clips of the most frequent class", int(targets.sum(axis=0).max())
+    return what, count
+
+
+def hold_out(fold: Fold, targets: np.ndarray, groups: Optional[Sequence[str]], seed: int) -> Fold:
+    """Split what a fold learns from: a tenth, in groups of their own, tells when to stop."""
+    targets = targets[fold.train]
+    groups = None if groups is None else [groups[index] for index in fold.train]
+    what, count = _count_parts(targets, groups)
+    if count < 2:
+        raise ValueError(
+            f"methods: found {count} {what} to learn from in a fold, expected 2 or more for"
+            " attentive and gated, which need some of them to know when to stop"
+        )
+    train, stop = make_folds(targets, groups, min(_STOP_PARTS, count), seed)[0]
+    return Fold(fold.train[train], fold.train[stop])
+
+
+def choose_groups(clips: Clips, settings: ProbeSettings) -> Optional[List[str]]:
+    """The group of each clip, if groups are asked for."""
+    return None if settings.groups_from is None else find_groups(settings.groups_from, clips)
+
+
 def choose_folds(clips: Clips, settings: ProbeSettings) -> List[Fold]:
     """One fold that learns from all splits but `test` and tests on that, or a cross-validation."""
     if settings.test is None:
-        source = settings.groups_from
-        groups = None if source is None else find_groups(source, clips)
+        groups = choose_groups(clips, settings)
         return make_folds(clips.targets, groups, settings.folds, settings.seed)
     is_tested = clips.splits == settings.test
     if is_tested.all() or not is_tested.any():

@@ -2,11 +2,13 @@
 
 import os
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import nullcontext
 from functools import partial
-from itertools import product
-from typing import Any, Dict, Iterator, List, Optional, Sequence, Set, Tuple
+from itertools import chain, product
+from typing import Any, ContextManager, Dict, Iterator, List, Optional, Sequence, Set, Tuple
 
 import numpy as np
+import torch
 
 from eat.checkpoint import load_encoder
 from eat.data.sampling import draw_clips
@@ -15,14 +17,20 @@ from eat.nn import Encoder
 from eat.nn.classifier import POOLINGS
 from eat.work import Failure, show_progress
 
-from . import METHODS, ProbeSettings
-from .folds import Clips, Fold, choose_folds, read_clips
+from . import METHODS, TOKEN_METHODS, ProbeSettings
+from .folds import Clips, Fold, choose_folds, choose_groups, hold_out, read_clips
+from .learned import LabelledTokens, run_probe
 from .metrics import measure, metric_for, require_scikit_learn
-from .vectors import ClipVectors, embed_clips, untrained_like
+from .tokens import TokenStore
+from .vectors import ClipVectors, Source, embed_clips, untrained_like
 
 # When a logistic regression stops. Ten times scikit-learn's tolerance takes a third of the time;
 # accuracies moved by less than their deviation over folds.
 _TOLERANCE, _MAX_ITERATIONS = 1e-3, 1000
+
+# Of conclusions: a layer stands out whose weight is this multiple of the mean weight; tokens with
+# less than this share of the scores do not matter.
+_STANDS_OUT, _LITTLE = 1.25, 0.05
 
 # The settings that the report repeats.
 _RECORDED = ("test", "groups_from", "steps", "target_length", "weights", "seed")
@@ -38,10 +46,11 @@ def probe_checkpoint(
     is the folder of the manifests and their labels.
 
     Returns:
-        The content of probe.json: `results` (`encoder` and what `score_vectors` yields), `metric`
-        ("accuracy" or "mAP"), `num_folds`; `splits`, `num_clips` and `num_classes` that were used;
-        `not_learnt`, classes that some fold tests without a clip to learn them from; `failed`, the
-        clips that could not be read; `conclusions`, sentences; and the arguments and settings.
+        The content of probe.json: `results` (`encoder` and what `score_vectors` and `score_tokens`
+        yield), `metric` ("accuracy" or "mAP"), `num_folds`; `splits`, `num_clips` and `num_classes`
+        that were used; `not_learnt`, classes that some fold tests without a clip to learn them
+        from; `failed`, the clips that could not be read; `conclusions`, sentences; and the
+        arguments and settings.
 
     Raises:
         ModuleNotFoundError, FileNotFoundError: there is no scikit-learn, or no such file.
@@ -56,14 +65,17 @@ def probe_checkpoint(
     failures: Set[Failure] = set()
     for name, encoder in _open_encoders(checkpoint, settings):
         title = os.path.basename(name)
-        vectors = embed_clips(encoder, clips.paths, *features, f"embedding, {title}")
-        failures.update(vectors.failures)
-        readable = clips.select(vectors.clips)
-        folds = choose_folds(readable, settings)
-        scores = score_vectors(vectors, readable.targets, folds, settings)
-        total = len(settings.methods) * len(vectors.values)
-        for score in show_progress(scores, total, f"fitting, {title}", "probe"):
-            results.append({"encoder": name, **score})
+        with _open_store(encoder, settings) as store:
+            vectors = embed_clips(encoder, clips.paths, *features, f"embedding, {title}", store)
+            failures.update(vectors.failures)
+            readable = clips.select(vectors.clips)
+            folds = choose_folds(readable, settings)
+            scores = score_vectors(vectors, readable.targets, folds, settings)
+            if store is not None:
+                scores = chain(scores, score_tokens(store, vectors, readable, folds, settings))
+            each = [1 if m in TOKEN_METHODS else len(vectors.values) for m in settings.methods]
+            for score in show_progress(scores, sum(each), f"fitting, {title}", "probe"):
+                results.append({"encoder": name, **score})
     return {
         "checkpoint": os.fspath(checkpoint),
         "data": data,
@@ -94,8 +106,9 @@ def conclude(results: Sequence[Dict[str, Any]], trained: str, last_layer: int) -
     for (is_trained, layer, pooling), result in best.items():
         baseline = best.get((False, layer, pooling))
         if is_trained and baseline and result["mean"] < baseline["mean"]:
+            place = "all layers" if layer == "all" else f"layer {layer}"
             sentences.append(
-                f"{pooling} of layer {layer}: {result['mean']:.3f} is below the"
+                f"{pooling} of {place}: {result['mean']:.3f} is below the"
                 f" {baseline['mean']:.3f} of an untrained network; training made it worse"
             )
     found = [best[key] for name in POOLINGS if (key := (True, last_layer, name)) in best]
@@ -103,7 +116,37 @@ def conclude(results: Sequence[Dict[str, Any]], trained: str, last_layer: int) -
     if len(found) > 1 and found[0]["mean"] - found[1]["mean"] > max(one["std"] for one in found):
         scores = ", ".join(f"{one['pooling']} {one['mean']:.3f}" for one in found)
         sentences.append(f"fine-tune with model.pooling={found[0]['pooling']} ({scores})")
+    learnt = [one for one in results if one["encoder"] == trained and "where" in one]
+    if learnt:
+        sentences += _say_where(max(learnt, key=lambda one: one["mean"]), found)
     return sentences
+
+
+def _say_where(result: Dict[str, Any], of_last: Sequence[Dict[str, Any]]) -> List[str]:
+    """Which layers and tokens to extract, by the best probe that learnt where the information is.
+
+    `of_last` are results of vectors of the last layer, the best first.
+    """
+    name, layers, parts = result["method"], result["where"]["layers"], result["where"]["parts"]
+    sentences = []
+    if of_last and result["mean"] - of_last[0]["mean"] <= max(result["std"], of_last[0]["std"]):
+        sentences.append(f"{name} finds no more than {of_last[0]['pooling']} of the last layer")
+    if len(layers) > 1:
+        ranked = sorted(layers, key=layers.get, reverse=True)
+        num_best = int(np.argmax(np.cumsum([layers[layer] for layer in ranked]) > 0.5)) + 1
+        best = ",".join(sorted(ranked[:num_best], key=int))
+        advice = f"extract with --layers {best}, which have over half of the weight"
+        if layers[ranked[0]] < _STANDS_OUT / len(layers):
+            advice = "none stands out: extract with --layers mean"
+        highest = f"layer {ranked[0]} of {len(layers)} has the highest weight"
+        sentences.append(f"{name}: {highest}, {layers[ranked[0]]:.2f}; {advice}")
+    advice = "use CLS and patches (--granularity all)"
+    if parts["cls"] < _LITTLE:
+        advice = "leave CLS out (--granularity frame)"
+    elif parts["cls"] > 1 - _LITTLE:
+        advice = "use CLS alone (--granularity utterance)"
+    shares = ", ".join(f"{part} {share:.2f}" for part, share in parts.items())
+    return [*sentences, f"{name}: shares of the scores are {shares}; {advice}"]
 
 
 def _open_encoders(checkpoint: str, settings: ProbeSettings) -> Iterator[Tuple[str, Encoder]]:
@@ -139,13 +182,78 @@ def score_vectors(
         scores = classify(values[train], targets[train], values[test], method, settings)
         return measure(metric, scores, targets[test])
 
-    for (source, values), method in product(vectors.values.items(), settings.methods):
+    methods = [method for method in settings.methods if method not in TOKEN_METHODS]
+    for (source, values), method in product(vectors.values.items(), methods):
         # A thread for each fold, and in each a single one for matrix products: several wait for
         # each other in every step of a regression: 20 times the CPU time, on a busy machine.
         with threadpool_limits(1), ThreadPoolExecutor(os.cpu_count()) as executor:
             per_fold = [*executor.map(partial(score_fold, values, method), folds)]
-        summary = {"mean": float(np.mean(per_fold)), "std": float(np.std(per_fold))}
-        yield {**source._asdict(), "method": method, **summary, "per_fold": per_fold}
+        yield {**source._asdict(), "method": method, **_summary(per_fold)}
+
+
+def score_tokens(
+    store: TokenStore,
+    vectors: ClipVectors,
+    clips: Clips,
+    folds: Sequence[Fold],
+    settings: ProbeSettings,
+) -> Iterator[Dict[str, Any]]:
+    """Yield how well the methods that learn from all tokens do, see `learned`, on the same folds.
+
+    `vectors` names the clips and the layers that are asked for. Yields what `score_vectors` does,
+    and `where`: the weights of the layers (`layers`), and how much of the scores comes from which
+    tokens (`parts`), of which pooling of them, both as shares by name, mean over folds.
+    """
+    targets, metric, device = (
+        clips.targets,
+        metric_for(clips.targets),
+        choose_device(settings.device),
+    )
+    groups = choose_groups(clips, settings)
+    parts = [(*hold_out(fold, targets, groups, settings.seed), fold.test) for fold in folds]
+    sets = [
+        torch.from_numpy(_rows(some, len(targets))).to(device) for some in zip(*parts, strict=True)
+    ]
+    labels = torch.from_numpy(targets).float().to(device)
+    data = LabelledTokens(store, vectors.clips, (), labels, metric == "accuracy", *sets)
+    chosen = [*dict.fromkeys(source.layer for source in vectors.values)]
+    blocks = [layer for layer in store.layers if layer != "mean"]
+    name = chosen[0] if len(chosen) == 1 else ",".join(map(str, chosen))
+    read = {
+        "attentive": (chosen, Source("all" if chosen == blocks else name, "attention")),
+        "gated": (blocks, Source("all", "prototypes")),
+    }
+    for method in (method for method in settings.methods if method in TOKEN_METHODS):
+        layers, source = read[method]
+        found = run_probe(method, data._replace(layers=layers), settings.seed)
+        per_fold = []
+        for scores, (train, test) in zip(found.scores, folds, strict=True):
+            scores = scores * targets[train].any(axis=0)  # 0 without a clip to learn from
+            per_fold.append(measure(metric, scores, targets[test]))
+        where = {"layers": found.layers, "parts": found.parts}
+        yield {**source._asdict(), "method": method, **_summary(per_fold), "where": where}
+
+
+def _open_store(encoder: Encoder, settings: ProbeSettings) -> ContextManager[Optional[TokenStore]]:
+    """Where the tokens of all blocks go, and their mean if it is asked for; None if unused."""
+    if not {*TOKEN_METHODS} & {*settings.methods}:
+        return nullcontext()
+    mean = ["mean"] if settings.layers == "mean" else []
+    return TokenStore([*range(1, encoder.config.depth + 1), *mean])
+
+
+def _rows(chosen: Sequence[np.ndarray], number: int) -> np.ndarray:
+    """A row (number,) of bool for each array of indices."""
+    return np.stack([np.isin(np.arange(number), indices) for indices in chosen])
+
+
+def _summary(per_fold: Sequence[float]) -> Dict[str, Any]:
+    """What is said of the values of the metric, one of each fold."""
+    return {
+        "mean": float(np.mean(per_fold)),
+        "std": float(np.std(per_fold)),
+        "per_fold": [*per_fold],
+    }
 
 
 def classify(

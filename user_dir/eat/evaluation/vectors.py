@@ -13,6 +13,7 @@ from eat.nn import Encoder
 from eat.work import Failure
 
 from . import POOLINGS
+from .tokens import TokenStore
 
 
 class Source(NamedTuple):
@@ -38,8 +39,9 @@ def embed_clips(
     num_steps: int = 8,
     target_length: Optional[int] = None,
     description: str = "embedding",
+    store: Optional[TokenStore] = None,
 ) -> ClipVectors:
-    """Make vectors of clips, with a progress bar; no other features of them are kept.
+    """Make vectors of clips, with a progress bar; other features are kept in `store`, if given.
 
     For `layers` and `target_length` see `eat.extract_features`, for the poolings `pool_tokens`. A
     ValueError says that there is no such pooling or layer, or that no clip can be read.
@@ -47,14 +49,20 @@ def embed_clips(
     for pooling in poolings:
         if pooling not in POOLINGS:
             raise ValueError(f"poolings: found {pooling!r}, expected some of {POOLINGS}")
-    embedder = Embedder(encoder, "all", layers)
+    chosen = Embedder(encoder, "all", layers).layers
+    every = [*range(1, encoder.config.depth + 1)]
+    embedder = Embedder(encoder, "all", layers if store is None else every)
     vectors: Dict[int, Dict[Source, np.ndarray]] = {}
 
     def keep(index: int, tokens: Tensor) -> None:
-        layers = dict(zip(embedder.layers, tokens.reshape(-1, *tokens.shape[-2:]), strict=True))
+        tokens = tokens.reshape(-1, *tokens.shape[-2:])
+        found = {**dict(zip(embedder.layers, tokens, strict=True))}
+        if store is not None:
+            found.setdefault("mean", tokens.mean(dim=0))
+            store.add(index, torch.stack([found[layer] for layer in store.layers]))
         vectors[index] = {}
-        for layer, pooling in product(layers, poolings):
-            vector = pool_tokens(layers[layer], pooling, encoder.config.num_columns, num_steps)
+        for layer, pooling in product(chosen, poolings):
+            vector = pool_tokens(found[layer], pooling, encoder.config.num_columns, num_steps)
             # A copy, so that the other features do not stay in memory.
             vectors[index][Source(layer, pooling)] = vector.numpy().copy()
 

@@ -18,6 +18,7 @@ __getattr__, __dir__, __all__ = export(
         "read_class_results": "classes",
         "draw_clip": "clip",
         "draw_curves": "curves",
+        "draw_where": "layers",
         "draw_map": "embeddings",
         "draw_masks": "masks",
         "examine_masks": "masks",

@@ -43,6 +43,7 @@ from .attention import draw_layer
 from .classes import draw_evaluation
 from .clip import draw_clip
 from .curves import compare_runs, draw_curves, draw_lengths, logged_panels, training_columns
+from .layers import draw_where
 from .masks import draw_masks, examine_masks
 from .network import choose_example, embed_manifest, mask_clip, name_kinds, read_clip
 
@@ -131,6 +132,9 @@ def _gather(
     evaluations = list(find_results(run, folders, "metrics.json", "metrics"))
     for found in evaluations:
         found["pictures"] = collect(f"Figures of {found['path']}", _draw_evaluation(found))
+    probes = list(find_results(run, folders, "probe.json", "results"))
+    for found in probes:
+        found["pictures"] = collect(f"Figures of {found['path']}", _draw_probe(found))
     return {
         "run": run,
         "folder": os.path.abspath(run.folder),
@@ -148,7 +152,7 @@ def _gather(
         "masks": collect("Masks", _draw_masks(checkpoint)),
         "clips": collect("Figures of clips", _draw_clips(run, checkpoint, splits, num_embedded)),
         "evaluations": evaluations,
-        "probes": list(find_results(run, folders, "probe.json", "results")),
+        "probes": probes,
         "version": __version__,
         "time": datetime.now(timezone.utc).strftime("%Y-%m-%d %H:%M UTC"),
     }
@@ -383,6 +387,11 @@ def _draw_clips(
         figure = draw_map(vectors, name_kinds(manifest), manifest.file)
         what = f"CLS tokens of {len(vectors)} clips of {manifest.file}"
         yield _picture(figure, f"Map of the {what}, coloured by label or folder")
+
+
+def _draw_probe(probe: Facts) -> Iterator[Markup]:
+    if any("where" in result for result in probe["results"]):
+        yield _picture(draw_where(probe), f"Weights of layers in {probe['path']}")
 
 
 def _draw_evaluation(evaluation: Facts) -> Iterator[Markup]:
