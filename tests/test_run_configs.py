@@ -63,7 +63,7 @@ def test_torchrun(composed, monkeypatch):
 def test_every_recipe_loads_the_plugin_before_the_workers(composed, recipe):
     logging = OmegaConf.to_container(composed(recipe.stem), resolve=False)["hydra"]["job_logging"]
     plugin = {"()": "runpy.run_path", "path_name": "${common.user_dir}/__init__.py"}
-    assert logging["filters"] == {"plugin": plugin}
+    assert logging["filters"] == {"plugin_in_common_user_dir": plugin}
 
 
 def test_both_keep_the_clips_per_update_of_the_recipe(composed):

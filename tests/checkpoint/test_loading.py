@@ -129,9 +129,10 @@ def test_truncated_files(official_pretrain, tmp_path, kept):
         ),
         (b"\n<!DOCTYPE html><html>", "a web page"),
         ("# Weights\n\nPrêts.".encode(), "a text file"),
+        (b"RIFF\0\0\0\0WAVEfmt \0\1\2", "an audio file"),
     ],
 )
-def test_text_in_place_of_a_checkpoint(tmp_path, content, message):
+def test_other_files_in_place_of_a_checkpoint(tmp_path, content, message):
     (tmp_path / "eat.pt").write_bytes(content)
     with pytest.raises(CheckpointError, match=f"eat.pt: found {message}"):
         eat.load_encoder(tmp_path / "eat.pt")

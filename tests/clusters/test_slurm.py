@@ -97,7 +97,7 @@ def launcher(cluster, settings, tmp_path):
             ],
         )
         command[:3] = ["fairseq-hydra-train", "--multirun"]
-        options = {"cwd": REPOSITORY, "env": cluster.environment, "stderr": subprocess.DEVNULL}
+        options = {"cwd": tmp_path, "env": cluster.environment, "stderr": subprocess.DEVNULL}
         client = subprocess.Popen(command, **options)
         clients.append(client)
         while not (jobs := [path.name.split("_")[0] for path in logs.glob("*_submitted.pkl")]):
@@ -132,7 +132,9 @@ def check_nothing_was_lost(log: str, run: Path, expected) -> None:
 def test_a_preempted_job_goes_on_where_it_was(cluster, script, expected):
     job, log, run = script()
     wait_for_update(log)
-    cluster.submit("--partition=high", "--nodes=2", "--exclusive", "--wrap=sleep 1")
+    cluster.submit(
+        "--partition=high", "--nodes=2", "--exclusive", "--output=/dev/null", "--wrap=sleep 1"
+    )
     assert cluster.wait(job, *ENDED)["JobState"] == "COMPLETED", log.read_text()[-3000:]
     assert cluster.job(job)["Restarts"] == "1"
     text = log.read_text()

@@ -146,8 +146,12 @@ def test_text_that_is_no_manifest(open_text, text, message):
 
 
 def test_a_missing_manifest_says_how_to_make_one(tmp_path):
-    message = f"no such manifest: {tmp_path}/mine/train.tsv (make one with `eat manifest folder DIR"
+    message = f"no such manifest: {tmp_path}/mine/train.tsv (`eat manifest folder DIR"
     with pytest.raises(FileNotFoundError, match=re.escape(message)):
+        Manifest(tmp_path / "mine" / "train.tsv")
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "valid.tsv").touch()
+    with pytest.raises(FileNotFoundError, match=r"train.tsv \(there are valid.tsv; "):
         Manifest(tmp_path / "mine" / "train.tsv")
 
 

@@ -69,6 +69,7 @@ def test_a_failed_training_tells_the_end_of_its_log(tmp_path):
     ("config", "text", "message"),
     [
         ("pretrain_tin", "a.b=1", "found no such recipe, .*; the nearest is pretrain_tiny"),
+        ("a.b=data/x", "tiny", "recipe comes first, settings behind it.*one of .*pretrain_tiny"),
         ("pretrain_tiny", "task.meen=1", "task.meen: found no such setting.*nearest is task.mean"),
         ("pretrain_tiny", "optimization.lr=0.1", r"optimization.lr: found 0.1, .* such as \[0.1\]"),
         ("pretrain_tiny", "common.user_dir=/nowhere", "common.user_dir: found /nowhere, expected"),

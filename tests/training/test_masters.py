@@ -72,14 +72,3 @@ def test_fp16_goes_on_exactly_with_weights_and_loss_scale(num_before):
     for key in ("loss_scale", "loss_scaler"):
         assert found_state[key] == expected_state[key]
     assert torch.equal(resumed.layer.weight, whole.layer.weight)
-
-
-def test_a_checkpoint_with_rounded_weights_is_loaded_and_mentioned_once(caplog):
-    caplog.set_level("INFO")
-    half = Half()
-    half.update(1.0)
-    model, optimizer = half.state()
-    half.load({key: value.half().float() for key, value in model.items()}, optimizer)
-    assert caplog.text.count("weights that were rounded to 16 bit") == 1
-    half.load(model, optimizer)
-    assert caplog.text.count("weights that were rounded to 16 bit") == 1

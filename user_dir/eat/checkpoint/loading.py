@@ -26,6 +26,7 @@ logger = logging.getLogger(__name__)
 
 Device = Optional[Union[str, torch.device]]
 
+_AUDIO = (b"RIFF", b"fLaC", b"OggS", b"FORM", b"ID3")
 _TEXT_BYTES = bytes({*b"\t\n\f\r", *range(32, 127), *range(128, 256)})
 
 
@@ -97,7 +98,7 @@ def read_pickle(path: str, mapped: bool = True) -> Dict[str, Any]:
     training checkpoint is never read. The file must then stay.
     """
     with naming(path):
-        _refuse_text(path)
+        _refuse_others(path)
         try:
             mmap = mapped and zipfile.is_zipfile(path)
             state = torch.load(path, map_location="cpu", weights_only=True, mmap=mmap)
@@ -111,20 +112,28 @@ def read_pickle(path: str, mapped: bool = True) -> Dict[str, Any]:
         except MemoryError:
             raise
         except Exception as error:  # a damaged pickle can raise anything
-            raise CheckpointError(f"damaged, or not a checkpoint: {first_line(error)}") from error
+            # What torch's zip reader says helps; what Python says of a stray byte does not.
+            reason = f": {first_line(error)}" if isinstance(error, RuntimeError) else ""
+            raise CheckpointError(f"damaged, or not a checkpoint{reason}") from error
         if not isinstance(state, dict):
             raise CheckpointError(f"found a {type(state).__name__}, expected a checkpoint")
     return state
 
 
-def _refuse_text(path: str) -> None:
-    """Say what a file of text is that stands where a checkpoint is expected."""
+def _refuse_others(path: str) -> None:
+    """Say what a file of text, sound or a graph is that stands where a checkpoint is expected."""
     with open(path, "rb") as file:
         start = file.read(256)
     if start.startswith(b"version https://git-lfs"):
         raise CheckpointError("found a git-lfs pointer, expected the file itself: run git lfs pull")
     if start.lstrip().lower().startswith((b"<!doctype html", b"<html")):
         raise CheckpointError("found a web page, expected a checkpoint: was a login page saved?")
+    if start.startswith(_AUDIO):
+        raise CheckpointError("found an audio file, expected a checkpoint")
+    if path.lower().endswith(".onnx"):
+        raise CheckpointError(
+            "found an ONNX graph, which onnxruntime runs; expected the checkpoint it was made from"
+        )
     if start and not start.translate(None, _TEXT_BYTES):
         raise CheckpointError("found a text file, expected a checkpoint")
 

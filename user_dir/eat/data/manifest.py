@@ -12,6 +12,7 @@ rate. The last tab of a line separates the two, so a path may hold anything but 
 that are not UTF-8 are kept as Python keeps them in file names.
 """
 
+import glob
 import mmap
 import os
 import re
@@ -218,9 +219,11 @@ def _map_file(path: str) -> Tuple[mmap.mmap, Tuple[int, int]]:
             version = (status.st_size, status.st_mtime_ns)
             return mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ), version
     except FileNotFoundError as error:
+        folder = os.path.dirname(path) or "."
+        others = sorted(glob.glob("*.tsv", root_dir=folder))
+        found = f"there are {', '.join(others)}; " if others else ""
         raise FileNotFoundError(
-            f"no such manifest: {path} (make one with `eat manifest folder DIR --out"
-            f" {os.path.dirname(path)}`)"
+            f"no such manifest: {path} ({found}`eat manifest folder DIR --out {folder}` makes one)"
         ) from error
     except IsADirectoryError as error:
         raise IsADirectoryError(

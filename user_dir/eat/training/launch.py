@@ -75,9 +75,11 @@ def find_recipe(config: str) -> Path:
     """
     path = Path(config) if config.endswith(".yaml") else Path(config_dir()) / f"{config}.yaml"
     if not path.is_file():
-        names = sorted(one.stem for one in path.parent.glob("*.yaml"))
+        folder = path.parent if config.endswith(".yaml") else Path(config_dir())
+        names = sorted(one.stem for one in folder.glob("*.yaml"))
+        order = " (the recipe comes first, settings behind it)" if "=" in config else ""
         raise ValueError(
-            f"{config}: found no such recipe, expected one of {', '.join(names)}"
+            f"{config}: found no such recipe{order}, expected one of {', '.join(names)}"
             f"{nearest(config, names)}"
         )
     return path.resolve()
@@ -178,6 +180,8 @@ def run_recipe(config: str, overrides: Sequence[str]) -> int:
         message = _LOGGED.match(line)
         if message is not None and (parse_log_line(line) is None or not sys.stderr.isatty()):
             tqdm.write(message["text"])
+        elif line.startswith("stop"):  # `stopping` answers a signal at once, not in the log
+            tqdm.write(line.rstrip())
 
     status = run(arguments, _num_updates(config, overrides), show)
     if status not in (0, *_STOPPED):

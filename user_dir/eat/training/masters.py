@@ -6,12 +6,9 @@ masters in their place: it is as large, and whatever reads it gets the exact wei
 """
 
 import functools
-import logging
-from typing import Any, Callable, Dict, List, Sequence
+from typing import Any, Callable, Dict, Sequence
 
-from torch import Tensor, nn
-
-logger = logging.getLogger(__name__)
+from torch import nn
 
 
 def keep_masters(build: Callable[..., Any]) -> Callable[..., Any]:
@@ -47,17 +44,10 @@ def _store(model: nn.Module, state: Dict[str, Any], prefix: str, _: Any) -> None
 
 
 def _load(model: nn.Module, state: Dict[str, Any], prefix: str, *_: Any) -> None:
-    loaded: List[Tensor] = []
     for name, parameter in model.named_parameters():
         value = state.get(f"{prefix}{name}")
         if parameter.requires_grad and value is not None and value.dtype != parameter.dtype:
             parameter.loaded = value
-            loaded.append(value.to(parameter.dtype) == value)
-    if loaded and all(is_rounded.all() for is_rounded in loaded):
-        logger.info(
-            "the checkpoint holds weights that were rounded to 16 bit, as before version 0.2: the"
-            " run continues from them, close to the one that was interrupted"
-        )
 
 
 # Of fairseq's loss scaler, besides the scale that it stores: when it grows again.

@@ -15,6 +15,7 @@ import subprocess
 import sys
 import threading
 import time
+from functools import partial
 from typing import Any, Callable, Dict, List, Sequence, Tuple
 
 import torch.distributed as dist
@@ -78,7 +79,11 @@ def listen() -> None:
         if handler in (signal.SIG_DFL, signal.default_int_handler) or is_in_submitit():
             signal.signal(number, _received.add)
     if not _received.is_listening:
-        os.register_at_fork(after_in_child=_listen_to_parent_only)
+        os.register_at_fork(
+            before=partial(signal.pthread_sigmask, signal.SIG_BLOCK, STOP_SIGNALS),
+            after_in_parent=partial(signal.pthread_sigmask, signal.SIG_UNBLOCK, STOP_SIGNALS),
+            after_in_child=_listen_to_parent_only,
+        )
         _received.is_listening = True
 
 
@@ -167,11 +172,15 @@ class Requests:
 
 
 def _listen_to_parent_only() -> None:
-    """In a new process: end when the parent says so, whatever the terminal or Slurm send to all."""
-    for number in STOP_SIGNALS:
-        if number != signal.SIGTERM:
-            signal.signal(number, signal.SIG_IGN)
-    signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGTERM])
+    """In a new process: end when the parent says so, whatever the terminal or Slurm send to all.
+
+    It begins with all these signals blocked: its parent's handler would raise here what unwinds a
+    copy of the parent.
+    """
+    others = [number for number in STOP_SIGNALS if number != signal.SIGTERM]
+    for number in others:
+        signal.signal(number, signal.SIG_IGN)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, others)
     threading.Thread(target=_end_with_parent, daemon=True).start()
 
 
