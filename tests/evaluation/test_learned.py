@@ -83,11 +83,12 @@ def test_labels_in_a_middle_layer_are_found_where_they_are(single, tokens):
     assert attentive["mean"] > 0.9 and attentive["layer"] == "all"
     where = attentive["where"]
     assert max(where["layers"], key=where["layers"].get) == "2"
-    assert where["parts"][part] > 0.35  # a uniform query gives CLS about 1/8
+    assert where["parts"][part] > 0.2  # a uniform query gives CLS about 1/8
     gated = score(clips, single, "gated")  # of all layers, whichever are asked for
     assert gated["mean"] > 0.9 and (gated["layer"], gated["pooling"]) == ("all", "prototypes")
     where = gated["where"]
-    assert where["layers"]["2"] > 0.4 == 0.4 > max(where["layers"][k] for k in "134")
+    assert max(where["layers"], key=where["layers"].get) == "2"
+    assert where["layers"]["2"] > 0.3
     assert (where["parts"]["cls"] > 0.5) == (tokens == "cls")
     for result in (attentive, gated):
         assert sum(result["where"]["layers"].values()) == pytest.approx(1, abs=1e-5)
@@ -165,10 +166,11 @@ def test_a_uniform_query_is_a_regression_on_the_mean(single, monkeypatch):
     store, every = fill(clips), torch.ones(1, NUM_CLIPS, dtype=torch.bool)
     targets = torch.from_numpy(single).float()
     data = LabelledTokens(store, np.arange(NUM_CLIPS), [2], targets, True, every, every, every)
-    mean, std = learned.measure_tokens(data)
+    mean, std = learned.measure_means(data)
     tokens = [store.read([clip], [2])[0][0, 0].float() for clip in range(NUM_CLIPS)]
-    torch.testing.assert_close(mean[0, 0], torch.cat(tokens).mean(0), atol=1e-5, rtol=1e-4)
-    torch.testing.assert_close(std[0, 0], torch.cat(tokens).std(0), atol=1e-3, rtol=1e-2)
+    means = torch.stack([clip.mean(0) for clip in tokens])
+    torch.testing.assert_close(mean[0, 0], means.mean(0), atol=1e-5, rtol=1e-4)
+    torch.testing.assert_close(std[0, 0], means.std(0, correction=0), atol=1e-5, rtol=1e-3)
     probe = AttentiveProbe(mean, std, NUM_CLASSES)
     torch.nn.init.zeros_(probe.queries)
     probe.queries.requires_grad_(False)
