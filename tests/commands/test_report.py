@@ -30,7 +30,8 @@ SCORE = {"encoder": "last.pt", "layer": 12, "pooling": "cls", "method": "knn"}
 WHERE = {"layers": {"12": 1.0}, "parts": {"cls": 0.5, "patches": 0.5}}
 PROBE = {
     "checkpoint": "last.pt", "data": "manifests/mine", "num_clips": 40, "num_classes": 4,
-    "num_folds": 5, "metric": "accuracy", "results": [{**SCORE, "mean": 0.5, "std": 0.0625, "where": WHERE}],
+    "num_folds": 5, "metric": "accuracy",
+    "results": [{**SCORE, "mean": 0.5, "std": 0.0625, "where": WHERE}],
     "conclusions": ["gated: use CLS"],
 }  # fmt: skip
 
