@@ -142,6 +142,10 @@ def test_where_the_labels_are_is_concluded():
         "gated: shares of the scores are min 0.00, max 0.02, cls 0.98; use CLS alone"
         " (--granularity utterance)",
     ]
+    poor = result("gated", 0.3, weights, parts)
+    assert probes.conclude([last, poor], "x.pt", 4) == [
+        "gated finds less than mean of the last layer: its weights tell nothing"
+    ]
     assert probes.conclude([last, gated], "y.pt", 4) == []  # of an untrained network nothing
 
 

@@ -129,8 +129,15 @@ def _say_where(result: Dict[str, Any], of_last: Sequence[Dict[str, Any]]) -> Lis
     """
     name, layers, parts = result["method"], result["where"]["layers"], result["where"]["parts"]
     sentences = []
-    if of_last and result["mean"] - of_last[0]["mean"] <= max(result["std"], of_last[0]["std"]):
-        sentences.append(f"{name} finds no more than {of_last[0]['pooling']} of the last layer")
+    for last in of_last[:1]:
+        gain, spread = result["mean"] - last["mean"], max(result["std"], last["std"])
+        if gain < -spread:
+            return [
+                f"{name} finds less than {last['pooling']} of the last layer: its weights tell"
+                " nothing"
+            ]
+        if gain <= spread:
+            sentences.append(f"{name} finds no more than {last['pooling']} of the last layer")
     if len(layers) > 1:
         ranked = sorted(layers, key=layers.get, reverse=True)
         num_best = int(np.argmax(np.cumsum([layers[layer] for layer in ranked]) > 0.5)) + 1
