@@ -3,7 +3,7 @@
 import pytest
 from omegaconf import OmegaConf
 
-from eat.training.workers import Place, check_alone, find_place
+from eat.training.workers import Place, check_alone, find_place, starting
 
 TORCHRUN = {
     "MASTER_ADDR": "10.0.0.1",
@@ -57,6 +57,16 @@ def test_one_worker_for_each_gpu_of_this_machine(settings):
 def test_several_workers_on_the_cpu(settings):
     place = find_place(settings(distributed_world_size=3, distributed_port=1234), {}, num_gpus=0)
     assert place == Place(3, meet="tcp://localhost:1234", starts=3)
+
+
+def test_workers_for_gpus_that_are_not_there_are_refused(settings, monkeypatch):
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    section = settings(distributed_world_size=4, pipeline_model_parallel=False)
+    cfg = OmegaConf.create(
+        {"common": {"cpu": False, "tpu": False}, "distributed_training": section}
+    )
+    with pytest.raises(ValueError, match="found 4 and no GPU, expected 1, or common.cpu=true"):
+        starting(lambda cfg, main: None)(cfg, None)
 
 
 def test_torchrun(settings):

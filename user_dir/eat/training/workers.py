@@ -54,6 +54,11 @@ def starting(call_main: Callable[..., Any]) -> Callable[..., Any]:
             return call_main(cfg, main, **kwargs)
         uses_gpus = torch.cuda.is_available() and not cfg.common.cpu
         place = find_place(settings, os.environ, torch.cuda.device_count() if uses_gpus else 0)
+        if place.starts > 1 and not (uses_gpus or cfg.common.cpu):
+            raise ValueError(
+                f"{_SECTION}.distributed_world_size: found {place.num_workers} and no GPU, expected"
+                " 1, or common.cpu=true for as many workers on the CPU"
+            )
         if place.meet is None:
             settings.distributed_world_size = 1
             return call_main(cfg, main, **kwargs)
