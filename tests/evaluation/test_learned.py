@@ -158,6 +158,7 @@ def test_a_uniform_query_is_a_regression_on_the_mean(single, monkeypatch):
     monkeypatch.setattr(learned, "_EPOCHS", (300, 300))
     monkeypatch.setattr(learned, "_NUM_QUERIES", 1)
     monkeypatch.setattr(AttentiveProbe, "learning_rate", 0.5)
+    monkeypatch.setattr(AttentiveProbe, "weight_decay", 0.01)
     monkeypatch.setattr(learned, "_PATIENCE", 300)
     monkeypatch.setattr(learned, "_BATCH_SIZE", NUM_CLIPS)
     clips = make_tokens(single, 2, "patches")

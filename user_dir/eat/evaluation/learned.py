@@ -25,7 +25,7 @@ _BATCH_SIZE = 48  # as in BAT
 _MAX_VALUES = 1 << 24  # of tokens in one pass: 64 MiB
 # About as many updates, in as many epochs at least and at most. They end after so many epochs, or a
 # quarter of all, without a lower loss of the clips that are held out.
-_NUM_UPDATES, _EPOCHS, _PATIENCE, _WARMUP_RATIO = 300, (8, 60), 5, 0.1
+_NUM_UPDATES, _EPOCHS, _PATIENCE, _WARMUP_RATIO = 1000, (30, 120), 5, 0.1
 
 
 def num_prototypes(num_classes: int) -> int:
@@ -46,7 +46,9 @@ class AttentiveProbe(nn.Module):
     """
 
     parts = ("cls", "patches")
-    learning_rate = 1e-2
+    # On the clips of the comment below 0.49 with these, 0.28 with 1e-3, a decay of 0.01 and a third
+    # of the updates. A regression on the mean of the patches has 0.42.
+    learning_rate, weight_decay = 3e-3, 0.3
 
     def __init__(self, mean: Tensor, std: Tensor, num_classes: int) -> None:
         super().__init__()
@@ -104,8 +106,9 @@ class GatedProbe(nn.Module):
     """
 
     parts = ("min", "max", "cls")
-    # BAT's is 1e-3, for tens of thousands of updates.
-    learning_rate = 1e-2
+    # On 1,000 synthetic clips of 10 classes, 3 folds: accuracy 0.63 with these; 0.38 with twice the
+    # rate and half the updates; 0.17 with 3e-2, a decay of 0.01 and a third of the updates.
+    learning_rate, weight_decay = 1e-2, 0.1
 
     def __init__(self, num_folds: int, num_layers: int, width: int, num_classes: int) -> None:
         super().__init__()
@@ -198,7 +201,8 @@ def train_probe(probe: nn.Module, data: LabelledTokens, seed: int) -> None:
     learnt = np.flatnonzero(data.train.any(0).cpu())
     num_batches = math.ceil(len(learnt) / _BATCH_SIZE)
     num_epochs = int(np.clip(math.ceil(_NUM_UPDATES / num_batches), *_EPOCHS))
-    optimizer = torch.optim.AdamW(probe.parameters(), probe.learning_rate)
+    settings = {"lr": probe.learning_rate, "weight_decay": probe.weight_decay}
+    optimizer = torch.optim.AdamW(probe.parameters(), **settings)
     total, warmup = num_epochs * num_batches, _WARMUP_RATIO * num_epochs * num_batches
     rate = lambda n: min((n + 1) / warmup, 0.5 + 0.5 * math.cos(math.pi * n / total))  # noqa: E731
     schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, rate)
