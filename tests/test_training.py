@@ -134,6 +134,7 @@ def test_bf16_and_workers_from_another_folder(train, tmp_path):
     assert not torch.equal(teacher, teacher.bfloat16().float())
 
 
+@pytest.mark.slow
 def test_continued_pretraining_from_the_repository_root(train, official_pretrain):
     """`user_dir` as a relative path, and a released checkpoint to start from."""
     run = train(
@@ -148,6 +149,7 @@ def test_continued_pretraining_from_the_repository_root(train, official_pretrain
     assert logged(run.stdout)[0]["frame_loss"] < 7.9
 
 
+@pytest.mark.slow
 def test_two_processes_equal_one_with_the_doubled_batch(train, manifests, tmp_path):
     """All 12 clips are one update, so that both runs see the same clips in each."""
     common = ["model.mask_noise_std=0.0", "optimization.max_update=2"]  # noise is per process

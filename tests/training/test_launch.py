@@ -98,6 +98,7 @@ def test_the_line_that_says_why(lines, expected):
     assert find_error(lines) == (expected or "error: Error merging override a.b=x Value 'x'")
 
 
+@pytest.mark.slow
 def test_eat_train_shows_what_is_useful_and_passes_the_status_on(manifests, tmp_path):
     pytest.importorskip("fairseq")
     command = [sys.executable, "-m", "eat.commands.main", "train", "pretrain_tiny"]
