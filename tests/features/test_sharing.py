@@ -188,7 +188,7 @@ def test_a_second_writer_of_one_file_is_refused_until_the_first_is_killed(
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("format", FORMATS)
+@pytest.mark.parametrize("format", ["npy", "npz"])
 def test_four_shards_of_2000_clips_as_processes_are_one_run(command, tmp_path, format):
     """One of the four is killed and started again."""
     write_clips(tmp_path / "audio", 2000)
@@ -219,7 +219,7 @@ def test_four_shards_of_2000_clips_as_processes_are_one_run(command, tmp_path, f
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("format", FORMATS)
+@pytest.mark.parametrize("format", ["npy", "npz"])
 def test_two_runs_of_800_clips_into_one_folder_at_once(command, tmp_path, format):
     write_clips(tmp_path / "audio", 800)
     line = command("out", "--format", format, "--workers", "1")
