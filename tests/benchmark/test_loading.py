@@ -28,6 +28,7 @@ def test_a_clip_that_cannot_be_read_is_named(data, tmp_path):
     assert str(error.value) == f"{tmp_path / 'train.tsv'}:3: {reason}"
 
 
+@pytest.mark.slow
 def test_a_dev_shm_that_is_too_small_is_one_line(data, monkeypatch):
     def refuse(tensor):
         raise RuntimeError("No space left on device")
