@@ -4,7 +4,7 @@ import os
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import nullcontext
 from functools import partial
-from itertools import chain, product
+from itertools import product
 from typing import Any, ContextManager, Dict, Iterator, List, Optional, Sequence, Set, Tuple
 
 import numpy as np
@@ -70,12 +70,10 @@ def probe_checkpoint(
             failures.update(vectors.failures)
             readable = clips.select(vectors.clips)
             folds = choose_folds(readable, settings)
-            scores = score_vectors(vectors, readable.targets, folds, settings)
-            if store is not None:
-                scores = chain(scores, score_tokens(store, vectors, readable, folds, settings))
+            scores = _score(store, vectors, readable, folds, settings)
             each = [1 if m in TOKEN_METHODS else len(vectors.values) for m in settings.methods]
-            for score in show_progress(scores, sum(each), f"fitting, {title}", "probe"):
-                results.append({"encoder": name, **score})
+            scores = show_progress(scores, sum(each), f"fitting, {title}", "probe")
+            results += ({"encoder": name, **score} for score in scores)
     return {
         "checkpoint": os.fspath(checkpoint),
         "data": data,
@@ -162,6 +160,19 @@ def _open_encoders(checkpoint: str, settings: ProbeSettings) -> Iterator[Tuple[s
     yield os.fspath(checkpoint), encoder
     for seed in range(settings.seed, settings.seed + settings.untrained):
         yield f"untrained (seed {seed})", untrained_like(encoder, seed)
+
+
+def _score(
+    store: Optional[TokenStore],
+    vectors: ClipVectors,
+    clips: Clips,
+    folds: Sequence[Fold],
+    settings: ProbeSettings,
+) -> Iterator[Dict[str, Any]]:
+    """Yield the results of all methods: those that take vectors, then those that take tokens."""
+    yield from score_vectors(vectors, clips.targets, folds, settings)
+    if store is not None:
+        yield from score_tokens(store, vectors, clips, folds, settings)
 
 
 def _find_unlearnt(clips: Clips, folds: Sequence[Fold]) -> List[str]:
