@@ -68,8 +68,7 @@ def probe_checkpoint(
         with _open_store(encoder, settings) as store:
             vectors = embed_clips(encoder, clips.paths, *features, f"embedding, {title}", store)
             failures.update(vectors.failures)
-            readable = clips.select(vectors.clips)
-            folds = choose_folds(readable, settings)
+            folds = choose_folds(readable := clips.select(vectors.clips), settings)
             scores = _score(store, vectors, readable, folds, settings)
             each = [1 if m in TOKEN_METHODS else len(vectors.values) for m in settings.methods]
             scores = show_progress(scores, sum(each), f"fitting, {title}", "probe")
