@@ -12,9 +12,8 @@ from helpers import (
     MINIATURE_CLASSIFIER,
     TONES_HZ,
     train_command,
-    write_clips,
     write_labelled_split,
-    write_tsv,
+    write_splits,
 )
 
 
@@ -39,10 +38,7 @@ def official_finetune():
 def manifests(tmp_path_factory):
     """A folder with train.tsv (12 clips) and valid.tsv (4 clips)."""
     folder = tmp_path_factory.mktemp("manifests with spaces")
-    entries = write_clips(folder / "audio", 16)
-    write_tsv(folder / "train.tsv", folder / "audio", entries[:12])
-    write_tsv(folder / "valid.tsv", folder / "audio", entries[12:])
-    return folder
+    return write_splits(folder, 12, 4)
 
 
 @pytest.fixture(scope="session")

@@ -138,6 +138,14 @@ def write_tsv(path: Path, root: Path, entries: list) -> None:
     path.write_text("\n".join(lines) + "\n", encoding="utf-8")
 
 
+def write_splits(folder: Path, num_train: int, num_valid: int) -> Path:
+    """Write clips to `folder / "audio"`, listed in train.tsv and valid.tsv; returns the folder."""
+    entries = write_clips(folder / "audio", num_train + num_valid)
+    write_tsv(folder / "train.tsv", folder / "audio", entries[:num_train])
+    write_tsv(folder / "valid.tsv", folder / "audio", entries[num_train:])
+    return folder
+
+
 def private_bytes(data, queue) -> None:
     """Puts what this process alone holds in memory, and the last path of a data set it was given.
 

@@ -12,7 +12,7 @@ import torch
 from clusters import slurm
 from faults import training
 from faults.training import differences
-from helpers import GOLDEN, MINIATURE, REPOSITORY, logged, train_command, write_clips, write_tsv
+from helpers import GOLDEN, MINIATURE, REPOSITORY, logged, train_command, write_clips, write_splits
 
 pytestmark = [
     pytest.mark.slow,
@@ -52,9 +52,7 @@ def cluster(tmp_path_factory):
 def settings(tmp_path_factory):
     """Settings of a small pre-training, with its data."""
     folder = tmp_path_factory.mktemp("data")
-    entries = write_clips(folder / "audio", 124)
-    write_tsv(folder / "train.tsv", folder / "audio", entries[:120])
-    write_tsv(folder / "valid.tsv", folder / "audio", entries[120:])
+    write_splits(folder, 120, 4)
     return [f"task.data={folder}", *SETTINGS]
 
 

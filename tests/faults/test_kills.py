@@ -10,9 +10,8 @@ from faults.training import KillAtStep, differences, start, wait_for
 from helpers import (
     MINIATURE,
     MINIATURE_CLASSIFIER,
-    write_clips,
     write_labelled_split,
-    write_tsv,
+    write_splits,
 )
 
 import eat
@@ -41,10 +40,7 @@ FINETUNING = [
 def data(tmp_path_factory):
     """60 clips, 15 updates an epoch."""
     folder = tmp_path_factory.mktemp("data")
-    entries = write_clips(folder / "audio", 64)
-    write_tsv(folder / "train.tsv", folder / "audio", entries[:60])
-    write_tsv(folder / "valid.tsv", folder / "audio", entries[60:])
-    return folder
+    return write_splits(folder, 60, 4)
 
 
 @pytest.fixture(scope="module")

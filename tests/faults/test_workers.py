@@ -8,7 +8,7 @@ import pytest
 import torch
 from faults import training
 from faults.training import differences, print_teacher, start_workers, wait_for
-from helpers import MINIATURE, MINIATURE_CLASSIFIER, logged, write_clips, write_tsv
+from helpers import MINIATURE, MINIATURE_CLASSIFIER, logged, write_splits
 
 pytestmark = pytest.mark.slow
 
@@ -24,10 +24,7 @@ SETTINGS = [
 def data(tmp_path_factory):
     """24 clips."""
     folder = tmp_path_factory.mktemp("data")
-    entries = write_clips(folder / "audio", 28)
-    write_tsv(folder / "train.tsv", folder / "audio", entries[:24])
-    write_tsv(folder / "valid.tsv", folder / "audio", entries[24:])
-    return folder
+    return write_splits(folder, 24, 4)
 
 
 @pytest.fixture

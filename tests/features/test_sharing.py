@@ -12,7 +12,7 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 import pytest
 import soundfile
-from helpers import write_clips
+from helpers import locked_elsewhere, write_clips
 from safetensors.numpy import load_file
 
 from eat.commands.main import main
@@ -164,13 +164,8 @@ def test_a_second_writer_of_one_file_is_refused_until_the_first_is_killed(
     command, extract, audio, tmp_path
 ):
     lock = tmp_path / "out" / "features.npz.lock"
-    script = "import sys, time; from eat.files import lock_file\n"
-    script += "with lock_file(sys.argv[1]): print(flush=True); time.sleep(99)"
     lock.parent.mkdir()
-    with subprocess.Popen(
-        [sys.executable, "-c", script, str(lock)], stdout=subprocess.PIPE
-    ) as owner:
-        assert owner.stdout.readline()
+    with locked_elsewhere(lock) as owner:
         status, _, err = extract("out", "--format", "npz")
         assert status == 1
         assert err.splitlines()[-1].startswith(

@@ -10,6 +10,8 @@ from tqdm import tqdm
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
+_IN_ANOTHER_PROCESS = "Original Traceback (most recent call last)"  # torch, of loading processes
+
 
 class Failure(NamedTuple):
     """An input that could not be used, and why."""
@@ -99,3 +101,11 @@ def map_ahead(
             yield first, result.result()
     for first, result in under_way:
         yield first, result.result()
+
+
+def in_one_line(error: BaseException) -> str:
+    """The message of an error; of one in another process without the traceback there."""
+    text = str(error).strip()
+    if _IN_ANOTHER_PROCESS in text:
+        text = text.splitlines()[-1].partition(": ")[2]
+    return text

@@ -12,6 +12,7 @@ from torch.utils.data import DataLoader, Dataset
 from eat.audio import AudioError
 from eat.data.sampling import draw_clips
 from eat.training.shared_memory import SharedMemoryError, in_shared_memory
+from eat.work import in_one_line
 
 from . import LoadingCase, UpdateCase
 from .measuring import time_call
@@ -68,4 +69,4 @@ def time_worker(data: Dataset, batch_size: int, seed: int) -> float:
         next(read)  # the worker starts
         return (len(batches) - 1) * batch_size / time_call(lambda: deque(read, maxlen=0))
     except (AudioError, SharedMemoryError) as error:  # it starts with the worker's traceback
-        raise type(error)(str(error).strip().splitlines()[-1].partition(": ")[2]) from error
+        raise type(error)(in_one_line(error)) from error

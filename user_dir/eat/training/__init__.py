@@ -2,6 +2,7 @@
 
     fairseq-hydra-train        config/*.yaml; its values become dataclasses, in which "${...}" links
                                let each setting stand once
+      training/workers         which processes train: one, one for each GPU, or those of a launcher
       user_dir/__init__        fairseq imports it: tasks, models, criterions and the optimizer are
                                registered, and `replacements` repairs fairseq
       training/start           settings are checked together, errors become one line (`output`)

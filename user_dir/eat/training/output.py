@@ -17,6 +17,8 @@ from hydra.core.utils import JobReturn
 from omegaconf import DictConfig, open_dict
 from omegaconf.errors import OmegaConfBaseException
 
+from eat.work import in_one_line
+
 from .record import LOG_NAME
 from .shared_memory import SharedMemoryError
 from .stopping import is_in_submitit
@@ -35,7 +37,6 @@ _DEPRECATIONS = (
 _FULL_ERROR = "HYDRA_FULL_ERROR"  # makes hydra show a whole traceback: it hands the error on
 _BUS_ERROR = "killed by signal: Bus error"  # torch, of loading processes
 _BY_US = "EAT_SHOWS_ERRORS"  # set with it, so that the workers of a run know who set it
-_IN_ANOTHER_PROCESS = "Original Traceback (most recent call last)"  # torch, of loading processes
 _MAX_EARLY_RECORDS = 1000
 
 _early = logging.handlers.MemoryHandler(_MAX_EARLY_RECORDS, flushLevel=logging.CRITICAL + 1)
@@ -146,14 +147,6 @@ def _lacks_shared_memory(error: BaseException) -> bool:
         return True
     is_full = isinstance(error, OSError) and error.errno == errno.ENOSPC
     return is_full and _modules(error.__traceback__)[-1] == "multiprocessing"
-
-
-def in_one_line(error: BaseException) -> str:
-    """The message of an error; of one in another process without the traceback there."""
-    text = str(error).strip()
-    if _IN_ANOTHER_PROCESS in text:
-        text = text.splitlines()[-1].partition(": ")[2]
-    return text
 
 
 def _modules(traceback: Optional[TracebackType]) -> List[str]:
