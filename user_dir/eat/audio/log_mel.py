@@ -86,6 +86,16 @@ class LogMel:
         return frames.sub_(self.mean).div_(2 * self.std).unsqueeze(1)
 
     @property
+    def reading_rate_hz(self) -> int:
+        """The sample rate at which recordings are read for this front end."""
+        return SAMPLE_RATE_HZ
+
+    @property
+    def step_seconds(self) -> float:
+        """What a row of patches covers, in seconds of the recording."""
+        return self.patch_size * HOP_SAMPLES / self.reading_rate_hz
+
+    @property
     def max_samples(self) -> Optional[int]:
         """Samples at 16 kHz that can influence the result; None if all do."""
         return None if self.target_length is None else num_samples_for(self.target_length)

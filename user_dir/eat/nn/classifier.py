@@ -12,7 +12,7 @@ from eat.settings import setting
 from .encoder import Encoder
 
 _NORM_EPS = 1e-6
-POOLINGS = ("cls", "mean")
+POOLINGS = ("cls", "mean", "time")
 ACTIVATIONS = ("sigmoid", "softmax")
 
 
@@ -21,12 +21,21 @@ class ClassifierConfig:
     """The head that a classifier adds to an encoder."""
 
     num_classes: int = setting("C, classes (AudioSet: 527)", 527)
-    pooling: str = setting("input of the head: cls token (paper) or mean of the patches", "cls")
+    pooling: str = setting(
+        "input of the head: cls token (paper); mean of the patches; or time: the patches of each"
+        " row averaged over frequency, for scores over time",
+        "cls",
+    )
     use_fc_norm: bool = setting("LayerNorm before the linear head; ESP-AVES2's have none", True)
+    steps_per_row: int = setting(
+        "scores that the head gives for each row of patches (160 ms) with pooling time, in order", 1
+    )
 
 
 class Classifier(nn.Module):
     """Encoder output -> LayerNorm -> linear head (EAT section 3.4; released `use_fc_norm`).
+
+    With `pooling="time"` the head scores every step of time; else clips as wholes.
 
     Attributes:
         labels: the names of the classes in the order of the logits; None if unknown.
@@ -46,28 +55,41 @@ class Classifier(nn.Module):
         self.config = config
         self.labels = labels
         self.activation = activation
-        self._check()
         self.encoder = encoder
+        self._check()
         self.log_mel = LogMel(
             num_mel_bins=encoder.config.num_mel_bins, patch_size=encoder.config.patch_size
         )
         embed_dim = encoder.config.embed_dim
         norm = nn.LayerNorm(embed_dim, eps=_NORM_EPS)
         self.fc_norm = norm if config.use_fc_norm else nn.Identity()
-        self.head = nn.Linear(embed_dim, config.num_classes)
+        self.head = nn.Linear(embed_dim, config.num_classes * config.steps_per_row)
         nn.init.trunc_normal_(self.head.weight, std=0.02)
         nn.init.zeros_(self.head.bias)
 
     def forward(self, source: Tensor, lengths: Optional[Tensor] = None) -> Tensor:
-        """(B, 1, T, F) normalised log-mel -> (B, C) logits; `lengths` as in `Encoder.forward`."""
+        """(B, 1, T, F) normalised log-mel -> (B, C) logits; `lengths` as in `Encoder.forward`.
+
+        With `pooling="time"` they are (B, H * steps_per_row, C), in the order of time.
+        """
         tokens = self.encoder(source, lengths)
-        return self.head(self.fc_norm(self._pool(tokens, lengths)))
+        logits = self.head(self.fc_norm(self._pool(tokens, lengths)))
+        if self.config.pooling == "time":
+            return logits.unflatten(2, (-1, self.config.num_classes)).flatten(1, 2)
+        return logits
+
+    @property
+    def step_seconds(self) -> float:
+        """The time between two scores of `pooling="time"`, in seconds of the recording."""
+        return self.log_mel.step_seconds / self.config.steps_per_row
 
     def _pool(self, tokens: Tensor, lengths: Optional[Tensor]) -> Tensor:
-        """(B, 1+L, D) -> (B, D)."""
+        """(B, 1+L, D) -> (B, D), or (B, H, D) over time."""
         if self.config.pooling == "cls":
             return tokens[:, 0]
         patches = tokens[:, 1:]
+        if self.config.pooling == "time":
+            return patches.unflatten(1, (-1, self.encoder.config.num_columns)).mean(dim=2)
         if lengths is None:
             return patches.mean(dim=1)
         lengths = torch.as_tensor(lengths, device=tokens.device)
@@ -80,6 +102,12 @@ class Classifier(nn.Module):
             raise ValueError(f"num_classes: found {count}, expected 1 or more")
         if pooling not in POOLINGS:
             raise ValueError(f"pooling: found {pooling!r}, expected one of {POOLINGS}")
+        steps = self.config.steps_per_row
+        if not 1 <= steps <= (self.encoder.config.patch_size if pooling == "time" else 1):
+            raise ValueError(
+                f"steps_per_row: found {steps} with pooling {pooling!r}, expected 1, or with time"
+                " up to the frames of a patch"
+            )
         if activation not in (None, *ACTIVATIONS):
             raise ValueError(f"activation: found {activation!r}, expected one of {ACTIVATIONS}")
         if self.labels is not None and len(self.labels) != count:
