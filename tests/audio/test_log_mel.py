@@ -5,8 +5,6 @@ import pytest
 import torch
 
 import eat
-from eat.audio import mel_filter_bank, num_frames
-from eat.audio.log_mel import num_samples_for
 
 CONSTANTS = {"as": (-4.268, 4.569, 1024), "esc": (-6.627, 5.359, 512), "spc": (-6.846, 5.565, 128)}
 
@@ -26,7 +24,7 @@ def assert_same_filter_bank(found, recorded, scale=1.0):
 
 @pytest.mark.parametrize("length", ["10s", "1s"])
 def test_filter_bank_equals_the_recorded_one(golden, length):
-    found = mel_filter_bank(golden(f"wave_{length}"))[0]
+    found = eat.LogMel().filter_bank(golden(f"wave_{length}"))[0]
     recorded = golden(f"fbank_{length}_raw")
     assert found.shape == recorded.shape
     assert_same_filter_bank(found, recorded)
@@ -59,7 +57,7 @@ def test_filter_bank_is_as_precise_as_float32_allows(golden):
     weights = torch.minimum(rising, falling).clamp_min(0)
     weights[:, 256] = 0
     exact = (power @ weights.T).clamp_min(torch.finfo(torch.float32).eps).log()
-    error = (mel_filter_bank(wave)[0] - exact).abs()
+    error = (eat.LogMel().filter_bank(wave)[0] - exact).abs()
     assert error.median() < 1e-5
     assert error.max() < 1e-2
 
@@ -70,18 +68,19 @@ def _mel(hz):
 
 @pytest.mark.parametrize("seconds, frames", [(10, 998), (5, 498), (1, 98)])
 def test_num_frames(seconds, frames):
+    num_frames, num_samples_for = eat.LogMel().num_frames, eat.LogMel().num_samples_for
     assert num_frames(seconds * 16_000) == frames
     assert num_frames(num_samples_for(frames)) == frames
     assert num_frames(num_samples_for(frames) - 1) == frames - 1
-    assert mel_filter_bank(torch.zeros(seconds * 16_000)).shape == (1, frames, 128)
+    assert eat.LogMel().filter_bank(torch.zeros(seconds * 16_000)).shape == (1, frames, 128)
 
 
 def test_longer_clips_are_cut_at_the_end():
     wave, log_mel = torch.randn(3 * 16_000), eat.LogMel(target_length=128)
     assert torch.equal(eat.LogMel(target_length=256)(wave)[:, :, :128], log_mel(wave))
-    frames = mel_filter_bank(wave)[:, :128]
-    assert torch.allclose(mel_filter_bank(wave[: log_mel.max_samples]), frames, atol=1e-2)
-    assert mel_filter_bank(wave[: log_mel.max_samples - 1]).shape[1] == 127
+    frames = eat.LogMel().filter_bank(wave)[:, :128]
+    assert torch.allclose(eat.LogMel().filter_bank(wave[: log_mel.max_samples]), frames, atol=1e-2)
+    assert eat.LogMel().filter_bank(wave[: log_mel.max_samples - 1]).shape[1] == 127
 
 
 @pytest.mark.parametrize("num_samples, frames", [(16_000, 112), (160_000, 1008), (100, 16)])
@@ -114,34 +113,36 @@ def test_impossible_settings(arguments, message):
 )
 def test_other_tensors_are_refused(samples, message):
     with pytest.raises(ValueError, match=re.escape(message)):
-        mel_filter_bank(samples)
+        eat.LogMel().filter_bank(samples)
 
 
 def test_silence_is_the_log_floor_and_padding_is_zero_before_normalisation():
     floor = np.log(np.float32(1.1920929e-07))
-    assert torch.all((mel_filter_bank(torch.zeros(16_000)) - floor).abs() < 1e-4)
+    assert torch.all((eat.LogMel().filter_bank(torch.zeros(16_000)) - floor).abs() < 1e-4)
     log_mel = eat.LogMel(mean=-4.268, std=4.569, target_length=128)
     padding = torch.tensor(4.268 / (2 * 4.569))
     assert torch.allclose(log_mel(torch.randn(16_000))[0, 0, 98:], padding)
     assert torch.allclose(log_mel(torch.zeros(0)), padding)
-    assert mel_filter_bank(torch.zeros(0)).shape == (1, 0, 128)
-    assert mel_filter_bank(torch.zeros(2, 399)).shape == (2, 0, 128)
+    assert eat.LogMel().filter_bank(torch.zeros(0)).shape == (1, 0, 128)
+    assert eat.LogMel().filter_bank(torch.zeros(2, 399)).shape == (2, 0, 128)
 
 
 def test_a_batch_is_its_clips_one_by_one():
     waves = torch.randn(3, 9000, generator=torch.Generator().manual_seed(1))
     log_mel = eat.LogMel(target_length=128)
     for number, wave in enumerate(waves):
-        assert torch.equal(mel_filter_bank(waves)[number], mel_filter_bank(wave)[0])
+        assert torch.equal(
+            eat.LogMel().filter_bank(waves)[number], eat.LogMel().filter_bank(wave)[0]
+        )
         assert torch.equal(log_mel(waves)[number], log_mel(wave)[0])
 
 
 def test_the_waveform_gets_its_gradient():
     wave = torch.randn(1200, generator=torch.Generator().manual_seed(1)).requires_grad_()
     weights = torch.randn(1, 6, 128, generator=torch.Generator().manual_seed(2))
-    (mel_filter_bank(wave) * weights).sum().backward()
+    (eat.LogMel().filter_bank(wave) * weights).sum().backward()
     step = 1e-3 * torch.randn(1200, generator=torch.Generator().manual_seed(3))
     with torch.no_grad():
-        ahead, behind = (mel_filter_bank(wave + sign * step) for sign in (1, -1))
+        ahead, behind = (eat.LogMel().filter_bank(wave + sign * step) for sign in (1, -1))
     expected = ((ahead - behind) * weights).sum() / 2
     assert (wave.grad * step).sum() == pytest.approx(expected.item(), rel=1e-2)

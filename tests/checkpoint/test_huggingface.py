@@ -13,7 +13,7 @@ from helpers import GOLDEN, REPOSITORY
 from safetensors.torch import load_file, save_file
 
 import eat
-from eat.audio import num_frames
+from eat.audio import LogMel
 from eat.checkpoint import CheckpointError, huggingface, load_checkpoint
 from eat.checkpoint.building import build_classifier, build_encoder
 from eat.checkpoint.huggingface import model_code
@@ -334,7 +334,7 @@ def encoder_values(golden, checkpoint, clips):
         values[f"source_{length}"] = golden("source" if length == 128 else f"source_{length}")
         values[f"features_{length}"] = golden(f"features_{length}")
     for index, clip in enumerate(clips):
-        frames = torch.tensor([max(1, num_frames(len(clip)))])
+        frames = torch.tensor([max(1, LogMel().num_frames(len(clip)))])
         values[f"clip_{index}"] = clip
         values[f"clip_features_{index}"] = encoder(encoder.log_mel(clip), lengths=frames)[0]
     return values

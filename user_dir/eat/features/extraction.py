@@ -9,13 +9,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from eat.audio import SAMPLE_RATE_HZ, LogMel
+from eat.audio import LogMel
 from eat.audio.opening import AudioPath
 from eat.checkpoint import load_encoder
 from eat.checkpoint.loading import CheckpointPath
 from eat.nn import Encoder
 
-from . import BATCH_SIZE, GRANULARITIES, OVERLAP_SECONDS, WINDOW_SECONDS, Layers
+from . import BATCH_SIZE, GRANULARITIES, Layers
 from .pipeline import Pipeline
 from .windows import TokenLayout
 
@@ -28,10 +28,10 @@ def extract_features(
     granularity: str = "frame",
     layers: Layers = None,
     *,
-    sample_rate_hz: int = SAMPLE_RATE_HZ,
+    sample_rate_hz: Optional[int] = None,
     target_length: Optional[int] = None,
-    window_seconds: float = WINDOW_SECONDS,
-    overlap_seconds: float = OVERLAP_SECONDS,
+    window_seconds: Optional[float] = None,
+    overlap_seconds: Optional[float] = None,
     batch_size: int = BATCH_SIZE,
     num_workers: Optional[int] = None,
     log_mel: Optional[LogMel] = None,
@@ -43,10 +43,11 @@ def extract_features(
         encoder: from `eat.load_encoder`, run on its own device in its own dtype; or a checkpoint.
         granularity: "all" (1+L, D), CLS first; "frame" (L, D), the patches in time-major order;
             "utterance" (D,), CLS; "time" (H, D), the patches averaged over frequency, at the
-            times of `frame_times(H)`, 6.25 per second.
+            times of `frame_times(H, encoder.log_mel.step_seconds)`, 6.25 per second as released.
         layers: outputs of which blocks: None or "last"; "all" or numbers from 1, stacked in front:
             (layers, ...); "mean", the average over all blocks.
-        sample_rate_hz: of arrays; files know theirs.
+        sample_rate_hz: of arrays; files know theirs. None: that at which the front end reads, which
+            is 16000 unless the encoder was trained at another rate or speed.
         target_length: frames that every clip is padded or cropped to, without windows; the padding
             is attended to, as in the released code (there 1024). None: each clip's own length.
         window_seconds, overlap_seconds, batch_size, num_workers: see `Pipeline`.
