@@ -305,7 +305,7 @@ def test_the_code_stands_alone(tmp_path):
         if isinstance(node, (ast.Import, ast.ImportFrom))
         for alias in node.names
     }
-    expected = "dataclasses functools math numpy torch transformers typing warnings"
+    expected = "dataclasses functools logging math numpy torch transformers typing warnings"
     assert imported == set(expected.split())
     names = [n.name for n in tree.body if isinstance(n, (ast.FunctionDef, ast.ClassDef))]
     assert len(names) == len(set(names))
@@ -376,11 +376,14 @@ def test_folders_work_with_transformers(version, golden, pretrained, finetuned, 
     torch.manual_seed(0)
     clips = [0.1 * torch.randn(num_samples) for num_samples in (16_000, 350, 40_000)]
     values = {**encoder_values(golden, pretrained, clips), **classifier_values(finetuned, clips)}
-    np.savez(tmp_path / "expected.npz", **{key: value.numpy() for key, value in values.items()})
     huggingface.write(pretrained, str(tmp_path / "pretrain"))
     huggingface.write(finetuned, str(tmp_path / "finetune"))
+    log_mel = dataclasses.replace(pretrained.front_end(), sample_rate_hz=32_000, high_hz=14_000.0)
+    huggingface.write(dataclasses.replace(pretrained, log_mel=log_mel), str(tmp_path / "wide"))
+    values["wide_input"] = log_mel(clips[2])
     huggingface.write(finetuned, str(tmp_path / "published"))
     as_published(tmp_path / "published")
+    np.savez(tmp_path / "expected.npz", **{key: value.numpy() for key, value in values.items()})
     eat.convert_checkpoint(tmp_path / "published", tmp_path / "converted", to="huggingface")
     # transformers 4 does not find a second file of code where a folder's name has a dot.
     huggingface.write(with_pooling(finetuned, "mean"), str(tmp_path / "finetune mean.v2"))

@@ -37,9 +37,10 @@ def write(
     - "spectrogram": `source` (B, 1, T, F) float32 normalised log-mel, T any multiple of the patch
       size up to 768 patches; `lengths` in frames. T for all makes padding count, as in the released
       code. Returns `tokens` (B, 1+L, D), those of padding included, or `logits` (B, C).
-    - "waveform": `waveform` (B, S) float32, mono, at the `reading_rate_hz` of the metadata (16000
-      unless the checkpoint has others), in [-1, 1], from 25 ms to 2 minutes; `lengths` in samples.
-      Returns `tokens`, 8 for each 160 ms after CLS, or `probabilities` (B, C) of the first `target_length` frames, by sigmoid unless the checkpoint says softmax.
+    - "waveform": `waveform` (B, S) float32, mono, at the metadata's `reading_rate_hz` (16000 as
+      released), in [-1, 1], from 25 ms to 2 minutes; `lengths` in samples. Returns `tokens`, 8 for
+      each row of patches after CLS, or `probabilities` (B, C) of the first `target_length` frames,
+      by sigmoid unless the checkpoint says softmax.
 
     Raises:
         ValueError: the extra `[onnx]` is not installed, or an unknown `input` or `quantize`.

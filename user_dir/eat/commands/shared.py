@@ -99,9 +99,9 @@ class TargetLengthOption:
     """How long clips are made."""
 
     target_length: Optional[int] = option(
-        "frames of 10 ms, a multiple of 16, that every clip is padded or cut to; the network"
-        " attends to the padding as in training (released code: 1024). Not given: each clip at its"
-        " own length",
+        "frames (of 10 ms as released), a multiple of 16, that every clip is padded or cut to; the"
+        " network attends to the padding as in training (released code: 1024). Not given: each clip"
+        " at its own length",
         None,
         at_least=1,
         metavar="FRAMES",

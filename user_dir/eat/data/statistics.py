@@ -80,8 +80,8 @@ def measure_statistics(
         front_end: its rates and range, the fields of `RangeConfig`.
 
     Raises:
-        ValueError: impossible rates or range; no clip can be used, or all values are the same; a bad manifest; a folder
-            without audio.
+        ValueError: impossible rates or range; no clip can be used, or all values are the same; a
+            bad manifest; a folder without audio.
     """
     import torch
 

@@ -46,8 +46,8 @@ def extract_features(
             times of `frame_times(H, encoder.log_mel.step_seconds)`, 6.25 per second as released.
         layers: outputs of which blocks: None or "last"; "all" or numbers from 1, stacked in front:
             (layers, ...); "mean", the average over all blocks.
-        sample_rate_hz: of arrays; files know theirs. None: that at which the front end reads, which
-            is 16000 unless the encoder was trained at another rate or speed.
+        sample_rate_hz: of arrays; files know theirs. None: 16000, for encoders whose front end reads
+            at that rate.
         target_length: frames that every clip is padded or cropped to, without windows; the padding
             is attended to, as in the released code (there 1024). None: each clip's own length.
         window_seconds, overlap_seconds, batch_size, num_workers: see `Pipeline`.

@@ -5,18 +5,7 @@ import os
 from concurrent.futures import Executor, ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
-from typing import (
-    Any,
-    Callable,
-    Dict,
-    Iterator,
-    List,
-    NamedTuple,
-    Optional,
-    Protocol,
-    Sequence,
-    Tuple,
-)
+from typing import Any, Callable, Dict, Iterator, List, NamedTuple, Optional, Protocol, Sequence
 
 import numpy as np
 import torch
@@ -82,9 +71,10 @@ class Pipeline:
     """
 
     log_mel: LogMel
-    # Longer clips are cut into windows of this length, in seconds of the recording, rounded to whole
-    # rows of patches. None takes only the first `log_mel.target_length` frames of a clip; or, if
-    # that is None, windows of as many frames as WINDOW_SECONDS have with the released front end.
+    # Longer clips are cut into windows of this length, in seconds of the recording, rounded to
+    # whole rows of patches. None takes only the first `log_mel.target_length` frames of a clip; if
+    # that is None too, windows of as many frames as WINDOW_SECONDS have with the released front
+    # end.
     window_seconds: Optional[float] = None
     overlap_seconds: Optional[float] = None  # what neighbouring windows share at least; the same
     # Windows in one pass at most; fewer when they are long. 1: with all of torch's threads.
@@ -118,7 +108,7 @@ class Pipeline:
         return self.window_seconds is None and self.log_mel.target_length is not None
 
     @property
-    def _window(self) -> Tuple[float, float]:
+    def _window(self) -> "tuple[float, float]":
         """Length and overlap of windows, in seconds of the recording."""
         scale = self.log_mel.step_seconds / LogMel().step_seconds
         window, overlap = self.window_seconds, self.overlap_seconds

@@ -8,7 +8,7 @@ import numpy as np
 import soxr
 import torch
 
-from eat.audio import AudioError, LogMel, audio_info, read_audio
+from eat.audio import SAMPLE_RATE_HZ, AudioError, LogMel, audio_info, read_audio
 from eat.audio.checks import check_finite, check_length
 from eat.audio.finding import find_inputs
 from eat.audio.opening import AudioPath
@@ -96,7 +96,7 @@ class FileRecording:
 class ArrayRecording:
     """(S,) float samples in memory, of any device and dtype, in place of a `FileRecording`.
 
-    Their rate is `sample_rate_hz`; None: that of the front end.
+    Their rate is `sample_rate_hz`; None: 16 kHz if the front end reads at that, else it must be told.
     """
 
     def __init__(
@@ -112,8 +112,14 @@ class ArrayRecording:
                 " (S,) float samples in [-1, 1], mono"
             )
         samples = samples.astype(np.float32, copy=False)
-        if sample_rate_hz not in (None, log_mel.reading_rate_hz):
-            samples = soxr.resample(samples, sample_rate_hz, log_mel.reading_rate_hz)
+        reading_hz = log_mel.reading_rate_hz
+        if sample_rate_hz is None and reading_hz != SAMPLE_RATE_HZ:
+            raise ValueError(
+                f"{name}: found an array without sample_rate_hz, expected its rate, as the front"
+                f" end reads at {reading_hz} Hz and not at {SAMPLE_RATE_HZ}"
+            )
+        if sample_rate_hz not in (None, reading_hz):
+            samples = soxr.resample(samples, sample_rate_hz, reading_hz)
         self.name = name
         self.num_samples = len(samples)
         self._samples = samples
