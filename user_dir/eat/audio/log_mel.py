@@ -26,6 +26,8 @@ _VALUES_AT_ONCE = 512 * 512  # on a CPU, so that all steps stay in its caches
 _FILTERS_AT_ONCE = 16  # 16 neighbouring triangles cover an eighth of the spectrum
 _LOWEST_RATE_HZ = 1000  # below, a window holds fewer than 25 samples
 POWER_FLOOR = torch.finfo(torch.float32).eps  # log -> -15.94
+# Of mel filters: how many, sample rate in Hz, size of the FFT, and the range in Hz.
+_Filters = Tuple[int, int, int, float, float]
 
 
 @dataclass(frozen=True)
@@ -92,7 +94,7 @@ class LogMel:
                 f"hop_ms: found {self.hop_ms}, expected at least {1000 / rate_hz:g}, a sample"
             )
         reading_hz = rate_hz / self.speed if 0 < self.speed < math.inf else math.nan
-        if not (reading_hz >= 1 and math.isclose(reading_hz, round(reading_hz), rel_tol=1e-9)):
+        if not 1 <= reading_hz < math.inf or abs(reading_hz - round(reading_hz)) > 1e-6:
             raise ValueError(
                 f"speed: found {self.speed}, expected a number above 0 by which sample_rate_hz"
                 f" {rate_hz} gives a whole rate to read recordings at (found {reading_hz:g} Hz)"
@@ -175,7 +177,7 @@ class LogMel:
             return waveform.new_zeros(waveform.shape[0], 0, self.num_mel_bins)
         frames = waveform.unfold(1, size, self.hop_samples)  # (B, T, window), a view
         rows = frames.reshape(-1, size)  # still a view if B is 1
-        bands = _mel_bands(*self._filters, rows.device)
+        bands = _mel_bands(self._filters, rows.device)
         step = _VALUES_AT_ONCE // _fft_size(size) if rows.device.type == "cpu" else len(rows)
         energies = torch.cat([_mel_energies(part, bands) for part in rows.split(max(1, step))])
         return energies.clamp_min_(POWER_FLOOR).log_().reshape(*frames.shape[:2], -1)
@@ -193,10 +195,10 @@ class LogMel:
 
     def mel_weights(self) -> Tensor:
         """(frequencies of the spectrum, F) triangular filters; a warning if many hold none."""
-        return _mel_weights(*self._filters)
+        return _mel_weights(self._filters)
 
     @property
-    def _filters(self) -> Tuple[int, int, int, float, float]:
+    def _filters(self) -> _Filters:
         size = _fft_size(self.window_samples)
         return self.num_mel_bins, self.sample_rate_hz, size, self.low_hz, self.top_hz
 
@@ -242,20 +244,12 @@ def _window(size: int, device: torch.device) -> Tensor:
 
 
 @cache
-def _mel_bands(
-    num_mel_bins: int,
-    sample_rate_hz: int,
-    fft_size: int,
-    low_hz: float,
-    high_hz: float,
-    device: torch.device,
-) -> List[Tuple[slice, Tensor]]:
+def _mel_bands(filters: _Filters, device: torch.device) -> List[Tuple[slice, Tensor]]:
     """The filters in groups of neighbours, without the FFT bins that are 0 in the whole group:
     slices of the real and imaginary values of a spectrum, and weights (values, filters).
     """
     bands = []
-    filters = _mel_weights(num_mel_bins, sample_rate_hz, fft_size, low_hz, high_hz)
-    for weights in filters.split(_FILTERS_AT_ONCE, dim=1):
+    for weights in _mel_weights(filters).split(_FILTERS_AT_ONCE, dim=1):
         used = weights.sum(dim=1).nonzero()
         first, last = (int(used.min()), int(used.max())) if len(used) else (0, 0)
         both = weights[first : last + 1].repeat_interleave(2, dim=0)  # real and imaginary
@@ -264,10 +258,9 @@ def _mel_bands(
 
 
 @cache
-def _mel_weights(
-    num_mel_bins: int, sample_rate_hz: int, fft_size: int, low_hz: float, high_hz: float
-) -> Tensor:
+def _mel_weights(filters: _Filters) -> Tensor:
     """(257, F) triangular filters, equally spaced on Kaldi's mel scale."""
+    num_mel_bins, sample_rate_hz, fft_size, low_hz, high_hz = filters
     low, high = hz_to_mel(low_hz), hz_to_mel(high_hz)
     spacing = (high - low) / (num_mel_bins + 1)
     index = torch.arange(num_mel_bins).unsqueeze(1)

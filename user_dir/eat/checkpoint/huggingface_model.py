@@ -75,7 +75,7 @@ class EatFeatureExtractor(FeatureExtractionMixin):
     """Raw audio to the normalised log-mel spectrogram that the model takes; see `LogMel`.
 
     Args:
-        sampling_rate: of the audio, in Hz; only `sample_rate_hz / speed` is possible.
+        sampling_rate: of the audio, in Hz, for readers of the file: it is `sample_rate_hz / speed`.
         kwargs: the fields of `LogMel`, and settings that all transformers feature extractors have.
     """
 
@@ -86,11 +86,6 @@ class EatFeatureExtractor(FeatureExtractionMixin):
         for f in fields(LogMel):
             setattr(self, f.name, kwargs.pop(f.name, f.default))
         self.sampling_rate = self._log_mel(None).reading_rate_hz
-        if sampling_rate not in (None, self.sampling_rate):
-            raise ValueError(
-                f"sampling_rate: found {sampling_rate}, expected sample_rate_hz / speed:"
-                f" {self.sampling_rate}"
-            )
         super().__init__(**kwargs)
 
     def _log_mel(self, target_length: Optional[int]) -> LogMel:

@@ -72,11 +72,9 @@ class Pipeline:
 
     log_mel: LogMel
     # Longer clips are cut into windows of this length, in seconds of the recording, rounded to
-    # whole rows of patches. None takes only the first `log_mel.target_length` frames of a clip; if
-    # that is None too, windows of as many frames as WINDOW_SECONDS have with the released front
-    # end.
-    window_seconds: Optional[float] = None
-    overlap_seconds: Optional[float] = None  # what neighbouring windows share at least; the same
+    # whole rows of patches. None takes only the first `log_mel.target_length` frames of a clip.
+    window_seconds: Optional[float] = WINDOW_SECONDS
+    overlap_seconds: float = OVERLAP_SECONDS  # what neighbouring windows share at least
     # Windows in one pass at most; fewer when they are long. 1: with all of torch's threads.
     batch_size: int = BATCH_SIZE
     # Threads that decode, and on the CPU compute; None: one per core.
@@ -87,35 +85,20 @@ class Pipeline:
     def __post_init__(self) -> None:
         if self.batch_size < 1:
             raise ValueError(f"batch_size: found {self.batch_size}, expected 1 or more")
-        if self._is_cropping:
+        if self.window_seconds is None and self.log_mel.target_length is not None:
             return
-        (window, overlap), step_seconds = self._window, self.log_mel.step_seconds
-        if not step_seconds <= window < math.inf:
+        step_seconds = self.log_mel.step_seconds
+        if self.window_seconds is None or not step_seconds <= self.window_seconds < math.inf:
             raise ValueError(
-                f"window_seconds: found {window}, expected {step_seconds:g} or more seconds, as"
-                " many as the longest clip has to take all clips whole"
+                f"window_seconds: found {self.window_seconds}, expected {step_seconds:g} or more"
+                " seconds, as many as the longest clip has to take all clips whole"
             )
-        rows = self._rows_in(window)
+        rows, overlap = self._rows_in(self.window_seconds), self.overlap_seconds
         if not (math.isfinite(overlap) and 0 <= self._rows_in(overlap) < rows):
             raise ValueError(
                 f"overlap_seconds: found {overlap}, expected a number from 0 to below"
-                f" window_seconds {window}"
+                f" window_seconds {self.window_seconds}"
             )
-
-    @property
-    def _is_cropping(self) -> bool:
-        """Whether only the first frames of a clip are taken."""
-        return self.window_seconds is None and self.log_mel.target_length is not None
-
-    @property
-    def _window(self) -> "tuple[float, float]":
-        """Length and overlap of windows, in seconds of the recording."""
-        scale = self.log_mel.step_seconds / LogMel().step_seconds
-        window, overlap = self.window_seconds, self.overlap_seconds
-        return (
-            WINDOW_SECONDS * scale if window is None else window,
-            OVERLAP_SECONDS * scale if overlap is None else overlap,
-        )
 
     def _rows_in(self, seconds: float) -> int:
         return round(seconds / self.log_mel.step_seconds)
@@ -175,7 +158,7 @@ class Pipeline:
         except (ValueError, OSError) as error:
             return error
         total = recording.num_samples
-        if self._is_cropping:
+        if self.window_seconds is None:
             num_rows = log_mel.target_length // patch_size
             # More than is used: the front end subtracts the mean of all samples first, as the
             # released code does, and rounding then shows in the fifth digit.
@@ -183,7 +166,7 @@ class Pipeline:
             count = min(total, max(log_mel.max_samples, more))
             return [_Part(index, recording, Window(0, num_rows, 0, num_rows), 0, count)]
         num_rows = -(-log_mel.num_frames(total) // patch_size)
-        lengths = map(self._rows_in, self._window)
+        lengths = self._rows_in(self.window_seconds), self._rows_in(self.overlap_seconds)
         parts = []
         for window in split_into_windows(num_rows, *lengths):
             offset = window.start * patch_size * log_mel.hop_samples

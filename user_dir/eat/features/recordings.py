@@ -96,7 +96,8 @@ class FileRecording:
 class ArrayRecording:
     """(S,) float samples in memory, of any device and dtype, in place of a `FileRecording`.
 
-    Their rate is `sample_rate_hz`; None: 16 kHz if the front end reads at that, else it must be told.
+    Their rate is `sample_rate_hz`. None: 16 kHz; if the front end reads at another rate, a
+    ValueError asks for it.
     """
 
     def __init__(
