@@ -200,5 +200,4 @@ def _cut(recording: Clip, parts: Sequence[Clip], seconds: Optional[float]) -> It
             if stop - start >= _MIN_EVENT_SECONDS:
                 events += [(start, stop, label) for label in part.labels]
         clip = _part_of(recording, begin, end) if count > 1 else recording
-        labels = tuple(dict.fromkeys(label for *_, label in events))
-        yield clip._replace(labels=labels, events=tuple(sorted(events)))
+        yield clip._replace(labels=(), events=tuple(sorted(events)))
