@@ -143,11 +143,11 @@ class _Judge:
         seconds = of.num_samples / of.sample_rate_hz
         if not row.labels:
             return "an event without a label"
+        found = f"found an event from {start:g} to {stop:g} s, expected one that"
         if start >= stop:
-            what = "empty" if start == stop else "reversed"
-            return f"found an {what} event from {start:g} to {stop:g} s, expected start before end"
+            return f"{found} ends after its start"
         if not 0 <= start < seconds:
-            return f"found an event from {start:g} s on, expected one inside the {seconds:g} s"
+            return f"{found} begins inside the {seconds:g} s"
         samples = _part_of(of, start, min(stop, seconds)).num_samples
         if samples < (_MIN_SECONDS * of.sample_rate_hz if self._config.listed_as == "clips" else 1):
             return f"found a part of {stop - start:g} s, expected at least {_MIN_SECONDS:g} s"
