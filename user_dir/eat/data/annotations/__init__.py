@@ -22,7 +22,8 @@ CLIP_COLUMNS = (
 )
 LABEL_COLUMNS = ("label", "class", "category", "tag")  # a cell is one label
 LABELS_COLUMNS = ("labels", "classes", "categories", "tags")  # separated by commas
-# What tables of events call columns, in any case; clips and labels also as other tables do.
+# Looked for if there is none of these: what tables of events also call them.
+MORE_COLUMNS = ("segment_id", "begin file", "recording", "event_label", "annotation", "species")
 ONSET_COLUMNS = (
     *("onset", "start_time_seconds", "begin time (s)", "start", "start_time", "start (s)"),
     *("start_s", "begin", "begin_time"),
@@ -30,8 +31,6 @@ ONSET_COLUMNS = (
 OFFSET_COLUMNS = (
     *("offset", "end_time_seconds", "end time (s)", "end", "end_time", "end (s)", "end_s", "stop"),
 )
-EVENT_CLIP_COLUMNS = (*CLIP_COLUMNS, "segment_id", "begin file", "recording")
-EVENT_LABEL_COLUMNS = (*LABEL_COLUMNS, "event_label", "annotation", "species")
 VALID_FRACTION = 0.05
 
 
@@ -84,13 +83,14 @@ class ListingConfig:
     )
     clip_column: Optional[str] = setting(
         "column of the table with the names of files. Not given: the one called"
-        f" {' or '.join(CLIP_COLUMNS)}",
+        f" {' or '.join(CLIP_COLUMNS)}; or else {', '.join(MORE_COLUMNS[:3])}",
         None,
         metavar="NAME",
     )
     label_column: Optional[str] = setting(
         f"column of the table with the labels. Not given: {' or '.join(LABEL_COLUMNS)} for one"
-        f" label, {' or '.join(LABELS_COLUMNS)} for several with commas between them",
+        f" label, {' or '.join(LABELS_COLUMNS)} for several with commas between them; or else"
+        f" {', '.join(MORE_COLUMNS[3:])}",
         None,
         metavar="NAME",
     )
@@ -226,18 +226,6 @@ class EventConfig(ListingConfig):
     )
     offset_column: Optional[str] = setting(
         f"column with the ends of events, in seconds. Not given: {' or '.join(OFFSET_COLUMNS)}",
-        None,
-        metavar="NAME",
-    )
-    clip_column: Optional[str] = setting(
-        "column with the names of recordings. Not given: the one called"
-        f" {' or '.join(EVENT_CLIP_COLUMNS)}; a table without one is of the recording of its name",
-        None,
-        metavar="NAME",
-    )
-    label_column: Optional[str] = setting(
-        f"column with the labels. Not given: {' or '.join(EVENT_LABEL_COLUMNS)} for one label,"
-        f" {' or '.join(LABELS_COLUMNS)} for several with commas between them",
         None,
         metavar="NAME",
     )
