@@ -44,15 +44,14 @@ def list_events(
         out, force, num_workers: see `eat.data.annotations`.
         config: how to read the tables and what to list; None: the parts as clips.
     """
-    config = EventConfig() if config is None else config
+    config = config or EventConfig()
     config.check()
     names = [config.split] if config.split else list(DRAWN)
     left_out_file = unreadable_file(config.split)
     refuse_to_replace(out, names, left_out_file, force)
-    scan = find_audio(audio, config.extensions, required=True)
-    rows, left_out = _read_tables(tables, FileNames(os.path.abspath(audio), scan.paths), config)
-    rows = _find_segments(rows, scan.paths)
-    found = annotate(rows, os.path.abspath(audio), scan.paths)
+    scan, root = find_audio(audio, config.extensions, required=True), os.path.abspath(audio)
+    rows, left_out = _read_tables(tables, FileNames(root, scan.paths), config)
+    found = annotate(_find_segments(rows, scan.paths), root, scan.paths)
     paths = sorted(found.rows)
     split_of = split_by_top(paths) if config.splits_from == "top" else found.splits
     split_of = dict.fromkeys(paths, config.split) if config.split else split_of
@@ -62,8 +61,7 @@ def list_events(
     recordings, unreadable = read_headers(scan.root, paths, num_workers)
     judge = _Judge(_MIN_SECONDS if config.listed_as == "clips" else _MIN_EVENT_SECONDS)
     recordings = [judge.add_events(one, found.rows[one.path]) for one in recordings]
-    if config.listed_as == "clips":
-        recordings = [one for one in recordings if one.events]
+    recordings = [one for one in recordings if one.events or config.listed_as == "time"]
     classes, id_of = choose_classes(judge.names_of, config, out)
     for index, one in enumerate(recordings):
         events = {(on, off, id_of[label]) for on, off, label in one.events}
@@ -74,7 +72,6 @@ def list_events(
         make = _list_parts if config.listed_as == "clips" else partial(_cut, seconds=seconds)
         splits[name] = [clip for recording in part for clip in make(recording)]
     left_out += [*unreadable, *judge.left_out, *found.left_out, *scan.left_out]
-    root = os.path.abspath(scan.root)
     listing = write_data_set(out, root, splits, classes, left_out, left_out_file, force)
     num_others = len(scan.paths) - len(paths)
     listing.notes += [f"{num_others} recordings are in no table and not listed"] * bool(num_others)
