@@ -1,4 +1,4 @@
-"""Labels and splits as people have them: folders, tables, published data sets.
+"""Labels, events and splits as people have them: folders, tables, published data sets.
 
 Each source has one call that writes manifests and label files to the folder `out` and returns an
 `eat.data.writing.Listing`. What these calls have in common: `force` replaces files of an earlier
