@@ -117,8 +117,9 @@ def read_part(
     place: float,
     max_frames: Optional[int] = None,
     hdf5_rate_hz: Optional[int] = None,
+    sample_rate_hz: int = SAMPLE_RATE_HZ,
 ) -> np.ndarray:
-    """Decode a part of a file as `read_audio` does, (S,) at 16 kHz; all of a shorter file.
+    """Decode a part of a file as `read_audio` does, (S,); all of a shorter file.
 
     `place` is 0 for the first part and just below 1 for the last. `max_frames` is the length of the
     file at its own rate by the manifest, for files whose header does not tell it.
@@ -126,9 +127,9 @@ def read_part(
     with open_sound(path, hdf5_rate_hz) as sound:
         frames = sound.part[1] if sound.part else sound.frames
         frames = frames if max_frames is None else min(frames, max_frames)
-        total = frames * SAMPLE_RATE_HZ // sound.samplerate
+        total = frames * sample_rate_hz // sound.samplerate
         offset = int(place * max(1, total - num_samples + 1))
-        return _decode(sound, path, SAMPLE_RATE_HZ, offset, num_samples)
+        return _decode(sound, path, sample_rate_hz, offset, num_samples)
 
 
 def _decode(

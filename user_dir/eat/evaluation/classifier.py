@@ -28,7 +28,7 @@ from eat.checkpoint import load_classifier
 from eat.checkpoint.loading import CheckpointPath
 from eat.data.labels import DESCRIPTORS_FILE, Label, describe_difference
 from eat.data.split import open_split
-from eat.features import BATCH_SIZE, STEP_SECONDS, Pipeline, TokenLayout
+from eat.features import BATCH_SIZE, Pipeline, TokenLayout
 from eat.features.recordings import list_inputs
 from eat.files import replace_file
 from eat.machine import choose_device
@@ -192,7 +192,7 @@ def tag(
     is_softmax = (activation or classifier.activation) == "softmax"
     score = partial(torch.softmax, dim=1) if is_softmax else torch.sigmoid
     num_frames = classifier.log_mel.target_length or DEFAULT_FRAMES
-    window_seconds = num_frames // classifier.log_mel.patch_size * STEP_SECONDS
+    window_seconds = num_frames // classifier.log_mel.patch_size * classifier.log_mel.step_seconds
     settings = {"window_seconds": window_seconds, "overlap_seconds": 0.0}
     single = isinstance(paths, (str, os.PathLike))
     found = list_inputs([os.fspath(path) for path in ([paths] if single else paths)])
