@@ -211,6 +211,13 @@ def test_what_cannot_be_used_is_left_out_by_table_and_line(
     assert reason == "no recording is called so, and no column names any (--clip-column)"
 
 
+def test_slowed_down_parts_may_be_shorter(write_sound, write_table, list_events, clips_of):
+    write_sound("bat.wav", 25_000, 250_000)
+    write_table("bat.txt", "0.01\t0.0126\tpip\n0.02\t0.0224\tpip\n")
+    assert list_events("--speed", "0.1", "--valid-fraction", "0") == 1
+    assert clips_of("train") == {"bat.wav/0.01-0.0126": 650}
+
+
 def test_audioset_strong(write_sound, write_table, list_events, tmp_path, labels_of, out, left_out):
     for name in ("Yb0RFKhbpFJA_30.000.wav", "s9d-2nhuJCQ.wav", "abcdefghij__10000.wav"):
         write_sound(name, 160_000)

@@ -219,6 +219,12 @@ class EventConfig(ListingConfig):
         at_least=0.1,
         metavar="SECONDS",
     )
+    speed: float = setting(
+        "how fast recordings will be played for the network, the setting task.speed: with --as"
+        " clips, parts are left out that are then shorter than 25 ms",
+        1.0,
+        at_least=0.001,
+    )
     onset_column: Optional[str] = setting(
         f"column with the starts of events, in seconds. Not given: {' or '.join(ONSET_COLUMNS)}",
         None,

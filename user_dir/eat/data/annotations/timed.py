@@ -9,6 +9,7 @@ from itertools import pairwise
 from typing import Dict, Iterator, List, Optional, Sequence, Tuple
 
 from eat.audio.finding import find_audio
+from eat.audio.ranges import WINDOW_MS
 from eat.work import Failure
 
 from ..events import format_seconds
@@ -22,7 +23,7 @@ from .folder import DRAWN, choose_classes, split_clips
 from .matching import FileNames
 from .table import Row, annotate, split_by_top
 
-_MIN_SECONDS = 0.025  # of a clip: one frame of a spectrogram
+_MIN_SECONDS = WINDOW_MS / 1000  # of a clip
 _MIN_EVENT_SECONDS = 1e-6  # what files of events can hold
 _CUT = DRAWN[:2]  # splits of which parts are listed with `cut_seconds`
 _SEGMENT = re.compile("(.{11})_([0-9]+)")  # AudioSet's: a YouTube id and a start in ms
@@ -59,9 +60,10 @@ def list_events(
     refuse_to_replace(out, names, None, force)
 
     recordings, unreadable = read_headers(scan.root, paths, num_workers)
-    judge = _Judge(_MIN_SECONDS if config.listed_as == "clips" else _MIN_EVENT_SECONDS)
+    is_of_clips = config.listed_as == "clips"
+    judge = _Judge(_MIN_SECONDS * config.speed if is_of_clips else _MIN_EVENT_SECONDS)
     recordings = [judge.add_events(one, found.rows[one.path]) for one in recordings]
-    recordings = [one for one in recordings if one.events or config.listed_as == "time"]
+    recordings = [one for one in recordings if one.events or not is_of_clips]
     classes, id_of = choose_classes(judge.names_of, config, out)
     for index, one in enumerate(recordings):
         events = {(on, off, id_of[label]) for on, off, label in one.events}
@@ -69,7 +71,7 @@ def list_events(
     splits = dict.fromkeys(names, ()) | split_clips(recordings, split_of, classes, config)
     for name, part in splits.items():
         seconds = config.cut_seconds if name in _CUT else None
-        make = _list_parts if config.listed_as == "clips" else partial(_cut, seconds=seconds)
+        make = _list_parts if is_of_clips else partial(_cut, seconds=seconds)
         splits[name] = [clip for recording in part for clip in make(recording)]
     left_out += [*unreadable, *judge.left_out, *found.left_out, *scan.left_out]
     listing = write_data_set(out, root, splits, classes, left_out, left_out_file, force)
