@@ -98,7 +98,7 @@ def test_parts_as_clips(dawn, list_events, clips_of, labels_of, audio, out, caps
     whole = read_audio(audio / "dusk.flac")
     assert np.array_equal(read_audio(manifest.path(3)), whole[24_000:32_000])
     printed = capsys.readouterr().out
-    assert "1 recordings are in no table and not listed" in printed
+    assert "2 of 3 recordings are in the tables; others are not listed" in printed
     assert "1 events end after their recordings and are cut there; the one that ends latest," in (
         printed
     )

@@ -75,9 +75,8 @@ def list_events(
         splits[name] = [clip for recording in part for clip in make(recording)]
     left_out += [*unreadable, *judge.left_out, *found.left_out, *scan.left_out]
     listing = write_data_set(out, root, splits, classes, left_out, left_out_file, force)
-    num_others = len(scan.paths) - len(paths)
-    listing.notes += [f"{num_others} recordings are in no table and not listed"] * bool(num_others)
-    listing.notes += [*judge.notes, *found.notes]
+    count = f"{len(paths)} of {len(scan.paths)} recordings are in the tables; others are not listed"
+    listing.notes += [count, *judge.notes, *found.notes]
     listing.warnings += found.warnings
     return listing
 
