@@ -16,11 +16,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from .ranges import RangeConfig
+from .ranges import WINDOW_MS, RangeConfig
 
 logger = logging.getLogger(__name__)
 
-WINDOW_MS = 25
 PRE_EMPHASIS = 0.97
 _VALUES_AT_ONCE = 512 * 512  # on a CPU, so that all steps stay in its caches
 _FILTERS_AT_ONCE = 16  # 16 neighbouring triangles cover an eighth of the spectrum

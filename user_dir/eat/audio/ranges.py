@@ -7,6 +7,8 @@ from eat.settings import setting
 
 from . import SAMPLE_RATE_HZ
 
+WINDOW_MS = 25  # what a frame covers
+
 
 @dataclass
 class RateConfig:

@@ -12,7 +12,6 @@ from eat.work import Failure, map_in_threads
 
 from . import MAX_TARGET_LENGTH
 from .manifest import Manifest
-from .split import Clip
 from .writing import open_to_rewrite, write_data_set
 
 LEFT_OUT, CORRECTED, KEPT = "left out", "corrected", "kept"  # what was done with a clip
@@ -91,7 +90,7 @@ def check_manifest(
             for clip, _, action, found in problems:
                 file.write(_join(clip + 2, action, listed.relative_path(clip), "; ".join(found)))
         clips = [
-            Clip(listed.relative_path(clip), num_samples, labels=split.class_ids(clip))
+            split.clip(clip)._replace(num_samples=num_samples)
             for clip, num_samples, action, _ in in_order
             if action != LEFT_OUT
         ]

@@ -109,7 +109,9 @@ def read_descriptors(path: FilePath) -> List[Label]:
     """Read the classes of a data set, in the order of a classifier's outputs."""
     path = os.fspath(path)
     labels: Dict[str, Label] = {}
-    for number, line in enumerate(_read_lines(path, "label descriptors"), start=1):
+    for number, line in enumerate(
+        read_lines(path, f"label descriptors: {path} {_how_to_make(path)}"), start=1
+    ):
         if number > 1 or not _HEADER.match(line):
             with _located(f"{path}:{number}"):
                 _add_label(labels, *_split_descriptor(line))
@@ -186,7 +188,7 @@ def read_labels(
     # Millions of lines share few different fields.
     classes_of = cache(partial(_find_classes, index_labels(descriptors), descriptors_file))
     offsets, indices = array("q", [0]), array("i")
-    lines = _read_lines(path, "labels", sys.getfilesystemencoding())
+    lines = read_lines(path, f"labels: {path} {_how_to_make(path)}", sys.getfilesystemencoding())
     try:
         for expected, line in zip_longest(manifest.relative_paths(), lines):
             if line is None or expected is None:
@@ -252,8 +254,11 @@ def _located(place: FilePath) -> Iterator[None]:
         raise LabelError(f"{os.fspath(place)}: {error}") from error.__cause__
 
 
-def _read_lines(path: str, content: str, encoding: str = "utf-8") -> Iterator[str]:
-    """Yield lines without line breaks, byte order mark and the blank lines at the end."""
+def read_lines(path: str, missing: str, encoding: str = "utf-8") -> Iterator[str]:
+    """Yield lines without line breaks, byte order mark and the blank lines at the end.
+
+    A FileNotFoundError says that there are no such `missing`.
+    """
     waiting: List[str] = []  # blank lines that may be at the end
     try:
         # Names of files may hold any bytes: those that are not text are kept.
@@ -266,11 +271,14 @@ def _read_lines(path: str, content: str, encoding: str = "utf-8") -> Iterator[st
                     yield from waiting
                     waiting.clear()
     except FileNotFoundError as error:
-        raise FileNotFoundError(
-            f"no such {content}: {path} (`eat manifest folder DIR --labels-from parent --out"
-            f" {os.path.dirname(path)}` takes labels from the names of folders; manifests/README.md"
-            " has more ways)"
-        ) from error
+        raise FileNotFoundError(f"no such {missing}") from error
+
+
+def _how_to_make(path: str) -> str:
+    return (
+        f"(`eat manifest folder DIR --labels-from parent --out {os.path.dirname(path)}` takes"
+        " labels from the names of folders; manifests/README.md has more ways)"
+    )
 
 
 def _split_descriptor(line: str) -> Tuple[str, str, str]:

@@ -130,8 +130,7 @@ class _Packer:
                 reason = f"another clip is called {name!r} too, as packs have it: rename it"
                 left_out.append(Failure(path, reason))
             elif name in self._addresses:
-                num_samples, labels = self._manifest.clip_samples(clip), self.split.class_ids(clip)
-                clips.append(Clip(self._addresses[name], num_samples, labels=labels))
+                clips.append(self.split.clip(clip)._replace(path=self._addresses[name]))
             else:
                 left_out.append(Failure(path, self._reasons[name]))
         return clips, left_out

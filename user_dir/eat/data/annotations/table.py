@@ -7,15 +7,18 @@ one or several labels; several rows of one clip add up.
 import codecs
 import csv
 import re
-from typing import Any, Dict, Iterable, Iterator, List, NamedTuple, Optional, Sequence, Tuple
+from collections import defaultdict
+from contextlib import contextmanager
+from typing import IO, Any, Dict, Iterable, Iterator, List, NamedTuple, Optional, Sequence, Tuple
 
 from eat.work import Failure
 
 from ..labels import NOT_TEXT, check_name
-from . import CLIP_COLUMNS, LABEL_COLUMNS, LABELS_COLUMNS, Columns
+from . import CLIP_COLUMNS, LABEL_COLUMNS, LABELS_COLUMNS, MORE_COLUMNS, Columns
 from .matching import FileNames, normal_form
 
 _DELIMITERS = ",;\t"
+_ALSO = {"--clip-column": MORE_COLUMNS[:3], "--label-column": MORE_COLUMNS[3:]}
 _FOLDERS = {"parent": r"([^/]+)/[^/]*\Z", "top": "^([^/]+)/"}
 
 
@@ -26,6 +29,7 @@ class Row(NamedTuple):
     labels: List[str]
     split: Optional[str]
     location: str  # file:line, for messages
+    times: Optional[Tuple[float, float]] = None  # of an event: onset and offset in seconds
 
 
 class Annotations(NamedTuple):
@@ -36,6 +40,7 @@ class Annotations(NamedTuple):
     left_out: List[Failure]
     notes: Sequence[str] = ()  # what else was found
     warnings: Sequence[str] = ()  # likewise, and worth a look
+    rows: Optional[Dict[str, List[Row]]] = None  # of a table, by the paths of clips
 
 
 def label_by_path(paths: Iterable[str], source: str) -> Annotations:
@@ -75,9 +80,8 @@ def annotate(rows: Iterable[Row], root: str, paths: Sequence[str]) -> Annotation
     How rows name clips is said at `FileNames`. A ValueError for a name of several files, or two
     splits of one clip.
     """
-    labels: Dict[str, List[str]] = {path: [] for path in paths}
-    splits: Dict[str, str] = {}
-    left_out, near = [], []
+    found = Annotations(defaultdict(list), {}, [], rows=defaultdict(list))
+    near = []
     files = FileNames(root, paths)
     for row in rows:
         path, *others = files.find(row.clip) or [None]
@@ -87,26 +91,26 @@ def annotate(rows: Iterable[Row], root: str, paths: Sequence[str]) -> Annotation
             if alike is not None:
                 reason += f"; there is {alike!r}"
                 near.append(f"{row.clip!r} ({row.location}): there is {alike!r}")
-            left_out.append(Failure(row.clip, reason))
+            found.left_out.append(Failure(row.clip, reason))
             continue
         if others:
             raise ValueError(
                 f"{row.location}: found {row.clip!r}, which {1 + len(others)} files are called"
                 f" ({path}, {others[0]}), expected a path below {root}"
             )
-        labels[path].extend(row.labels)
-        if row.split is not None and splits.setdefault(path, row.split) != row.split:
+        found.rows[path].append(row)
+        if row.labels:
+            found.labels[path].extend(row.labels)
+        if row.split is not None and found.splits.setdefault(path, row.split) != row.split:
             raise ValueError(
                 f"{row.location}: found the split {row.split!r} of {row.clip!r}, expected"
-                f" {splits[path]!r} as in a line before"
+                f" {found.splits[path]!r} as in a line before"
             )
-    left_out += [Failure(path, "no label") for path, names in labels.items() if not names]
-    labels = {path: names for path, names in labels.items() if names}
     warnings = [
         f"{len(near)} rows are not used because case or slashes differ, e.g. {first}"
         for first in near[:1]
     ]
-    return Annotations(labels, splits, left_out, [*files.notes], warnings)
+    return found._replace(notes=[*files.notes], warnings=warnings)
 
 
 def read_table(path: str, columns: Columns, encoding: Optional[str] = None) -> Iterator[Row]:
@@ -114,27 +118,38 @@ def read_table(path: str, columns: Columns, encoding: Optional[str] = None) -> I
 
     Without an encoding a table is UTF-8; names of files may then hold other bytes, as on disks.
     """
+    with open_table(path, encoding) as file:
+        rows = read_cells(path, file)
+        names, _ = next(rows)
+        chosen = choose_columns(path, names, columns)
+        for location, cells in rows:
+            yield read_row(location, cells, chosen, encoding)
+
+
+@contextmanager
+def open_table(path: str, encoding: Optional[str] = None) -> Iterator[IO[str]]:
+    """Open a table as text; a ValueError if it is not in its encoding."""
     codec = codecs.lookup(encoding or "utf-8").name
     codec = "utf-8-sig" if codec == "utf-8" else codec  # a byte order mark does not matter
     try:
         with open(path, encoding=codec, errors="surrogateescape", newline="") as file:
-            delimiter = max(_DELIMITERS, key=file.readline().count)
-            file.seek(0)
-            reader = csv.DictReader(file, delimiter=delimiter, strict=True)
-            chosen = _choose_columns(path, reader.fieldnames or [], columns)
-            for cells in reader:
-                location = f"{path}:{reader.line_num}"
-                row = _read_row(location, cells, chosen)
-                texts = (*row.labels, row.split or "", row.clip if encoding else "")
-                _refuse_bytes(location, *texts, encoding=encoding)
-                for label in row.labels:
-                    check_name(label, f"{location}: ")
-                yield row
+            yield file
+    except UnicodeError as error:
+        raise ValueError(f"{path}: not {encoding}: {error}") from error
+
+
+def read_cells(path: str, file: IO[str]) -> Iterator[Tuple[Any, Dict[Optional[str], Any]]]:
+    """Yield the names of columns with {}, then the place `file:line` of each row with its cells."""
+    delimiter = max(_DELIMITERS, key=file.readline().count)
+    file.seek(0)
+    reader = csv.DictReader(file, delimiter=delimiter, strict=True)
+    try:
+        yield list(reader.fieldnames or ()), {}
+        for cells in reader:
+            yield f"{path}:{reader.line_num}", cells
     except csv.Error as error:
         line = reader.reader.line_num
         raise ValueError(f"{path}:{line}: {error}, expected CSV") from error
-    except UnicodeError as error:
-        raise ValueError(f"{path}: not {encoding}: {error}") from error
 
 
 def _refuse_bytes(location: str, *texts: str, encoding: Optional[str] = None) -> None:
@@ -145,28 +160,40 @@ def _refuse_bytes(location: str, *texts: str, encoding: Optional[str] = None) ->
         example = "utf-16" if byte in (0xFE, 0xFF) else "latin-1"  # its mark begins with one
         raise ValueError(
             f"{location}: not {encoding or 'UTF-8'} (byte {byte:#x}), expected UTF-8, or for"
-            f" `eat manifest folder` --encoding with its name, e.g. {example}"
+            f" `eat manifest` --encoding with its name, e.g. {example}"
         )
 
 
-def _choose_columns(path: str, names: Sequence[str], columns: Columns) -> Columns:
+def choose_columns(
+    path: str, names: Sequence[str], columns: Columns, needs_clip: bool = True
+) -> Columns:
     """The columns to read, by the names that they have in the table."""
-    clip = _find_column(path, names, columns.clip, CLIP_COLUMNS, "--clip-column")
+    clip = find_column(path, names, columns.clip, CLIP_COLUMNS, "--clip-column", needs_clip)
     known = LABEL_COLUMNS + LABELS_COLUMNS
-    label = _find_column(path, names, columns.label, known, "--label-column")
+    label = find_column(path, names, columns.label, known, "--label-column")
     separator, split = columns.separator, columns.split
     if separator is None:
         separator = "," if label.strip().lower() in LABELS_COLUMNS else ""
     if split is not None:
-        split = _find_column(path, names, split, (), "--splits-from")
+        split = find_column(path, names, split, (), "--splits-from")
     return Columns(clip, label, separator, split)
 
 
-def _find_column(
-    path: str, names: Sequence[str], wanted: Optional[str], known: Tuple[str, ...], option: str
-) -> str:
+def find_column(
+    path: str,
+    names: Sequence[str],
+    wanted: Optional[str],
+    known: Tuple[str, ...],
+    option: str,
+    is_needed: bool = True,
+) -> Optional[str]:
+    """The name of the column that is `wanted`, or None: of one with a `known` name."""
     expected = known if wanted is None else (normal_form(wanted).lower(),)
+    also = _ALSO.get(option, ()) if wanted is None else ()
     found = [name for name in names if normal_form(name).lower() in expected]
+    found = found or [name for name in names if normal_form(name).lower() in also]
+    if not found and wanted is None and not is_needed:
+        return None
     if len(found) == 1:
         return found[0]
     _refuse_bytes(f"{path}:1", *names)
@@ -177,7 +204,10 @@ def _find_column(
     )
 
 
-def _read_row(location: str, cells: Dict[Optional[str], Any], columns: Columns) -> Row:
+def read_row(
+    location: str, cells: Dict[Optional[str], Any], columns: Columns, encoding: Optional[str]
+) -> Row:
+    """The clip (with no column for it, ""), labels and split in the cells of a row."""
     if "".join(cells.get(None, ())).strip():
         raise ValueError(
             f"{location}: found more cells than the header has, expected quotes around a cell that"
@@ -190,4 +220,9 @@ def _read_row(location: str, cells: Dict[Optional[str], Any], columns: Columns) 
     labels = cell.split(columns.separator) if columns.separator else [cell]
     labels = [label.strip() for label in labels if label.strip()]
     split = cells[columns.split].strip() if columns.split is not None else None
-    return Row(cells[columns.clip], labels, split, location)
+    clip = cells[columns.clip] if columns.clip is not None else ""
+    texts = (*labels, split or "", clip if encoding else "")
+    _refuse_bytes(location, *texts, encoding=encoding)
+    for label in labels:
+        check_name(label, f"{location}: ")
+    return Row(clip, labels, split, location)
