@@ -3,7 +3,7 @@
 import math
 import re
 from dataclasses import asdict, fields
-from typing import Any, Dict, Iterable, List, Mapping, Optional, Tuple
+from typing import Any, Dict, Iterable, Mapping, Tuple
 
 import torch
 
@@ -15,6 +15,7 @@ from .checkpoint import (
     CheckpointError,
     checkpoint_of,
     fairseq_model_name,
+    in_order,
     naming,
     to_our_names,
     to_their_names,
@@ -124,7 +125,7 @@ def read(state: Mapping[str, Any], path: str) -> Checkpoint:
     decoder_dim = settings.get("decoder_dim", embed_dim)
     if decoder and decoder_dim != embed_dim:
         raise CheckpointError(f"found decoder_dim {decoder_dim}, expected embed_dim {embed_dim}")
-    return checkpoint_of("pre-training", settings, front_end, encoder, decoder, teacher)
+    return checkpoint_of(settings, front_end, encoder, decoder, teacher)
 
 
 def _read_finetuned(state: Mapping[str, Any], front_end: Dict[str, Any]) -> Checkpoint:
@@ -145,13 +146,14 @@ def _read_finetuned(state: Mapping[str, Any], front_end: Dict[str, Any]) -> Chec
             f"found prediction_mode={pooling}, use_fc_norm={use_fc_norm}, expected one of"
             f" {sorted(_POOLING)} and use_fc_norm=True"
         )
+    index_of = (state.get("task_state") or {}).get("labels") or {}  # {label: index as text}
+    labels = in_order(((int(index), label) for label, index in index_of.items()), "labels")
     return checkpoint_of(
-        "fine-tuned",
         {**_settings(pretrained_cfg), "pooling": _POOLING[pooling]},
         front_end,
         encoder,
         classifier=head,
-        labels=_labels(state.get("task_state") or {}, num_classes=len(head["head.bias"])),
+        labels=labels or None,
         activation=_additions(state).get("activation", _activation(state["cfg"])),
     )
 
@@ -181,20 +183,6 @@ def decoder_keys(names: Iterable[str]) -> Dict[str, str]:
     )
     keys = {f"{_MODALITY}decoder.blocks.{n}.0.": f"layers.{n}.conv." for n in layers}
     return {**keys, f"{_MODALITY}decoder.proj.": "proj."}
-
-
-def _labels(task_state: Mapping[str, Any], num_classes: int) -> Optional[List[str]]:
-    """The released task keeps {label: index as text}."""
-    index_of = task_state.get("labels")
-    if not index_of:
-        return None
-    labels = {int(index): label for label, index in index_of.items()}
-    if sorted(labels) != list(range(num_classes)):
-        raise CheckpointError(
-            f"found {len(labels)} labels in task_state, expected one for each of {num_classes}"
-            " classes"
-        )
-    return [labels[index] for index in range(num_classes)]
 
 
 def _normalisation(task: Mapping[str, Any]) -> Tuple[float, float]:

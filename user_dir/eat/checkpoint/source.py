@@ -13,7 +13,7 @@ from typing import Any, List, Optional, Sequence, Tuple, Union
 
 from eat.audio import LogMel
 
-from .checkpoint import Checkpoint, CheckpointError, beside
+from .checkpoint import Checkpoint, CheckpointError, beside, in_order
 
 PathLike = Union[str, "os.PathLike[str]"]
 
@@ -134,10 +134,7 @@ def read_label_names(path: PathLike) -> List[str]:
     if not path.endswith(".json"):
         return text.rstrip().splitlines()
     try:
-        pairs = [(n, i) if isinstance(i, int) else (i, int(n)) for n, i in json.loads(text).items()]
+        pairs = [(i, n) if isinstance(i, int) else (int(n), i) for n, i in json.loads(text).items()]
     except (AttributeError, TypeError, ValueError) as error:
         raise ValueError(f"{path}: found no map of names and indices ({error})") from error
-    names = {index: name for name, index in pairs}
-    if sorted(names) != list(range(len(pairs))):
-        raise ValueError(f"{path}: found indices that skip or repeat some, expected 0, 1, 2, ...")
-    return [names[index] for index in range(len(pairs))]
+    return in_order(pairs, path)

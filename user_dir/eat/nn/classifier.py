@@ -10,6 +10,7 @@ from eat.audio import LogMel
 from eat.settings import setting
 
 from .encoder import Encoder
+from .patches import pool_tokens
 
 _NORM_EPS = 1e-6
 POOLINGS = ("cls", "mean")
@@ -60,19 +61,15 @@ class Classifier(nn.Module):
 
     def forward(self, source: Tensor, lengths: Optional[Tensor] = None) -> Tensor:
         """(B, 1, T, F) normalised log-mel -> (B, C) logits; `lengths` as in `Encoder.forward`."""
-        tokens = self.encoder(source, lengths)
-        return self.head(self.fc_norm(self._pool(tokens, lengths)))
+        return self.classify(self.encoder(source, lengths), lengths)
 
-    def _pool(self, tokens: Tensor, lengths: Optional[Tensor]) -> Tensor:
-        """(B, 1+L, D) -> (B, D)."""
-        if self.config.pooling == "cls":
-            return tokens[:, 0]
-        patches = tokens[:, 1:]
-        if lengths is None:
-            return patches.mean(dim=1)
-        lengths = torch.as_tensor(lengths, device=tokens.device)
-        valid = self.encoder.valid_patches(lengths, patches.shape[1]).unsqueeze(-1)
-        return patches.masked_fill(~valid, 0.0).sum(dim=1) / valid.sum(dim=1)
+    def classify(self, tokens: Tensor, lengths: Optional[Tensor] = None) -> Tensor:
+        """The encoder's output (B, 1+L, D) -> (B, C) logits."""
+        valid = None
+        if lengths is not None:
+            lengths = torch.as_tensor(lengths, device=tokens.device)
+            valid = self.encoder.valid_patches(lengths, tokens.shape[1] - 1)
+        return self.head(self.fc_norm(pool_tokens(tokens, self.config.pooling, valid)))
 
     def _check(self) -> None:
         count, pooling, activation = self.config.num_classes, self.config.pooling, self.activation
