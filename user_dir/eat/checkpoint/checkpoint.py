@@ -135,13 +135,15 @@ def checkpoint_of(
     """A checkpoint of the weights that there are (None or empty: none), under our names.
 
     Its configurations are made of flat `settings`, with defaults for those that are not there. It
-    has a front end if `front_end` holds all of FRONT_END. `others` are further attributes.
+    has a front end if `front_end` holds all of FRONT_END; what else is there does not matter.
+    `others` are further attributes.
     """
     encoder_config = _encoder_config(settings, encoder)
     log_mel = None
     if all(key in front_end for key in FRONT_END):
         bins, size = encoder_config.num_mel_bins, encoder_config.patch_size
-        log_mel = LogMel(**front_end, num_mel_bins=bins, patch_size=size)
+        values = {key: front_end[key] for key in FRONT_END}
+        log_mel = LogMel(**values, num_mel_bins=bins, patch_size=size)
     # A fine-tuned checkpoint may still tell how it was pre-trained.
     trained = {} if classifier else settings
     has_teacher = teacher or "average_top_k_layers" in trained

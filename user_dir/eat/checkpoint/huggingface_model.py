@@ -23,7 +23,7 @@ from transformers.modeling_outputs import (
 )
 
 from eat.audio.log_mel import SAMPLE_RATE_HZ, LogMel, num_frames
-from eat.nn.patches import PatchEmbed, pool_tokens, positions_of, sincos_positions
+from eat.nn.patches import PatchEmbed, pool_for_head, positions_of, sincos_positions
 from eat.nn.transformer import Attention, Block, EncoderConfig, attention_weights, split_heads
 
 
@@ -398,7 +398,7 @@ class EatForAudioClassification(EatPreTrainedModel):
             input_values, attention_mask, output_attentions, output_hidden_states
         )
         valid = None if attention_mask is None else self.model.valid_patches(attention_mask)
-        pooled = pool_tokens(last, self.config.pooling, valid)
+        pooled = pool_for_head(last, self.config.pooling, valid)
         logits = self.model.head(self.model.fc_norm(pooled))
         loss = None
         if labels is not None and labels.is_floating_point():

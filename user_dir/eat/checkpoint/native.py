@@ -49,11 +49,11 @@ def read(state: Any, path: str) -> Checkpoint:
         state = {**json.loads(state.metadata[_KEY]), "model": state.tensors}
         if not recognises(state):
             raise CheckpointError("found no model of ours in its metadata")
-    task_cfg, task_state = state["cfg"].get("task") or {}, state.get("task_state") or {}
+    task_state = state.get("task_state") or {}
     encoder, *others = to_our_names(state["model"], _ENCODER, _DECODER, _TEACHER, _CLASSIFIER)
     return checkpoint_of(
         state["cfg"]["model"],
-        {key: task_cfg[key] for key in FRONT_END if key in task_cfg},
+        state["cfg"].get("task") or {},
         merge_lora(encoder),
         *others,
         labels=task_state.get("labels"),

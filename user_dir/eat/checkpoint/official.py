@@ -109,12 +109,13 @@ def recognises(state: Any) -> bool:
 
 def read(state: Mapping[str, Any], path: str) -> Checkpoint:
     """Translate a checkpoint that `recognises` accepted."""
-    task_cfg, additions = state["cfg"].get("task") or {}, _additions(state)
+    task_cfg = state["cfg"].get("task") or {}
+    # What `write` added because the released configuration has no place for it.
+    additions = (state.get("extra_state") or {}).get(_OURS) or {}
     mean, std = _normalisation(task_cfg)
-    front_end = {"mean": mean, "std": std, "target_length": task_cfg.get("target_length", 1024)}
-    front_end |= {key: additions[key] for key in ("mean", "std") if key in additions}
+    task = {"target_length": 1024, **task_cfg, "mean": mean, "std": std, **additions}
     if state["cfg"]["model"]["_name"] == FINETUNED:
-        return _read_finetuned(state, front_end)
+        return _read_finetuned(state, task)
     settings = _settings(state["cfg"]["model"])
     model = dict(state["model"])
     teacher = model.pop("_ema", None)
@@ -125,10 +126,10 @@ def read(state: Mapping[str, Any], path: str) -> Checkpoint:
     decoder_dim = settings.get("decoder_dim", embed_dim)
     if decoder and decoder_dim != embed_dim:
         raise CheckpointError(f"found decoder_dim {decoder_dim}, expected embed_dim {embed_dim}")
-    return checkpoint_of(settings, front_end, encoder, decoder, teacher)
+    return checkpoint_of(settings, task, encoder, decoder, teacher)
 
 
-def _read_finetuned(state: Mapping[str, Any], front_end: Dict[str, Any]) -> Checkpoint:
+def _read_finetuned(state: Mapping[str, Any], task: Dict[str, Any]) -> Checkpoint:
     model_cfg = state["cfg"]["model"]
     pretrained_cfg = (model_cfg.get("pretrained_model_args") or {}).get("model")
     if not isinstance(pretrained_cfg, dict):
@@ -150,11 +151,11 @@ def _read_finetuned(state: Mapping[str, Any], front_end: Dict[str, Any]) -> Chec
     labels = in_order(((int(index), label) for label, index in index_of.items()), "labels")
     return checkpoint_of(
         {**_settings(pretrained_cfg), "pooling": _POOLING[pooling]},
-        front_end,
+        task,
         encoder,
         classifier=head,
         labels=labels or None,
-        activation=_additions(state).get("activation", _activation(state["cfg"])),
+        activation=task.get("activation", "softmax" if task.get(_SOFTMAX) else "sigmoid"),
     )
 
 
@@ -190,43 +191,30 @@ def _normalisation(task: Mapping[str, Any]) -> Tuple[float, float]:
     return _NORMALISATION.get(flag, _AUDIOSET_NORMALISATION)
 
 
-def _activation(cfg: Mapping[str, Any]) -> str:
-    return "softmax" if (cfg.get("task") or {}).get(_SOFTMAX) else "sigmoid"
-
-
-def _additions(state: Mapping[str, Any]) -> Mapping[str, Any]:
-    """What `write` added because the released configuration has no place for it."""
-    return (state.get("extra_state") or {}).get(_OURS) or {}
-
-
 def write(checkpoint: Checkpoint, path: str) -> None:
     """Write a checkpoint that the released code loads: its keys, shapes and configuration.
 
     Holds what `checkpoint` holds: decoder and `_ema` of a pre-training checkpoint, the head of a
-    fine-tuned one. A front end or an activation that none of the released data sets has is kept for
-    `read` alone.
+    fine-tuned one. The front end's constants and the activation, which it knows by the names of its
+    data sets, are kept for `read` alone.
     """
     with naming(checkpoint.path):
         _check_writable(checkpoint)
-    cfg = _cfg(checkpoint)
-    log_mel, additions = checkpoint.log_mel, {}
-    if log_mel is not None and (log_mel.mean, log_mel.std) != _normalisation(cfg["task"]):
-        additions.update(mean=log_mel.mean, std=log_mel.std)
-    if checkpoint.activation not in (None, _activation(cfg)):
-        additions.update(activation=checkpoint.activation)
+    log_mel, activation = checkpoint.log_mel, checkpoint.activation
+    additions = {} if log_mel is None else {"mean": log_mel.mean, "std": log_mel.std}
+    additions |= {} if activation is None else {"activation": activation}
     labels = {label: str(index) for index, label in enumerate(checkpoint.labels or [])}
     # fairseq reads the last entry, whatever it is.
     history = {"criterion_name": "ModelCriterion", "optimizer_name": "FairseqCompositeOptimizer"}
     history |= {"lr_scheduler_state": {}, "num_updates": 0}
-    extra_state = {"train_iterator": {"epoch": 1}, **({_OURS: additions} if additions else {})}
     state = {
         "args": None,
-        "cfg": cfg,
+        "cfg": _cfg(checkpoint),
         "model": _model(checkpoint),
         "criterion": None,
         "optimizer_history": [history],
         "task_state": {"labels": labels} if labels else {},
-        "extra_state": extra_state,
+        "extra_state": {"train_iterator": {"epoch": 1}, _OURS: additions},
         "last_optimizer_state": None,
     }
     with replace_file(path) as file:

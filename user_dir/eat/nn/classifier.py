@@ -10,7 +10,7 @@ from eat.audio import LogMel
 from eat.settings import setting
 
 from .encoder import Encoder
-from .patches import pool_tokens
+from .patches import pool_for_head
 
 _NORM_EPS = 1e-6
 POOLINGS = ("cls", "mean")
@@ -69,7 +69,7 @@ class Classifier(nn.Module):
         if lengths is not None:
             lengths = torch.as_tensor(lengths, device=tokens.device)
             valid = self.encoder.valid_patches(lengths, tokens.shape[1] - 1)
-        return self.head(self.fc_norm(pool_tokens(tokens, self.config.pooling, valid)))
+        return self.head(self.fc_norm(pool_for_head(tokens, self.config.pooling, valid)))
 
     def _check(self) -> None:
         count, pooling, activation = self.config.num_classes, self.config.pooling, self.activation

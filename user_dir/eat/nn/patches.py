@@ -53,7 +53,7 @@ def positions_of(table: Tensor, num_patches: int, num_columns: int) -> Tensor:
     return torch.cat([table, longer[len(table) : num_patches].to(table)])
 
 
-def pool_tokens(tokens: Tensor, pooling: str, valid: Optional[Tensor] = None) -> Tensor:
+def pool_for_head(tokens: Tensor, pooling: str, valid: Optional[Tensor] = None) -> Tensor:
     """(B, 1+L, D) -> (B, D): "cls", or the "mean" of the patches, of the `valid` ones, (B, L)."""
     if pooling == "cls":
         return tokens[:, 0]
