@@ -112,7 +112,8 @@ def read(state: Mapping[str, Any], path: str) -> Checkpoint:
     task_cfg = state["cfg"].get("task") or {}
     # What `write` added because the released configuration has no place for it.
     additions = (state.get("extra_state") or {}).get(_OURS) or {}
-    mean, std = _normalisation(task_cfg)
+    flags = [flag for flag in _NORMALISATION if task_cfg.get(flag)]
+    mean, std = _NORMALISATION[flags[0]] if flags else _AUDIOSET_NORMALISATION
     task = {"target_length": 1024, **task_cfg, "mean": mean, "std": std, **additions}
     if state["cfg"]["model"]["_name"] == FINETUNED:
         return _read_finetuned(state, task)
@@ -184,11 +185,6 @@ def decoder_keys(names: Iterable[str]) -> Dict[str, str]:
     )
     keys = {f"{_MODALITY}decoder.blocks.{n}.0.": f"layers.{n}.conv." for n in layers}
     return {**keys, f"{_MODALITY}decoder.proj.": "proj."}
-
-
-def _normalisation(task: Mapping[str, Any]) -> Tuple[float, float]:
-    flag = next((flag for flag in _NORMALISATION if task.get(flag)), "")
-    return _NORMALISATION.get(flag, _AUDIOSET_NORMALISATION)
 
 
 def write(checkpoint: Checkpoint, path: str) -> None:
