@@ -103,9 +103,7 @@ def _front_end(checkpoint: Checkpoint, source: Source, path: str) -> Optional[Lo
         return None
     if mean is None or std is None:
         raise ValueError(f"{source}: found only one of mean and std, expected both")
-    config = checkpoint.encoder_config
-    sizes = {"num_mel_bins": config.num_mel_bins, "patch_size": config.patch_size}
-    return LogMel(mean, std, told.target_length, **sizes)
+    return replace(checkpoint.front_end(), mean=mean, std=std, target_length=told.target_length)
 
 
 def _published_constants(source: Source, path: str) -> Tuple[Optional[float], Optional[float]]:

@@ -214,9 +214,9 @@ def score_tokens(
     metric = metric_for(targets)
     groups = find_groups(settings.groups_from, clips)
     parts = [(*hold_out(fold, targets, groups, settings.seed), fold.test) for fold in folds]
-    sets = [
-        torch.from_numpy(_rows(some, len(targets))).to(device) for some in zip(*parts, strict=True)
-    ]
+    numbers = np.arange(len(targets))  # of each part a row (N,) of bool for each fold
+    rows = [[np.isin(numbers, few) for few in part] for part in zip(*parts, strict=True)]
+    sets = [torch.from_numpy(np.stack(part)).to(device) for part in rows]
     labels = torch.from_numpy(targets).float().to(device)
     data = LabelledTokens(store, vectors.clips, (), labels, metric == "accuracy", *sets)
     chosen = [*dict.fromkeys(source.layer for source in vectors.values)]
@@ -243,11 +243,6 @@ def _open_store(encoder: Encoder, settings: ProbeSettings) -> ContextManager[Opt
         return nullcontext()
     mean = ["mean"] if settings.layers == "mean" else []
     return TokenStore([*range(1, encoder.config.depth + 1), *mean])
-
-
-def _rows(chosen: Sequence[np.ndarray], number: int) -> np.ndarray:
-    """A row (number,) of bool for each array of indices."""
-    return np.stack([np.isin(np.arange(number), indices) for indices in chosen])
 
 
 def _summary(per_fold: Sequence[float]) -> Dict[str, Any]:
