@@ -173,7 +173,7 @@ def test_other_sizes_need_a_configuration(folder):
         ({"num_classes": 4}, "labels: found 3, expected num_classes 4"),
         ({"num_classes": 4, "id2label": None}, r"head.bias \(found \(3,\), expected \(4,\)\)"),
         ({"pooling": "max"}, "pooling: found 'max'"),
-        ({"id2label": {"0": "a", "2": "b"}}, "found id2label for 2 classes that skips some"),
+        ({"id2label": {"0": "a", "2": "b"}}, "id2label: found indices that skip or repeat some"),
         ({"id2label": {"0": "a"}}, "labels: found 1, expected num_classes 3"),
         ({"norm_std": -1.0}, "std: found -1.0"),
         ({"norm_std": "x"}, "folder: .*str"),

@@ -4,6 +4,7 @@ import shutil
 
 import numpy as np
 import pytest
+import torch
 
 import eat
 from eat.commands.main import main
@@ -48,6 +49,14 @@ def test_metrics_of_the_recorded_checkpoint(capsys, official_finetune, data):
     _, text, _ = evaluate(capsys, official_finetune, data)
     lines = [f"{name:10}{report['metrics'][name]:.4f}" for name in ("accuracy", "mAP")]
     assert text.splitlines() == ["clips     9", *lines]
+
+
+def test_the_names_of_the_data_are_enough(capsys, caplog, official_finetune, data, tmp_path):
+    state = torch.load(official_finetune, weights_only=True)
+    torch.save({**state, "task_state": {}}, tmp_path / "nameless.pt")
+    expected = evaluate(capsys, official_finetune, data)
+    assert evaluate(capsys, tmp_path / "nameless.pt", data) == expected
+    assert "names no classes" not in caplog.text
 
 
 def test_files(capsys, official_finetune, data, tmp_path):

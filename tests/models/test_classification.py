@@ -143,6 +143,19 @@ def test_a_head_for_other_classes(official_finetune, ids, message):
     assert not torch.equal(model.encoder.cls_token, untouched.encoder.cls_token)
 
 
+def test_a_head_without_a_norm(official_finetune):
+    """As ESP-AVES2's `sl-eat-*` have it; their encoder is a start like any other."""
+    checkpoint = load_checkpoint(official_finetune)
+    config = dataclasses.replace(checkpoint.classifier_config, use_fc_norm=False)
+    head = {key: value for key, value in checkpoint.classifier.items() if "norm" not in key}
+    checkpoint = dataclasses.replace(checkpoint, classifier_config=config, classifier=head)
+    model = make()
+    with pytest.raises(ValueError, match="a head without a norm before it, .*model.new_head=true"):
+        model.init_from(checkpoint)
+    model.init_from(checkpoint, new_head=True)
+    assert torch.equal(model.encoder.cls_token, checkpoint.encoder["cls_token"])
+
+
 @pytest.mark.parametrize(
     "settings, message",
     [

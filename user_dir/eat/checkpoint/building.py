@@ -70,8 +70,7 @@ def _check_size(checkpoint: Checkpoint) -> None:
     weights = {**checkpoint.encoder, **(checkpoint.classifier or {})}
     found = sum(value.untyped_storage().nbytes() for value in weights.values())
     if not needed <= max(found, _ALWAYS_BUILT):  # nor NaN
-        settings = {**vars(sizes), **({} if head is None else vars(head))}
-        listed = ", ".join(f"{key}={value}" for key, value in settings.items())
+        listed = ", ".join(f"{key}={value}" for key, value in checkpoint.settings().items())
         raise CheckpointError(
             f"found {listed} in its configuration, expected sizes that fit its weights"
             f" ({found} bytes)"

@@ -1,10 +1,21 @@
 """What every checkpoint layout is translated to, and the helpers that translators share."""
 
-import logging
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
-from typing import Any, Dict, Iterator, List, Mapping, NamedTuple, Optional, Type, TypeVar
+from typing import (
+    Any,
+    Dict,
+    Iterable,
+    Iterator,
+    List,
+    Mapping,
+    NamedTuple,
+    Optional,
+    Tuple,
+    Type,
+    TypeVar,
+)
 
 from torch import Tensor
 
@@ -14,8 +25,6 @@ from eat.nn import ClassifierConfig, DecoderConfig, EncoderConfig, MaskingConfig
 Config = TypeVar("Config")
 Weights = Dict[str, Tensor]
 Prefixes = Mapping[str, str]  # theirs -> ours; a name falls under at most one of them
-
-logger = logging.getLogger(__name__)
 
 # Of LogMel; its sizes are the encoder's. Old checkpoints and others' have the first three alone.
 _ALWAYS_TOLD = ("mean", "std", "target_length")
@@ -66,7 +75,6 @@ class Safetensors(NamedTuple):
 class Checkpoint:
     """The parts of one checkpoint under the names of our modules; None where it has none."""
 
-    kind: str  # "pre-training" or "fine-tuned"
     encoder_config: EncoderConfig
     encoder: Weights  # the student's
     decoder_config: Optional[DecoderConfig] = None
@@ -80,6 +88,11 @@ class Checkpoint:
     activation: Optional[str] = None  # "sigmoid" or "softmax", see `Classifier`
     log_mel: Optional[LogMel] = None  # the front end of the training, `target_length` included
     path: str = ""  # the file, for messages
+
+    @property
+    def kind(self) -> str:
+        """For messages."""
+        return "pre-training" if self.classifier is None else "fine-tuned"
 
     def encoder_weights(self, weights: str) -> Weights:
         """The encoder of the "student" or the "teacher"; a CheckpointError without a teacher."""
@@ -114,7 +127,6 @@ class Checkpoint:
 
 
 def checkpoint_of(
-    kind: str,
     settings: Mapping[str, Any],
     front_end: Mapping[str, Any],
     encoder: Weights,
@@ -126,21 +138,21 @@ def checkpoint_of(
     """A checkpoint of the weights that there are (None or empty: none), under our names.
 
     Its configurations are made of flat `settings`, with defaults for those that are not there. It
-    has a front end if `front_end` holds mean, std and target_length. `others` are further
-    attributes.
+    has a front end if `front_end` holds mean, std and target_length; what else is there does not
+    matter. `others` are further attributes.
     """
     encoder_config = _encoder_config(settings, encoder)
     log_mel = None
     if all(key in front_end for key in _ALWAYS_TOLD):
         bins, size = encoder_config.num_mel_bins, encoder_config.patch_size
-        log_mel = LogMel(**front_end, num_mel_bins=bins, patch_size=size)
+        values = {key: front_end[key] for key in FRONT_END if key in front_end}
+        log_mel = LogMel(**values, num_mel_bins=bins, patch_size=size)
     # A fine-tuned checkpoint may still tell how it was pre-trained.
-    trained = settings if kind == "pre-training" else {}
+    trained = {} if classifier else settings
     has_teacher = teacher or "average_top_k_layers" in trained
     # Without `num_classes` the head itself tells their number.
     head = {"num_classes": len((classifier or {}).get("head.bias", ())), **settings}
     return Checkpoint(
-        kind=kind,
         encoder_config=encoder_config,
         encoder=encoder,
         decoder_config=_config(DecoderConfig, settings) if decoder else None,
@@ -176,46 +188,19 @@ def _encoder_config(settings: Mapping[str, Any], encoder: Weights) -> EncoderCon
     return config
 
 
-# Width of the published models -> their heads.
-_PUBLISHED_HEADS = {768: 12, 1024: 16}
-
-
-def sizes_of(encoder: Weights, num_heads: Optional[int]) -> Dict[str, Any]:
-    """The settings of an encoder that its weights tell, and the number of heads, which they do not.
-
-    Heads that are not stated are those of the published model of this width, with a warning; of any
-    other width they must be stated: a CheckpointError.
-    """
-    shapes = {key: tuple(value.shape) for key, value in encoder.items()}
-    width = shapes.get("cls_token", (0,))[-1]
-    sizes = {
-        "embed_dim": width,
-        "depth": len({key.split(".")[1] for key in shapes if key.startswith("blocks.")}),
-        "num_heads": num_heads or _PUBLISHED_HEADS.get(width),
-    }
-    # Whatever else is wrong with these two is told when the weights are compared.
-    if len(shapes.get("patch_embed.proj.weight", ())) == 4:
-        sizes["patch_size"] = shapes["patch_embed.proj.weight"][-1]
-    if width and len(shapes.get("blocks.0.mlp.fc1.bias", ())) == 1:
-        sizes["mlp_ratio"] = shapes["blocks.0.mlp.fc1.bias"][0] / width
-    if sizes["num_heads"] is None:
-        raise CheckpointError(
-            f"found weights of width {width} and depth {sizes['depth']} that do not tell the number"
-            " of heads, expected num_heads=... (on the command line --num-heads), or a config.json"
-            " beside them"
-        )
-    if not num_heads:
-        logger.warning(
-            "the weights do not tell the number of heads: %d is taken, that of the published models"
-            " of width %d",
-            *(sizes["num_heads"], width),
-        )
-    return sizes
-
-
 def beside(path: str, name: str) -> Path:
     """The file of this name in a folder, or beside a file."""
     return Path(path, name) if Path(path).is_dir() else Path(path).with_name(name)
+
+
+def in_order(names: Iterable[Tuple[int, str]], where: str) -> List[str]:
+    """The names of classes, which come with their indices; a CheckpointError if one is missing."""
+    names = sorted(names)
+    if [index for index, _ in names] != list(range(len(names))):
+        raise CheckpointError(
+            f"{where}: found indices that skip or repeat some, expected 0, 1, 2, ..."
+        )
+    return [name for _, name in names]
 
 
 def fairseq_model_name(state: Any) -> Optional[str]:

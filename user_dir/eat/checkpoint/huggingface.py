@@ -1,7 +1,8 @@
 """The Hugging Face layout, `config.json` and `model.safetensors`, published as `worstchan/EAT-*`.
 
 A folder that we write also holds everything that transformers needs (`huggingface_model`), and what
-the published layout leaves out: the front end, the pooling and the names of the classes.
+the published layout leaves out: the front end, the pooling and the names of the classes. `bare`
+reads the tensors, with what is told here of the configuration.
 """
 
 import inspect
@@ -27,10 +28,8 @@ from .checkpoint import (
     CheckpointError,
     Safetensors,
     beside,
-    checkpoint_of,
+    in_order,
     naming,
-    sizes_of,
-    to_our_names,
     to_their_names,
 )
 
@@ -75,7 +74,7 @@ del _SIZES["num_position_rows"]
 _SETTINGS = {**_SIZES, **{name: name for name in ("num_classes", "pooling")}}
 _FRONT_END = {"norm_mean": "mean", "norm_std": "std", "target_length": "target_length"}
 _FRONT_END |= {name: name for name in RANGE}
-_ACTIVATIONS = {"multi_label_classification": "sigmoid", "single_label_classification": "softmax"}
+ACTIVATIONS = {"multi_label_classification": "sigmoid", "single_label_classification": "softmax"}
 
 # (width, depth) of the published models -> their names, for the card.
 _PUBLISHED = {(768, 12): "EAT-base", (1024, 24): "EAT-large"}
@@ -84,44 +83,10 @@ _PUBLISHED = {(768, 12): "EAT-base", (1024, 24): "EAT-large"}
 _METADATA_KEY = "config"
 
 
-def recognises(state: Any) -> bool:
-    """Whether this may be a file of this layout; its configuration tells for certain."""
-    return isinstance(state, Safetensors)
-
-
-def read(state: Safetensors, path: str) -> Checkpoint:
-    """Read a folder, or a file alone; without any `config.json` the tensors tell the sizes."""
-    encoder, classifier = to_our_names(state.tensors, ENCODER_KEYS, CLASSIFIER_KEYS)
-    config = _config_of(state, path)
-    if config is None:
-        config, settings = {}, sizes_of(encoder, state.num_heads)
-    else:
-        _check(config, bool(classifier))
-        settings = {ours: config[key] for key, ours in _SETTINGS.items() if key in config}
-    return checkpoint_of(
-        "fine-tuned" if classifier else "pre-training",
-        settings,
-        front_end(config),
-        encoder,
-        classifier=classifier,
-        labels=labels(config),
-        activation=_ACTIVATIONS.get(config.get("problem_type")),
-    )
-
-
-def _config_of(state: Safetensors, path: str) -> Optional[Dict[str, Any]]:
-    """The configuration of a folder; of a bare file its own, or that beside it, or None."""
-    is_folder = os.path.isdir(path)
-    if not is_folder and _METADATA_KEY in state.metadata:
+def config_of(state: Safetensors, path: str) -> Optional[Dict[str, Any]]:
+    """The configuration in a folder; of a file its own, or that beside it. None: there is none."""
+    if not os.path.isdir(path) and _METADATA_KEY in state.metadata:
         return _parse_json(state.metadata[_METADATA_KEY])
-    config = config_beside(path)
-    if config is None and is_folder:
-        raise CheckpointError(f"found no {CONFIG}, expected one in a Hugging Face folder")
-    return config
-
-
-def config_beside(path: str) -> Optional[Dict[str, Any]]:
-    """The `config.json` in a folder or beside a file; None if there is none."""
     file = beside(path, CONFIG)
     if not file.exists():
         return None
@@ -139,13 +104,10 @@ def _parse_json(text: "str | bytes") -> Dict[str, Any]:
     return config
 
 
-def front_end(config: Mapping[str, Any]) -> Dict[str, Any]:
-    """What a configuration tells of the front end, under the names of `LogMel`."""
-    found = {ours: config[key] for key, ours in _FRONT_END.items() if key in config}
-    return {"target_length": LogMel().target_length, **found}
-
-
-def _check(config: Mapping[str, Any], has_classifier: bool) -> None:
+def settings_of(config: Mapping[str, Any], has_classifier: bool) -> Dict[str, Any]:
+    """The settings of a network that computes what EAT does, under our names."""
+    if not config:
+        raise CheckpointError(f"found no {CONFIG}, expected one in a Hugging Face folder")
     variant = "finetune" if has_classifier else "pretrain"
     required = {**_REQUIRED, "stride": config.get("patch_size", 16), "model_variant": variant}
     for key, value in required.items():
@@ -154,6 +116,13 @@ def _check(config: Mapping[str, Any], has_classifier: bool) -> None:
             raise CheckpointError(
                 f"found {key}={found!r} in its configuration, expected {value!r} with these weights"
             )
+    return {ours: config[key] for key, ours in _SETTINGS.items() if key in config}
+
+
+def front_end(config: Mapping[str, Any]) -> Dict[str, Any]:
+    """What a configuration tells of the front end, under the names of `LogMel`."""
+    found = {ours: config[key] for key, ours in _FRONT_END.items() if key in config}
+    return {"target_length": LogMel().target_length, **found}
 
 
 def labels(config: Mapping[str, Any]) -> Optional[List[str]]:
@@ -161,17 +130,14 @@ def labels(config: Mapping[str, Any]) -> Optional[List[str]]:
     id2label = config.get("id2label")
     if not id2label:
         return None
-    ids = [str(index) for index in range(len(id2label))]
-    if set(id2label) != set(ids):
-        raise CheckpointError(f"found id2label for {len(ids)} classes that skips some")
-    names = [id2label[index] for index in ids]
-    return None if names == [f"LABEL_{index}" for index in ids] else names
+    names = in_order(((int(index), name) for index, name in id2label.items()), "id2label")
+    return None if names == [f"LABEL_{index}" for index in range(len(names))] else names
 
 
 def write(
     checkpoint: Checkpoint, folder: str, license: str = "unknown", name: Optional[str] = None
 ) -> None:
-    """Write a folder that works with transformers, and that `read` reads back to the bit.
+    """Write a folder that works with transformers, and that is read back to the bit.
 
     Replaces files of the same names. `config.json` comes last: a folder that has one is complete.
     `license`, of the weights, is an identifier of the Hub; the card's title is `name`.
@@ -234,7 +200,7 @@ def _config(checkpoint: Checkpoint) -> Dict[str, Any]:
                 " released code: write it with --to eat, safetensors or onnx"
             )
     if checkpoint.activation is not None:
-        problem_types = {ours: theirs for theirs, ours in _ACTIVATIONS.items()}
+        problem_types = {ours: theirs for theirs, ours in ACTIVATIONS.items()}
         config["problem_type"] = problem_types[checkpoint.activation]
     if checkpoint.labels is not None:
         config["id2label"] = {str(i): label for i, label in enumerate(checkpoint.labels)}

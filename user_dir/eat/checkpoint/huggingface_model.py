@@ -23,7 +23,7 @@ from transformers.modeling_outputs import (
 )
 
 from eat.audio.log_mel import LogMel
-from eat.nn.patches import PatchEmbed, positions_of, sincos_positions
+from eat.nn.patches import PatchEmbed, pool_for_head, positions_of, sincos_positions
 from eat.nn.transformer import Attention, Block, EncoderConfig, attention_weights, split_heads
 
 
@@ -239,9 +239,11 @@ class EatNetwork(nn.Module):
         attention_mask: Optional[Tensor] = None,
         output_attentions: bool = False,
         output_hidden_states: bool = False,
-    ) -> Tuple[Tensor, Optional[Tuple[Tensor, ...]], Optional[Tuple[Tensor, ...]]]:
-        """(B, 1, T, F) -> the output of the last block (B, 1+L, D); if asked, the input of the
-        first block and the output of each; if asked, each block's weights (B, heads, 1+L, 1+L).
+    ) -> Tuple[Tensor, Dict[str, Optional[Tuple[Tensor, ...]]]]:
+        """(B, 1, T, F) -> the output of the last block (B, 1+L, D), and what is asked for.
+
+        That is, else None: `hidden_states`, the input of the first block and the output of each;
+        `attentions`, each block's weights (B, heads, 1+L, 1+L).
         """
         x, valid = input_values.to(self.extra_tokens.dtype), None
         if attention_mask is not None:
@@ -262,8 +264,10 @@ class EatNetwork(nn.Module):
                 x, _ = block(x, valid)
             if output_hidden_states:
                 states += (x,)
-        states, attentions = output_hidden_states and states, output_attentions and attentions
-        return x, states or None, attentions or None
+        return x, {
+            "hidden_states": states if output_hidden_states else None,
+            "attentions": attentions if output_attentions else None,
+        }
 
     def valid_patches(self, attention_mask: Tensor) -> Tensor:
         """Which patches hold at least one valid frame: (B, T) -> (B, L) bool."""
@@ -301,10 +305,6 @@ class EatPreTrainedModel(PreTrainedModel):
         """
         return self.model(input_values, attention_mask)[0]
 
-    def _or_config(self, name: str, value: Optional[bool]) -> bool:
-        """A setting of a call; None stands for the configuration's."""
-        return getattr(self.config, name) if value is None else value
-
     def _run(
         self,
         input_values: Tensor,
@@ -312,11 +312,15 @@ class EatPreTrainedModel(PreTrainedModel):
         output_attentions: Optional[bool],
         output_hidden_states: Optional[bool],
     ) -> Tuple[Tensor, Dict[str, Optional[Tuple[Tensor, ...]]]]:
-        """The last hidden state, and the optional fields of an output."""
-        attentions = self._or_config("output_attentions", output_attentions)
-        hidden_states = self._or_config("output_hidden_states", output_hidden_states)
-        last, states, weights = self.model(input_values, attention_mask, attentions, hidden_states)
-        return last, {"hidden_states": states, "attentions": weights}
+        """The last hidden state, and the optional fields of an output.
+
+        None for one of the last two stands for the configuration's.
+        """
+        if output_attentions is None:
+            output_attentions = self.config.output_attentions
+        if output_hidden_states is None:
+            output_hidden_states = self.config.output_hidden_states
+        return self.model(input_values, attention_mask, output_attentions, output_hidden_states)
 
     def _packed(
         self, output: ModelOutput, return_dict: Optional[bool]
@@ -399,7 +403,9 @@ class EatForAudioClassification(EatPreTrainedModel):
         last, extra = self._run(
             input_values, attention_mask, output_attentions, output_hidden_states
         )
-        logits = self.model.head(self.model.fc_norm(self._pool(last, attention_mask)))
+        valid = None if attention_mask is None else self.model.valid_patches(attention_mask)
+        pooled = pool_for_head(last, self.config.pooling, valid)
+        logits = self.model.head(self.model.fc_norm(pooled))
         loss = None
         if labels is not None and labels.is_floating_point():
             loss = F.binary_cross_entropy_with_logits(logits, labels.to(logits.dtype))
@@ -407,16 +413,6 @@ class EatForAudioClassification(EatPreTrainedModel):
             loss = F.cross_entropy(logits, labels)
         output = SequenceClassifierOutput(loss, logits, **extra)
         return self._packed(output, return_dict)
-
-    def _pool(self, tokens: Tensor, attention_mask: Optional[Tensor]) -> Tensor:
-        """(B, 1+L, D) -> (B, D)."""
-        if self.config.pooling == "cls":
-            return tokens[:, 0]
-        patches = tokens[:, 1:]
-        if attention_mask is None:
-            return patches.mean(dim=1)
-        valid = self.model.valid_patches(attention_mask).unsqueeze(-1)
-        return patches.masked_fill(~valid, 0.0).sum(dim=1) / valid.sum(dim=1)
 
 
 # transformers 4 looks here, and not into the folder, for the feature extractor of a pipeline.

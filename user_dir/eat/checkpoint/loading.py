@@ -49,7 +49,7 @@ def load_checkpoint(path: CheckpointPath) -> Checkpoint:
 
 
 # The first that recognises a file reads it; the last one takes any safetensors.
-READABLE = (native, official, bare, huggingface)
+READABLE = (native, official, bare)
 
 
 def _layout_of(state: Any) -> ModuleType:

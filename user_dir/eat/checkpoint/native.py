@@ -49,20 +49,13 @@ def read(state: Any, path: str) -> Checkpoint:
         state = {**json.loads(state.metadata[_KEY]), "model": state.tensors}
         if not recognises(state):
             raise CheckpointError("found no model of ours in its metadata")
-    settings, task_cfg = state["cfg"]["model"], state["cfg"].get("task") or {}
-    if settings["_name"] == FINETUNED:
-        kind, decoder, teacher = "fine-tuned", None, None
-        encoder, classifier = to_our_names(state["model"], _ENCODER, _CLASSIFIER)
-        encoder = merge_lora(encoder)
-    else:
-        kind, classifier = "pre-training", None
-        encoder, decoder, teacher = to_our_names(state["model"], _ENCODER, _DECODER, _TEACHER)
     task_state = state.get("task_state") or {}
+    encoder, *others = to_our_names(state["model"], _ENCODER, _DECODER, _TEACHER, _CLASSIFIER)
     return checkpoint_of(
-        kind,
-        settings,
-        {key: task_cfg[key] for key in FRONT_END if key in task_cfg},
-        *(encoder, decoder, teacher, classifier),
+        state["cfg"]["model"],
+        state["cfg"].get("task") or {},
+        merge_lora(encoder),
+        *others,
         labels=task_state.get("labels"),
         activation=task_state.get("activation"),
     )

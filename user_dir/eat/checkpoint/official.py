@@ -3,7 +3,7 @@
 import math
 import re
 from dataclasses import asdict, fields
-from typing import Any, Dict, Iterable, List, Mapping, Optional, Tuple
+from typing import Any, Dict, Iterable, Mapping, Tuple
 
 import torch
 
@@ -16,6 +16,7 @@ from .checkpoint import (
     CheckpointError,
     checkpoint_of,
     fairseq_model_name,
+    in_order,
     naming,
     to_our_names,
     to_their_names,
@@ -109,12 +110,14 @@ def recognises(state: Any) -> bool:
 
 def read(state: Mapping[str, Any], path: str) -> Checkpoint:
     """Translate a checkpoint that `recognises` accepted."""
-    task_cfg, additions = state["cfg"].get("task") or {}, _additions(state)
-    mean, std = _normalisation(task_cfg)
-    front_end = {"mean": mean, "std": std, "target_length": task_cfg.get("target_length", 1024)}
-    front_end |= {key: additions[key] for key in ("mean", "std") if key in additions}
+    task_cfg = state["cfg"].get("task") or {}
+    # What `write` added because the released configuration has no place for it.
+    additions = (state.get("extra_state") or {}).get(_OURS) or {}
+    flags = [flag for flag in _NORMALISATION if task_cfg.get(flag)]
+    mean, std = _NORMALISATION[flags[0]] if flags else _AUDIOSET_NORMALISATION
+    task = {"target_length": 1024, **task_cfg, "mean": mean, "std": std, **additions}
     if state["cfg"]["model"]["_name"] == FINETUNED:
-        return _read_finetuned(state, front_end)
+        return _read_finetuned(state, task)
     settings = _settings(state["cfg"]["model"])
     model = dict(state["model"])
     teacher = model.pop("_ema", None)
@@ -125,10 +128,10 @@ def read(state: Mapping[str, Any], path: str) -> Checkpoint:
     decoder_dim = settings.get("decoder_dim", embed_dim)
     if decoder and decoder_dim != embed_dim:
         raise CheckpointError(f"found decoder_dim {decoder_dim}, expected embed_dim {embed_dim}")
-    return checkpoint_of("pre-training", settings, front_end, encoder, decoder, teacher)
+    return checkpoint_of(settings, task, encoder, decoder, teacher)
 
 
-def _read_finetuned(state: Mapping[str, Any], front_end: Dict[str, Any]) -> Checkpoint:
+def _read_finetuned(state: Mapping[str, Any], task: Dict[str, Any]) -> Checkpoint:
     model_cfg = state["cfg"]["model"]
     pretrained_cfg = (model_cfg.get("pretrained_model_args") or {}).get("model")
     if not isinstance(pretrained_cfg, dict):
@@ -146,14 +149,15 @@ def _read_finetuned(state: Mapping[str, Any], front_end: Dict[str, Any]) -> Chec
             f"found prediction_mode={pooling}, use_fc_norm={use_fc_norm}, expected one of"
             f" {sorted(_POOLING)} and use_fc_norm=True"
         )
+    index_of = (state.get("task_state") or {}).get("labels") or {}  # {label: index as text}
+    labels = in_order(((int(index), label) for label, index in index_of.items()), "labels")
     return checkpoint_of(
-        "fine-tuned",
         {**_settings(pretrained_cfg), "pooling": _POOLING[pooling]},
-        front_end,
+        task,
         encoder,
         classifier=head,
-        labels=_labels(state.get("task_state") or {}, num_classes=len(head["head.bias"])),
-        activation=_additions(state).get("activation", _activation(state["cfg"])),
+        labels=labels or None,
+        activation=task.get("activation", "softmax" if task.get(_SOFTMAX) else "sigmoid"),
     )
 
 
@@ -184,62 +188,30 @@ def decoder_keys(names: Iterable[str]) -> Dict[str, str]:
     return {**keys, f"{_MODALITY}decoder.proj.": "proj."}
 
 
-def _labels(task_state: Mapping[str, Any], num_classes: int) -> Optional[List[str]]:
-    """The released task keeps {label: index as text}."""
-    index_of = task_state.get("labels")
-    if not index_of:
-        return None
-    labels = {int(index): label for label, index in index_of.items()}
-    if sorted(labels) != list(range(num_classes)):
-        raise CheckpointError(
-            f"found {len(labels)} labels in task_state, expected one for each of {num_classes}"
-            " classes"
-        )
-    return [labels[index] for index in range(num_classes)]
-
-
-def _normalisation(task: Mapping[str, Any]) -> Tuple[float, float]:
-    flag = next((flag for flag in _NORMALISATION if task.get(flag)), "")
-    return _NORMALISATION.get(flag, _AUDIOSET_NORMALISATION)
-
-
-def _activation(cfg: Mapping[str, Any]) -> str:
-    return "softmax" if (cfg.get("task") or {}).get(_SOFTMAX) else "sigmoid"
-
-
-def _additions(state: Mapping[str, Any]) -> Mapping[str, Any]:
-    """What `write` added because the released configuration has no place for it."""
-    return (state.get("extra_state") or {}).get(_OURS) or {}
-
-
 def write(checkpoint: Checkpoint, path: str) -> None:
     """Write a checkpoint that the released code loads: its keys, shapes and configuration.
 
     Holds what `checkpoint` holds: decoder and `_ema` of a pre-training checkpoint, the head of a
-    fine-tuned one. A front end or an activation that none of the released data sets has is kept for
-    `read` alone.
+    fine-tuned one. The front end's constants and the activation, which it knows by the names of its
+    data sets, are kept for `read` alone.
     """
     with naming(checkpoint.path):
         _check_writable(checkpoint)
-    cfg = _cfg(checkpoint)
-    log_mel, additions = checkpoint.log_mel, {}
-    if log_mel is not None and (log_mel.mean, log_mel.std) != _normalisation(cfg["task"]):
-        additions.update(mean=log_mel.mean, std=log_mel.std)
-    if checkpoint.activation not in (None, _activation(cfg)):
-        additions.update(activation=checkpoint.activation)
+    log_mel, activation = checkpoint.log_mel, checkpoint.activation
+    additions = {} if log_mel is None else {"mean": log_mel.mean, "std": log_mel.std}
+    additions |= {} if activation is None else {"activation": activation}
     labels = {label: str(index) for index, label in enumerate(checkpoint.labels or [])}
     # fairseq reads the last entry, whatever it is.
     history = {"criterion_name": "ModelCriterion", "optimizer_name": "FairseqCompositeOptimizer"}
     history |= {"lr_scheduler_state": {}, "num_updates": 0}
-    extra_state = {"train_iterator": {"epoch": 1}, **({_OURS: additions} if additions else {})}
     state = {
         "args": None,
-        "cfg": cfg,
+        "cfg": _cfg(checkpoint),
         "model": _model(checkpoint),
         "criterion": None,
         "optimizer_history": [history],
         "task_state": {"labels": labels} if labels else {},
-        "extra_state": extra_state,
+        "extra_state": {"train_iterator": {"epoch": 1}, _OURS: additions},
         "last_optimizer_state": None,
     }
     with replace_file(path) as file:

@@ -30,14 +30,10 @@ class FromLogMel(nn.Module):
     def forward(self, source: Tensor, lengths: Tensor) -> Tensor:
         """(B, 1, T, F) and (B,) valid frames -> (B, 1+L, D) tokens or (B, C) logits."""
         lengths = lengths.clamp(min=1)
-        padding = torch.arange(source.shape[2]) >= lengths.unsqueeze(1)
-        patches = self.encoder.embed(source.masked_fill(padding[:, None, :, None], 0.0))
-        valid = self.encoder.valid_patches(lengths, patches.shape[1])
-        for tokens, _ in self.encoder.run_blocks(patches, F.pad(valid, (1, 0), value=True)):
+        source, valid = self.encoder.mask_padding(source, lengths)
+        for tokens, _ in self.encoder.run_blocks(self.encoder.embed(source), valid):
             pass
-        if not self.is_classifier:
-            return tokens
-        return self.network.head(self.network.fc_norm(self.network._pool(tokens, lengths)))
+        return self.network.classify(tokens, lengths) if self.is_classifier else tokens
 
     def alone(self, source: Tensor, length: int) -> Tensor:
         """What torch gives for one clip of a batch, (1, T, F) -> (1+L, D) or (C,)."""

@@ -13,7 +13,7 @@ from typing import Any, List, Optional, Sequence, Tuple, Union
 
 from eat.audio import LogMel
 
-from .checkpoint import Checkpoint, CheckpointError, beside
+from .checkpoint import Checkpoint, CheckpointError, beside, in_order
 
 PathLike = Union[str, "os.PathLike[str]"]
 
@@ -107,10 +107,9 @@ def _front_end(checkpoint: Checkpoint, source: Source, path: str) -> Optional[Lo
     if mean is None or std is None:
         what = "mean and std" if source.speed is None else "mean, std and speed"
         raise ValueError(f"{source}: found only one of {what}, expected both mean and std")
-    config = checkpoint.encoder_config
-    sizes = {"num_mel_bins": config.num_mel_bins, "patch_size": config.patch_size}
     speed = told.speed if source.speed is None else source.speed
-    return replace(told, mean=mean, std=std, speed=speed, **sizes)
+    length = told.target_length
+    return replace(checkpoint.front_end(), mean=mean, std=std, speed=speed, target_length=length)
 
 
 def _published_constants(source: Source, path: str) -> Tuple[Optional[float], Optional[float]]:
@@ -139,10 +138,7 @@ def read_label_names(path: PathLike) -> List[str]:
     if not path.endswith(".json"):
         return text.rstrip().splitlines()
     try:
-        pairs = [(n, i) if isinstance(i, int) else (i, int(n)) for n, i in json.loads(text).items()]
+        pairs = [(i, n) if isinstance(i, int) else (int(n), i) for n, i in json.loads(text).items()]
     except (AttributeError, TypeError, ValueError) as error:
         raise ValueError(f"{path}: found no map of names and indices ({error})") from error
-    names = {index: name for name, index in pairs}
-    if sorted(names) != list(range(len(pairs))):
-        raise ValueError(f"{path}: found indices that skip or repeat some, expected 0, 1, 2, ...")
-    return [names[index] for index in range(len(pairs))]
+    return in_order(pairs, path)

@@ -24,7 +24,7 @@ import torch
 from torch import Tensor
 
 from eat.audio.opening import AudioPath
-from eat.checkpoint import load_classifier
+from eat.checkpoint import build_classifier, load_checkpoint, load_classifier
 from eat.checkpoint.loading import CheckpointPath
 from eat.data.labels import DESCRIPTORS_FILE, Label, describe_difference
 from eat.data.split import open_split
@@ -134,7 +134,9 @@ def evaluate_checkpoint(
         ValueError: a bad line, classes that are not those of the checkpoint, or no readable clip.
     """
     metrics.require_scikit_learn()
-    classifier = load_classifier(checkpoint, choose_device(device))
+    # Not by load_classifier, which misses names of classes: the data has them.
+    classifier = build_classifier(load_checkpoint(checkpoint))
+    classifier = classifier.to(choose_device(device), torch.float32).eval()
     manifest, descriptors, labels, _ = clips = open_split(data, split)
     problem = describe_difference(classifier.config.num_classes, classifier.labels, descriptors)
     if problem is not None:

@@ -74,14 +74,16 @@ def read_clips(folder: str, splits: Optional[Sequence[str]] = None) -> Clips:
     )
 
 
-def find_groups(source: str, clips: Clips) -> List[str]:
+def find_groups(source: Optional[str], clips: Clips) -> Optional[List[str]]:
     """The group of each clip: what has to stay together, such as a speaker's clips.
 
-    `source` is "parent", the folder that a clip is in; "regex:PATTERN", what the pattern's
-    parentheses (or without any, all of it) match in the path below the root, anywhere; or
-    "csv:FILE", the column `group` of a table. Anything else, and a clip without exactly one group,
-    is a ValueError.
+    `source` is None: there are no groups; "parent", the folder that a clip is in; "regex:PATTERN",
+    what the pattern's parentheses (or without any, all of it) match in the path below the root,
+    anywhere; or "csv:FILE", the column `group` of a table. Anything else, and a clip without
+    exactly one group, is a ValueError.
     """
+    if source is None:
+        return None
     kind, _, text = source.partition(":")
     if source == "parent":
         return [os.path.dirname(name) for name in clips.names]
@@ -159,15 +161,10 @@ def hold_out(fold: Fold, targets: np.ndarray, groups: Optional[Sequence[str]], s
     return Fold(fold.train[train], fold.train[stop])
 
 
-def choose_groups(clips: Clips, settings: ProbeSettings) -> Optional[List[str]]:
-    """The group of each clip, if groups are asked for."""
-    return None if settings.groups_from is None else find_groups(settings.groups_from, clips)
-
-
 def choose_folds(clips: Clips, settings: ProbeSettings) -> List[Fold]:
     """One fold that learns from all splits but `test` and tests on that, or a cross-validation."""
     if settings.test is None:
-        groups = choose_groups(clips, settings)
+        groups = find_groups(settings.groups_from, clips)
         return make_folds(clips.targets, groups, settings.folds, settings.seed)
     is_tested = clips.splits == settings.test
     if is_tested.all() or not is_tested.any():

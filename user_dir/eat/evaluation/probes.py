@@ -4,7 +4,7 @@ import os
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import nullcontext
 from functools import partial
-from itertools import product
+from itertools import chain, product
 from typing import Any, ContextManager, Dict, Iterator, List, Optional, Sequence, Set, Tuple
 
 import numpy as np
@@ -18,7 +18,7 @@ from eat.nn.classifier import POOLINGS
 from eat.work import Failure, show_progress
 
 from . import METHODS, TOKEN_METHODS, ProbeSettings
-from .folds import Clips, Fold, choose_folds, choose_groups, hold_out, read_clips
+from .folds import Clips, Fold, choose_folds, find_groups, hold_out, read_clips
 from .learned import LabelledTokens, run_probe
 from .metrics import measure, metric_for, require_scikit_learn
 from .tokens import TokenStore
@@ -69,7 +69,9 @@ def probe_checkpoint(
             vectors = embed_clips(encoder, clips.paths, *features, f"embedding, {title}", store)
             failures.update(vectors.failures)
             folds = choose_folds(readable := clips.select(vectors.clips), settings)
-            scores = _score(store, vectors, readable, folds, settings)
+            scores = score_vectors(vectors, readable.targets, folds, settings)
+            if store is not None:
+                scores = chain(scores, score_tokens(store, vectors, readable, folds, settings))
             each = [1 if m in TOKEN_METHODS else len(vectors.values) for m in settings.methods]
             scores = show_progress(scores, sum(each), f"fitting, {title}", "probe")
             results += ({"encoder": name, **score} for score in scores)
@@ -161,19 +163,6 @@ def _open_encoders(checkpoint: str, settings: ProbeSettings) -> Iterator[Tuple[s
         yield f"untrained (seed {seed})", untrained_like(encoder, seed)
 
 
-def _score(
-    store: Optional[TokenStore],
-    vectors: ClipVectors,
-    clips: Clips,
-    folds: Sequence[Fold],
-    settings: ProbeSettings,
-) -> Iterator[Dict[str, Any]]:
-    """Yield the results of all methods: those that take vectors, then those that take tokens."""
-    yield from score_vectors(vectors, clips.targets, folds, settings)
-    if store is not None:
-        yield from score_tokens(store, vectors, clips, folds, settings)
-
-
 def _find_unlearnt(clips: Clips, folds: Sequence[Fold]) -> List[str]:
     """The classes that are tested somewhere without a clip to learn them from."""
     unlearnt = np.zeros(len(clips.classes), dtype=bool)
@@ -221,16 +210,13 @@ def score_tokens(
     and `where`: the weights of the layers (`layers`), and how much of the scores comes from which
     tokens (`parts`), of which pooling of them, both as shares by name, mean over folds.
     """
-    targets, metric, device = (
-        clips.targets,
-        metric_for(clips.targets),
-        choose_device(settings.device),
-    )
-    groups = choose_groups(clips, settings)
+    targets, device = clips.targets, choose_device(settings.device)
+    metric = metric_for(targets)
+    groups = find_groups(settings.groups_from, clips)
     parts = [(*hold_out(fold, targets, groups, settings.seed), fold.test) for fold in folds]
-    sets = [
-        torch.from_numpy(_rows(some, len(targets))).to(device) for some in zip(*parts, strict=True)
-    ]
+    numbers = np.arange(len(targets))  # of each part a row (N,) of bool for each fold
+    rows = [[np.isin(numbers, few) for few in part] for part in zip(*parts, strict=True)]
+    sets = [torch.from_numpy(np.stack(part)).to(device) for part in rows]
     labels = torch.from_numpy(targets).float().to(device)
     data = LabelledTokens(store, vectors.clips, (), labels, metric == "accuracy", *sets)
     chosen = [*dict.fromkeys(source.layer for source in vectors.values)]
@@ -257,11 +243,6 @@ def _open_store(encoder: Encoder, settings: ProbeSettings) -> ContextManager[Opt
         return nullcontext()
     mean = ["mean"] if settings.layers == "mean" else []
     return TokenStore([*range(1, encoder.config.depth + 1), *mean])
-
-
-def _rows(chosen: Sequence[np.ndarray], number: int) -> np.ndarray:
-    """A row (number,) of bool for each array of indices."""
-    return np.stack([np.isin(np.arange(number), indices) for indices in chosen])
 
 
 def _summary(per_fold: Sequence[float]) -> Dict[str, Any]:

@@ -89,18 +89,21 @@ class ClassificationModel(Classifier, BaseFairseqModel):
             load_weights(self.encoder, encoder, checkpoint.path)
             logger.info("%s: a new head for %d classes", checkpoint.path, len(self.descriptors))
             return
-        self._check_classes(checkpoint)
+        self._check_head(checkpoint)
         encoder = {f"encoder.{key}": value for key, value in encoder.items()}
         load_weights(self, {**encoder, **checkpoint.classifier}, checkpoint.path)
         logger.info("%s: its head for %d classes", checkpoint.path, len(self.descriptors))
 
-    def _check_classes(self, checkpoint: Checkpoint) -> None:
-        """Raise a ValueError unless the head was trained for the same classes."""
-        num_classes = checkpoint.classifier_config.num_classes
-        problem = describe_difference(num_classes, checkpoint.labels, self.descriptors)
-        if problem is not None:
+    def _check_head(self, checkpoint: Checkpoint) -> None:
+        """Raise a ValueError unless the head is of this form and for the same classes."""
+        head = checkpoint.classifier_config
+        problem = describe_difference(head.num_classes, checkpoint.labels, self.descriptors)
+        problem = problem and f"{problem} as in task.data"
+        if not head.use_fc_norm:  # ESP-AVES2's
+            problem = "found a head without a norm before it, expected one with fc_norm"
+        if problem:
             raise ValueError(
-                f"model.init_from: {checkpoint.path}: {problem} as in task.data;"
+                f"model.init_from: {checkpoint.path}: {problem};"
                 " model.new_head=true starts with a new head"
             )
 

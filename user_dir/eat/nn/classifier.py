@@ -10,6 +10,7 @@ from eat.audio import LogMel
 from eat.settings import setting
 
 from .encoder import Encoder
+from .patches import pool_for_head
 
 _NORM_EPS = 1e-6
 POOLINGS = ("cls", "mean", "time")
@@ -72,29 +73,25 @@ class Classifier(nn.Module):
 
         With `pooling="time"` they are (B, H * steps_per_row, C), in the order of time.
         """
-        tokens = self.encoder(source, lengths)
-        logits = self.head(self.fc_norm(self._pool(tokens, lengths)))
-        if self.config.pooling == "time":
+        return self.classify(self.encoder(source, lengths), lengths)
+
+    def classify(self, tokens: Tensor, lengths: Optional[Tensor] = None) -> Tensor:
+        """The logits of the encoder's output (B, 1+L, D), as `forward` returns them."""
+        pooling, columns = self.config.pooling, self.encoder.config.num_columns
+        if pooling == "time":
+            rows = tokens[:, 1:].unflatten(1, (-1, columns)).mean(dim=2)
+            logits = self.head(self.fc_norm(rows))
             return logits.unflatten(2, (-1, self.config.num_classes)).flatten(1, 2)
-        return logits
+        valid = None
+        if lengths is not None:
+            lengths = torch.as_tensor(lengths, device=tokens.device)
+            valid = self.encoder.valid_patches(lengths, tokens.shape[1] - 1)
+        return self.head(self.fc_norm(pool_for_head(tokens, pooling, valid)))
 
     @property
     def step_seconds(self) -> float:
         """The time between two scores of `pooling="time"`, in seconds of the recording."""
         return self.log_mel.step_seconds / self.config.steps_per_row
-
-    def _pool(self, tokens: Tensor, lengths: Optional[Tensor]) -> Tensor:
-        """(B, 1+L, D) -> (B, D), or (B, H, D) over time."""
-        if self.config.pooling == "cls":
-            return tokens[:, 0]
-        patches = tokens[:, 1:]
-        if self.config.pooling == "time":
-            return patches.unflatten(1, (-1, self.encoder.config.num_columns)).mean(dim=2)
-        if lengths is None:
-            return patches.mean(dim=1)
-        lengths = torch.as_tensor(lengths, device=tokens.device)
-        valid = self.encoder.valid_patches(lengths, patches.shape[1]).unsqueeze(-1)
-        return patches.masked_fill(~valid, 0.0).sum(dim=1) / valid.sum(dim=1)
 
     def _check(self) -> None:
         count, pooling, activation = self.config.num_classes, self.config.pooling, self.activation

@@ -88,7 +88,8 @@ class Encoder(nn.Module):
         self.check_source(source)
         valid = None
         if lengths is not None:
-            source, valid = self._apply_lengths(source, lengths)
+            lengths = self._checked(lengths, source)
+            source, valid = self.mask_padding(source, lengths)
         return self.run_blocks(self.embed(source), valid)
 
     def embed(self, source: Tensor) -> Tensor:
@@ -149,8 +150,17 @@ class Encoder(nn.Module):
                 f"source: found {shape[2]} frames, expected a positive multiple of {size}"
             )
 
-    def _apply_lengths(self, source: Tensor, lengths: Tensor) -> Tuple[Tensor, Tensor]:
+    def mask_padding(self, source: Tensor, lengths: Tensor) -> Tuple[Tensor, Tensor]:
         """Zero the frames beyond `lengths`; also return which tokens are valid, (B, 1+L)."""
+        num_frames = source.shape[2]
+        padding = torch.arange(num_frames, device=source.device) >= lengths.unsqueeze(1)  # (B, T)
+        source = source.masked_fill(padding[:, None, :, None], 0.0)
+        patches = self.valid_patches(lengths, math.prod(self.grid(num_frames)))
+        return source, F.pad(patches, (1, 0), value=True)  # CLS is always valid
+
+    @staticmethod
+    def _checked(lengths: Tensor, source: Tensor) -> Tensor:
+        """The lengths on the device of `source`; a ValueError if they do not fit."""
         num_frames = source.shape[2]
         lengths = torch.as_tensor(lengths, device=source.device)
         if lengths.shape != source.shape[:1] or lengths.min() < 1 or lengths.max() > num_frames:
@@ -158,11 +168,7 @@ class Encoder(nn.Module):
                 f"lengths: found {lengths.tolist()}, expected {source.shape[0]} numbers"
                 f" from 1 to {num_frames}"
             )
-        frames = torch.arange(num_frames, device=source.device)
-        padding = frames >= lengths.unsqueeze(1)  # (B, T)
-        source = source.masked_fill(padding[:, None, :, None], 0.0)
-        patches = self.valid_patches(lengths, math.prod(self.grid(num_frames)))
-        return source, nn.functional.pad(patches, (1, 0), value=True)  # CLS is always valid
+        return lengths
 
 
 def init_linear(module: nn.Module) -> None:

@@ -1,4 +1,6 @@
-"""Patches of a spectrogram, and their fixed two-dimensional sine-cosine positions."""
+"""Patches of a spectrogram, their fixed two-dimensional sine-cosine positions, their mean."""
+
+from typing import Optional
 
 import numpy as np
 import torch
@@ -49,6 +51,17 @@ def positions_of(table: Tensor, num_patches: int, num_columns: int) -> Tensor:
         return table[:num_patches]
     longer = sincos_positions(-(-num_patches // num_columns), num_columns, table.shape[1])
     return torch.cat([table, longer[len(table) : num_patches].to(table)])
+
+
+def pool_for_head(tokens: Tensor, pooling: str, valid: Optional[Tensor] = None) -> Tensor:
+    """(B, 1+L, D) -> (B, D): "cls", or the "mean" of the patches, of the `valid` ones, (B, L)."""
+    if pooling == "cls":
+        return tokens[:, 0]
+    patches = tokens[:, 1:]
+    if valid is None:
+        return patches.mean(dim=1)
+    valid = valid.unsqueeze(-1)
+    return patches.masked_fill(~valid, 0.0).sum(dim=1) / valid.sum(dim=1)
 
 
 def _sincos(index: np.ndarray, num_channels: int) -> np.ndarray:
