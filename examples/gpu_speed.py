@@ -12,6 +12,7 @@ import argparse
 import json
 import re
 import sys
+from pathlib import Path
 from typing import Any, Callable, Dict, List, Optional, Sequence
 
 import torch
@@ -75,8 +76,7 @@ def main(argv: Optional[Sequence[str]] = None, run: Callable[..., List[Any]] = r
         row += [100 * case["kinds"].get(name, 0.0) for name in names]
     print_table(rows, ["config", "dtype", "compile", *names])
     if args.out:
-        with open(args.out, "w", encoding="utf-8") as file:
-            json.dump({"machine": machine, "cases": found}, file, indent=2)
+        Path(args.out).write_text(json.dumps({"machine": machine, "cases": found}, indent=2))
     return 0
 
 

@@ -93,7 +93,7 @@ class EatAdamW(FairseqOptimizer):
         if self._implementation["fused"]:
             device = self.param_groups[0]["params"][0].device
             # torch divides by it in the step, as its own GradScaler asks it to.
-            self.optimizer.grad_scale = 1 / torch.as_tensor(factor, device=device)
+            self.optimizer.grad_scale = torch.ones((), device=device) / factor
         else:
             super().multiply_grads(factor)
         self.optimizer.step(closure)
