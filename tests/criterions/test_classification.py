@@ -25,6 +25,7 @@ def run(model, target, clips=None, training=True, **settings):
     sample = {
         "net_input": {"source": torch.tensor(list(clips))},
         "target": torch.as_tensor(target, dtype=torch.float64),
+        "num_labels": torch.as_tensor(target).sum().item(),
     }
     return criterion(model, sample)
 

@@ -108,7 +108,9 @@ def test_a_share_of_the_batches_is_mixed(labelled):
     is_mixed = []
     for epoch in range(1, 201):
         data.set_epoch(epoch)
-        is_mixed.append(bool((data.collater(samples)["target"] % 1).any()))
+        batch = data.collater(samples)
+        assert batch["num_labels"] == pytest.approx(batch["target"].sum().item())
+        is_mixed.append(bool((batch["target"] % 1).any()))
     assert np.mean(is_mixed) == pytest.approx(0.25, abs=0.08)
 
 

@@ -35,6 +35,26 @@ def test_equals_adam_with_decoupled_weight_decay(layer):
     assert torch.allclose(layer.weight, before * (1 - 0.1 * 0.5) - 0.1 * sign, atol=1e-5)
 
 
+@pytest.mark.parametrize("is_fused", [True, False])
+def test_gradients_are_averaged_and_clipped_in_the_step(layer, is_fused, monkeypatch):
+    monkeypatch.setattr("eat.optim.adamw._can_fuse", lambda params: is_fused)
+    expected = [p.detach().clone().requires_grad_() for p in layer.parameters()]
+    adam = torch.optim.AdamW(expected, lr=0.1, betas=(0.9, 0.95), weight_decay=0.05)
+    optimizer = make(layer.parameters())
+    for size in (1.0, -300.0, 5.0):  # the first is not clipped
+        optimizer.zero_grad()
+        for p, parameter in zip(expected, layer.parameters(), strict=True):
+            parameter.grad = size * torch.randn_like(p)
+            p.grad = parameter.grad * 0.01
+        norm = torch.nn.utils.clip_grad_norm_(expected, 1.0)
+        adam.step()
+        optimizer.multiply_grads(0.01)
+        assert torch.allclose(optimizer.clip_grad_norm(1.0), norm)
+        optimizer.step()
+        for p, parameter in zip(expected, layer.parameters(), strict=True):
+            assert torch.allclose(parameter, p, rtol=1e-5)
+
+
 @pytest.mark.parametrize(
     "settings, expected", [({}, [0.05]), ({"decay_1d": False}, [0.05, 0.0])], ids=["released", ""]
 )

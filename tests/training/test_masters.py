@@ -7,30 +7,32 @@ from helpers import compose
 from torch import nn
 
 import eat.optim  # noqa: F401  # registers eat_adamw
-from eat.training.masters import hold_masters, keep_masters, load_counters, store_counters
+from eat.training import masters
 
 
 @pytest.fixture(autouse=True)
 def replaced(monkeypatch):
     """What `replacements` puts in place."""
     for name, wrap in (
-        ("build_fp32_params", keep_masters),
-        *(("state_dict", store_counters), ("load_state_dict", load_counters)),
+        ("build_fp32_params", masters.keep_masters),
+        *(("state_dict", masters.store_counters), ("load_state_dict", masters.load_counters)),
+        ("zero_grad", masters.drop_gradients),
     ):
         monkeypatch.setattr(_FP16OptimizerMixin, name, wrap(getattr(_FP16OptimizerMixin, name)))
 
 
 class Half:
-    """A layer in float16 with fairseq's optimizer around ours, as in a run with fp16."""
+    """A layer in half precision with fairseq's optimizer around ours, as in a run."""
 
-    def __init__(self):
+    def __init__(self, dtype=torch.float16):
         fairseqs = {"fp16_scale_window": 3, "fp16_scale_tolerance": 0.0}
-        fairseqs |= {"threshold_loss_scale": None, "model_parallel_size": 1, "fp16": True}
+        fairseqs |= {"threshold_loss_scale": None, "model_parallel_size": 1}
+        fairseqs |= {"fp16" if dtype == torch.float16 else "bf16": True}
         fairseqs = {f"common__{key}": value for key, value in fairseqs.items()}
         cfg = compose("pretrain_tiny", optimization__lr=[0.1], **fairseqs)
         torch.manual_seed(0)
-        self.layer = nn.Linear(4, 3).half()
-        hold_masters(self.layer)
+        self.layer = nn.Linear(4, 3).to(dtype)
+        masters.hold_masters(self.layer)
         self.build = lambda: FP16Optimizer.build_optimizer(cfg, list(self.layer.parameters()))
         self.optimizer = self.build()
 
@@ -72,3 +74,15 @@ def test_fp16_goes_on_exactly_with_weights_and_loss_scale(num_before):
     for key in ("loss_scale", "loss_scaler"):
         assert found_state[key] == expected_state[key]
     assert torch.equal(resumed.layer.weight, whole.layer.weight)
+
+
+def test_nothing_of_a_skipped_update_is_left_in_bf16():
+    half = Half(torch.bfloat16)
+    norms = []
+    for size in (1.0, float("nan"), 1.0):
+        half.optimizer.zero_grad()
+        assert all(master.grad is None for master in half.optimizer.fp32_params)
+        half.optimizer.backward(size * half.layer(torch.ones(2, 4).bfloat16()).sum())
+        half.optimizer.multiply_grads(0.25)
+        norms.append(half.optimizer.clip_grad_norm(0.0).item())
+    assert norms == [norms[0], 0.0, norms[0]]

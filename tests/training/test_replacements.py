@@ -38,6 +38,7 @@ def test_the_door_puts_the_replacements_in_place():
         *(("saving.py", "save"), ("saving.py", "finish"), ("start.py", "begin")),
         *(("start.py", "begin"), ("workers.py", "start")),
         *(("workers.py", "wrap_on_any_device"), ("masters.py", "build_masters")),
+        ("masters.py", "begin"),
         *(("masters.py", "store"), ("masters.py", "load")),
     ]
 

@@ -24,13 +24,13 @@ def measure_update(case: UpdateCase) -> Dict[str, Any]:
         ValueError: a setting that does not exist.
     """
     cfg, at_start = compose(case), peak_bytes(case.device)
-    update = Update(cfg, case)
+    update, lap = Update(cfg, case), stopwatch(case.device)
     update.trainer.criterion(update.trainer.model, update.batch)[0].backward()
     forward_bytes = peak_bytes(case.device) - at_start
     update.trainer.zero_grad()
     update.run()  # makes the optimizer's state
     update.run()
-    update_bytes = peak_bytes(case.device) - at_start
+    warm_up, update_bytes = lap(), peak_bytes(case.device) - at_start
     peaks, rounds = [], []
     for _ in range(case.repeats):
         peaks.append(matmul_rate(case.device, TORCH_DTYPES[case.dtype]))
@@ -50,6 +50,7 @@ def measure_update(case: UpdateCase) -> Dict[str, Any]:
         **summarise(seconds, flops, statistics.median(peaks), num_clips),
         "memory_gb": forward_bytes / 1e9,
         "update_memory_gb": update_bytes / 1e9,
+        "warm_up_s": warm_up,
         **(milliseconds("data_wait", update.time_data_wait(case.repeats)) if case.data else {}),
         **({"profile": update.profile()} if case.profile else {}),
     }
@@ -58,7 +59,7 @@ def measure_update(case: UpdateCase) -> Dict[str, Any]:
 def compose(case: UpdateCase) -> Any:
     """The configuration that `fairseq-hydra-train` would make of the case.
 
-    Registers our tasks, models, criterions and optimizers, and keeps fairseq quiet.
+    Registers our tasks, models, criterions and optimizers, repairs fairseq, and keeps it quiet.
 
     Raises:
         ValueError: a setting that does not exist.
@@ -71,7 +72,9 @@ def compose(case: UpdateCase) -> Any:
     from omegaconf.errors import OmegaConfBaseException
 
     from eat import criterions, models, optim, tasks  # noqa: F401
+    from eat.training.replacements import install
 
+    install()
     recipe = OmegaConf.load(paths.config_dir() / f"pretrain_{case.config}.yaml")
     del recipe["hydra"]
     chosen = {

@@ -59,7 +59,8 @@ class TrainOptions(_Common, UpdateCase):
     `optimizer` scales, clips and steps; `update` is the whole as fairseq's trainer does it, `rest`
     what that takes beyond the parts. TFLOP/s and the share of the peak (that of matrix products
     timed between the updates) are of forward, teacher and backward together. Memory is the growth
-    since before the model was made: of forward and backward, then with the optimizer.
+    since before the model was made: of forward and backward, then with the optimizer. `warm up` is
+    the first three passes together, with compilation.
     """
 
     EXAMPLE: ClassVar[str] = "eat benchmark train --config-size base --dtype bf16 --clips 2 4"

@@ -72,7 +72,7 @@ class ClassificationCriterion(FairseqCriterion):
         logits = model(**sample["net_input"]).float()
         targets = sample["target"].to(logits)
         num_clips = len(targets)
-        sample_size = float(targets.sum()) if self.cfg.reduction == "labels" else num_clips
+        sample_size = sample["num_labels"] if self.cfg.reduction == "labels" else num_clips
         if self.training and self.cfg.label_smoothing > 0:
             targets = smooth_targets(targets, self.cfg.label_smoothing)
         loss = classification_loss(logits, targets, self.cfg.loss)

@@ -69,6 +69,7 @@ class ClassificationDataset(SpectrogramDataset):
     def collater(self, samples: List[Dict[str, Any]]) -> Dict[str, Any]:
         """Stack clips into `net_input = {source (B, 1, T, F)}` and `target` (B, C) float64.
 
+        `num_labels` is the sum of the targets, counted here so that no GPU is waited for.
         Mixup comes before SpecAugment, as in the released code.
         """
         batch = super().collater(samples)
@@ -77,6 +78,7 @@ class ClassificationDataset(SpectrogramDataset):
         target = torch.stack([sample["target"] for sample in samples])
         augmented = self._augment(batch["net_input"]["source"], target, batch["id"].tolist())
         batch["net_input"]["source"], batch["target"] = augmented
+        batch["num_labels"] = batch["target"].float().sum().item()
         return batch
 
     def _augment(self, source: Tensor, target: Tensor, clips: List[int]) -> Tuple[Tensor, Tensor]:

@@ -2,7 +2,7 @@
 
 from collections import defaultdict
 from dataclasses import dataclass
-from typing import Any, Dict, Iterable, List, Optional, Tuple
+from typing import Any, Dict, Iterable, List, Optional, Tuple, Union
 
 import torch
 from fairseq.dataclass import FairseqDataclass
@@ -42,13 +42,18 @@ def set_lr_scale(parameter: nn.Parameter, scale: float) -> None:
 
 @register_optimizer("eat_adamw", dataclass=AdamWConfig)
 class EatAdamW(FairseqOptimizer):
-    """torch's AdamW: fused where this torch can, else over lists of tensors."""
+    """torch's AdamW: fused where this torch can, else over lists of tensors.
+
+    What multiplies the gradients, to average and to clip them, waits for the step: a fused one
+    does that on its way, so that no pass over all gradients is made for it.
+    """
 
     def __init__(self, cfg: AdamWConfig, params: Iterable[nn.Parameter]) -> None:
         super().__init__(cfg)
         params = list(params)
         self.has_finite_gradients = True
         self._has_scaler = cfg.fp16
+        self._factor: Union[float, Tensor] = 1.0  # of the gradients, for the next step
         is_fused = _can_fuse(params)
         self._implementation = {"fused": is_fused, "foreach": not is_fused}
         self._base_lr = self._peak_lr = float(cfg.lr[0])
@@ -67,9 +72,31 @@ class EatAdamW(FairseqOptimizer):
         fairseq would end the run at a norm that is not; the task skips the step instead. With fp16
         fairseq's loss scaler must see it.
         """
-        norm = super().clip_grad_norm(max_norm, aggregate_norm_fn)
+        norm = self._factor * super().clip_grad_norm(0, aggregate_norm_fn)
+        if max_norm > 0:
+            self.multiply_grads((max_norm / (norm + 1e-6)).clamp(max=1))
         self.has_finite_gradients = bool(norm.isfinite())
         return norm if self.has_finite_gradients or self._has_scaler else torch.zeros_like(norm)
+
+    def zero_grad(self) -> None:
+        """Drop the gradients."""
+        super().zero_grad()
+        self._factor = 1.0
+
+    def multiply_grads(self, c: Union[float, Tensor]) -> None:
+        """Have the next step multiply the gradients."""
+        self._factor = self._factor * c
+
+    def step(self, closure: Any = None, scale: float = 1.0, groups: Any = None) -> None:
+        """Multiply the gradients and step."""
+        factor, self._factor = self._factor / scale, 1.0
+        if self._implementation["fused"]:
+            device = self.param_groups[0]["params"][0].device
+            # torch divides by it in the step, as its own GradScaler asks it to.
+            self.optimizer.grad_scale = torch.ones((), device=device) / factor
+        else:
+            super().multiply_grads(factor)
+        self.optimizer.step(closure)
 
     @property
     def optimizer_config(self) -> Dict[str, Any]:

@@ -31,6 +31,20 @@ def keep_masters(build: Callable[..., Any]) -> Callable[..., Any]:
     return build_masters
 
 
+def drop_gradients(zero_grad: Callable[..., None]) -> Callable[..., None]:
+    """fairseq's function that begins an update, without the gradients and factor of the last."""
+
+    @functools.wraps(zero_grad)
+    def begin(optimizer: Any) -> None:
+        for master in () if optimizer.has_flat_params else optimizer.fp32_params:
+            master.grad = None
+        zero_grad(optimizer)
+        if optimizer.scaler is None:
+            optimizer._multiply_factor = 1.0
+
+    return begin
+
+
 def hold_masters(model: nn.Module) -> None:
     """Make a model's `state_dict` hold the masters, and keep those that are loaded."""
     model.register_state_dict_post_hook(_store)

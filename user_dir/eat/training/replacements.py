@@ -146,6 +146,18 @@ TABLE = (
         upstream="none known",
         until="checkpoints hold the float32 weights, and runs resume from them",
     ),
+    Replacement(
+        (
+            "fairseq.optim.fp16_optimizer:_FP16OptimizerMixin.zero_grad(self)",
+            "fairseq.optim.fp16_optimizer:_FP16OptimizerMixin._multiply_factor",
+        ),
+        by="eat.training.masters:drop_gradients",
+        wraps=True,
+        why="with bf16 the gradients of the update after a skipped one are scaled down twice; keeps"
+        " float32 gradients, and writes zeros over them, for nothing",
+        upstream="none known",
+        until="it resets the factor without a loss scaler as well, and frees gradients",
+    ),
     *(
         Replacement(
             (
