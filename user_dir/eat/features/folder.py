@@ -11,8 +11,8 @@ import torch
 
 from eat import __version__
 from eat.checkpoint import load_encoder
-from eat.machine import choose_device
-from eat.nn import Encoder
+from eat.machine import choose_device, describe_hardware
+from eat.nn import Encoder, pack_linears
 from eat.work import Failure
 
 from . import ExtractionSettings
@@ -59,16 +59,19 @@ def extract_to_folder(
         _check_names(paths, settings)
     if settings.shard is not None:  # after the names, which depend on all inputs
         paths = {name: path for name, path in paths.items() if settings.shard.holds(name)}
-    dtype = getattr(torch, settings.dtype)
-    encoder = load_encoder(checkpoint, settings.weights, choose_device(settings.device), dtype)
+    device = choose_device(settings.device)
+    dtype = _fast_dtype(device) if settings.fast else torch.float32
+    encoder = load_encoder(checkpoint, settings.weights, device, dtype)
     embedder = Embedder(encoder, settings.granularity, settings.layers)
     options = {key: getattr(settings, key) for key in _PIPELINE_SETTINGS}
     options["num_workers"] = settings.workers
     pipeline = make_pipeline(encoder, settings.target_length, **options)
     made_with = {"checkpoint": os.path.basename(checkpoint), "eat": __version__}
+    described = _describe(settings, encoder)
+    pack_linears(encoder)
     with keep_others_out(out, settings.format, settings.shard):
         store = FeatureStore(out, settings.format, settings.granularity == "time", settings.shard)
-        store.claim(paths, _describe(settings, encoder), made_with)
+        store.claim(paths, described, made_with)
         todo = [name for name in paths if not store.has(name)]
 
         def write(index: int, tokens: torch.Tensor) -> None:
@@ -117,9 +120,18 @@ def _check_names(names: Dict[str, str], settings: ExtractionSettings) -> None:
             raise ValueError(f"found the name {name!r}, expected UTF-8: take --format npy")
 
 
+def _fast_dtype(device: str) -> torch.dtype:
+    """bfloat16; a ValueError if the device does not multiply it in hardware."""
+    hardware = describe_hardware()
+    if not hardware.multiplies_bf16(device):
+        found = hardware.processor if device == "cpu" else hardware.gpus[0].name
+        raise ValueError(f"fast: found {found}, expected a {device} with hardware for bf16")
+    return torch.bfloat16
+
+
 def _describe(settings: ExtractionSettings, encoder: Encoder) -> Dict[str, Any]:
     """All that features depend on."""
-    keys = ("granularity", "layers", "target_length", "window_seconds", "overlap_seconds", "dtype")
+    keys = ("granularity", "layers", "target_length", "window_seconds", "overlap_seconds")
     weights = hashlib.sha256()
     for name, value in encoder.state_dict().items():
         weights.update(name.encode())
@@ -128,6 +140,7 @@ def _describe(settings: ExtractionSettings, encoder: Encoder) -> Dict[str, Any]:
     is_parted = settings.shard is not None and settings.format != "npy"
     return {
         **{key: getattr(settings, key) for key in (*keys, "format")},
+        "dtype": str(encoder.cls_token.dtype).removeprefix("torch."),
         **{"mean": encoder.log_mel.mean, "std": encoder.log_mel.std},
         "weights_sha256": weights.hexdigest(),
         **({"shards": settings.shard.count} if is_parted else {}),
