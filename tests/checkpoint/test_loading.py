@@ -232,3 +232,11 @@ def test_names_and_the_shape_of_the_position_table():
         to_our_names(theirs, first)
     with pytest.raises(CheckpointError, match=r"found a str under 'their.blocks.1', expected a te"):
         to_our_names({"their.blocks.1": "no tensor"}, first)
+
+
+def test_no_weights_are_drawn_that_the_file_replaces(monkeypatch, official_pretrain):
+    def draw(*args, **kwargs):
+        raise AssertionError("drew random weights")
+
+    monkeypatch.setattr(torch.Tensor, "normal_", draw)
+    assert eat.load_encoder(official_pretrain).blocks[0].mlp.fc1.weight.std() > 0

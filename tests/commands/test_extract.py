@@ -18,6 +18,7 @@ import eat
 from eat import features
 from eat.commands.main import main
 from eat.data.manifest import write_manifest
+from eat.machine import Hardware
 
 FILES = {
     "a.wav": (8000, 4000),
@@ -151,13 +152,14 @@ def test_names_that_one_file_cannot_hold(extract, audio):
             "--weights teacher --layers 2 --window-seconds 0.48 --overlap-seconds 0.16",
             *({"layers": [2], "window_seconds": 0.48, "overlap_seconds": 0.16}, (1, 7 * 8, 48)),
         ),
-        ("--dtype bfloat16", {}, (7 * 8, 48)),
+        ("--fast", {}, (7 * 8, 48)),
         ("--batch-size 2 --workers 3 --device cpu", {}, (7 * 8, 48)),
     ],
 )
 def test_options_reach_the_extraction(
-    extract, audio, tmp_path, official_pretrain, options, settings, shape
+    extract, audio, tmp_path, official_pretrain, options, settings, shape, monkeypatch
 ):
+    monkeypatch.setattr(Hardware, "multiplies_bf16", lambda *args: True)
     path = audio / "birds" / "é.wav"
     assert extract(path, *options.split())[0] == 0
     found = read(tmp_path / "out")["é"]
@@ -165,7 +167,18 @@ def test_options_reach_the_extraction(
     weights = "teacher" if "teacher" in options else "student"
     encoder = eat.load_encoder(official_pretrain, weights=weights)
     expected = eat.extract_features(path, encoder, **settings).numpy()
-    assert np.abs(found - expected).max() < (1e-5 if "bfloat16" not in options else 0.5)
+    if "--fast" not in options:
+        assert np.abs(found - expected).max() < 1e-5
+        return
+    cosine = (found * expected).sum(axis=1) / np.linalg.norm(found, axis=1)
+    assert 0.999 < (cosine / np.linalg.norm(expected, axis=1)).min() < 1 - 1e-6
+
+
+def test_fast_needs_hardware(extract, audio, monkeypatch):
+    monkeypatch.setattr(Hardware, "multiplies_bf16", lambda *args: False)
+    status, _, err = extract(audio, "--fast", "--device", "cpu")
+    assert status == 1
+    assert "error: fast: found " in err and ", expected a cpu with hardware for bf16" in err
 
 
 def test_what_is_there_is_skipped(extract, audio, tmp_path):

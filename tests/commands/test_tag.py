@@ -7,6 +7,7 @@ import torch
 
 import eat
 from eat.commands.main import main
+from eat.nn import pack_linears
 
 
 @pytest.fixture
@@ -104,7 +105,8 @@ def test_the_files_of_a_folder(tmp_path, capsys, official_finetune):
     expected = tag(capsys, official_finetune, *paths)[1]
     found = tag(capsys, official_finetune, tmp_path / "audio")
     assert found == (0, expected, f"{tmp_path}/audio: left out 1 other files: 1 .txt\n")
-    tagging = eat.tag([str(tmp_path / "audio")], eat.load_classifier(official_finetune))
+    classifier = pack_linears(eat.load_classifier(official_finetune))
+    tagging = eat.tag([str(tmp_path / "audio")], classifier)
     assert [path for path, _ in tagging.files] == paths
     assert eat.tag(tmp_path / "audio", official_finetune) == tagging  # one input, a checkpoint
     assert tagging[1:] == ([], [f"{tmp_path}/audio: left out 1 other files: 1 .txt"])

@@ -72,6 +72,15 @@ def test_augmentation_depends_on_seed_epoch_and_clips_alone(labelled, augmentati
     assert not torch.equal(first, source(make(labelled, augmentation=augmentation, seed=2)))
 
 
+def test_augmentation_is_the_same_where_the_network_is(labelled):
+    augmentation = dict(roll=True, noise=True, mixup_alpha=0.8, spec_augment_ratio=0.2)
+    expected = batch(make(labelled, augmentation=augmentation), epoch=2)
+    data = make(labelled, augmentation=augmentation, on_device=True)
+    found = data.finish(batch(data, epoch=2))
+    assert torch.equal(found["net_input"]["source"], expected["net_input"]["source"])
+    assert torch.equal(found["target"], expected["target"])
+
+
 def test_clips_are_augmented_differently(labelled):
     noisy, plain = source(make(labelled, augmentation={"noise": True})), source(make(labelled))
     assert not torch.equal(noisy[0] - plain[0], noisy[1] - plain[1])

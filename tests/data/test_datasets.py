@@ -44,6 +44,19 @@ def test_a_batch(manifests):
     assert data.collater([]) == {}
 
 
+def test_spectrograms_can_be_made_where_the_network_is(recordings):
+    workers, device = make(recordings), make(recordings, on_device=True)
+    expected = workers.collater([workers[index] for index in range(len(workers))])
+    batch = device.collater([device[index] for index in range(len(device))])
+    assert {count for _, count in batch["clips"]} == {8000, LOG_MEL.max_samples}
+    assert batch["waveforms"].dtype == torch.int32 and "source" not in batch["net_input"]
+    found = device.finish(batch)
+    assert found.keys() == {*expected, "clips"}
+    assert found["net_input"].keys() == expected["net_input"].keys()
+    assert torch.equal(found["net_input"]["source"], expected["net_input"]["source"])
+    assert torch.equal(found["net_input"]["mask"], expected["net_input"]["mask"])
+
+
 def test_masks_depend_on_seed_epoch_and_clip_alone(manifests):
     def mask(seed, epoch, clip, data=None):
         data = data or make(manifests, seed=seed)

@@ -2,9 +2,10 @@ from dataclasses import replace
 
 import pytest
 import torch
+from torch import nn
 
 import eat
-from eat.nn import Encoder, EncoderConfig
+from eat.nn import Encoder, EncoderConfig, pack_linears
 
 SMALL = EncoderConfig(embed_dim=48, depth=3, num_heads=4, num_position_rows=16)
 
@@ -21,10 +22,11 @@ def assert_close(found, recorded, tolerance=1e-5):
 
 
 @torch.no_grad()
+@pytest.mark.parametrize("prepare", [nn.Module.eval, pack_linears], ids=["plain", "packed"])
 @pytest.mark.parametrize("num_frames", [64, 128, 256])
-def test_features_equal_the_recorded_ones(golden, official_pretrain, num_frames):
+def test_features_equal_the_recorded_ones(golden, official_pretrain, num_frames, prepare):
     source = golden("source" if num_frames == 128 else f"source_{num_frames}")
-    encoder = eat.load_encoder(official_pretrain)
+    encoder = prepare(eat.load_encoder(official_pretrain))
     assert_close(encoder(source), golden(f"features_{num_frames}"))
     if num_frames == 128:
         outputs = torch.stack([mlp for _, mlp in encoder.layers(source)])

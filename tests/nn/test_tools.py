@@ -12,7 +12,8 @@ from environments.target import run_with
 from torch import nn
 from torch.nn.utils import parametrize, prune
 
-from eat.nn import Decoder, DecoderConfig, Encoder, EncoderConfig
+from eat.nn import Decoder, DecoderConfig, Encoder, EncoderConfig, pack_linears
+from eat.nn.gradients import PackedLinear, _can_pack
 from eat.nn.masking import select_patches
 from eat.nn.transformer import Mlp
 
@@ -123,6 +124,25 @@ def test_hooks_see_every_layer(training):
     assert shapes.keys() == {"patch_embed.proj"}
     chosen = select_patches(encoder.embed(source), ids.flatten(1)).view(4, 2, 32)
     assert torch.allclose(visible, chosen, atol=1e-5)
+
+
+@torch.no_grad()
+def test_layers_are_packed_unless_somebody_changed_them():
+    encoder, source = small_encoder()
+    changed = encoder.blocks[0].mlp.fc2
+    changed.register_forward_hook(lambda module, args, output: 2 * output)
+    expected = encoder(source)
+    names = {name for name, layer in encoder.named_modules() if type(layer) is nn.Linear}
+    assert pack_linears(encoder) is encoder
+    packed = [layer for layer in encoder.modules() if isinstance(layer, PackedLinear)]
+    assert encoder.blocks[0].mlp.fc2 is changed
+    assert len(packed) == (len(names) - 1 if _can_pack(changed.weight) else 0)
+    assert torch.allclose(encoder(source), expected, atol=1e-5)
+    shapes = []
+    for layer in packed:
+        layer.register_forward_hook(lambda module, args, output: shapes.append(output.shape))
+    assert torch.allclose(encoder(source), expected, atol=1e-5)
+    assert len(shapes) == len(packed)
 
 
 def test_adapters_on_every_layer_are_all_trained():

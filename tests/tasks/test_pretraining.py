@@ -5,6 +5,7 @@ from helpers import compose
 from omegaconf.errors import ConfigKeyError
 
 import eat
+from eat.training.guarded import GuardedTask
 
 ROOMS = (eat.tasks, eat.models, eat.criterions, eat.optim)  # imported, so that they register
 
@@ -22,6 +23,24 @@ def test_masks_follow_the_model_s_settings(manifests):
     assert task.dataset("train")[0]["mask"].sum(dim=1).tolist() == [32] * 3
     task.load_dataset("valid")
     assert task.dataset("train").shuffle and not task.dataset("valid").shuffle
+
+
+def test_the_filter_bank_on_the_device(manifests, monkeypatch):
+    task = load_train(manifests, task__filter_bank="device")
+    task.load_dataset("valid")
+    train, valid = task.dataset("train"), task.dataset("valid")
+    assert train.on_device and not valid.on_device
+    batch, seen = train.collater([train[0], train[1]]), []
+    keep = lambda self, sample, *args, **kwargs: seen.append(sample)  # noqa: E731
+    monkeypatch.setattr(GuardedTask, "train_step", keep)
+    monkeypatch.setattr(GuardedTask, "valid_step", keep)
+    model = torch.nn.Linear(1, 1).bfloat16()
+    task.train_step(sample=batch, model=model, criterion=None, optimizer=None, update_num=0)
+    task.valid_step(batch, model, None)
+    expected = load_train(manifests).dataset("train")
+    expected = expected.collater([expected[0], expected[1]])["net_input"]["source"].bfloat16()
+    assert all(torch.equal(sample["net_input"]["source"], expected) for sample in seen)
+    assert len(seen) == 2 and "waveforms" in batch  # fairseq keeps the first batch
 
 
 def test_the_teacher_moves_after_each_optimizer_step(manifests):
@@ -48,6 +67,7 @@ def test_the_teacher_moves_after_each_optimizer_step(manifests):
         ("task__target_length", 100, "target_length: found 100, expected a positive multiple"),
         ("model__mask_block_size", 9, "mask_block_size: found 9, expected 1 to 8"),
         ("task__bad_audio", "ignore", "task.bad_audio: found 'ignore', expected error or skip"),
+        ("task__filter_bank", "gpu", "task.filter_bank: found 'gpu', expected one of"),
         ("task__data", "nowhere", "no such manifest: .*nowhere/train.tsv .*eat manifest folder"),
         ("task__data", "???", "task.data: not set, expected the folder of the manifests"),
         pytest.param(

@@ -58,7 +58,7 @@ def add_noise(source: Tensor, generator: np.random.Generator) -> Tensor:
     """(..., T, F) -> (..., T, F): add uniform noise up to 0.1, then rotate by -10 to +9 frames."""
     noise = generator.random(source.shape, dtype=np.float32)
     level = generator.random() * _NOISE_PEAK
-    noisy = source + torch.from_numpy(noise) * level
+    noisy = source + torch.from_numpy(noise).to(source.device) * level
     return torch.roll(noisy, int(generator.integers(-_MAX_ROLL_FRAMES, _MAX_ROLL_FRAMES)), dims=-2)
 
 

@@ -11,14 +11,15 @@ import numpy as np
 
 from . import AudioError
 from .log_mel import LogMel
-from .opening import AudioPath, open_sound, read_chunks
-from .read import mix_channels
+from .opening import FULL_SCALE, AudioPath, open_sound, read_chunks
+from .read import mix_channels, quick_dtype
 
 logger = logging.getLogger(__name__)
 
 _MIN_REST = 1024  # bytes; sloppy headers of good files
 # Text that begins a chunk or tag behind the sound, and does not begin another audio file.
 _OTHER_CHUNK = re.compile(rb"(?!RIFF|RF64|FORM|caff|OggS|fLaC|\.snd)[ -~]{4}")
+_CHUNK_FRAMES = 1 << 16  # what is made of them stays in a processor's cache
 _LOUD = 10  # times full scale; what clipped on its way through a mix reaches 1.4
 _CANCELLED = 1e-4  # power of the mean over that of the channels: -40 dB
 SILENT = 1e-4  # from the lowest to the highest sample: 3 steps of 16 bits
@@ -90,9 +91,9 @@ def scan_audio(
         first, expected = sound.part or (0, sound.frames)
         if first > 0:
             sound.go_to(first)
-        for chunk in read_chunks(sound, expected if sound.part else None):
-            check_finite(chunk, name)
-            levels.append(_levels_of(chunk, max(0, num_used - num_samples)))
+        num_frames = expected if sound.part else None
+        for chunk in read_chunks(sound, num_frames, quick_dtype(sound), _CHUNK_FRAMES):
+            levels.append(_levels_of(chunk, max(0, num_used - num_samples), name))
             num_samples += len(chunk)
         if (sound.has_length or sound.part) and num_samples < expected:
             by = "the part" if sound.part else "its header"
@@ -115,15 +116,22 @@ def scan_audio(
     return AudioScan(num_samples, rate_hz, bool(whole[0] == whole[1]), tuple(notes))
 
 
-def _levels_of(chunk: np.ndarray, num_used: int) -> Tuple[float, ...]:
+def _levels_of(chunk: np.ndarray, num_used: int, name: str) -> Tuple[float, ...]:
     """The lowest and highest value of (n, channels), those of the part of its mean that is used
-    (of `num_used` samples), and the power of the channels and of the mean.
+    (of `num_used` samples), and the power of the channels and of the mean; see `check_finite`.
     """
+    full_scale = np.float32(FULL_SCALE[chunk.dtype.name])
+    ends = np.array([chunk.min(), chunk.max()]) / full_scale
+    check_finite(ends, name)
     mean = mix_channels(chunk)
+    mean_power = float(np.vdot(mean, mean))
+    if chunk.shape[1] == 1 and num_used >= len(chunk):  # all of this is said
+        return (*ends, *ends, mean_power, mean_power)
     used = mean[:num_used]
     lowest, highest = used.min(initial=np.inf), used.max(initial=-np.inf)
-    channel_power = float(np.vdot(chunk, chunk)) / chunk.shape[1]
-    return chunk.min(), chunk.max(), lowest, highest, channel_power, float(np.vdot(mean, mean))
+    flat = chunk.ravel().astype(np.float32, copy=False)
+    channel_power = float(np.vdot(flat, flat)) / chunk.shape[1] / float(full_scale) ** 2
+    return (*ends, lowest, highest, channel_power, mean_power)
 
 
 def _notes_on_levels(levels: Sequence[float], used_seconds: Optional[float]) -> Iterator[str]:

@@ -205,13 +205,17 @@ def _find_frames(name: str, part: PartAddress, sound: SoundFile) -> Tuple[int, i
 
 
 def read_chunks(
-    sound: Sound, num_frames: Optional[int] = None, dtype: str = "float32"
+    sound: Sound,
+    num_frames: Optional[int] = None,
+    dtype: str = "float32",
+    max_frames: int = CHUNK_FRAMES,
 ) -> Iterator[np.ndarray]:
     """Yield the next `num_frames` frames, (n, channels) at a time; None: all of the file."""
+    max_frames = min(max_frames, CHUNK_FRAMES)
     if num_frames is None:
         num_frames = sound.frames if sound.has_length else sys.maxsize
     while num_frames > 0:
-        chunk = sound.read(min(num_frames, CHUNK_FRAMES), dtype=dtype, always_2d=True)
+        chunk = sound.read(min(num_frames, max_frames), dtype=dtype, always_2d=True)
         if len(chunk) == 0:
             return
         yield chunk

@@ -176,13 +176,17 @@ def _decode(
 
 def _read_mono(sound: Sound, num_frames: int) -> np.ndarray:
     """(n,) float32, the mean of the channels of at most `num_frames` frames."""
-    # libsndfile takes twice as long as numpy to make floats of 16-bit integers.
-    is_pcm = isinstance(sound, SoundFile) and sound.format != "FLAC" and sound.subtype == "PCM_16"
-    dtype = "int16" if is_pcm else "float32"
+    dtype = quick_dtype(sound)
     chunks = list(read_chunks(sound, num_frames, dtype))
     if len(chunks) == 1:  # joining it would copy it
         return mix_channels(chunks[0])
     return mix_channels(np.concatenate([np.empty((0, sound.channels), dtype), *chunks]))
+
+
+def quick_dtype(sound: Sound) -> str:
+    """What to read samples as: libsndfile takes twice as long as numpy to make floats of int16."""
+    is_pcm = isinstance(sound, SoundFile) and sound.format != "FLAC" and sound.subtype == "PCM_16"
+    return "int16" if is_pcm else "float32"
 
 
 def mix_channels(samples: np.ndarray) -> np.ndarray:

@@ -27,6 +27,8 @@ _SIZE = {"choices": ("tiny", "base", "large"), "several": True}  # of config/pre
 _DTYPE = {"choices": DTYPES, "several": True}
 _NUMBER = {"default": None, "at_least": 1, "metavar": "N"}
 _NUMBERS = {**_NUMBER, "several": True}
+_SETTINGS = {"help_text": "settings, as for fairseq-hydra-train", "default": []}
+_SETTINGS |= {"flag": "set", "metavar": "KEY=VALUE"}
 
 
 @dataclass(kw_only=True)
@@ -41,9 +43,7 @@ class UpdateCase:
     compile: str = setting(
         "the setting model.compile", "config", choices=("config", "off", "on"), several=True
     )
-    settings: List[str] = setting(
-        "settings, as for fairseq-hydra-train", [], flag="set", metavar="KEY=VALUE"
-    )
+    settings: List[str] = setting(**_SETTINGS)
     data: Optional[str] = setting(
         "train on the clips of FOLDER/train.tsv, and time the wait for them", None, metavar="FOLDER"
     )
@@ -63,6 +63,7 @@ class LoadingCase:
     dtype: str = setting("what the training computes in", "fp32", **_DTYPE)
     clips: Optional[int] = setting("clips per update (default: the config's)", **_NUMBER)
     workers: Optional[int] = setting("processes that read (default: the config's)", **_NUMBER)
+    settings: List[str] = setting(**_SETTINGS)
     device: str = "cpu"
     repeats: int = setting("rounds of reading, and timed updates", 5, at_least=1)
 

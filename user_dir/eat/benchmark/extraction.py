@@ -15,7 +15,7 @@ from eat.checkpoint import load_encoder
 from eat.features import BATCH_SIZE
 from eat.features.extraction import Embedder, make_pipeline
 from eat.features.storage import FeatureStore
-from eat.nn import Encoder, EncoderConfig
+from eat.nn import Encoder, EncoderConfig, pack_linears
 from eat.settings import part_of
 
 from . import RECORDINGS, ExtractionCase
@@ -60,14 +60,14 @@ def make_encoder(case: ExtractionCase) -> Encoder:
     """The checkpoint's encoder, or an untrained one of a config's size."""
     dtype = TORCH_DTYPES[case.dtype]
     if case.checkpoint is not None:
-        return load_encoder(case.checkpoint, device=case.device, dtype=dtype)
+        return pack_linears(load_encoder(case.checkpoint, device=case.device, dtype=dtype))
     try:
         from omegaconf import OmegaConf
     except ImportError as error:
         raise ValueError("--config-size: needs the extra [train]; give a --checkpoint") from error
     sizes = OmegaConf.load(paths.config_dir() / f"pretrain_{case.config}.yaml").model
     torch.manual_seed(0)
-    return Encoder(part_of(EncoderConfig, sizes)).to(case.device, dtype).eval()
+    return pack_linears(Encoder(part_of(EncoderConfig, sizes)).to(case.device, dtype).eval())
 
 
 def write_recordings(folder: str, case: ExtractionCase) -> List[str]:

@@ -33,9 +33,9 @@ def measure_loading(case: LoadingCase) -> Dict[str, Any]:
     folder, file = os.path.split(os.path.abspath(case.manifest))
     split = file.removesuffix(".tsv")
     training = UpdateCase(config=case.config, dtype=case.dtype, device=case.device, data=folder)
-    training.clips = case.clips
+    training.clips, training.settings = case.clips, [*case.settings]
     if case.workers is not None:
-        training.settings = [f"dataset.num_workers={case.workers}"]
+        training.settings.append(f"dataset.num_workers={case.workers}")
     cfg = compose(training)
     update, batch_size = Update(cfg, training), cfg.dataset.batch_size
     update.trainer.task.load_dataset(split)
@@ -48,6 +48,7 @@ def measure_loading(case: LoadingCase) -> Dict[str, Any]:
         "manifest": case.manifest,
         "config": case.config,
         "dtype": case.dtype,
+        "settings": " ".join(case.settings),
         "clips": batch_size,
         "clips_per_second": rate,
         "update_ms": 1e3 * seconds,

@@ -2,9 +2,10 @@
 
 import logging
 from dataclasses import replace
-from typing import Iterator, Mapping, Optional
+from typing import Any, Dict, Iterator, Mapping, Optional
 
 from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
 
 from eat.nn import Classifier, Encoder
 
@@ -47,7 +48,8 @@ def build_classifier(checkpoint: Checkpoint) -> Classifier:
 
 def _empty_encoder(checkpoint: Checkpoint) -> Encoder:
     _check_size(checkpoint)
-    encoder = Encoder(checkpoint.encoder_config)
+    with _WithoutRandomWeights():
+        encoder = Encoder(checkpoint.encoder_config)
     if checkpoint.log_mel is not None:
         encoder.log_mel = replace(checkpoint.log_mel, target_length=None)
         return encoder
@@ -57,6 +59,17 @@ def _empty_encoder(checkpoint: Checkpoint) -> Encoder:
         *(checkpoint.path, encoder.log_mel.mean, encoder.log_mel.std),
     )
     return encoder
+
+
+class _WithoutRandomWeights(TorchFunctionMode):
+    """Leaves layers uninitialised: random weights take longer than to load those that follow."""
+
+    def __torch_function__(
+        self, function: Any, types: Any, args: Any = (), kwargs: Optional[Dict[str, Any]] = None
+    ) -> Any:
+        if function in (nn.init.kaiming_uniform_, nn.init.uniform_, nn.init.normal_):
+            return args[0] if args else (kwargs or {})["tensor"]
+        return function(*args, **(kwargs or {}))
 
 
 def _check_size(checkpoint: Checkpoint) -> None:

@@ -35,8 +35,9 @@ def run(options: Options) -> int:
     from eat.checkpoint import load_classifier
     from eat.evaluation import tag
     from eat.machine import choose_device
+    from eat.nn import pack_linears
 
-    classifier = load_classifier(options.checkpoint, choose_device(options.device))
+    classifier = pack_linears(load_classifier(options.checkpoint, choose_device(options.device)))
     tagging = tag(options.inputs, classifier, options.top, options.activation)
     if options.json:
         found = [

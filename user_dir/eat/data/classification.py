@@ -55,8 +55,8 @@ class ClassificationDataset(SpectrogramDataset):
             return roll_waveform(waveform, self._generator(Purpose.ROLL, clip))
         return waveform
 
-    def _spectrogram(self, clip: int) -> Tensor:
-        source = super()._spectrogram(clip)
+    def _spectrogram(self, clip: int, waveform: Tensor) -> Tensor:
+        source = super()._spectrogram(clip, waveform)
         if self.augmentation is not None and self.augmentation.noise:
             return add_noise(source, self._generator(Purpose.NOISE, clip))
         return source
@@ -75,10 +75,17 @@ class ClassificationDataset(SpectrogramDataset):
         batch = super().collater(samples)
         if not batch:
             return {}
-        target = torch.stack([sample["target"] for sample in samples])
-        augmented = self._augment(batch["net_input"]["source"], target, batch["id"].tolist())
-        batch["net_input"]["source"], batch["target"] = augmented
+        batch["target"] = torch.stack([sample["target"] for sample in samples])
         batch["num_labels"] = batch["target"].float().sum().item()
+        return batch if self.on_device else self._augment_batch(batch, batch["id"].tolist())
+
+    def finish(self, batch: Dict[str, Any]) -> Dict[str, Any]:
+        """See `SpectrogramDataset`; with the augmentation of whole batches."""
+        return self._augment_batch(super().finish(batch), [clip for clip, _ in batch["clips"]])
+
+    def _augment_batch(self, batch: Dict[str, Any], clips: List[int]) -> Dict[str, Any]:
+        inputs = batch["net_input"]
+        inputs["source"], batch["target"] = self._augment(inputs["source"], batch["target"], clips)
         return batch
 
     def _augment(self, source: Tensor, target: Tensor, clips: List[int]) -> Tuple[Tensor, Tensor]:

@@ -7,6 +7,7 @@ import numpy as np
 import torch
 from fairseq.data import FairseqDataset
 from torch import Tensor
+from torch.nn.utils.rnn import pad_sequence
 
 from eat.audio import AudioError, LogMel, ReadingConfig, read_audio
 from eat.audio.checks import check_finite, check_length
@@ -31,6 +32,9 @@ class SpectrogramDataset(FairseqDataset):
     With `weights`, one for each manifest that is joined, an epoch has `num_samples` clips (None: as
     many as are kept) of which each manifest has its share. A clip that comes several times has the
     numbers i, i + N, i + 2 N, ... of N clips in the manifest, and other draws each time.
+
+    With `on_device` samples and batches hold waveforms, of which `finish` makes `source`, to the
+    bit the same on a CPU.
     """
 
     # New batches are drawn every epoch, and loader workers learn the epoch when they start.
@@ -46,11 +50,13 @@ class SpectrogramDataset(FairseqDataset):
         reading: Optional[ReadingConfig] = None,
         weights: Optional[Sequence[float]] = None,
         num_samples: Optional[int] = None,
+        on_device: bool = False,
     ) -> None:
         super().__init__()
         self.manifest = manifest
         self.log_mel = log_mel
         self.shuffle = shuffle
+        self.on_device = on_device
         self.reading = reading or ReadingConfig()
         self.reading.check()
         self.seed = seed
@@ -84,13 +90,19 @@ class SpectrogramDataset(FairseqDataset):
         return np.searchsorted(self.clips, starts).tolist()
 
     def __getitem__(self, index: int) -> Dict[str, Any]:
-        """The `index`-th kept clip: its number in the manifest and `source` (1, T, F)."""
+        """The `index`-th kept clip: its number in the manifest and `source` (1, T, F).
+
+        With `on_device` `waveform` (S,) in place of `source`.
+        """
         times_before, index = divmod(index, len(self))
         clip = int(self._clips[index]) + times_before * len(self.manifest)
-        return {"id": clip, "source": self._spectrogram(clip)}
+        waveform = self._waveform(clip)
+        if self.on_device:
+            return {"id": clip, "waveform": waveform}
+        return {"id": clip, "source": self._spectrogram(clip, waveform)}
 
-    def _spectrogram(self, clip: int) -> Tensor:
-        return self.log_mel(self._waveform(clip))[0]
+    def _spectrogram(self, clip: int, waveform: Tensor) -> Tensor:
+        return self.log_mel(waveform)[0]
 
     def _waveform(self, clip: int) -> Tensor:
         """The part of a clip that is used, (S,) at the front end's rate."""
@@ -155,14 +167,31 @@ class SpectrogramDataset(FairseqDataset):
         return np.split(indices, np.arange(max_sentences, len(indices), max_sentences))
 
     def collater(self, samples: List[Dict[str, Any]]) -> Dict[str, Any]:
-        """Stack clips into `net_input = {source (B, 1, T, F)}`."""
+        """Stack clips into `net_input = {source (B, 1, T, F)}`, or with `on_device` `waveforms`."""
         if not samples:
             return {}
-        return {
-            "id": torch.tensor([sample["id"] for sample in samples]),
-            "nsentences": len(samples),
-            "net_input": {"source": torch.stack([sample["source"] for sample in samples])},
-        }
+        clips = [sample["id"] for sample in samples]
+        batch = {"id": torch.tensor(clips), "nsentences": len(samples), "net_input": {}}
+        if self.on_device:
+            waveforms = [sample["waveform"] for sample in samples]
+            # As the integers of the same bits: fairseq would cast float32 to half precision.
+            batch["waveforms"] = pad_sequence(waveforms, batch_first=True).view(torch.int32)
+            batch["clips"] = [*zip(clips, map(len, waveforms), strict=True)]
+        else:
+            batch["net_input"]["source"] = torch.stack([sample["source"] for sample in samples])
+        return batch
+
+    def finish(self, batch: Dict[str, Any]) -> Dict[str, Any]:
+        """A batch with waveforms, on any device -> the batch with `source` (B, 1, T, F) float32."""
+        waveforms = batch["waveforms"].view(torch.float32)
+        # One by one, as padding and the others of a batch would change the last digits.
+        sources = [
+            self._spectrogram(clip, waveform[:count])
+            for waveform, (clip, count) in zip(waveforms, batch["clips"], strict=True)
+        ]
+        finished = {key: value for key, value in batch.items() if key != "waveforms"}
+        finished["net_input"] = {**batch["net_input"], "source": torch.stack(sources)}
+        return finished
 
 
 class PretrainingDataset(SpectrogramDataset):

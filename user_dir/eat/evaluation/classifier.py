@@ -32,7 +32,7 @@ from eat.features import BATCH_SIZE, Pipeline, TokenLayout
 from eat.features.recordings import list_inputs
 from eat.files import replace_file
 from eat.machine import choose_device
-from eat.nn import Classifier
+from eat.nn import Classifier, pack_linears
 from eat.nn.classifier import ACTIVATIONS, ranking_scores
 from eat.work import Failure
 
@@ -136,7 +136,7 @@ def evaluate_checkpoint(
     metrics.require_scikit_learn()
     # Not by load_classifier, which misses names of classes: the data has them.
     classifier = build_classifier(load_checkpoint(checkpoint))
-    classifier = classifier.to(choose_device(device), torch.float32).eval()
+    classifier = pack_linears(classifier.to(choose_device(device), torch.float32).eval())
     manifest, descriptors, labels, _ = clips = open_split(data, split)
     problem = describe_difference(classifier.config.num_classes, classifier.labels, descriptors)
     if problem is not None:
@@ -190,7 +190,7 @@ def tag(
     if activation not in (None, *ACTIVATIONS):
         raise ValueError(f"activation: found {activation!r}, expected one of {ACTIVATIONS}")
     if isinstance(classifier, (str, os.PathLike)):
-        classifier = load_classifier(classifier)
+        classifier = pack_linears(load_classifier(classifier))
     is_softmax = (activation or classifier.activation) == "softmax"
     score = partial(torch.softmax, dim=1) if is_softmax else torch.sigmoid
     num_frames = classifier.log_mel.target_length or DEFAULT_FRAMES

@@ -13,7 +13,7 @@ import torch
 from eat.checkpoint import load_encoder
 from eat.data.sampling import draw_clips
 from eat.machine import choose_device
-from eat.nn import Encoder
+from eat.nn import Encoder, pack_linears
 from eat.nn.classifier import POOLINGS
 from eat.work import Failure, show_progress
 
@@ -158,9 +158,9 @@ def _say_where(result: Dict[str, Any], of_last: Sequence[Dict[str, Any]]) -> Lis
 def _open_encoders(checkpoint: str, settings: ProbeSettings) -> Iterator[Tuple[str, Encoder]]:
     """The trained encoder, then the untrained ones, and what to call them."""
     encoder = load_encoder(checkpoint, settings.weights, choose_device(settings.device))
-    yield os.fspath(checkpoint), encoder
+    yield os.fspath(checkpoint), pack_linears(encoder)
     for seed in range(settings.seed, settings.seed + settings.untrained):
-        yield f"untrained (seed {seed})", untrained_like(encoder, seed)
+        yield f"untrained (seed {seed})", pack_linears(untrained_like(encoder, seed))
 
 
 def _find_unlearnt(clips: Clips, folds: Sequence[Fold]) -> List[str]:

@@ -13,7 +13,7 @@ from eat.audio import LogMel
 from eat.audio.opening import AudioPath
 from eat.checkpoint import load_encoder
 from eat.checkpoint.loading import CheckpointPath
-from eat.nn import Encoder
+from eat.nn import Encoder, pack_linears
 
 from . import BATCH_SIZE, GRANULARITIES, OVERLAP_SECONDS, WINDOW_SECONDS, Layers
 from .pipeline import Pipeline
@@ -41,6 +41,7 @@ def extract_features(
     Args:
         audio: a path, (S,) float samples in [-1, 1], or a list of these.
         encoder: from `eat.load_encoder`, run on its own device in its own dtype; or a checkpoint.
+            On a CPU `eat.nn.pack_linears(encoder)` makes it faster, and unfit for training.
         granularity: "all" (1+L, D), CLS first; "frame" (L, D), the patches in time-major order;
             "utterance" (D,), CLS; "time" (H, D), the patches averaged over frequency, at the
             times of `frame_times(H, encoder.log_mel.step_seconds)`, 6.25 per second as released.
@@ -61,7 +62,7 @@ def extract_features(
         ValueError: an impossible argument.
     """
     if isinstance(encoder, (str, os.PathLike)):
-        encoder = load_encoder(encoder)
+        encoder = pack_linears(load_encoder(encoder))
     settings = {"window_seconds": window_seconds, "overlap_seconds": overlap_seconds}
     settings |= {"batch_size": batch_size, "num_workers": num_workers}
     pipeline = make_pipeline(encoder, target_length, log_mel, **settings)

@@ -11,8 +11,8 @@ import torch
 
 from eat import __version__
 from eat.checkpoint import load_encoder
-from eat.machine import choose_device
-from eat.nn import Encoder
+from eat.machine import choose_device, describe_hardware
+from eat.nn import Encoder, pack_linears
 from eat.work import Failure
 
 from . import OVERLAP_SECONDS, WINDOW_SECONDS, ExtractionSettings
@@ -59,17 +59,20 @@ def extract_to_folder(
         _check_names(paths, settings)
     if settings.shard is not None:  # after the names, which depend on all inputs
         paths = {name: path for name, path in paths.items() if settings.shard.holds(name)}
-    dtype = getattr(torch, settings.dtype)
-    encoder = load_encoder(checkpoint, settings.weights, choose_device(settings.device), dtype)
+    device = choose_device(settings.device)
+    dtype = _fast_dtype(device) if settings.fast else torch.float32
+    encoder = load_encoder(checkpoint, settings.weights, device, dtype)
     embedder = Embedder(encoder, settings.granularity, settings.layers)
     options = {key: getattr(settings, key) for key in _PIPELINE_SETTINGS}
     options["num_workers"] = settings.workers
     pipeline = make_pipeline(encoder, settings.target_length, **options)
     made_with = {"checkpoint": os.path.basename(checkpoint), "eat": __version__}
+    described = _describe(settings, encoder)
+    pack_linears(encoder)
     with keep_others_out(out, settings.format, settings.shard):
         step_seconds = pipeline.log_mel.step_seconds if settings.granularity == "time" else None
         store = FeatureStore(out, settings.format, step_seconds, settings.shard)
-        store.claim(paths, _describe(settings, encoder), made_with)
+        store.claim(paths, described, made_with)
         todo = [name for name in paths if not store.has(name)]
 
         def write(index: int, tokens: torch.Tensor) -> None:
@@ -118,9 +121,18 @@ def _check_names(names: Dict[str, str], settings: ExtractionSettings) -> None:
             raise ValueError(f"found the name {name!r}, expected UTF-8: take --format npy")
 
 
+def _fast_dtype(device: str) -> torch.dtype:
+    """bfloat16; a ValueError if the device does not multiply it in hardware."""
+    hardware = describe_hardware()
+    if not hardware.multiplies_bf16(device):
+        found = hardware.processor if device == "cpu" else hardware.gpus[0].name
+        raise ValueError(f"fast: found {found}, expected a {device} with hardware for bf16")
+    return torch.bfloat16
+
+
 def _describe(settings: ExtractionSettings, encoder: Encoder) -> Dict[str, Any]:
     """All that features depend on."""
-    keys = ("granularity", "layers", "target_length", "dtype", "format")
+    keys = ("granularity", "layers", "target_length", "format")
     log_mel = encoder.log_mel
     windows = {"window_seconds": WINDOW_SECONDS, "overlap_seconds": OVERLAP_SECONDS}
     windows |= {key: own for key in windows if (own := getattr(settings, key)) is not None}
@@ -133,6 +145,7 @@ def _describe(settings: ExtractionSettings, encoder: Encoder) -> Dict[str, Any]:
     return {
         **{key: getattr(settings, key) for key in keys},
         **windows,
+        "dtype": str(encoder.cls_token.dtype).removeprefix("torch."),
         **{"mean": log_mel.mean, "std": log_mel.std, **log_mel.other_range()},
         "weights_sha256": weights.hexdigest(),
         **({"shards": settings.shard.count} if is_parted else {}),

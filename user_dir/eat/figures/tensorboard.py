@@ -1,5 +1,6 @@
 """Figures in TensorBoard, drawn of a validation set whenever there is a validation."""
 
+import copy
 import logging
 import os
 from typing import Any, Callable, Dict, Optional
@@ -55,6 +56,8 @@ class ValidationFigures:
         from eat.figures import MIN_MAPPED_CLIPS, draw_clip, draw_layer, draw_map
         from eat.figures.network import choose_example
 
+        dataset = copy.copy(dataset)
+        dataset.on_device = False  # training clips have spectrograms here, too
         if self._example is None:
             lengths = dataset.manifest.num_samples[dataset.clips]
             read = lambda index: dataset[index]["source"].unsqueeze(0)  # noqa: E731

@@ -1,7 +1,7 @@
 """The networks, in plain torch, without fairseq.
 
 In reading order: `patches`, `transformer`, `encoder`; `masking`, `teacher` and `decoder` for
-pre-training; `classifier` and `lora` for fine-tuning. `gradients` only makes training on a CPU
+pre-training; `classifier` and `lora` for fine-tuning. `gradients` only makes work on a CPU
 cheaper.
 """
 
@@ -19,5 +19,6 @@ __getattr__, __dir__, __all__ = export(
         "MaskingConfig": "masking",
         "Teacher": "teacher",
         "TeacherConfig": "teacher",
+        "pack_linears": "gradients",
     },
 )

@@ -1,12 +1,13 @@
 """How gradients are computed: by autograd or by hand, with activations kept or computed again.
 
 The networks show plain formulas. On a CPU, autograd's way through three of them costs time or
-memory that a gradient written by hand saves; `by_hand` marks those formulas. Private functions of
-torch are used in this file only.
+memory that a gradient written by hand saves; `by_hand` marks those formulas. Without gradients,
+`pack_linears` saves time. Private functions of torch are used in this file only.
 """
 
 import functools
-from typing import Any, Callable, Iterable, Iterator, Optional, Tuple, Type
+import platform
+from typing import Any, Callable, Iterable, Iterator, Optional, Tuple, Type, TypeVar
 
 import torch
 import torch.nn.functional as F
@@ -18,6 +19,7 @@ from torch.utils.checkpoint import checkpoint as run_checkpointed
 MAX_TOKENS_WITH_WEIGHTS = 1024
 
 Formula = Callable[..., Tensor]
+Network = TypeVar("Network", bound=nn.Module)
 
 
 def call_layer(layer: nn.Module, *args: Any, checkpoint: bool) -> Any:
@@ -93,6 +95,46 @@ def _autocasts() -> bool:
         return torch.is_autocast_enabled("cpu")
     except TypeError:  # torch < 2.4
         return torch.is_autocast_cpu_enabled()
+
+
+def pack_linears(network: Network) -> Network:
+    """Make a network on a CPU faster, for inference only; returns it.
+
+    Its `is_plain` linear layers are replaced by `PackedLinear`, and those below it. It can no
+    longer be trained, saved or moved to another device. Networks elsewhere are left alone.
+    """
+    for name, layer in network.named_children():
+        if type(layer) is nn.Linear and is_plain(layer) and _can_pack(layer.weight):
+            setattr(network, name, PackedLinear(layer))
+        else:
+            pack_linears(layer)
+    return network
+
+
+def _can_pack(weight: Tensor) -> bool:
+    """Whether oneDNN is there and computes in this dtype. Other processors were not tried."""
+    if weight.device.type != "cpu" or platform.machine() not in ("x86_64", "AMD64"):
+        return False
+    if weight.dtype == torch.bfloat16:
+        return torch.ops.mkldnn._is_mkldnn_bf16_supported()
+    return weight.dtype == torch.float32 and torch.backends.mkldnn.is_available()
+
+
+class PackedLinear(nn.Module):
+    """A linear layer whose weight is in oneDNN's order of blocks from the start.
+
+    `nn.Linear` brings the weight into such an order in each call. On an AVX-512 EPYC this layer
+    takes 0.83-0.90 of its time with 505 tokens and 0.6-0.7 with 57, in float32 and bfloat16.
+    """
+
+    def __init__(self, layer: nn.Linear) -> None:
+        super().__init__()
+        self.register_buffer("bias", layer.bias.detach())
+        self._weight = torch.ops.mkldnn._reorder_linear_weight(layer.weight.detach())
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(..., in) -> (..., out)."""
+        return torch.ops.mkldnn._linear_pointwise(x, self._weight, self.bias, "none", [], "")
 
 
 class AttentionByHand(Function):

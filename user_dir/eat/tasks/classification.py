@@ -145,6 +145,7 @@ class ClassificationTask(AudioTask):
         self, sample: Dict[str, Any], model: nn.Module, criterion: FairseqCriterion
     ) -> Tuple[Tensor, Any, Dict[str, Any]]:
         """Run a batch of a validation set, and keep the scores of all workers' batches."""
+        sample = self.with_source(sample, model)
         loss, sample_size, log = super().valid_step(sample, model, criterion)
         batch = (sample["id"], log.pop("scores"), sample["target"])
         batch = _gather_from_workers(tuple(tensor.cpu().numpy() for tensor in batch))
