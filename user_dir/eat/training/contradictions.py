@@ -7,6 +7,7 @@ from typing import Any, Iterator, NamedTuple, Union
 from eat.data.corpora import check_weights, folders_of
 from eat.evaluation.metrics import METRICS
 
+from .probing import SCORES
 from .record import LAST_CHECKPOINT
 
 _FREE_SEEDS = 2**32  # numpy's
@@ -129,13 +130,17 @@ def _best(cfg: Any) -> Iterator[Contradiction]:
     known = ["loss"]
     if cfg.criterion._name == "ufo":
         known += ["frame_loss", "utterance_loss", "target_var", "prediction_var"]
+        if cfg.task.probe_data:
+            # The others are not measured at every validation.
+            is_always = cfg.task.probe_logistic_interval == 1
+            known += [score for score in SCORES if is_always or "logistic" not in score]
     else:
         known.append(cfg.criterion.metric)
     if metric not in known:
         yield Contradiction(
             "checkpoint.best_checkpoint_metric", metric, f"one of {', '.join(known)}"
         )
-    elif (metric.endswith("loss") and maximizes) or (metric in METRICS and not maximizes):
+    elif (metric.endswith("loss") and maximizes) or (metric in (*METRICS, *SCORES) and not maximizes):
         yield Contradiction(
             "checkpoint.maximize_best_checkpoint_metric",
             maximizes,
