@@ -127,7 +127,7 @@ def _best(cfg: Any) -> Iterator[Contradiction]:
     """A best checkpoint by a metric that is not measured, or chosen the wrong way round."""
     save = cfg.checkpoint
     metric, maximizes = save.best_checkpoint_metric, save.maximize_best_checkpoint_metric
-    known = ["loss"]
+    known, rising = ["loss"], (*METRICS, *SCORES)
     if cfg.criterion._name == "ufo":
         known += ["frame_loss", "utterance_loss", "target_var", "prediction_var"]
         if cfg.task.probe_data:
@@ -140,7 +140,7 @@ def _best(cfg: Any) -> Iterator[Contradiction]:
         yield Contradiction(
             "checkpoint.best_checkpoint_metric", metric, f"one of {', '.join(known)}"
         )
-    elif (metric.endswith("loss") and maximizes) or (metric in (*METRICS, *SCORES) and not maximizes):
+    elif maximizes if metric.endswith("loss") else metric in rising and not maximizes:
         yield Contradiction(
             "checkpoint.maximize_best_checkpoint_metric",
             maximizes,

@@ -12,13 +12,12 @@ from typing import Dict, List, Optional
 
 import numpy as np
 import torch.distributed as dist
-from omegaconf import II
 from torch import nn
 
 from eat.audio import LogMel, audio_info
 from eat.data.sampling import draw_clips
 from eat.evaluation import ProbeSettings, embed_clips, score_vectors
-from eat.evaluation.folds import choose_folds, read_clips
+from eat.evaluation.folds import Clips, Fold, count_parts, make_folds, read_clips
 from eat.evaluation.metrics import METRICS, metric_for, require_scikit_learn
 from eat.settings import setting
 
@@ -39,15 +38,15 @@ class ProbingConfig:
         " neighbours in the features of student and teacher are scored by them; null: none",
         None,
     )
-    probe_clips: int = setting("labelled clips that are used at most, drawn by the seed; 0: all", 500)
+    probe_clips: int = setting("labelled clips to use at most, drawn by the seed; 0: all", 500)
     probe_logistic_interval: int = setting(
         "also score a logistic regression at every so many validations, and the last; 0: never", 2
     )
     # Links, to number the validations, and to know which score chooses a checkpoint.
-    validate_interval: int = II("dataset.validate_interval")
-    validate_interval_updates: int = II("dataset.validate_interval_updates")
-    best_checkpoint_metric: str = II("checkpoint.best_checkpoint_metric")
-    max_update: int = II("optimization.max_update")
+    validate_interval: int = "${dataset.validate_interval}"
+    validate_interval_updates: int = "${dataset.validate_interval_updates}"
+    best_checkpoint_metric: str = "${checkpoint.best_checkpoint_metric}"
+    max_update: int = "${optimization.max_update}"
 
 
 class Prober:
@@ -77,7 +76,7 @@ class Prober:
                 raise ValueError(
                     f"{cfg.probe_data}: found labels of {num_classes} class, expected two or more"
                 )
-            choose_folds(self._clips, self._settings)
+            self._folds(self._clips)
             audio_info(self._clips.paths[0])
         except (ValueError, OSError) as error:
             raise ValueError(f"task.probe_data: {error}") from error
@@ -103,8 +102,13 @@ class Prober:
         by_updates = cfg.validate_interval_updates
         number = num_updates // by_updates if by_updates else epoch // cfg.validate_interval
         interval, is_last = cfg.probe_logistic_interval, num_updates >= cfg.max_update > 0
-        is_due = interval > 0 and (is_last or number % interval == 0)
+        is_due = interval > 0 and (is_last or number > 0 == number % interval)
         return ["knn", "logistic"] if is_due else ["knn"]
+
+    def _folds(self, clips: Clips) -> List[Fold]:
+        """Those of `eat probe`, or as many as the clips allow."""
+        number = min(self._settings.folds, count_parts(clips.targets, None)[1])
+        return make_folds(clips.targets, None, number, self._settings.seed)
 
     def _measure(self, model: nn.Module, methods: List[str]) -> Dict[str, float]:
         started = time.perf_counter()
@@ -120,8 +124,7 @@ class Prober:
             if not all(np.isfinite(values).all() for values in vectors.values.values()):
                 found = [{"method": method, "mean": np.nan} for method in methods]
             else:
-                folds = choose_folds(clips, settings)
-                found = score_vectors(vectors, clips.targets, folds, settings)
+                found = score_vectors(vectors, clips.targets, self._folds(clips), settings)
             for one in found:
                 scores[f"{_PREFIXES[one['method']]}{self._metric}{suffix}"] = one["mean"]
         return {**scores, "probe_seconds": time.perf_counter() - started}
