@@ -39,7 +39,8 @@ EXPECTED_CURVE = Path(__file__).with_name("expected_curve.jsonl")  # of the defa
 DEFAULT_UPDATES = 100  # under two minutes on two cores without bf16 hardware
 DEFAULT_CLIPS_PER_CLASS = 80
 PROBE_FOLDS = 4
-PROBE_MAX_CLIPS = 1000
+PROBE_MAX_CLIPS = 500
+PROBE_WHILE_TRAINING = 150  # clips
 
 
 class QuickstartError(Exception):
@@ -123,6 +124,7 @@ def main(argv: Optional[Sequence[str]] = None) -> int:
             if run.is_synthetic:
                 make_events(run)
             make_manifests(run)
+            label_clips(run)
             pretrain(run, measure(run))
             run.record(finished=True)
         draw_figures(run)
@@ -195,6 +197,20 @@ def make_manifests(run: Run) -> None:
         )
 
 
+def label_clips(run: Run) -> None:
+    """Step 2, continued: list the folders of clips as labels, for probes."""
+    sizes = count_clips(run)
+    num_folders = sum(size >= PROBE_FOLDS for folder, size in sizes.items() if folder)
+    if num_folders < 2:
+        print(
+            "A probe asks how well the folders of clips can be told apart. It needs two folders of"
+            f" {PROBE_FOLDS} clips or more, and\n{run.audio} has {num_folders}: skipped."
+        )
+        return
+    where = ("manifest", "folder", run.audio, "--labels-from", "parent", "--out", run.labelled)
+    run_eat(*where, "--valid-fraction", 0, "--force", makes="train.tsv")
+
+
 def measure(run: Run) -> Statistics:
     """Step 2, continued: mean and standard deviation of the network's input."""
     manifest = run.manifests / "train.tsv"
@@ -225,6 +241,8 @@ def training_settings(run: Run, statistics: Statistics) -> Dict[str, Any]:
         "common.log_interval": 10 if run.updates >= 100 else 1,
         "common.bf16": describe_hardware().multiplies_bf16(),
         "task.data": run.manifests,
+        "task.probe_data": run.labelled if run.labelled.exists() else None,
+        "task.probe_clips": PROBE_WHILE_TRAINING,
         "task.mean": round(statistics.mean, 3),
         "task.std": round(statistics.std, 3),
         "checkpoint.save_dir": run.checkpoints,
@@ -263,16 +281,9 @@ def draw_figures(run: Run) -> None:
 def probe(run: Run) -> None:
     """Step 5: ask what the features say of the folders that clips are in."""
     heading("Probe")
-    sizes = count_clips(run)
-    num_folders = sum(size >= PROBE_FOLDS for folder, size in sizes.items() if folder)
-    if num_folders < 2:
-        print(
-            "A probe asks how well the folders of clips can be told apart. It needs two folders of"
-            f" {PROBE_FOLDS} clips or more, and\n{run.audio} has {num_folders}: skipped."
-        )
+    if not run.labelled.exists():
+        print("No labels, see above: skipped.")
         return
-    where = ("manifest", "folder", run.audio, "--labels-from", "parent", "--out", run.labelled)
-    run_eat(*where, "--valid-fraction", 0, "--force", makes="train.tsv")
     # As in training: padded, and of longer clips the beginning.
     options = ("--folds", PROBE_FOLDS, "--pooling", "cls", "mean", "--target-length", CLIP_FRAMES)
     some = ("--max-clips", PROBE_MAX_CLIPS)

@@ -19,11 +19,13 @@ def checkpoint(folder, name="checkpoint_last.pt"):
 
 
 @pytest.fixture(scope="module")
-def trained(manifests, tmp_path_factory):
-    """One run of 3 updates: (its output, its folder)."""
+def trained(manifests, labelled, tmp_path_factory):
+    """One run of 3 updates, probed at the end: (its output, its folder)."""
     folder = tmp_path_factory.mktemp("trained")
     overrides = [f"task.data='{manifests}'", "checkpoint.save_dir=checkpoints", *MINIATURE]
     overrides.append("optimization.lr=[0.0001]")  # so that the teacher stays near
+    best = ["best_checkpoint_metric=probe_accuracy", "maximize_best_checkpoint_metric=true"]
+    overrides += [f"task.probe_data='{labelled}'", *(f"checkpoint.{text}" for text in best)]
     environment = {**os.environ, "CUDA_VISIBLE_DEVICES": ""}
     run = subprocess.run(
         train_command("pretrain_tiny", overrides),
@@ -47,7 +49,12 @@ def test_what_is_logged(trained):
     assert [record["ema_decay"] for record in records] == pytest.approx(
         [0.998 + 0.0019 * n / 1000 for n in (1, 2, 3)], abs=1e-6
     )
-    assert logged(trained[0], "valid")[0]["valid_frame_loss"] > 0
+    valid = logged(trained[0], "valid")[0]
+    assert valid["valid_frame_loss"] > 0
+    # The probes, of which one chooses the best checkpoint.
+    assert valid["valid_probe_accuracy"] > 0.5 and valid["valid_probe_logistic_accuracy"] > 0.5
+    best = checkpoint(trained[1], "checkpoint_best.pt")["extra_state"]
+    assert best["best"] == best["val_loss"] == valid["valid_probe_accuracy"]
 
 
 def test_nothing_is_left_beside_the_checkpoints(trained):
@@ -79,8 +86,11 @@ def test_our_checkpoint_loads(trained):
     assert all(torch.equal(value, state[key]) for key, value in model.state_dict().items())
 
 
-def test_resuming_in_mid_epoch_gives_the_uninterrupted_run(train, tmp_path):
-    """4 updates equal 2 and 2 more to the bit: weights, teacher, optimizer, data, masks."""
+def test_resuming_in_mid_epoch_gives_the_uninterrupted_run(train, labelled, tmp_path):
+    """4 updates equal 2 and 2 more to the bit: weights, teacher, optimizer, data, masks.
+
+    The last ones are probed, which changes nothing.
+    """
     overrides = [
         *("optimization.max_update=4", "checkpoint.save_interval_updates=2"),
         "checkpoint.keep_interval_updates=2",
@@ -94,7 +104,10 @@ def test_resuming_in_mid_epoch_gives_the_uninterrupted_run(train, tmp_path):
         tmp_path / "checkpoints" / "checkpoint_1_2.pt",
         tmp_path / "checkpoints" / "checkpoint_last.pt",
     )
-    resumed = train(*overrides)
+    probed = (f"task.probe_data='{labelled}'", "dataset.validate_interval_updates=1")
+    resumed = train(*overrides, *probed)
+    probes = [record["valid_probe_accuracy"] for record in logged(resumed.stdout, "valid")]
+    assert len(probes) == 2 and min(probes) > 0.3
     assert resumed.returncode == 0, resumed.stdout
     assert [record["num_updates"] for record in logged(resumed.stdout)] == [3, 4]
     found = checkpoint(tmp_path)
@@ -149,9 +162,10 @@ def test_continued_pretraining_from_the_repository_root(train, official_pretrain
 
 
 @pytest.mark.slow
-def test_two_processes_equal_one_with_the_doubled_batch(train, manifests, tmp_path):
+def test_two_processes_equal_one_with_the_doubled_batch(train, manifests, labelled, tmp_path):
     """All 12 clips are one update, so that both runs see the same clips in each."""
     common = ["model.mask_noise_std=0.0", "optimization.max_update=2"]  # noise is per process
+    common.append(f"task.probe_data='{labelled}'")
     single = train(*common, "dataset.batch_size=12", "checkpoint.save_dir=single")
     assert single.returncode == 0, single.stdout
     distributed = [
@@ -166,6 +180,7 @@ def test_two_processes_equal_one_with_the_doubled_batch(train, manifests, tmp_pa
     # All 4 clips are one batch, so that the second process has none of its own.
     one, two = logged(single.stdout, "valid")[-1], logged(double, "valid")[-1]
     assert (one["valid_max_cls_rank"], one["valid_max_patch_rank"]) == (3, 48)
+    assert two["valid_probe_accuracy"] == pytest.approx(one["valid_probe_accuracy"], abs=0.1)
     for key in ("cls_rank", "max_cls_rank", "patch_rank", "max_patch_rank"):
         assert two[f"valid_{key}"] == pytest.approx(one[f"valid_{key}"], rel=1e-3), key
     one, two = (

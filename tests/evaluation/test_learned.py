@@ -1,5 +1,7 @@
 """Probes of all tokens: closed forms, scikit-learn where they meet, and labels in known places."""
 
+import math
+
 import numpy as np
 import pytest
 import torch
@@ -114,23 +116,40 @@ def test_a_seed_gives_the_same_and_another_one_not(single):
     assert found[0] == found[1] != found[2]
 
 
-def test_the_mixture_of_one_layer_is_that_layer():
+def test_what_a_gated_probe_reads_and_its_gradients_are_those_of_the_formula():
     torch.manual_seed(0)
-    tokens = F.normalize(torch.randn(NUM_LAYERS, 2, 6, WIDTH), dim=-1)
-    mask = torch.tensor([[True] * 6, [True] * 4 + [False] * 2])
+    tokens = F.normalize(torch.randn(NUM_LAYERS, 3, 6, WIDTH), dim=-1)
+    mask = torch.tensor([[True] * 6, [True] * 4 + [False] * 2, [True] * 2 + [False] * 4])
     tokens = tokens * mask[..., None]
     probe = GatedProbe(2, NUM_LAYERS, WIDTH, NUM_CLASSES)
     with torch.no_grad():
-        probe.gates[1, 2] = 200.0  # the weights of the second fold are (0, 0, 1, 0)
-        torch.testing.assert_close(probe.mix(tokens)[1], tokens[2])
-        torch.testing.assert_close(probe.mix(tokens)[0], tokens.mean(0))
-        found = probe.read(tokens, mask)
-        for clip, number in ((0, 6), (1, 4)):
-            cosines = F.cosine_similarity(
-                tokens[2, clip, :number, None], probe.prototypes[1][None], dim=-1
+        probe.gates[1] = torch.tensor([0.0, 1.0, 3.0, -1.0])
+    weights = torch.tensor([[0.25] * 4, [math.exp(g) for g in (0, 1, 3, -1)]])
+    torch.testing.assert_close(probe.gates.softmax(-1), weights / weights.sum(1, keepdim=True))
+    mixed = torch.einsum("ry,ybnd->rbnd", probe.gates.softmax(-1), tokens)
+    cosines = F.cosine_similarity(mixed[:, :, :, None], probe.prototypes[:, None, None], dim=-1)
+    expected = torch.stack(
+        [
+            torch.stack(
+                [
+                    cosines[:, clip, 1:number].amin(1),
+                    cosines[:, clip, 1:number].amax(1),
+                    cosines[:, clip, 0],
+                ],
+                dim=1,
             )
-            pooled = [cosines[1:].amin(0), cosines[1:].amax(0), cosines[0]]
-            torch.testing.assert_close(found[1, clip], torch.stack(pooled))
+            for clip, number in enumerate((6, 4, 2))
+        ],
+        dim=1,
+    )
+    found, parameters = probe.read(tokens, mask), (probe.gates, probe.prototypes)
+    torch.testing.assert_close(found, expected)
+    weights = torch.randn(expected.shape)
+    for one, other in zip(
+        *(torch.autograd.grad((x * weights).sum(), parameters) for x in (found, expected)),
+        strict=True,
+    ):
+        torch.testing.assert_close(one, other)
 
 
 @pytest.mark.parametrize("method", TOKEN_METHODS)

@@ -63,6 +63,22 @@ def test_several_runs_lie_over_each_other_in_different_colours():
     assert [text.get_text() for text in figure.legends[0].get_texts()] == list(lines)
 
 
+def test_probes_are_beside_the_loss_with_student_and_teacher_in_one_panel():
+    log = make_log()
+    log["valid"]["probe_accuracy"] = np.array([0.3, 0.5])
+    log["valid"]["probe_accuracy_teacher"] = np.array([0.2, 0.6])
+    log["valid"]["probe_logistic_accuracy"] = np.array([np.nan, 0.7])
+    _, panels = draw(run=log)
+    assert [*panels][:3] == ["Loss", "Probe: nearest neighbours", "Probe: logistic regression"]
+    lines = lines_by_label(panels["Probe: nearest neighbours"])
+    assert [*lines] == ["validation", "validation, teacher"]
+    for label, values in zip(lines, ([0.3, 0.5], [0.2, 0.6]), strict=True):
+        np.testing.assert_array_equal(lines[label].get_ydata(), values)
+    assert len({line.get_marker() for line in lines.values()}) == 2
+    (line,) = panels["Probe: logistic regression"].get_lines()
+    np.testing.assert_array_equal(line.get_xdata(), [300])
+
+
 def test_a_short_run_without_inner_lines_shows_its_epochs_with_markers():
     _, panels = draw(run={"train": {"num_updates": np.array([3.0]), "loss": np.array([5.0])}})
     line = lines_by_label(panels["Loss"])["training"]

@@ -82,6 +82,24 @@ def test_the_recipes_hold_no_contradiction(manifests, config):
             {"checkpoint__maximize_best_checkpoint_metric": True},
             "checkpoint.maximize_best_checkpoint_metric: found True, expected False with",
         ),
+        (
+            {"checkpoint__best_checkpoint_metric": "probe_accuracy"},
+            "checkpoint.best_checkpoint_metric: found probe_accuracy, expected one of loss, frame",
+        ),
+        (
+            {
+                "checkpoint__best_checkpoint_metric": "probe_logistic_accuracy",
+                "task__probe_data": "labelled",
+            },
+            "checkpoint.best_checkpoint_metric: found probe_logistic_accuracy, expected one of",
+        ),
+        (
+            {
+                "checkpoint__best_checkpoint_metric": "probe_mAP_teacher",
+                "task__probe_data": "labelled",
+            },
+            "checkpoint.maximize_best_checkpoint_metric: found False, expected True with",
+        ),
         ({"task__data": "/nowhere"}, "task.data: found /nowhere, expected a folder with manifests"),
         (
             {"dataset__valid_subset": "valid,test"},

@@ -17,7 +17,7 @@ from eat.training.start import log_to, record_start
 WRITE_AGAIN = """
 import resource
 import numpy as np
-from eat.training.start import keep_freed_memory
+from eat.machine import keep_freed_memory
 if {keep}:
     keep_freed_memory()
 for _ in range(3):

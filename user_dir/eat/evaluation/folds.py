@@ -122,7 +122,7 @@ def make_folds(
     from sklearn.model_selection import GroupKFold, KFold, StratifiedGroupKFold, StratifiedKFold
 
     is_single_label = metric_for(targets) == "accuracy"
-    what, count = _count_parts(targets, groups)
+    what, count = count_parts(targets, groups)
     if count < 2:
         raise ValueError(f"found {count} {what}, expected 2 or more, and --folds at most as many")
     if not 2 <= num_folds <= count:
@@ -139,7 +139,7 @@ def make_folds(
         return [Fold(*fold) for fold in splitter.split(classes, classes, groups)]
 
 
-def _count_parts(targets: np.ndarray, groups: Optional[Sequence[str]]) -> Tuple[str, int]:
+def count_parts(targets: np.ndarray, groups: Optional[Sequence[str]]) -> Tuple[str, int]:
     """What limits the folds, and how many there can be."""
     what, count = ("clips", len(targets)) if groups is None else ("groups", len(set(groups)))
     if metric_for(targets) == "accuracy" and targets.sum(axis=0).max() < count:
@@ -151,7 +151,7 @@ def hold_out(fold: Fold, targets: np.ndarray, groups: Optional[Sequence[str]], s
     """Split what a fold learns from: a tenth, in groups of their own, tells when to stop."""
     targets = targets[fold.train]
     groups = None if groups is None else [groups[index] for index in fold.train]
-    what, count = _count_parts(targets, groups)
+    what, count = count_parts(targets, groups)
     if count < 2:
         raise ValueError(
             f"methods: found {count} {what} to learn from in a fold, expected 2 or more for"

@@ -7,25 +7,27 @@ classes; tokens are (Y, B, N, D), of each clip CLS and then its patches, N with 
 """
 
 import math
-from typing import Dict, Iterator, List, NamedTuple, Sequence, Tuple, Union
+from typing import Any, Dict, Iterator, List, NamedTuple, Optional, Sequence, Tuple, Union
 
 import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.func import functional_call
 
 from eat.features.pipeline import make_batches
 
 from .tokens import TokenStore
 
 _NUM_QUERIES = 4
+_NORM_EPS = 1e-12  # as in F.normalize
 _STD_EPS = 1e-6  # of features of unit tokens, which are about 1 / sqrt(D)
 
 _BATCH_SIZE = 48  # as in BAT
 _MAX_VALUES = 1 << 24  # of tokens in one pass: 64 MiB
 # About as many updates, in as many epochs at least and at most. They end after so many epochs, or a
 # quarter of all, without a lower loss of the clips that are held out.
-_NUM_UPDATES, _EPOCHS, _PATIENCE, _WARMUP_RATIO = 1000, (30, 120), 5, 0.1
+_NUM_UPDATES, _EPOCHS, _PATIENCE, _WARMUP_RATIO = 1000, (20, 120), 5, 0.1
 
 
 def num_prototypes(num_classes: int) -> int:
@@ -98,6 +100,63 @@ class AttentiveProbe(nn.Module):
         return explained.mean(dim=0)
 
 
+class _ExtremeCosines(torch.autograd.Function):
+    """What a gated probe reads, in a third of the time of the plain formula with autograd.
+
+    Of all cosines only the lowest, the highest and those of CLS have a gradient, which is a sum of
+    few tokens; and a fold at a time fits into the processor's caches.
+    """
+
+    @staticmethod
+    def forward(
+        ctx: Any, weights: Tensor, prototypes: Tensor, tokens: Tensor, mask: Tensor
+    ) -> Tensor:
+        """(R, Y), (R, K, D) of length 1, (Y, B, N, D) and (B, N) -> (R, B, 3, K)."""
+        first = torch.arange(len(mask), device=mask.device)[:, None, None] * mask.shape[1]
+        found, rows, norms, mixtures = [], [], [], []
+        for weight, prototype in zip(weights, prototypes, strict=True):
+            mixed = (weight @ tokens.flatten(1)).view(tokens.shape[1:])
+            norm = mixed.norm(dim=-1).clamp(min=_NORM_EPS)
+            cosines = (mixed.flatten(0, 1) @ prototype.T).view(*mask.shape, -1) / norm[..., None]
+            patches = lowest = highest = cosines[:, 1:]
+            if not mask.all():
+                is_padding = ~mask[:, 1:, None]
+                lowest = patches.masked_fill(is_padding, math.inf)
+                highest = patches.masked_fill(is_padding, -math.inf)
+            (low, at_low), (high, at_high) = lowest.min(dim=1), highest.max(dim=1)
+            found.append(torch.stack([low, high, cosines[:, 0]], dim=1))
+            place = torch.stack([at_low + 1, at_high + 1, torch.zeros_like(at_low)], dim=1)
+            rows.append(place + first)
+            norms.append(norm)
+            mixtures.append(mixed)
+        values = torch.stack(found)
+        ctx.save_for_backward(weights, prototypes, tokens, values, *rows, *norms, *mixtures)
+        return values
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> Tuple[Optional[Tensor], ...]:
+        weights, prototypes, tokens, values, *saved = ctx.saved_tensors
+        of_weights, of_prototypes = torch.empty_like(weights), torch.empty_like(prototypes)
+        for fold in range(len(weights)):
+            rows, norm, mixed = saved[fold :: len(weights)]
+            scaled = gradient[fold] / norm.flatten()[rows]  # (B, 3, K)
+            by_prototype = [x.flatten(0, 1).T.contiguous() for x in (rows, scaled)]
+            sums = torch.stack([_sum_rows(layer.flatten(0, 1), *by_prototype) for layer in tokens])
+            of_prototypes[fold] = torch.tensordot(weights[fold], sums, 1)
+            # A longer mixture does not change a cosine.
+            along = torch.zeros_like(norm).flatten()
+            along.index_add_(0, rows.flatten(), (scaled * values[fold]).flatten())
+            along = mixed * (along.view_as(norm) / norm)[..., None]
+            of_weights[fold] = sums.flatten(1) @ prototypes[fold].flatten()
+            of_weights[fold] -= tokens.flatten(1) @ along.flatten()
+        return of_weights, of_prototypes, None, None
+
+
+def _sum_rows(table: Tensor, rows: Tensor, weights: Tensor) -> Tensor:
+    """(K, D): for each of K lists, `rows` (K, M), the sum of these rows with `weights` (K, M)."""
+    return F.embedding_bag(rows, table, per_sample_weights=weights, mode="sum")
+
+
 class GatedProbe(nn.Module):
     """Convex gated probing: prototypes over a convex mixture of all layers (BAT, 2602.16305).
 
@@ -118,22 +177,10 @@ class GatedProbe(nn.Module):
         self.head = nn.Parameter(torch.zeros(num_folds, num_classes, 3 * number))
         self.offset = nn.Parameter(torch.zeros(num_folds, num_classes))
 
-    def mix(self, tokens: Tensor) -> Tensor:
-        """The convex mixture (R, B, N, D) of the layers."""
-        return (self.gates.softmax(-1) @ tokens.flatten(1)).unflatten(1, tokens.shape[1:])
-
     def read(self, tokens: Tensor, mask: Tensor) -> Tensor:
         """Similarities to the prototypes, (R, B, 3, K): minimum and maximum of patches, CLS."""
-        mixed = F.normalize(self.mix(tokens), dim=-1)
-        similar = mixed.flatten(1, 2) @ F.normalize(self.prototypes, dim=-1).mT
-        cls_token, patches = similar.unflatten(1, mask.shape).split([1, mask.shape[1] - 1], dim=2)
-        lowest = highest = patches
-        if not mask.all():
-            is_padding = ~mask[:, 1:, None]
-            lowest = patches.masked_fill(is_padding, math.inf)
-            highest = patches.masked_fill(is_padding, -math.inf)
-        pooled = lowest.min(dim=2).values, highest.max(dim=2).values, cls_token[:, :, 0]
-        return torch.stack(pooled, dim=2)
+        prototypes = F.normalize(self.prototypes, dim=-1)
+        return _ExtremeCosines.apply(self.gates.softmax(-1), prototypes, tokens, mask)
 
     def forward(self, tokens: Tensor, mask: Tensor) -> Tensor:
         """Logits (R, B, C); cosines are about 1 / sqrt(D), on which a head would learn slowly."""
@@ -238,11 +285,15 @@ def update(
 @torch.no_grad()
 def stop_losses(probe: nn.Module, data: LabelledTokens) -> Tensor:
     """The mean loss (R,) of each fold on the clips that it stops by."""
-    total = torch.zeros(len(data.stop))
-    for indices, tokens, mask in data.batches(np.flatnonzero(data.stop.any(0).cpu())):
-        losses = data.losses(probe(tokens, mask), indices)
-        total += (losses * data.stop[:, indices]).sum(1).cpu()
-    return total / data.stop.sum(1).cpu()
+    losses = []
+    for fold, chosen in enumerate(data.stop.cpu().numpy()):
+        state = {name: value[fold : fold + 1] for name, value in probe.state_dict().items()}
+        total = 0.0
+        for indices, tokens, mask in data.batches(np.flatnonzero(chosen)):
+            logits = functional_call(probe, state, (tokens, mask))
+            total += float(data.losses(logits, indices).sum())
+        losses.append(total / chosen.sum())
+    return torch.tensor(losses)
 
 
 class Findings(NamedTuple):

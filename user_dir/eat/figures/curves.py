@@ -15,7 +15,7 @@ from .style import LINE_COLOURS, add_note, figure_style, make_panels
 class Panel(NamedTuple):
     """One quantity over the updates."""
 
-    column: str  # of the log
+    column: str  # of the log; one of the same name and "_teacher" is drawn beside it
     title: str
     unit: str
     of_pretraining: Optional[bool] = None  # runs of one criterion only; None: all
@@ -23,6 +23,10 @@ class Panel(NamedTuple):
 
 PANELS = (
     Panel("loss", "Loss", "frames + weight x utterances"),
+    Panel("probe_accuracy", "Probe: nearest neighbours", "accuracy"),
+    Panel("probe_logistic_accuracy", "Probe: logistic regression", "accuracy"),
+    Panel("probe_mAP", "Probe: nearest neighbours", "mean average precision"),
+    Panel("probe_logistic_mAP", "Probe: logistic regression", "mean average precision"),
     Panel("frame_loss", "Frame loss", "per hidden patch"),
     Panel("utterance_loss", "Utterance loss", "per clone"),
     Panel("mAP", "Mean average precision", "mean over classes"),
@@ -133,20 +137,22 @@ def _draw_panel(axes: Axes, panel: Panel, runs: Mapping[str, TrainingLog]) -> No
             continue
         colour = LINE_COLOURS[number % len(LINE_COLOURS)]
         for label, columns in _series(log):
-            if panel.column not in columns:
-                continue
-            values = columns[panel.column]
             limits.update(columns.get(f"max_{panel.column}", ()))
-            logged = np.isfinite(values)
-            is_training = label == "training"
-            axes.plot(
-                columns["num_updates"][logged], values[logged], color=colour,
-                linestyle="-" if is_training else ":",
-                marker="" if is_training and logged.sum() > _MARKERS_UP_TO else "o",
-                markersize=4 if is_training else 6,
-                markerfacecolor=colour if is_training else "white",
-                label=label if len(runs) == 1 else f"{name}, {label}",
-            )  # fmt: skip
+            for part, marker in (("", "o"), ("_teacher", "s")):
+                values = columns.get(panel.column + part)
+                if values is None:
+                    continue
+                logged = np.isfinite(values)
+                is_training = label == "training"
+                name_of_line = label + part.replace("_", ", ")
+                axes.plot(
+                    columns["num_updates"][logged], values[logged], color=colour,
+                    linestyle="-" if is_training else ":",
+                    marker="" if is_training and logged.sum() > _MARKERS_UP_TO else marker,
+                    markersize=4 if is_training else 6,
+                    markerfacecolor=colour if is_training else "white",
+                    label=name_of_line if len(runs) == 1 else f"{name}, {name_of_line}",
+                )  # fmt: skip
     if limits:
         unit += " of " + ", ".join(f"{limit:g}" for limit in sorted(limits) if limit == limit)
     axes.set(title=panel.title, xlabel="update", ylabel=unit)

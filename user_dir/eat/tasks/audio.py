@@ -18,9 +18,10 @@ from eat.checkpoint import Checkpoint
 from eat.data.corpora import check_weights, folders_of, join_manifests
 from eat.data.manifest import Manifest
 from eat.figures.tensorboard import ValidationFigures
+from eat.machine import keep_freed_memory
 from eat.settings import part_of
 from eat.training.guarded import GuardConfig, GuardedTask
-from eat.training.start import keep_freed_memory, record_start
+from eat.training.start import record_start
 from eat.training.stopping import save_when_asked
 
 logger = logging.getLogger(__name__)

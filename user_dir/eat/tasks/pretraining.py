@@ -1,8 +1,10 @@
 """The task `eat_pretraining`: clips and masks from audio manifests."""
 
 from dataclasses import dataclass, field
-from typing import Any, Dict, List
+from typing import Any, Dict, List, Optional
 
+from fairseq.criterions import FairseqCriterion
+from fairseq.logging import metrics
 from fairseq.optim import FairseqOptimizer
 from fairseq.tasks import register_task
 from torch import nn
@@ -12,6 +14,7 @@ from eat.data.datasets import PretrainingDataset
 from eat.nn import MaskingConfig
 from eat.settings import linked, part_of
 from eat.training.gradients import TrainingHealthError
+from eat.training.probing import Prober, ProbingConfig
 
 from .audio import AudioTask, AudioTaskConfig
 
@@ -25,7 +28,7 @@ _COLLAPSE = (
 
 
 @dataclass
-class PretrainingTaskConfig(linked(MaskingConfig, "model"), AudioTaskConfig):
+class PretrainingTaskConfig(linked(MaskingConfig, "model"), ProbingConfig, AudioTaskConfig):
     """Data and front end. The settings of the masks are links to the model's section."""
 
     min_target_var: float = field(
@@ -54,17 +57,41 @@ class PretrainingTask(AudioTask):
 
     cfg: PretrainingTaskConfig
 
+    def __init__(self, cfg: PretrainingTaskConfig) -> None:
+        super().__init__(cfg)
+        self._prober: Optional[Prober] = None
+        self._probe_scores: Dict[str, float] = {}  # of the validation that goes on
+
     def load_dataset(self, split: str, **kwargs: Any) -> None:
-        """Open `{data}/{split}.tsv`, in each folder of `data`.
+        """Open `{data}/{split}.tsv`, in each folder of `data`; for validation also `probe_data`.
 
         Raises:
             FileNotFoundError: there is no such manifest.
             ManifestError: a bad line.
-            ValueError: impossible lengths, statistics or masks.
+            ValueError: impossible lengths, statistics or masks, or no labels in `probe_data`.
         """
         self.datasets[split] = PretrainingDataset(
             **self.clips_of(split), masking=part_of(MaskingConfig, self.cfg)
         )
+        if self.cfg.probe_data and self._prober is None:
+            log_mel, probing = self.datasets[split].log_mel, part_of(ProbingConfig, self.cfg)
+            self._prober = Prober(probing, log_mel, self.cfg.seed)
+
+    def begin_valid_epoch(self, epoch: int, model: nn.Module) -> None:
+        """Called by fairseq before each validation; probes the encoders."""
+        super().begin_valid_epoch(epoch, model)
+        if self._prober is not None:
+            self.stall.begin_batch()
+            self._probe_scores = self._prober.measure(model, epoch, self.num_updates)
+
+    def reduce_metrics(
+        self, logging_outputs: List[Dict[str, Any]], criterion: FairseqCriterion
+    ) -> None:
+        """Log one batch of all workers; in validation also the scores of the probes."""
+        super().reduce_metrics(logging_outputs, criterion)
+        if not criterion.training:
+            for name, value in self._probe_scores.items():
+                metrics.log_scalar(name, value, weight=0, round=4)
 
     def build_model(self, cfg: Any, *args: Any, **kwargs: Any) -> nn.Module:
         """Build the model; warns if it starts from a checkpoint of another front end."""

@@ -36,6 +36,7 @@
         tasks/pretraining      one step of the teacher towards the student; checks for collapse
       training/start           before the first update: the run's log, and how it was started
       training/validation      validation: effective ranks, and what else needs all of its clips
+      training/probing         and, before it, probes of student and teacher on labelled clips
       training/saving          after the update: by time, at the end, and when asked to stop
       training/checkpoint_files   checkpoints, complete or absent
 

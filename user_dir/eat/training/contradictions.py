@@ -7,6 +7,7 @@ from typing import Any, Iterator, NamedTuple, Union
 from eat.data.corpora import check_weights, folders_of
 from eat.evaluation.metrics import METRICS
 
+from .probing import SCORES
 from .record import LAST_CHECKPOINT
 
 _FREE_SEEDS = 2**32  # numpy's
@@ -126,16 +127,20 @@ def _best(cfg: Any) -> Iterator[Contradiction]:
     """A best checkpoint by a metric that is not measured, or chosen the wrong way round."""
     save = cfg.checkpoint
     metric, maximizes = save.best_checkpoint_metric, save.maximize_best_checkpoint_metric
-    known = ["loss"]
+    known, rising = ["loss"], (*METRICS, *SCORES)
     if cfg.criterion._name == "ufo":
         known += ["frame_loss", "utterance_loss", "target_var", "prediction_var"]
+        if cfg.task.probe_data:
+            # The others are not measured at every validation.
+            is_always = cfg.task.probe_logistic_interval == 1
+            known += [score for score in SCORES if is_always or "logistic" not in score]
     else:
         known.append(cfg.criterion.metric)
     if metric not in known:
         yield Contradiction(
             "checkpoint.best_checkpoint_metric", metric, f"one of {', '.join(known)}"
         )
-    elif (metric.endswith("loss") and maximizes) or (metric in METRICS and not maximizes):
+    elif maximizes if metric.endswith("loss") else metric in rising and not maximizes:
         yield Contradiction(
             "checkpoint.maximize_best_checkpoint_metric",
             maximizes,

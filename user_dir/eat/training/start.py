@@ -1,6 +1,5 @@
 """What a training does once, when it starts: its memory, its log, and a note of how it started."""
 
-import ctypes
 import functools
 import logging
 import os
@@ -24,11 +23,6 @@ from .stopping import listen
 logger = logging.getLogger(__name__)
 
 _FORMAT = "%(asctime)s | %(levelname)s | %(name)s | %(message)s"  # fairseq's own
-
-# Parameters of glibc's mallopt (malloc.h).
-_M_TRIM_THRESHOLD = -1
-_M_MMAP_THRESHOLD = -3
-_MMAP_THRESHOLD_BYTES = 1 << 30
 
 
 def beginning(add_defaults: Callable[[DictConfig], None]) -> Callable[[DictConfig], None]:
@@ -122,17 +116,3 @@ def _describe(dataset: SpectrogramDataset) -> Union[Dict[str, Any], List[Dict[st
         for part, count in zip(dataset.manifest.parts, used, strict=True)
     ]
     return parts if len(parts) > 1 else parts[0]
-
-
-def keep_freed_memory() -> None:
-    """Make glibc keep freed memory for the next allocation; for training on a CPU.
-
-    By default it returns large blocks to the system and gets them back page by page, filled with
-    zeros, which costs an activation as much time as its arithmetic.
-    """
-    try:
-        mallopt = ctypes.CDLL(None).mallopt
-    except (AttributeError, OSError, TypeError):  # another C library or another system
-        return
-    mallopt(_M_MMAP_THRESHOLD, _MMAP_THRESHOLD_BYTES)
-    mallopt(_M_TRIM_THRESHOLD, -1)  # never
