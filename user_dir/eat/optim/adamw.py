@@ -85,7 +85,8 @@ class EatAdamW(FairseqOptimizer):
 
     def multiply_grads(self, c: Union[float, Tensor]) -> None:
         """Have the next step multiply the gradients."""
-        self._factor = self._factor * c
+        # Of several workers, fairseq sums the sample sizes in float64.
+        self._factor = self._factor * (c.float() if isinstance(c, Tensor) else c)
 
     def step(self, closure: Any = None, scale: float = 1.0, groups: Any = None) -> None:
         """Multiply the gradients and step."""
