@@ -5,7 +5,20 @@ import os
 from concurrent.futures import Executor, ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, Callable, Dict, Iterator, List, NamedTuple, Optional, Protocol, Sequence
+from itertools import chain
+from typing import (
+    Any,
+    Callable,
+    Dict,
+    Iterable,
+    Iterator,
+    List,
+    NamedTuple,
+    Optional,
+    Protocol,
+    Sequence,
+    Tuple,
+)
 
 import numpy as np
 import torch
@@ -18,7 +31,14 @@ from eat.work import Failure, map_ahead, show_progress
 
 from . import BATCH_SIZE, OVERLAP_SECONDS, WINDOW_SECONDS
 from .recordings import ArrayRecording, FileRecording, Recording
-from .windows import STEP_SECONDS, TokenLayout, Window, merge_windows, split_into_windows
+from .windows import (
+    STEP_SECONDS,
+    Merger,
+    TokenLayout,
+    TokenMerger,
+    Window,
+    split_into_windows,
+)
 
 _WINDOW_SAMPLES = round(WINDOW_SECONDS * SAMPLE_RATE_HZ)
 
@@ -28,6 +48,9 @@ _ROWS_AT_ONCE = 64
 
 # Clips whose headers are read and whose windows are sorted by length at once.
 _CLIPS_AT_ONCE = 1024
+
+
+NewMerger = Callable[[int], Merger]
 
 
 class Network(Protocol):
@@ -40,10 +63,10 @@ class Network(Protocol):
 
 
 class Result(NamedTuple):
-    """What became of a clip: the tokens, or why there are none."""
+    """What became of a clip: the tokens, or what a merger gives; or why there is nothing."""
 
     index: int  # in the inputs
-    tokens: Optional[Tensor]
+    tokens: Any
     error: Optional[Exception]
 
 
@@ -103,9 +126,18 @@ class Pipeline:
             )
 
     def run(
-        self, inputs: Sequence[Any], network: Network, sample_rate_hz: int = SAMPLE_RATE_HZ
+        self,
+        inputs: Sequence[Any],
+        network: Network,
+        sample_rate_hz: int = SAMPLE_RATE_HZ,
+        new_merger: Optional[NewMerger] = None,
     ) -> Iterator[Result]:
-        """Yield a result for every path or array (S,), in the order in which they are finished."""
+        """Yield a result for every path or array (S,), in the order in which they are finished.
+
+        `new_merger` makes what takes the windows of a clip, whose number of samples it is told.
+        None: what puts their tokens together.
+        """
+        new_merger = new_merger or (lambda num_samples: TokenMerger(network.layout))
         num_torch_threads = torch.get_num_threads()
         # One torch thread in each of ours: several waiting for each other inside a small network
         # cost far more than they bring.
@@ -116,22 +148,52 @@ class Pipeline:
                 clips = range(first, min(first + _CLIPS_AT_ONCE, len(inputs)))
                 opened = executor.map(partial(self._open, inputs, sample_rate_hz), clips)
                 parts = dict(zip(clips, opened, strict=True))
-                yield from self._run_together(parts, network, executor, num_threads + 1)
+                yield from self._run_together(parts, network, new_merger, executor, num_threads + 1)
         finally:
             executor.shutdown(cancel_futures=True)
             # The last value that any thread sets is that of all threads to come.
             torch.set_num_threads(num_torch_threads)
 
+    def run_stream(
+        self, chunks: Iterable[np.ndarray], network: Network
+    ) -> Iterator[Tuple[Window, Tensor]]:
+        """Yield the windows of sound that comes bit by bit, (S,) each, with tokens (..., N, D).
+
+        They are those of a file with all of it: a window comes once that after it is complete,
+        because only then is it certain how much it keeps. Nothing comes of less than a frame.
+        """
+        samples = np.empty(0, np.float32)  # of the windows to come, the first of them at `start`
+        start, kept = 0, 0  # rows
+        for chunk in chain(chunks, [None]):
+            is_end = chunk is None
+            samples = samples if is_end else np.concatenate([samples, chunk])
+            cuts = self._cut(len(samples))
+            if num_frames(len(samples)) == 0 or not is_end and len(cuts) < 3:
+                continue
+            ready, left = (cuts, ()) if is_end else (cuts[:-2], cuts[-2:])
+            for window, offset, count in ready:
+                (tokens,) = self._compute(network, [samples[offset : offset + count]])
+                stop = start + window.keep_stop
+                yield Window(start + window.start, start + window.stop, kept, stop), tokens
+                kept = stop
+            for window, offset, _ in left[:1]:
+                start, samples = start + window.start, samples[offset:]
+
     def run_files(
-        self, paths: Sequence[str], network: Network, use: Callable[[int, Tensor], None], title: str
+        self,
+        paths: Sequence[str],
+        network: Network,
+        use: Callable[[int, Any], None],
+        title: str,
+        new_merger: Optional[NewMerger] = None,
     ) -> List[Failure]:
         """Run files through a network, with a progress bar; returns those that failed, in order.
 
-        `use` is called with the index and the tokens of each file, in the order in which they are
-        finished. If it raises a ValueError, the file has failed.
+        `use` is called with the index and the tokens of each file, or what its merger gives, in the
+        order in which they are finished. If it raises a ValueError, the file has failed.
         """
         failures: Dict[int, Failure] = {}
-        results = self.run(paths, network)
+        results = self.run(paths, network, new_merger=new_merger)
         for index, tokens, error in show_progress(
             results, len(paths), title, failed=lambda result: result.error is not None
         ):
@@ -163,41 +225,54 @@ class Pipeline:
             # released code does, and rounding then shows in the fifth digit.
             count = min(total, max(self.log_mel.max_samples, _WINDOW_SAMPLES))
             return [_Part(index, recording, Window(0, num_rows, 0, num_rows), 0, count)]
+        return [_Part(index, recording, *cut) for cut in self._cut(total)]
+
+    def _cut(self, total: int) -> List[Tuple[Window, int, int]]:
+        """The windows of so many samples, and the first and the number of the samples of each."""
+        patch_size = self.log_mel.patch_size
         num_rows = -(-num_frames(total) // patch_size)
         lengths = _rows_in(self.window_seconds), _rows_in(self.overlap_seconds)
-        parts = []
+        cuts = []
         for window in split_into_windows(num_rows, *lengths):
             offset = window.start * patch_size * HOP_SAMPLES
             is_last = window.stop == num_rows  # it need not fill its last patch
             count = total - offset if is_last else num_samples_for(window.num_rows * patch_size)
-            parts.append(_Part(index, recording, window, offset, count))
-        return parts
+            cuts.append((window, offset, count))
+        return cuts
 
     def _run_together(
-        self, clips: Dict[int, Any], network: Network, executor: Executor, num_ahead: int
+        self,
+        clips: Dict[int, Any],
+        network: Network,
+        new_merger: NewMerger,
+        executor: Executor,
+        num_ahead: int,
     ) -> Iterator[Result]:
         """The results of clips that `_open` has cut."""
-        tokens: Dict[int, Dict[Window, Tensor]] = {}  # of unfinished clips, by window
+        mergers: Dict[int, Merger] = {}  # of unfinished clips
+        num_missing: Dict[int, int] = {}  # windows of each
         parts: List[_Part] = []
         for index, opened in clips.items():
             if isinstance(opened, Exception):
                 yield Result(index, None, opened)
             else:
-                tokens[index] = {}
+                mergers[index] = new_merger(opened[0].recording.num_samples)
+                num_missing[index] = len(opened)
                 parts += opened
         for part, content in self._compute_all(parts, network, executor, num_ahead):
             index = part.index
-            if index not in tokens:  # another window of the clip has failed
+            if index not in mergers:  # another window of the clip has failed
                 continue
             if isinstance(content, Exception):
-                del tokens[index]
+                del mergers[index]
                 yield Result(index, None, content)
                 continue
-            tokens[index][part.window] = content
-            if len(tokens[index]) == len(clips[index]):
-                yield Result(index, merge_windows(tokens.pop(index), network.layout), None)
-            else:  # a copy, so that the rest of the batch does not stay in memory
-                tokens[index][part.window] = content.clone()
+            # Batches are sorted by length, and the windows of a clip are equally long: they stay
+            # in the order of time.
+            mergers[index].add(part.window, content)
+            num_missing[index] -= 1
+            if not num_missing[index]:
+                yield Result(index, mergers.pop(index).result(), None)
 
     def _compute_all(
         self, parts: Sequence[_Part], network: Network, executor: Executor, num_ahead: int
