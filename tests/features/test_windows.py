@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 import torch
 
-from eat.features.windows import TokenLayout, TokenMerger, Window, frame_times, split_into_windows
+from eat.features import windows as module
+from eat.features.windows import TokenLayout, Window, frame_times, split_into_windows, trim
 
 
 @pytest.mark.parametrize(
@@ -42,10 +43,8 @@ def test_times_are_the_centres_of_the_steps():
 
 
 def merge_windows(tokens, layout):
-    merger = TokenMerger(layout)
-    for window, content in tokens.items():
-        merger.add(window, content)
-    return merger.result()
+    trimmed = {window: trim(window, content, layout) for window, content in tokens.items()}
+    return module.merge_windows(trimmed, layout)
 
 
 WINDOWS = split_into_windows(10, 6, 2)  # rows 0-6 and 4-10, seam at 5
@@ -58,14 +57,15 @@ def tokens_of_rows(window, layout, summary):
     return torch.cat([head, rows + summary / 100]).unsqueeze(1)
 
 
+@pytest.mark.parametrize("order", [(0, 1), (1, 0)])
 @pytest.mark.parametrize("per_row", [1, 3])
 @pytest.mark.parametrize("num_summary", [0, 1])
-def test_rows_come_from_the_nearer_window(per_row, num_summary):
+def test_rows_come_from_the_nearer_window(order, per_row, num_summary):
     layout = TokenLayout(num_summary, per_row)
     padding = torch.full((7, 1), 99.0)
     tokens = {
         WINDOWS[index]: torch.cat([tokens_of_rows(WINDOWS[index], layout, index + 1), padding])
-        for index in (0, 1)
+        for index in order
     }
     rows = torch.arange(10) + torch.tensor([0.01] * 5 + [0.02] * 5)
     expected = torch.cat([torch.full((num_summary,), 1.5), rows.repeat_interleave(per_row)])

@@ -29,7 +29,7 @@ from eat.checkpoint.loading import CheckpointPath
 from eat.data.labels import DESCRIPTORS_FILE, Label, describe_difference
 from eat.data.split import open_split
 from eat.features import BATCH_SIZE, STEP_SECONDS, Pipeline, TokenLayout
-from eat.features.recordings import list_inputs
+from eat.features.recordings import Inputs, list_inputs
 from eat.files import replace_file
 from eat.machine import choose_device
 from eat.nn import Classifier
@@ -157,9 +157,10 @@ class Tag(NamedTuple):
 
 
 class Tagging(NamedTuple):
-    """What `tag` found."""
+    """What `tag` or `tag_over_time` found."""
 
-    files: List[Tuple[str, List[Tag]]]  # each that could be read, the most probable class first
+    # Each that could be read: its tags, the most probable first; of `tag_over_time` its events.
+    files: List[Tuple[str, List[Any]]]
     failures: List[Failure]
     other_files: List[str]  # by folder, those that are no audio
 
@@ -185,25 +186,45 @@ def tag(
     Raises:
         ValueError: no such activation, a folder without audio, or a bad manifest.
     """
-    if activation not in (None, *ACTIVATIONS):
-        raise ValueError(f"activation: found {activation!r}, expected one of {ACTIVATIONS}")
     if isinstance(classifier, (str, os.PathLike)):
         classifier = load_classifier(classifier)
-    is_softmax = (activation or classifier.activation) == "softmax"
-    score = partial(torch.softmax, dim=1) if is_softmax else torch.sigmoid
+    score = activation_of(classifier, activation)
+    if classifier.config.pooling == "time":
+        raise ValueError(
+            "found a classifier that scores steps of time, expected one of whole clips: call"
+            " eat.tag_over_time (eat tag --timeline)"
+        )
     num_frames = classifier.log_mel.target_length or DEFAULT_FRAMES
     window_seconds = num_frames // classifier.log_mel.patch_size * STEP_SECONDS
     settings = {"window_seconds": window_seconds, "overlap_seconds": 0.0}
-    single = isinstance(paths, (str, os.PathLike))
-    found = list_inputs([os.fspath(path) for path in ([paths] if single else paths)])
+    found = list_paths(paths)
     probabilities, failures = _score(classifier, found.files, score, "tagging", **settings)
-    labels = classifier.labels or list(map(str, range(classifier.config.num_classes)))
+    labels = class_names(classifier)
     tagged = []
     for index in sorted(probabilities):
         values, classes = probabilities[index].sort(descending=True, stable=True)
         best = zip(classes[:top].tolist(), values.tolist(), strict=False)
         tagged.append((found.files[index], [Tag(labels[number], value) for number, value in best]))
     return Tagging(tagged, found.failures + failures, found.other_files)
+
+
+def activation_of(classifier: Classifier, activation: Optional[str]) -> Scoring:
+    """What turns logits (..., C) into probabilities; see `tag`."""
+    if activation not in (None, *ACTIVATIONS):
+        raise ValueError(f"activation: found {activation!r}, expected one of {ACTIVATIONS}")
+    is_softmax = (activation or classifier.activation) == "softmax"
+    return partial(torch.softmax, dim=-1) if is_softmax else torch.sigmoid
+
+
+def class_names(classifier: Classifier) -> List[str]:
+    """The names of the classes, or their numbers."""
+    return classifier.labels or list(map(str, range(classifier.config.num_classes)))
+
+
+def list_paths(paths: Union[AudioPath, Sequence[AudioPath]]) -> Inputs:
+    """The audio files behind inputs, or one."""
+    single = isinstance(paths, (str, os.PathLike))
+    return list_inputs([os.fspath(path) for path in ([paths] if single else paths)])
 
 
 def score_clips(classifier: Classifier, paths: Sequence[str], batch_size: int) -> Scores:

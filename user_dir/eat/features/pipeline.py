@@ -17,7 +17,6 @@ from typing import (
     Optional,
     Protocol,
     Sequence,
-    Tuple,
 )
 
 import numpy as np
@@ -31,14 +30,7 @@ from eat.work import Failure, map_ahead, show_progress
 
 from . import BATCH_SIZE, OVERLAP_SECONDS, WINDOW_SECONDS
 from .recordings import ArrayRecording, FileRecording, Recording
-from .windows import (
-    STEP_SECONDS,
-    Merger,
-    TokenLayout,
-    TokenMerger,
-    Window,
-    split_into_windows,
-)
+from .windows import STEP_SECONDS, TokenLayout, Window, merge_windows, split_into_windows, trim
 
 _WINDOW_SAMPLES = round(WINDOW_SECONDS * SAMPLE_RATE_HZ)
 
@@ -48,9 +40,6 @@ _ROWS_AT_ONCE = 64
 
 # Clips whose headers are read and whose windows are sorted by length at once.
 _CLIPS_AT_ONCE = 1024
-
-
-NewMerger = Callable[[int], Merger]
 
 
 class Network(Protocol):
@@ -63,10 +52,10 @@ class Network(Protocol):
 
 
 class Result(NamedTuple):
-    """What became of a clip: the tokens, or what a merger gives; or why there is nothing."""
+    """What became of a clip: the tokens, or why there are none."""
 
     index: int  # in the inputs
-    tokens: Any
+    tokens: Optional[Tensor]
     error: Optional[Exception]
 
 
@@ -126,18 +115,9 @@ class Pipeline:
             )
 
     def run(
-        self,
-        inputs: Sequence[Any],
-        network: Network,
-        sample_rate_hz: int = SAMPLE_RATE_HZ,
-        new_merger: Optional[NewMerger] = None,
+        self, inputs: Sequence[Any], network: Network, sample_rate_hz: int = SAMPLE_RATE_HZ
     ) -> Iterator[Result]:
-        """Yield a result for every path or array (S,), in the order in which they are finished.
-
-        `new_merger` makes what takes the windows of a clip, whose number of samples it is told.
-        None: what puts their tokens together.
-        """
-        new_merger = new_merger or (lambda num_samples: TokenMerger(network.layout))
+        """Yield a result for every path or array (S,), in the order in which they are finished."""
         num_torch_threads = torch.get_num_threads()
         # One torch thread in each of ours: several waiting for each other inside a small network
         # cost far more than they bring.
@@ -148,52 +128,41 @@ class Pipeline:
                 clips = range(first, min(first + _CLIPS_AT_ONCE, len(inputs)))
                 opened = executor.map(partial(self._open, inputs, sample_rate_hz), clips)
                 parts = dict(zip(clips, opened, strict=True))
-                yield from self._run_together(parts, network, new_merger, executor, num_threads + 1)
+                yield from self._run_together(parts, network, executor, num_threads + 1)
         finally:
             executor.shutdown(cancel_futures=True)
             # The last value that any thread sets is that of all threads to come.
             torch.set_num_threads(num_torch_threads)
 
-    def run_stream(
-        self, chunks: Iterable[np.ndarray], network: Network
-    ) -> Iterator[Tuple[Window, Tensor]]:
-        """Yield the windows of sound that comes bit by bit, (S,) each, with tokens (..., N, D).
+    def run_stream(self, chunks: Iterable[np.ndarray], network: Network) -> Iterator[Tensor]:
+        """Yield the tokens (..., N, D) of sound that comes bit by bit, (S,) each, in order.
 
-        They are those of a file with all of it: a window comes once that after it is complete,
-        because only then is it certain how much it keeps. Nothing comes of less than a frame.
+        Together they are those of a file with all of it, without summary: those of a window come
+        once the next one is complete, because only then is it certain which it keeps.
         """
-        samples = np.empty(0, np.float32)  # of the windows to come, the first of them at `start`
-        start, kept = 0, 0  # rows
+        samples, kept = np.empty(0, np.float32), 0  # of windows to come; rows that had their tokens
         for chunk in chain(chunks, [None]):
-            is_end = chunk is None
-            samples = samples if is_end else np.concatenate([samples, chunk])
-            cuts = self._cut(len(samples))
-            if num_frames(len(samples)) == 0 or not is_end and len(cuts) < 3:
-                continue
-            ready, left = (cuts, ()) if is_end else (cuts[:-2], cuts[-2:])
-            for window, offset, count in ready:
+            samples = samples if chunk is None else np.concatenate([samples, chunk])
+            cuts = self._cut(len(samples)) if num_frames(len(samples)) else []
+            num_ready = len(cuts) if chunk is None else max(0, len(cuts) - 2)
+            for window, offset, count in cuts[:num_ready]:
                 (tokens,) = self._compute(network, [samples[offset : offset + count]])
-                stop = start + window.keep_stop
-                yield Window(start + window.start, start + window.stop, kept, stop), tokens
-                kept = stop
-            for window, offset, _ in left[:1]:
-                start, samples = start + window.start, samples[offset:]
+                window = window._replace(keep_start=kept)
+                yield trim(window, tokens, network.layout)[..., network.layout.num_summary :, :]
+                kept = window.keep_stop
+            for window, offset, _ in cuts[num_ready : num_ready + 1]:  # becomes the first
+                samples, kept = samples[offset:], kept - window.start
 
     def run_files(
-        self,
-        paths: Sequence[str],
-        network: Network,
-        use: Callable[[int, Any], None],
-        title: str,
-        new_merger: Optional[NewMerger] = None,
+        self, paths: Sequence[str], network: Network, use: Callable[[int, Tensor], None], title: str
     ) -> List[Failure]:
         """Run files through a network, with a progress bar; returns those that failed, in order.
 
-        `use` is called with the index and the tokens of each file, or what its merger gives, in the
-        order in which they are finished. If it raises a ValueError, the file has failed.
+        `use` is called with the index and the tokens of each file, in the order in which they are
+        finished. If it raises a ValueError, the file has failed.
         """
         failures: Dict[int, Failure] = {}
-        results = self.run(paths, network, new_merger=new_merger)
+        results = self.run(paths, network)
         for index, tokens, error in show_progress(
             results, len(paths), title, failed=lambda result: result.error is not None
         ):
@@ -227,7 +196,7 @@ class Pipeline:
             return [_Part(index, recording, Window(0, num_rows, 0, num_rows), 0, count)]
         return [_Part(index, recording, *cut) for cut in self._cut(total)]
 
-    def _cut(self, total: int) -> List[Tuple[Window, int, int]]:
+    def _cut(self, total: int) -> "List[tuple[Window, int, int]]":
         """The windows of so many samples, and the first and the number of the samples of each."""
         patch_size = self.log_mel.patch_size
         num_rows = -(-num_frames(total) // patch_size)
@@ -241,38 +210,28 @@ class Pipeline:
         return cuts
 
     def _run_together(
-        self,
-        clips: Dict[int, Any],
-        network: Network,
-        new_merger: NewMerger,
-        executor: Executor,
-        num_ahead: int,
+        self, clips: Dict[int, Any], network: Network, executor: Executor, num_ahead: int
     ) -> Iterator[Result]:
         """The results of clips that `_open` has cut."""
-        mergers: Dict[int, Merger] = {}  # of unfinished clips
-        num_missing: Dict[int, int] = {}  # windows of each
+        tokens: Dict[int, Dict[Window, Tensor]] = {}  # of unfinished clips, by window
         parts: List[_Part] = []
         for index, opened in clips.items():
             if isinstance(opened, Exception):
                 yield Result(index, None, opened)
             else:
-                mergers[index] = new_merger(opened[0].recording.num_samples)
-                num_missing[index] = len(opened)
+                tokens[index] = {}
                 parts += opened
         for part, content in self._compute_all(parts, network, executor, num_ahead):
             index = part.index
-            if index not in mergers:  # another window of the clip has failed
+            if index not in tokens:  # another window of the clip has failed
                 continue
             if isinstance(content, Exception):
-                del mergers[index]
+                del tokens[index]
                 yield Result(index, None, content)
                 continue
-            # Batches are sorted by length, and the windows of a clip are equally long: they stay
-            # in the order of time.
-            mergers[index].add(part.window, content)
-            num_missing[index] -= 1
-            if not num_missing[index]:
-                yield Result(index, mergers.pop(index).result(), None)
+            tokens[index][part.window] = trim(part.window, content, network.layout)
+            if len(tokens[index]) == len(clips[index]):
+                yield Result(index, merge_windows(tokens.pop(index), network.layout), None)
 
     def _compute_all(
         self, parts: Sequence[_Part], network: Network, executor: Executor, num_ahead: int

@@ -1,7 +1,7 @@
 """Long recordings in overlapping windows: how clips are cut, and their features put together."""
 
 from itertools import pairwise
-from typing import Any, Dict, List, NamedTuple, Protocol
+from typing import List, Mapping, NamedTuple
 
 import numpy as np
 import torch
@@ -60,46 +60,26 @@ class TokenLayout(NamedTuple):
     tokens_per_row: int  # tokens of each row of patches after them, in time order
 
 
-class Merger(Protocol):
-    """What becomes of the windows of one clip, which come in the order of time."""
-
-    def add(self, window: Window, tokens: Tensor) -> None:
-        """Take the tokens of a window, (..., N, D), those of its padding included."""
-
-    def result(self) -> Any:
-        """What the clip gives, once all its windows are there."""
-
-
-def keep_rows(window: Window, tokens: Tensor, layout: TokenLayout) -> Tensor:
-    """The tokens of the rows that a window keeps: (..., N, D), without summary and padding."""
+def trim(window: Window, tokens: Tensor, layout: TokenLayout) -> Tensor:
+    """What a clip needs of a window's tokens (..., N, D): summary and kept rows; a copy."""
     num_summary, per_row = layout
     first = num_summary + per_row * (window.keep_start - window.start)
-    return tokens[..., first : first + per_row * (window.keep_stop - window.keep_start), :]
+    rows = tokens[..., first : first + per_row * (window.keep_stop - window.keep_start), :]
+    return torch.cat([tokens[..., :num_summary, :], rows], dim=-2)
 
 
-class TokenMerger:
-    """Puts the tokens of a clip's windows together, (..., N, D); (..., D) if all are summary.
+def merge_windows(tokens: Mapping[Window, Tensor], layout: TokenLayout) -> Tensor:
+    """Put trimmed tokens of a clip's windows together, (..., N, D); (..., D) if all are summary.
 
     The tokens of a row are those of the window that keeps it; those beyond a window's rows
     (padding) are ignored. Summary tokens are averaged over the windows, each weighted by the
     duration that it keeps.
     """
-
-    def __init__(self, layout: TokenLayout) -> None:
-        self._layout = layout
-        self._summaries: Dict[Window, Tensor] = {}
-        self._rows: List[Tensor] = []
-
-    def add(self, window: Window, tokens: Tensor) -> None:
-        """Take the tokens of a window; copied, so that its batch does not stay in memory."""
-        self._summaries[window] = tokens[..., : self._layout.num_summary, :].clone()
-        self._rows.append(keep_rows(window, tokens, self._layout).clone())
-
-    def result(self) -> Tensor:
-        """The tokens of the clip."""
-        num_rows, summary = max(window.stop for window in self._summaries), 0
-        for window, tokens in self._summaries.items():
-            summary = summary + (window.keep_stop - window.keep_start) / num_rows * tokens
-        if not self._layout.tokens_per_row:
-            return summary.squeeze(-2)
-        return torch.cat([summary, *self._rows], dim=-2)
+    num_summary, per_row = layout
+    windows = sorted(tokens)
+    summary, parts = 0, []
+    for window in windows:
+        share = (window.keep_stop - window.keep_start) / windows[-1].stop
+        summary = summary + share * tokens[window][..., :num_summary, :]
+        parts.append(tokens[window][..., num_summary:, :])
+    return torch.cat([summary, *parts], dim=-2) if per_row else summary.squeeze(-2)

@@ -18,7 +18,7 @@ from .style import HIDDEN_COLOUR, figure_style, make_panels, show_grid
 SECONDS_PER_FRAME = HOP_SAMPLES / SAMPLE_RATE_HZ
 _COLOURS = "magma"
 _ROUNDING = 1e-4  # of a log energy that was normalised
-_TICKS_HZ = (125, 250, 500, 1000, 2000, 4000)
+TICKS_HZ = (125, 250, 500, 1000, 2000, 4000)
 _CLIP_INCHES, _CLONES_INCHES = 3.8, 1.8  # heights of the clip and of a row of clones
 
 
@@ -48,7 +48,7 @@ def draw_clip(source: Tensor, masks: np.ndarray, log_mel: LogMel, title: str = "
     )  # fmt: skip
     panels = make_panels(below, len(masks), num_columns, sharex=True, sharey=True)
     for number, (axes, mask) in enumerate(zip(panels, masks, strict=True), start=1):
-        spectrogram = _draw_spectrogram(axes, source, log_mel, _TICKS_HZ[1::2])
+        spectrogram = _draw_spectrogram(axes, source, log_mel, TICKS_HZ[1::2])
         hidden = np.ma.masked_equal(mask.reshape(height, width), False)
         extent = spectrogram.get_extent()[1::2]
         show_grid(axes, hidden, extent, cmap=ListedColormap([HIDDEN_COLOUR]))
@@ -73,7 +73,7 @@ def draw_whole_clip(
     figure: SubFigure, axes: Axes, source: Tensor, log_mel: LogMel, title: str
 ) -> None:
     """Draw one large spectrogram with all its axes, the colour bar and the patch grid."""
-    image = _draw_spectrogram(axes, source, log_mel, _TICKS_HZ)
+    image = _draw_spectrogram(axes, source, log_mel, TICKS_HZ)
     _mark_padding(axes, source, log_mel)
     axes.set(xlabel="time (s)", ylabel="frequency (Hz)", title=title)
     bins = axes.secondary_yaxis("right")
@@ -105,16 +105,23 @@ def _draw_spectrogram(
     """Log energies over seconds and frequencies, with thin lines between the patches."""
     energies = (source[0, 0] * (2 * log_mel.std) + log_mel.mean).cpu().numpy()  # (T, F)
     num_frames, num_bins = energies.shape
-    # The quietest values are the floor of digital silence, which would take half of the colours.
-    limits = {"vmin": np.percentile(energies, 1), "vmax": energies.max()}
-    extent = num_frames * SECONDS_PER_FRAME, num_bins
-    image = show_grid(axes, energies, extent, cmap=_COLOURS, **limits)
-    axes.set_yticks([mel_bin_of(hz, num_bins) for hz in ticks_hz], ticks_hz)
+    image = show_energies(axes, energies, num_frames * SECONDS_PER_FRAME, ticks_hz)
     for frame in range(log_mel.patch_size, num_frames, log_mel.patch_size):
         axes.axvline(frame * SECONDS_PER_FRAME, color="white", linewidth=0.5, alpha=0.6)
     for mel_bin in range(log_mel.patch_size, num_bins, log_mel.patch_size):
         axes.axhline(mel_bin, color="white", linewidth=0.5, alpha=0.6)
     return image
+
+
+def show_energies(
+    axes: Axes, energies: np.ndarray, end_of_time: float, ticks_hz: Sequence[int] = TICKS_HZ
+) -> AxesImage:
+    """Draw (T, F) log energies over seconds and frequencies."""
+    num_bins = energies.shape[1]
+    # The quietest values are the floor of digital silence, which would take half of the colours.
+    limits = {"vmin": np.percentile(energies, 1), "vmax": energies.max()}
+    axes.set_yticks([mel_bin_of(hz, num_bins) for hz in ticks_hz], ticks_hz)
+    return show_grid(axes, energies, (end_of_time, num_bins), cmap=_COLOURS, **limits)
 
 
 def mel_bin_of(frequency_hz: float, num_mel_bins: int = 128) -> float:

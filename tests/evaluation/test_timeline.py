@@ -1,0 +1,140 @@
+import io
+
+import numpy as np
+import pytest
+import soundfile
+import torch
+
+import eat
+from eat.audio.stream import read_stream
+from eat.evaluation import EventFinder, Scorer, find_events, tag_stream
+from eat.nn import Encoder, EncoderConfig
+from eat.nn.classifier import Classifier, ClassifierConfig
+
+RATE_HZ = 16000
+SIZES = EncoderConfig(embed_dim=16, depth=1, num_heads=2, num_position_rows=64)
+
+
+class Loud(Classifier):
+    """Says at each step, or of each clip, which of two tones it holds: its answer is local."""
+
+    def __init__(self, pooling="time", steps_per_row=1):
+        config = ClassifierConfig(2, pooling=pooling, steps_per_row=steps_per_row)
+        super().__init__(config, Encoder(SIZES), ["low, deep", "high\ttone"], "sigmoid")
+
+    def forward(self, source, lengths=None):
+        steps = source.shape[2] // 16 * self.config.steps_per_row
+        energies = source.unflatten(2, (steps, -1)).mean(dim=(1, 3))  # (B, steps, F)
+        low, high = energies[..., 24:29].mean(dim=-1), energies[..., 91:96].mean(dim=-1)
+        logits = 20 * (torch.stack([low, high - 0.25], dim=-1))
+        return logits if self.config.pooling == "time" else logits.amax(dim=1)
+
+
+EVENTS = [(3.0, 4.5, 500), (9.0, 11.0, 500), (9.6, 10.4, 3700), (19.5, 20.7, 3700)]
+EVENTS += [(39.2, 41.4, 500), (49.9, 50.2, 3700), (58.0, 60.0, 500)]
+
+
+def make_sound(seconds=60.0, rate_hz=RATE_HZ):
+    time = np.arange(round(seconds * rate_hz)) / rate_hz
+    samples = np.random.default_rng(0).standard_normal(len(time)) * 0.001
+    for onset, offset, hertz in EVENTS:
+        is_on = (onset <= time) & (time < offset)
+        samples[is_on] += 0.3 * np.sin(2 * np.pi * hertz * time[is_on])
+    return samples.astype(np.float32)
+
+
+@pytest.fixture(scope="module")
+def sound(tmp_path_factory):
+    path = tmp_path_factory.mktemp("sound") / "long.wav"
+    soundfile.write(path, make_sound(), RATE_HZ, subtype="PCM_16")
+    return str(path)
+
+
+def events_of(path, classifier, **settings):
+    (_, events), *_ = eat.tag_over_time(path, classifier, **settings).files
+    return events
+
+
+def assert_right(events, names, tolerance):
+    expected = sorted((on, off, names[hertz > 1000]) for on, off, hertz in EVENTS)
+    assert [event.label for event in events] == [label for *_, label in expected]
+    for event, (onset, offset, _) in zip(events, expected, strict=True):
+        assert event.onset == pytest.approx(onset, abs=tolerance)
+        assert event.offset == pytest.approx(offset, abs=tolerance)
+        assert 0.5 <= event.score <= 1
+
+
+@pytest.mark.parametrize("window_seconds", [None, 10, 20, 40])
+@pytest.mark.parametrize("steps_per_row", [1, 4])
+def test_seams_neither_double_nor_cut_an_event(sound, window_seconds, steps_per_row):
+    classifier = Loud(steps_per_row=steps_per_row)
+    events = events_of(sound, classifier, window_seconds=window_seconds)
+    assert_right(events, classifier.labels, tolerance=0.16)
+    whole = events_of(sound, classifier, window_seconds=60)
+    assert [event[:3] for event in events] == [event[:3] for event in whole]
+    assert events[-1].offset == 60.0  # the last step reaches beyond the end
+
+
+def test_steps_of_a_classifier_of_clips_have_the_score_of_the_window_around_them(sound):
+    classifier = Loud("mean")
+    assert classifier.log_mel.target_length == 1024
+    settings = {"window_seconds": 3.2, "hop_seconds": 0.32}
+    found = []
+    assert Scorer(classifier, **settings).run([sound], lambda *result: found.append(result)) == []
+    ((index, scores, seconds),) = found
+    assert (index, scores.shape, seconds) == (0, (375, 2), 60.0)
+    source = eat.LogMel(target_length=None)(torch.from_numpy(eat.read_audio(sound)))
+    for step in (100, 101, 230):  # rows 9-10, 11-12, ... of each window are those it keeps
+        start = (step - 9) // 2 * 2
+        window = classifier(source[:, :, start * 16 : (start + 20) * 16]).sigmoid()[0]
+        # The front end subtracts the mean of each window's samples.
+        assert scores[step] == pytest.approx(window.numpy(), abs=2e-3)
+
+
+@pytest.mark.parametrize(
+    "pooling, rate_hz, as_wav",
+    [("time", 16000, False), ("time", 44100, True), ("cls", 16000, True)],
+)
+@pytest.mark.parametrize("seconds", [60, 37.3, 12, 3])
+def test_a_stream_has_the_events_of_the_file(tmp_path, pooling, rate_hz, as_wav, seconds):
+    path = str(tmp_path / "a.wav")
+    soundfile.write(path, make_sound(60, rate_hz)[: int(seconds * rate_hz)], rate_hz)
+    with open(path, "rb") as file:
+        file.seek(0 if as_wav else 44)
+        chunks = read_stream(Slow(file.read()), 16000, None if as_wav else rate_hz)
+        classifier = Loud(pooling)
+        found = sorted(tag_stream(chunks, classifier))
+    expected = sorted(events_of(path, classifier))
+    assert [event[:3] for event in found] == [event[:3] for event in expected]
+    assert [event.score for event in found] == pytest.approx([e.score for e in expected], abs=1e-3)
+    assert len(found) == {60: 7, 37.3: 4, 12: 3, 3: 0}[seconds] or pooling == "cls"
+
+
+class Slow(io.BytesIO):
+    """A pipe that holds as much as it holds."""
+
+    def read1(self, size=-1):
+        return super().read1(min(size, 12345))
+
+
+@pytest.mark.parametrize("median_steps, expected", [
+    (1, [(0, 1, 0), (2, 3, 0), (5, 8, 0), (4, 5, 1), (9, 10, 1)]),
+    (3, [(1, 2, 0), (5, 8, 0)]),
+])  # fmt: skip
+@pytest.mark.parametrize("num_at_once", [1, 3, 10])
+def test_events_are_runs_above_the_threshold(median_steps, expected, num_at_once):
+    scores = np.full((10, 2), 0.1)
+    scores[[0, 2, 5, 6, 7], 0] = 0.6
+    scores[[4, 9], 1] = 0.35
+    finder = EventFinder(0.5, np.array([0.6, 0.3]), median_steps)
+    found = []
+    for first in range(0, 10, num_at_once):
+        found += finder.push(scores[first : first + num_at_once])
+    found += finder.finish()
+    rows = sorted((start / 2, stop / 2, label) for start, stop, label in expected)
+    assert [event[:3] for event in sorted(found)] == rows
+    assert sorted(found) == find_events(scores, 0.5, np.array([0.6, 0.3]), median_steps)
+    for onset, offset, label, score in found:
+        assert score == pytest.approx(scores[int(onset * 2) : int(offset * 2), label].mean())
+    with pytest.raises(ValueError, match="median_steps: found 2, expected an odd number"):
+        find_events(scores, 0.5, 0.5, median_steps=2)

@@ -1,0 +1,88 @@
+"""Tables of events, as programs for annotations read them."""
+
+import csv
+import io
+import os
+from typing import Any, Iterable, List, Sequence, TextIO, Tuple
+
+from eat.audio.log_mel import HIGH_HZ, LOW_HZ
+from eat.files import FilePath, replace_file
+
+from . import EVENT_FORMATS
+from .timeline import Detection
+
+_HEADERS = {
+    "csv": ["filename", "onset", "offset", "event_label", "score"],
+    "raven": [
+        *("Selection", "View", "Channel", "Begin Time (s)", "End Time (s)"),
+        *("Low Freq (Hz)", "High Freq (Hz)", "Label", "Score"),
+    ],
+}
+_PER_RECORDING = ("audacity", "raven")  # formats without the name of the recording
+
+
+class EventWriter:
+    """Writes events to a text file as they come.
+
+    - "table": the recording, and below it a line for each of its events, for people;
+    - "csv": DCASE's columns and the score, separated by commas;
+    - "audacity": a label track, with onset, offset and label, separated by tabs;
+    - "raven": a selection table, over all frequencies that the front end hears.
+
+    Times are seconds with six digits. Labels that hold a separator or a quote are quoted.
+    """
+
+    def __init__(self, file: TextIO, format: str = "table") -> None:
+        if format not in EVENT_FORMATS:
+            raise ValueError(f"format: found {format!r}, expected one of {EVENT_FORMATS}")
+        self._file, self._format, self._count = file, format, 0
+        delimiter = "," if format == "csv" else "\t"
+        self._write = csv.writer(file, delimiter=delimiter, lineterminator="\n").writerow
+        if format in _HEADERS:
+            self._write(_HEADERS[format])
+
+    def write(self, path: str, events: Iterable[Detection]) -> None:
+        """Write events of one recording; an empty path leaves out its line in a "table"."""
+        if self._format == "table" and path:
+            self._file.write(f"{path}\n")
+        for onset, offset, label, score in events:
+            self._count += 1
+            if self._format == "table":
+                self._file.write(f"{onset:10.2f} {offset:10.2f}  {score:.4f}  {label}\n")
+                continue
+            times = f"{onset:.6f}", f"{offset:.6f}"
+            view = self._count, "Spectrogram 1", 1
+            cells: dict[str, Sequence[Any]] = {
+                "csv": (path, *times, label, f"{score:.4f}"),
+                "audacity": (*times, label),
+                "raven": (*view, *times, f"{LOW_HZ:g}", f"{HIGH_HZ:g}", label, f"{score:.4f}"),
+            }
+            self._write(cells[self._format])
+
+
+def write_event_tables(
+    out: FilePath, format: str, recordings: Sequence[Tuple[str, List[Detection]]]
+) -> None:
+    """Write the events of recordings to the file `out`, or where tables do not name recordings to a
+    file for each in the folder `out`: that of a/b.wav is b.wav.txt. Such files are replaced.
+    """
+    if format not in _PER_RECORDING:
+        _write_table(out, format, recordings)
+        return
+    paths = [os.path.abspath(path) for path, _ in recordings]
+    root = os.path.commonpath([os.path.dirname(path) for path in paths]) if paths else ""
+    for path, recording in zip(paths, recordings, strict=True):
+        file = os.path.join(out, f"{os.path.relpath(path, root)}.txt")
+        os.makedirs(os.path.dirname(file), exist_ok=True)
+        _write_table(file, format, [recording])
+
+
+def _write_table(
+    path: FilePath, format: str, recordings: Iterable[Tuple[str, List[Detection]]]
+) -> None:
+    text = io.StringIO()
+    writer = EventWriter(text, format)
+    for recording in recordings:
+        writer.write(*recording)
+    with replace_file(path) as file:
+        file.write(text.getvalue().encode(errors="surrogateescape"))
