@@ -18,6 +18,8 @@ class Clip(NamedTuple):
     sample_rate_hz: int = 0  # 0: not known
     num_channels: int = 0
     labels: Tuple[str, ...] = ()  # ids of its classes
+    # Onset and offset in seconds and id of the class of each event; None: labels are of all of it.
+    events: Optional[Tuple[Tuple[float, float, str], ...]] = None
 
 
 class Split(NamedTuple):
