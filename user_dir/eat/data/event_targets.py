@@ -4,13 +4,17 @@ from typing import Dict, Iterable, List
 
 import numpy as np
 
-from .events import Event
+from .events import Event, EventTable
+from .labels import LabelTable
 
 
 def crop_events(events: Iterable[Event], start: float, duration: float) -> List[Event]:
     """The events of a part of a clip, in seconds from its start; what is outside is cut off."""
-    spans = ((max(e.onset - start, 0.0), min(e.offset - start, duration), e.label) for e in events)
-    return [Event(*span) for span in spans if span[0] < span[1]]
+    cropped = (
+        Event(max(onset - start, 0.0), min(offset - start, duration), label)
+        for onset, offset, label in events
+    )
+    return [event for event in cropped if event.onset < event.offset]
 
 
 def roll_events(events: Iterable[Event], shift: float, duration: float) -> List[Event]:
@@ -61,3 +65,11 @@ def cover_steps(
         covered = np.minimum(edges[1:], offset) - np.maximum(edges[:-1], onset)
         targets[:, label] += np.maximum(covered, 0) / widths
     return targets.clip(max=1)
+
+
+def labels_of(events: EventTable) -> LabelTable:
+    """The classes of each clip that has events of them."""
+    classes = [sorted({event.label for event in events.events(i)}) for i in range(len(events))]
+    offsets = np.cumsum([0, *map(len, classes)])
+    indices = np.array([index for of_clip in classes for index in of_clip], dtype=np.int32)
+    return LabelTable(offsets, indices, events.num_classes)
