@@ -134,7 +134,8 @@ def checkpoint_of(
     trained = settings if kind == "pre-training" else {}
     has_teacher = teacher or "average_top_k_layers" in trained
     # Without `num_classes` the head itself tells their number.
-    head = {"num_classes": len((classifier or {}).get("head.bias", ())), **settings}
+    num_outputs = len((classifier or {}).get("head.bias", ()))
+    head = {"num_classes": num_outputs // settings.get("steps_per_row", 1), **settings}
     return Checkpoint(
         kind=kind,
         encoder_config=encoder_config,

@@ -4,7 +4,8 @@ cfg.model   the model's settings, `_name` included
 cfg.task    the front end: mean, std, target_length
 model       encoder.* (LoRA's adapters are merged), then decoder.* and teacher.encoder.*, or
             fc_norm.* and head.*
-task_state  labels: the names of the classes; activation: "sigmoid" or "softmax"
+task_state  labels: the names of the classes; activation: "sigmoid" or "softmax"; with labels in
+            time also steps_per_row, see `ClassifierConfig`
 
 In a `.safetensors` file everything but the tensors is JSON in its metadata.
 """
@@ -60,7 +61,7 @@ def read(state: Any, path: str) -> Checkpoint:
     task_state = state.get("task_state") or {}
     return checkpoint_of(
         kind,
-        settings,
+        {"steps_per_row": task_state.get("steps_per_row", 1), **settings},
         {key: task_cfg[key] for key in FRONT_END if key in task_cfg},
         *(encoder, decoder, teacher, classifier),
         labels=task_state.get("labels"),

@@ -93,21 +93,25 @@ class SpectrogramDataset(FairseqDataset):
         return self.log_mel(self._waveform(clip))[0]
 
     def _waveform(self, clip: int) -> Tensor:
-        """The part of a clip that is used, (S,) at the front end's rate."""
+        return self._part(clip)[0]
+
+    def _part(self, clip: int) -> Tuple[Tensor, int]:
+        """The part of a clip that is used, (S,) at the front end's rate, and its first sample."""
         listed = clip % len(self.manifest)
         path, count = self.manifest.path(listed), self.log_mel.max_samples
-        rate = self.reading.hdf5_rate_hz
+        rate, start = self.reading.hdf5_rate_hz, 0
         try:
             if self.reading.crop == "start":
                 waveform = read_audio(path, num_samples=count, hdf5_rate_hz=rate)
             else:
                 place = self._generator(Purpose.CROP, clip).random()
-                waveform = read_part(path, count, place, self.manifest.clip_samples(listed), rate)
+                most = self.manifest.clip_samples(listed)
+                waveform, start = read_part(path, count, place, most, rate)
             check_length(len(waveform), path)
             check_finite(waveform, path)
         except (AudioError, OSError) as error:
             raise AudioError(f"{self.manifest.location(listed)}: {error}") from error
-        return torch.from_numpy(waveform)
+        return torch.from_numpy(waveform), start
 
     def _generator(self, purpose: Purpose, *clips: int) -> np.random.Generator:
         return generator_for(self.seed, purpose, self.epoch, *clips)

@@ -114,15 +114,19 @@ class AudioTask(GuardedTask):
         parts = [Manifest(Path(folder) / f"{split}.tsv") for folder in folders_of(cfg.data)]
         return {
             "manifest": join_manifests(parts),
-            "log_mel": LogMel(
-                cfg.mean, cfg.std, cfg.target_length, cfg.num_mel_bins, cfg.patch_size
-            ),
+            "log_mel": self.log_mel,
             "min_samples": cfg.min_samples,
             "shuffle": is_training,
             "seed": cfg.seed,
             "reading": reading if is_training else replace(reading, crop="start"),
             "weights": list(cfg.weights) if is_training and cfg.weights else None,
         }
+
+    @property
+    def log_mel(self) -> LogMel:
+        """The front end; a ValueError for impossible settings."""
+        cfg = self.cfg
+        return LogMel(cfg.mean, cfg.std, cfg.target_length, cfg.num_mel_bins, cfg.patch_size)
 
     def kind_of(self, split: str, clip: int) -> str:
         """What a clip is, for the colours of a figure: the folder it is in."""

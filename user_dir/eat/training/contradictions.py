@@ -5,6 +5,7 @@ from numbers import Real
 from typing import Any, Iterator, NamedTuple, Union
 
 from eat.data.corpora import check_weights, folders_of
+from eat.evaluation.event_metrics import EVENT_METRICS, require_event_metrics
 from eat.evaluation.metrics import METRICS
 
 from .record import LAST_CHECKPOINT
@@ -29,7 +30,7 @@ def check_settings(cfg: Any) -> None:
     Raises:
         ValueError: with one line for each contradiction.
     """
-    checks = (_precision, _schedule, _batches, _intervals, _best, _data, _start)
+    checks = (_precision, _schedule, _batches, _intervals, _best, _labels, _data, _start)
     found = [str(one) for check in checks for one in check(cfg)]
     if found:
         raise ValueError("\n".join(found))
@@ -135,12 +136,38 @@ def _best(cfg: Any) -> Iterator[Contradiction]:
         yield Contradiction(
             "checkpoint.best_checkpoint_metric", metric, f"one of {', '.join(known)}"
         )
-    elif (metric.endswith("loss") and maximizes) or (metric in METRICS and not maximizes):
+    elif (metric.endswith("loss") and maximizes) or (
+        metric in METRICS + EVENT_METRICS and not maximizes
+    ):
         yield Contradiction(
             "checkpoint.maximize_best_checkpoint_metric",
             maximizes,
             f"{not maximizes} with checkpoint.best_checkpoint_metric={metric}",
         )
+
+
+def _labels(cfg: Any) -> Iterator[Union[Contradiction, Exception]]:
+    """Labels in time with a head, loss or metric of clips, or the other way round."""
+    if cfg.criterion._name != "eat_classification":
+        return
+    labels, criterion, pooling = cfg.task.labels, cfg.criterion, cfg.model.pooling
+    with_labels = f"with task.labels={labels}"
+    if labels not in ("clip", "time"):
+        yield Contradiction("task.labels", labels, "clip or time")
+    elif (labels == "time") != (pooling == "time"):
+        expected = "time" if labels == "time" else "cls or mean"
+        yield Contradiction("model.pooling", pooling, f"{expected} {with_labels}")
+    if labels == "time" and criterion.loss == "cross_entropy":
+        yield Contradiction("criterion.loss", criterion.loss, f"bce {with_labels}")
+    possible = ("mAP", *EVENT_METRICS) if labels == "time" else METRICS
+    if criterion.metric not in possible:
+        expected = f"one of {', '.join(possible)} {with_labels}"
+        yield Contradiction("criterion.metric", criterion.metric, expected)
+    elif criterion.metric in EVENT_METRICS:
+        try:
+            require_event_metrics()
+        except ModuleNotFoundError as error:
+            yield error
 
 
 def _data(cfg: Any) -> Iterator[Union[Contradiction, ValueError]]:
