@@ -77,12 +77,10 @@ class ProbeSettings:
 _EXPORTS = {
     "classifier": ("Evaluation", "evaluate_checkpoint", "tag"),
     "event_tables": ("EventWriter", "write_event_tables"),
+    "finding": ("Detection", "EventFinder", "find_events"),
     "folds": ("Fold", "make_folds"),
     "probes": ("probe_checkpoint", "score_tokens", "score_vectors"),
-    "timeline": (
-        *("Detection", "EventFinder", "Scorer", "Thresholds", "find_events", "tag_over_time"),
-        "tag_stream",
-    ),
+    "timeline": ("Scorer", "read_thresholds", "tag_over_time", "tag_stream", "write_thresholds"),
     "tokens": ("TokenStore",),
     "vectors": ("ClipVectors", "Source", "embed_clips", "untrained_like"),
 }

@@ -27,6 +27,7 @@ import numpy as np
 from eat.data.event_targets import cover_steps, crop_events, merge_events
 from eat.data.events import Event
 
+from .finding import find_events
 from .metrics import average_precisions, mean_over_classes
 
 EVENT_METRICS = ("event_f1", "segment_f1", "psds", "psds_macro")
@@ -127,20 +128,6 @@ def median_filter(scores: np.ndarray, num_steps: int) -> np.ndarray:
     return np.median(np.lib.stride_tricks.sliding_window_view(padded, num_steps, axis=0), axis=-1)
 
 
-def find_events(
-    scores: np.ndarray, step_seconds: float, thresholds: np.ndarray, median_steps: int = 1
-) -> List[Event]:
-    """The runs of steps whose filtered score is above the threshold of its class, by onset."""
-    above = median_filter(scores, median_steps) > thresholds
-    edges = np.diff(np.pad(above, ((1, 1), (0, 0))).astype(np.int8), axis=0)
-    found = []
-    for label in range(above.shape[1]):
-        onsets, offsets = np.flatnonzero(edges[:, label] > 0), np.flatnonzero(edges[:, label] < 0)
-        spans = zip(onsets * step_seconds, offsets * step_seconds, strict=True)
-        found += [Event(float(onset), float(offset), label) for onset, offset in spans]
-    return sorted(found)
-
-
 class _Data(NamedTuple):
     """Recordings with their events, as the libraries take them; classes go by their index."""
 
@@ -212,7 +199,7 @@ class _Data(NamedTuple):
             return float("nan")
         for name, duration in self.durations.items():
             if name in self.scores:
-                found = crop_events(estimated[name], 0.0, duration)
+                found = crop_events([Event(*e[:3]) for e in estimated[name]], 0.0, duration)
                 length = {"evaluated_length_seconds": duration} if has_length else {}
                 metrics.evaluate(
                     *(list(self._as_dicts(name, part)) for part in (self.events[name], found)),

@@ -9,7 +9,7 @@ from eat.audio.log_mel import HIGH_HZ, LOW_HZ
 from eat.files import FilePath, replace_file
 
 from . import EVENT_FORMATS
-from .timeline import Detection
+from .finding import Detection
 
 _HEADERS = {
     "csv": ["filename", "onset", "offset", "event_label", "score"],

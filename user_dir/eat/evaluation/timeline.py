@@ -1,4 +1,4 @@
-"""What sounds when: a classifier's scores over time, and the events in them.
+"""What sounds when in recordings of any length, and in sound that comes bit by bit.
 
 A classifier with `pooling="time"` scores every step of a window. One of whole clips scores windows
 of the length of its training, which move on by a hop: the score of a step is that of the window in
@@ -16,10 +16,8 @@ from typing import (
     Iterable,
     Iterator,
     List,
-    NamedTuple,
     Optional,
     Sequence,
-    Tuple,
     Union,
 )
 
@@ -37,140 +35,39 @@ from eat.nn import Classifier
 from eat.work import Failure
 
 from .classifier import DEFAULT_FRAMES, Tagging, activation_of, class_names, list_paths
-
-_STEPS_AT_ONCE = 4096  # whose events are found at once, so that the memory does not grow
-
-
-class Detection(NamedTuple):
-    """An event that was found."""
-
-    onset: float  # seconds of the recording
-    offset: float
-    label: Union[int, str]  # the class: its index, or its name in the result of `tag_over_time`
-    score: float  # the mean probability of its steps
+from .event_metrics import OperatingPoint
+from .finding import Detection, EventFinder, find_events
 
 
-class EventFinder:
-    """Finds events in scores that come bit by bit; see `find_events`."""
-
-    def __init__(self, step_seconds: float, thresholds: np.ndarray, median_steps: int = 1) -> None:
-        if median_steps < 1 or median_steps % 2 == 0:
-            raise ValueError(f"median_steps: found {median_steps}, expected an odd number")
-        num_classes = len(thresholds)
-        self._step_seconds, self._thresholds = step_seconds, thresholds
-        self._half = median_steps // 2
-        # Steps from the first that the next decision looks at, and those not decided on yet.
-        self._active = np.zeros((self._half, num_classes), bool)
-        self._scores = np.empty((0, num_classes))
-        self._num_steps = 0  # decided
-        self._is_on = np.zeros(num_classes, bool)  # at the last of them
-        self._sums = np.zeros(num_classes)  # of all scores up to there
-        self._starts: Dict[int, Tuple[int, float]] = {}  # step and sum, of events that go on
-
-    def push(self, scores: np.ndarray) -> List[Detection]:
-        """Take the next (steps, C) scores; returns the events that have ended, in that order."""
-        return self._decide(scores, scores >= self._thresholds)
-
-    def finish(self) -> List[Detection]:
-        """The events that go on until the end."""
-        shape = self._half, len(self._is_on)
-        ended = self._decide(np.empty((0, shape[1])), np.zeros(shape, bool))
-        return ended + self._collect(np.zeros((1, shape[1]), bool), self._sums[None])
-
-    def _decide(self, scores: np.ndarray, active: np.ndarray) -> List[Detection]:
-        active = np.concatenate([self._active, active])
-        scores = np.concatenate([self._scores, scores])
-        num_decided = max(0, len(active) - 2 * self._half)
-        # The median of a window is above the threshold if most of its steps are.
-        counts = np.cumsum(np.pad(active, ((1, 0), (0, 0))), axis=0, dtype=np.int32)
-        size = 2 * self._half + 1
-        is_on = counts[size:] - counts[:-size] > self._half
-        sums = np.cumsum(np.concatenate([self._sums[None], scores[:num_decided]]), axis=0)
-        ended = self._collect(is_on, sums)
-        self._active, self._scores = active[num_decided:], scores[num_decided:]
-        self._sums = sums[-1]
-        self._num_steps += num_decided
-        return ended
-
-    def _collect(self, is_on: np.ndarray, sums: np.ndarray) -> List[Detection]:
-        """The events that end in (n, C) steps; sums of the scores before each and after all."""
-        ended = []
-        changes = np.diff(np.concatenate([self._is_on[None], is_on]).astype(np.int8), axis=0)
-        for row, label in np.argwhere(changes).tolist():
-            step, total = self._num_steps + row, float(sums[row, label])
-            if is_on[row, label]:
-                self._starts[label] = step, total
-                continue
-            start, before = self._starts.pop(label)
-            times = start * self._step_seconds, step * self._step_seconds
-            ended.append(Detection(*times, label, (total - before) / (step - start)))
-        self._is_on = is_on[-1] if len(is_on) else self._is_on
-        return ended
-
-
-def find_events(
-    scores: np.ndarray,
-    step_seconds: float,
-    thresholds: Union[float, np.ndarray] = 0.5,
-    median_steps: int = 1,
-) -> List[Detection]:
-    """Find the events in the scores of a recording.
-
-    An event of a class is a run of steps whose score, after a median filter, is at least its
-    threshold; what lies before and after the recording counts as below it.
-
-    Args:
-        scores: (steps, C), probabilities for example.
-        step_seconds: the time from one step to the next.
-        thresholds: one, or (C,).
-        median_steps: the width of the filter, an odd number of steps; 1: no filter.
-
-    Returns:
-        The events with the indices of their classes, by onset.
-    """
-    thresholds = np.broadcast_to(thresholds, scores.shape[1])
-    finder, found = EventFinder(step_seconds, thresholds, median_steps), []
-    for first in range(0, len(scores), _STEPS_AT_ONCE):
-        found += finder.push(scores[first : first + _STEPS_AT_ONCE])
-    return sorted(found + finder.finish())
-
-
-class Thresholds(NamedTuple):
-    """How scores become events, as `find_events` takes it."""
-
-    values: np.ndarray  # (C,)
-    median_steps: int = 1
-
-    @classmethod
-    def of(cls, threshold: Union[float, FilePath], classifier: Classifier) -> "Thresholds":
-        """One number for all classes, or the file that `write` wrote for them."""
-        names = class_names(classifier)
-        if isinstance(threshold, (float, int)):
-            return cls(np.full(len(names), float(threshold)))
-        path = os.fspath(threshold)
-        with open(path, encoding="utf-8") as file:
-            try:
-                content = json.load(file)
-                made_for = list(content["thresholds"]), content["step_seconds"]
-                found = cls(np.array([*content["thresholds"].values()]), content["median_steps"])
-            except (ValueError, KeyError, TypeError) as error:
-                raise ValueError(f"{path}: expected thresholds that eat wrote ({error})") from error
-        if made_for != (names, classifier.step_seconds):
-            raise ValueError(
-                f"{path}: found {len(made_for[0])} classes, {', '.join(made_for[0][:3])}, in steps"
-                f" of {made_for[1]} s, expected those of the classifier: {len(names)},"
-                f" {', '.join(names[:3])}, in steps of {classifier.step_seconds} s"
-            )
-        return found
-
-    def write(self, path: FilePath, classifier: Classifier) -> None:
-        """Write a JSON file that `of` reads; a file of that name is replaced."""
-        content = {"median_steps": self.median_steps, "step_seconds": classifier.step_seconds}
-        content["thresholds"] = dict(
-            zip(class_names(classifier), self.values.tolist(), strict=True)
+def read_thresholds(threshold: Union[float, FilePath], classifier: Classifier) -> OperatingPoint:
+    """One threshold for all classes, or the file that `write_thresholds` wrote for them."""
+    names = class_names(classifier)
+    if isinstance(threshold, (float, int)):
+        return OperatingPoint(np.full(len(names), float(threshold)), 1)
+    path = os.fspath(threshold)
+    with open(path, encoding="utf-8") as file:
+        try:
+            content = json.load(file)
+            classes, values = map(list, zip(*content["thresholds"], strict=True))
+            found = OperatingPoint(np.array(values, float), int(content["median_steps"]))
+            step_seconds = content["step_seconds"]
+        except (ValueError, KeyError, TypeError) as error:
+            raise ValueError(f"{path}: expected thresholds that eat wrote ({error})") from error
+    if (classes, step_seconds) != (names, classifier.step_seconds):
+        raise ValueError(
+            f"{path}: found {len(classes)} classes ({', '.join(classes[:3])}) in steps of"
+            f" {step_seconds} s, expected those of the classifier: {len(names)}"
+            f" ({', '.join(names[:3])}) in steps of {classifier.step_seconds} s"
         )
-        with replace_file(path) as file:
-            file.write((json.dumps(content, indent=2, ensure_ascii=False) + "\n").encode())
+    return found
+
+
+def write_thresholds(path: FilePath, point: OperatingPoint, classifier: Classifier) -> None:
+    """Write a JSON file that `read_thresholds` reads; a file of that name is replaced."""
+    content = {"median_steps": point.median_steps, "step_seconds": classifier.step_seconds}
+    content["thresholds"] = [*zip(class_names(classifier), point.thresholds.tolist(), strict=True)]
+    with replace_file(path) as file:
+        file.write((json.dumps(content, indent=2) + "\n").encode())
 
 
 class Scorer:
@@ -250,7 +147,7 @@ def tag_over_time(
     """
     if isinstance(classifier, (str, os.PathLike)):
         classifier = load_classifier(classifier)
-    scorer, thresholds = Scorer(classifier, **settings), Thresholds.of(threshold, classifier)
+    scorer, thresholds = Scorer(classifier, **settings), read_thresholds(threshold, classifier)
     found = list_paths(paths)
     events: Dict[int, List[Detection]] = {}
 
@@ -275,7 +172,7 @@ def tag_stream(
     `classifier.log_mel.reading_rate_hz` (`eat.audio.stream`). An event comes at most a window and a
     hop after its end, and half a median filter. Ctrl-C ends the sound.
     """
-    scorer, thresholds = Scorer(classifier, **settings), Thresholds.of(threshold, classifier)
+    scorer, thresholds = Scorer(classifier, **settings), read_thresholds(threshold, classifier)
     finder, num_samples = EventFinder(classifier.step_seconds, *thresholds), 0
 
     def counted() -> Iterator[np.ndarray]:
