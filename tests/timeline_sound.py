@@ -15,7 +15,7 @@ class Loud(Classifier):
 
     def __init__(self, pooling="time", steps_per_row=1):
         config = ClassifierConfig(2, pooling=pooling, steps_per_row=steps_per_row)
-        super().__init__(config, Encoder(SIZES), ["low, deep", "high\ttone"], "sigmoid")
+        super().__init__(config, Encoder(SIZES), ["low, deep", 'high "tone"'], "sigmoid")
 
     def forward(self, source, lengths=None):
         steps = source.shape[2] // 16 * self.config.steps_per_row

@@ -80,7 +80,7 @@ _EXPORTS = {
     "finding": ("Detection", "EventFinder", "find_events"),
     "folds": ("Fold", "make_folds"),
     "probes": ("probe_checkpoint", "score_tokens", "score_vectors"),
-    "timeline": ("Scorer", "read_thresholds", "tag_over_time", "tag_stream", "write_thresholds"),
+    "timeline": ("Scorer", "read_thresholds", "tag_over_time", "tag_stream"),
     "tokens": ("TokenStore",),
     "vectors": ("ClipVectors", "Source", "embed_clips", "untrained_like"),
 }

@@ -20,7 +20,18 @@ with the extra `[events]`.
 """
 
 import importlib.util
-from typing import Any, Collection, Dict, Iterator, List, Mapping, NamedTuple, Optional, Sequence
+from typing import (
+    Any,
+    Collection,
+    Dict,
+    Iterator,
+    List,
+    Mapping,
+    NamedTuple,
+    Optional,
+    Sequence,
+    Tuple,
+)
 
 import numpy as np
 
@@ -118,6 +129,14 @@ def choose_thresholds(
     return best
 
 
+def stack_steps(*data: Any) -> Tuple[np.ndarray, np.ndarray]:
+    """The steps of all recordings one after the other: scores and whether a class is there (N, C).
+
+    The arguments are those of `choose_thresholds`.
+    """
+    return _Data.of(*data).steps()
+
+
 def median_filter(scores: np.ndarray, num_steps: int) -> np.ndarray:
     """(steps, C) -> (steps, C): the median of an odd number of steps around each; the first and the
     last step are repeated beyond the ends.
@@ -163,15 +182,16 @@ class _Data(NamedTuple):
     def mean_average_precision(self) -> float:
         if not self.classes:
             return float("nan")
+        return mean_over_classes(average_precisions(*self.steps())).value
+
+    def steps(self) -> Tuple[np.ndarray, np.ndarray]:
         targets = [
             cover_steps(
                 self.events[name], len(x), self.step_seconds, self.durations[name], x.shape[1]
             )
             for name, x in self.scores.items()
         ]
-        is_active = np.concatenate(targets) >= 0.5
-        found = average_precisions(np.concatenate(list(self.scores.values())), is_active)
-        return mean_over_classes(found).value
+        return np.concatenate([*self.scores.values()]), np.concatenate(targets) >= 0.5
 
     def event_f1(self, estimated: Events) -> float:
         from sed_eval.sound_event import EventBasedMetrics

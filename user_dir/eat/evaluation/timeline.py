@@ -30,7 +30,7 @@ from eat.checkpoint import load_classifier
 from eat.checkpoint.loading import CheckpointPath
 from eat.features import Pipeline, TokenLayout
 from eat.features.recordings import FileRecording
-from eat.files import FilePath, replace_file
+from eat.files import FilePath
 from eat.nn import Classifier
 from eat.work import Failure
 
@@ -40,7 +40,7 @@ from .finding import Detection, EventFinder, find_events
 
 
 def read_thresholds(threshold: Union[float, FilePath], classifier: Classifier) -> OperatingPoint:
-    """One threshold for all classes, or the file that `write_thresholds` wrote for them."""
+    """One threshold for all classes, or the file that `Evaluation.write` wrote for them."""
     names = class_names(classifier)
     if isinstance(threshold, (float, int)):
         return OperatingPoint(np.full(len(names), float(threshold)), 1)
@@ -62,20 +62,19 @@ def read_thresholds(threshold: Union[float, FilePath], classifier: Classifier) -
     return found
 
 
-def write_thresholds(path: FilePath, point: OperatingPoint, classifier: Classifier) -> None:
-    """Write a JSON file that `read_thresholds` reads; a file of that name is replaced."""
-    content = {"median_steps": point.median_steps, "step_seconds": classifier.step_seconds}
-    content["thresholds"] = [*zip(class_names(classifier), point.thresholds.tolist(), strict=True)]
-    with replace_file(path) as file:
-        file.write((json.dumps(content, indent=2) + "\n").encode())
+def describe_thresholds(point: OperatingPoint, classifier: Classifier) -> Dict[str, Any]:
+    """The content of a file that `read_thresholds` reads."""
+    values = zip(class_names(classifier), point.thresholds.tolist(), strict=True)
+    times = {"step_seconds": classifier.step_seconds, "median_steps": point.median_steps}
+    return {**times, "thresholds": [*values]}
 
 
 class Scorer:
     """A classifier that a pipeline runs over time: a token is the probabilities of a step (C,).
 
-    Windows have the length of the training, and shorter recordings are padded to it as there. With
-    `window_seconds` they are that long, and nothing is padded. They move on by `hop_seconds`: half
-    a window, or for a classifier of whole clips an eighth. `activation` is that of `eat.tag`.
+    Windows are as long as the clips of the training, or `window_seconds`, and move on by
+    `hop_seconds`: half a window, or for a classifier of whole clips an eighth. Shorter recordings
+    are padded if they were in the training. `activation` is that of `eat.tag`.
     """
 
     def __init__(
@@ -89,7 +88,7 @@ class Scorer:
         window, step = window_seconds, log_mel.step_seconds
         if window is None:
             window = (log_mel.target_length or DEFAULT_FRAMES) // log_mel.patch_size * step
-        else:
+        if window_seconds is not None or is_over_time:  # trained without padding
             log_mel = replace(log_mel, target_length=None)
         hop = window / (2 if is_over_time else 8) if hop_seconds is None else hop_seconds
         if not step <= hop <= window:
