@@ -109,8 +109,9 @@ def run(options: Options) -> int:
     if options.figure is not None:
         from eat.figures import draw_timeline, save_figure
 
-        for path, events in tagging.files:
-            save_figure(draw_timeline(path, events, classifier.log_mel), options.figure)
+        if len(tagging.files) != 1:
+            raise ValueError(f"--figure: found {len(tagging.files)} recordings, expected one")
+        save_figure(draw_timeline(*tagging.files[0], classifier.log_mel), options.figure)
     return print_failures(tagging.failures, tagging.other_files)
 
 
