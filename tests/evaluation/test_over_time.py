@@ -50,7 +50,7 @@ def test_whole_recordings_are_evaluated_and_thresholds_chosen_on_another_split(d
     for split, start in (("valid", 0), ("test", 20)):
         scores, events = {}, {"0": []}
         Scorer(classifier).run(
-            [str(data / f"{split}.wav")], lambda i, x, _: scores.update({"0": x})
+            [str(data / f"{split}.wav")], lambda i, x, _, scores=scores: scores.update({"0": x})
         )
         for line in (data / f"{split}.events.tsv").read_text().splitlines()[1:]:
             _, onset, offset, label = line.split("\t")

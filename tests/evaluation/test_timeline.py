@@ -1,4 +1,8 @@
 import io
+import os
+import subprocess
+import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -106,3 +110,34 @@ def test_events_are_runs_above_the_threshold(median_steps, expected, num_at_once
         assert score == pytest.approx(scores[int(onset * 2) : int(offset * 2), label].mean())
     with pytest.raises(ValueError, match="median_steps: found 2, expected an odd number"):
         find_events(scores, 0.5, 0.5, median_steps=2)
+
+
+MEMORY = """
+import resource, sys
+import eat.evaluation
+from timeline_sound import Loud
+
+def peak():
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+
+classifier = Loud()
+for path in sys.argv[1:]:
+    ((_, events),) = eat.tag_over_time(path, classifier).files
+    print(len(events), peak())
+"""
+
+
+@pytest.mark.slow
+def test_an_hour_takes_less_than_40_mb_more_than_three_minutes(tmp_path):
+    paths = [str(tmp_path / f"{minutes}.flac") for minutes in (3, 60)]
+    minute = make_sound()
+    for path in paths:
+        with soundfile.SoundFile(path, "w", RATE_HZ, 1) as file:
+            for _ in range(int(Path(path).stem)):
+                file.write(minute)
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    command = [sys.executable, "-c", MEMORY, *paths]
+    run = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
+    (few, before), (many, after) = (map(float, line.split()) for line in run.stdout.splitlines())
+    assert (few, many) == (3 * len(EVENTS), 60 * len(EVENTS))
+    assert after - before < 40

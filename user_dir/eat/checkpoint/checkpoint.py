@@ -99,6 +99,17 @@ class Checkpoint:
         )
         return {k: v for part in parts if part is not None for k, v in asdict(part).items()}
 
+    def check_head(self) -> None:
+        """Raise a CheckpointError for a head that the released code does not have."""
+        head = self.classifier_config
+        problem = "without a norm before it" if head and not head.use_fc_norm else ""
+        problem = "that scores steps of time" if head and head.pooling == "time" else problem
+        if problem:
+            raise CheckpointError(
+                f"{self.path}: found a head {problem}, expected one as in the released code: write"
+                " it with --to eat, safetensors or onnx"
+            )
+
     def front_end(self) -> LogMel:
         """The front end that it was trained with; AudioSet's values where it does not say."""
         log_mel = self.log_mel or LogMel()

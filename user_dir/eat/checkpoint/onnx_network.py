@@ -34,7 +34,10 @@ class FromLogMel(nn.Module):
         self.output_name = "logits" if self.is_classifier else "tokens"
 
     def forward(self, source: Tensor, lengths: Tensor) -> Tensor:
-        """(B, 1, T, F) and (B,) valid frames -> (B, 1+L, D) tokens or (B, C) logits."""
+        """(B, 1, T, F) and (B,) valid frames -> (B, 1+L, D) tokens or (B, C) logits.
+
+        Of a classifier over time they are (B, steps, C), and so are probabilities.
+        """
         lengths = lengths.clamp(min=1)
         padding = torch.arange(source.shape[2]) >= lengths.unsqueeze(1)
         patches = self.encoder.embed(source.masked_fill(padding[:, None, :, None], 0.0))
@@ -43,7 +46,7 @@ class FromLogMel(nn.Module):
             pass
         if not self.is_classifier:
             return tokens
-        return self.network.head(self.network.fc_norm(self.network._pool(tokens, lengths)))
+        return self.network.score(tokens, lengths)
 
     def alone(self, source: Tensor, length: int) -> Tensor:
         """What torch gives for one clip of a batch, (1, T, F) -> (1+L, D) or (C,)."""
@@ -98,7 +101,7 @@ class FromWaveform(FromLogMel):
     def _activated(self, output: Tensor) -> Tensor:
         if not self.is_classifier:
             return output
-        return output.softmax(dim=1) if self.network.activation == "softmax" else output.sigmoid()
+        return output.softmax(dim=-1) if self.network.activation == "softmax" else output.sigmoid()
 
     def _front_end(self, waveform: Tensor, lengths: Tensor) -> Tuple[Tensor, Tensor]:
         """What `log_mel` makes, (B, 1, T, F), and (B,) the frames that count."""
