@@ -276,7 +276,7 @@ def _print_listing(listing: Any) -> int:
 
 
 def _print_classes(clips: Sequence[Any], descriptors: Sequence[Any]) -> None:
-    counts = Counter(label for clip in clips for label in clip.labels)
+    counts = Counter(label for clip in clips for label in clip.classes)
     sizes = [counts[label.id] for label in descriptors]
     print(
         f"  {len(sizes)} classes with {min(sizes)} to {max(sizes)} clips,"
@@ -290,7 +290,7 @@ def _print_classes(clips: Sequence[Any], descriptors: Sequence[Any]) -> None:
 
 def _name_classes(clips: Iterable[Any], descriptors: Sequence[Any]) -> str:
     """The classes with their numbers of clips; of more than 20 the largest 10 and smallest 5."""
-    counts = Counter(label for clip in clips for label in clip.labels)
+    counts = Counter(label for clip in clips for label in clip.classes)
     in_order = sorted(descriptors, key=lambda label: -counts[label.id])
     names = [f"{label.name} ({counts[label.id]})" for label in in_order]
     if len(names) > 20:

@@ -157,11 +157,11 @@ def _write_files(
         path = os.path.join(folder, name)
         if clips:
             write_manifest(f"{path}.tsv", root, ((c.path, c.num_samples) for c in clips))
-        if clips and descriptors is not None and clips[0].events is not None:
+        if clips and descriptors is not None and (clips[0].labels or clips[0].events is None):
+            write_labels(f"{path}.lbl", ((clip.path, clip.labels) for clip in clips))
+        if clips and clips[0].events is not None:
             entries = ((clip.path, *event) for clip in clips for event in clip.events)
             write_events(f"{path}.events.tsv", entries)
-        elif clips and descriptors is not None:
-            write_labels(f"{path}.lbl", ((clip.path, clip.labels) for clip in clips))
 
 
 def write_left_out(folder: str, left_out: Sequence[Failure], file: str, num_clips: int) -> None:

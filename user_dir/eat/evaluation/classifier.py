@@ -156,7 +156,7 @@ def evaluate_checkpoint(
 
         name = os.fspath(checkpoint)
         return evaluate_over_time(classifier, descriptors, name, data, split, tune_split)
-    manifest, descriptors, labels = clips = open_split(data, split)
+    manifest, _, labels, _ = clips = open_split(data, split)
     scored, failures = score_clips(classifier, clips.paths, batch_size)
     if not scored:
         path, reason = failures[0]

@@ -106,8 +106,9 @@ class ListingConfig:
         parse=_check_encoding,
     )
     descriptors: Optional[str] = setting(
-        "a label_descriptors.csv with the classes and their order. Not given: all labels that were"
-        " found, in alphabetical order",
+        "a label_descriptors.csv with the classes and their order, or lines id<TAB>name as in"
+        " AudioSet's mid_to_display_name.tsv. Not given: all labels that were found, in"
+        " alphabetical order",
         None,
         metavar="FILE",
     )

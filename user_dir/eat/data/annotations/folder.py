@@ -13,6 +13,7 @@ from ..labels import (
     index_labels,
     make_descriptors,
     read_descriptors,
+    read_lines,
 )
 from ..sampling import draw_parts, draw_stratified_parts
 from ..split import Clip, read_headers
@@ -120,7 +121,7 @@ def label_clips(
         names = (name for clip in clips for name in names_of[clip.path])
         classes = make_descriptors(map(normal_form, names))
     else:
-        classes = read_descriptors(given)
+        classes = _read_classes(given)
     index_of = index_labels(classes)
     index_of = {normal_form(name): index for name, index in index_of.items()} | index_of
     labelled = []
@@ -133,6 +134,14 @@ def label_clips(
         labels = tuple(classes[index_of[name]].id for name in names)
         labelled.append(clip._replace(labels=labels))
     return classes, labelled
+
+
+def _read_classes(path: str) -> List[Label]:
+    """Classes in the format of `label_descriptors.csv`, or AudioSet's lines `id<TAB>name`."""
+    pairs = [line.split("\t") for line in read_lines(path, f"label descriptors: {path}")]
+    if all(len(pair) == 2 for pair in pairs):
+        return [Label(index, *pair) for index, pair in enumerate(pairs)]
+    return read_descriptors(path)
 
 
 def split_clips(

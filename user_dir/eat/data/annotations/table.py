@@ -198,7 +198,7 @@ def _refuse_bytes(location: str, *texts: str, encoding: Optional[str] = None) ->
         example = "utf-16" if byte in (0xFE, 0xFF) else "latin-1"  # its mark begins with one
         raise ValueError(
             f"{location}: not {encoding or 'UTF-8'} (byte {byte:#x}), expected UTF-8, or for"
-            f" `eat manifest folder` --encoding with its name, e.g. {example}"
+            f" `eat manifest` --encoding with its name, e.g. {example}"
         )
 
 

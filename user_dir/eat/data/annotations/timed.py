@@ -143,11 +143,11 @@ class _Judge:
         seconds = of.num_samples / of.sample_rate_hz
         if not row.labels:
             return "an event without a label"
+        found = f"found an event from {start:g} to {stop:g} s, expected one that"
         if start >= stop:
-            what = "empty" if start == stop else "reversed"
-            return f"found an {what} event from {start:g} to {stop:g} s, expected start before end"
+            return f"{found} ends after its start"
         if not 0 <= start < seconds:
-            return f"found an event from {start:g} s on, expected one inside the {seconds:g} s"
+            return f"{found} begins inside the {seconds:g} s"
         samples = _part_of(of, start, min(stop, seconds)).num_samples
         if samples < (_MIN_SECONDS * of.sample_rate_hz if self._config.listed_as == "clips" else 1):
             return f"found a part of {stop - start:g} s, expected at least {_MIN_SECONDS:g} s"
@@ -200,5 +200,4 @@ def _cut(recording: Clip, parts: Sequence[Clip], seconds: Optional[float]) -> It
             if stop - start >= _MIN_EVENT_SECONDS:
                 events += [(start, stop, label) for label in part.labels]
         clip = _part_of(recording, begin, end) if count > 1 else recording
-        labels = tuple(dict.fromkeys(label for *_, label in events))
-        yield clip._replace(labels=labels, events=tuple(sorted(events)))
+        yield clip._replace(labels=(), events=tuple(sorted(events)))
