@@ -85,17 +85,20 @@ def scan_audio(
     with open_sound(path, hdf5_rate_hz) as sound:
         rate_hz = sound.samplerate
         num_used = sys.maxsize if used_samples is None else used_samples * rate_hz // SAMPLE_RATE_HZ
-        for chunk in read_chunks(sound):
+        first, expected = sound.part or (0, sound.frames)
+        if first > 0:
+            sound.go_to(first)
+        for chunk in read_chunks(sound, expected if sound.part else None):
             check_finite(chunk, name)
             levels.append(_levels_of(chunk, max(0, num_used - num_samples)))
             num_samples += len(chunk)
-        if sound.has_length and num_samples < sound.frames:
+        if (sound.has_length or sound.part) and num_samples < expected:
+            by = "the part" if sound.part else "its header"
             raise AudioError(
-                f"{name}: cut off: found {num_samples} samples, expected {sound.frames} by its"
-                " header"
+                f"{name}: cut off: found {num_samples} samples, expected {expected} by {by}"
             )
-        rest = sound.next_bytes().strip(b"\0")
-        is_cut_off = sound.is_cut_off()
+        rest = b"" if sound.part else sound.next_bytes().strip(b"\0")
+        is_cut_off = not sound.part and sound.is_cut_off()
     check_length(num_samples * SAMPLE_RATE_HZ // rate_hz, name)
     merged = zip((min, max, min, max, sum, sum), zip(*levels, strict=True), strict=True)
     whole = [merge(values) for merge, values in merged]

@@ -9,7 +9,7 @@ from eat.files import url_problem
 from eat.work import Failure
 
 from . import AudioError
-from .packs import list_tar
+from .packs import find_part, list_tar, spell_out
 
 # What libsndfile decodes and recognises by its header.
 EXTENSIONS = (
@@ -120,7 +120,8 @@ def find_inputs(inputs: Sequence[str]) -> Tuple[List[Tuple[str, str]], List[str]
     files, notes, left_out = [], [], []
     for path in inputs:
         if not os.path.isdir(path) and not _TAR.fullmatch(path):
-            files.append((path, os.path.basename(path)))
+            name = spell_out(path, "").split("/")[-2:] if find_part(path) else path.split("/")[-1:]
+            files.append((path, "/".join(name)))
             continue
         scan = find_audio(path, required=True, in_tars=True)
         files += [(os.path.join(scan.root, scan.address(name)), name) for name in scan.paths]

@@ -18,8 +18,10 @@ from .packs import (
     ArchiveAddress,
     BytesAsFile,
     Hdf5Address,
+    PartAddress,
     archive_bytes,
     find_pack,
+    find_part,
     map_file,
     name_in_archive,
     name_in_tar,
@@ -59,6 +61,7 @@ class SoundFile(soundfile.SoundFile):
     """
 
     has_length = True  # False: `frames` is only a guess, and too large
+    part: Optional[Tuple[int, int]] = None  # first frame and number of frames, if it is a part
 
     def seekable(self) -> bool:
         return False
@@ -100,7 +103,7 @@ class Hdf5Sound:
     """
 
     format, subtype = "HDF5", ""
-    has_length = True
+    has_length, part = True, None
     next_bytes, is_cut_off = bytes, bool  # none, False
 
     def __init__(self, address: Hdf5Address, rate_hz: Optional[int]) -> None:
@@ -164,12 +167,17 @@ def open_sound(
 ) -> Iterator[Sound]:
     """Open a file, or a clip in a pack, for the length of a `with` block.
 
+    Of a part of a file the whole is opened, and `part` says which frames are meant.
+
     `content` is the bytes of the file; None reads them from the path. Whatever goes wrong inside
     the block is an AudioError, too.
     """
     name = os.fspath(path)
+    address = find_part(name) if content is None else None
     try:
-        with _open(name, hdf5_rate_hz, content) as sound:
+        with _open(address.file if address else name, hdf5_rate_hz, content) as sound:
+            if address:
+                sound.part = _find_frames(name, address, sound)
             yield sound
     except (FileNotFoundError, MemoryError):
         raise
@@ -182,6 +190,18 @@ def open_sound(
         text = str(error) if known else f"{name}: not readable as audio: {reason}"
         member = name_in_tar(name)
         raise AudioError(f"{text} (it is {member})" if member else text) from error
+
+
+def _find_frames(name: str, part: PartAddress, sound: SoundFile) -> Tuple[int, int]:
+    """The first frame of a part of a file, and how many frames it has."""
+    start, stop = (round(seconds * sound.samplerate) for seconds in part[1:])
+    if start >= stop or (sound.has_length and stop > sound.frames):
+        length = f" of {sound.frames / sound.samplerate:.6g} s" if sound.has_length else ""
+        raise AudioError(
+            f"{name}: found a part from {part[1]:g} to {part[2]:g} s, expected one that ends after"
+            f" its start, inside the file{length}"
+        )
+    return start, stop - start
 
 
 def read_chunks(

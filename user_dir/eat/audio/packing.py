@@ -6,7 +6,7 @@ from typing import BinaryIO, Dict, List, Optional
 
 from . import AudioError
 from .opening import open_sound
-from .packs import Hdf5Address, archive_bytes, find_pack, list_zip, map_file
+from .packs import Hdf5Address, archive_bytes, find_pack, find_part, list_zip, map_file
 
 
 class ZipPack:
@@ -25,6 +25,8 @@ class ZipPack:
         address = find_pack(path)
         if isinstance(address, Hdf5Address):
             raise AudioError(f"{path}: found HDF5 data, expected an audio file: a zip holds files")
+        if find_part(path):
+            raise AudioError(f"{path}: found a part of a file, expected a whole one: pack the file")
         with open_sound(path, hdf5_rate_hz):
             return archive_bytes(address) if address else map_file(path)
 

@@ -1,8 +1,11 @@
-"""Packs: many clips in one file. The address of a clip can be used wherever a path can.
+"""Addresses, which can be used wherever a path can: of clips in packs, and of parts of files.
+
+A pack is one file with many clips.
 
     pack.zip:OFFSET:LENGTH    an audio file inside an uncompressed zip: these bytes (fairseq's way)
     pack.tar:OFFSET:LENGTH    likewise in an uncompressed tar, such as a shard of webdataset
     pack.h5/KEY               samples inside an HDF5 file (also .hdf5), with their `sample_rate`
+    dawn.flac/12.5-15.25      a part of an audio file that is in no pack, in seconds
 
 A process opens a pack once and keeps it open. Zips and tars are mapped into memory, so that threads
 and forked workers share them. HDF5 files are opened again after a fork, as the library demands.
@@ -23,6 +26,7 @@ from . import AudioError
 
 _ARCHIVE_ADDRESS = re.compile(r"(.+\.(?:zip|tar)):([0-9]+):([0-9]+)", re.DOTALL | re.IGNORECASE)
 _HDF5_ADDRESS = re.compile(r"\.(?:h5|hdf5)(?=/.)", re.DOTALL)
+_PART_ADDRESS = re.compile(r"(.+)/([0-9]+(?:\.[0-9]+)?-[0-9]+(?:\.[0-9]+)?)", re.DOTALL)
 _NOT_ZERO = re.compile(rb"[^\0]")
 _COMPRESSED = (b"\x1f\x8b", b"BZh", b"\xfd7zXZ", b"\x28\xb5\x2f\xfd")  # gzip, bzip2, xz, zstd
 _TAR_BLOCK = 512  # bytes; a tar ends with blocks of zeros
@@ -42,6 +46,25 @@ class Hdf5Address(NamedTuple):
 
     pack: str
     key: str
+
+
+class PartAddress(NamedTuple):
+    """Which part of an audio file is a clip."""
+
+    file: str
+    start_seconds: float
+    stop_seconds: float
+
+
+def find_part(path: str) -> Optional[PartAddress]:
+    """Take a path apart if it is the address of a part of a file, `FILE/START-STOP` in seconds.
+
+    It is one only if the part before the slash is a file: below a file there can be no other.
+    """
+    found = _PART_ADDRESS.fullmatch(path)
+    if not found or not os.path.isfile(found[1]) or find_pack(path):
+        return None
+    return PartAddress(found[1], *map(float, found[2].split("-")))
 
 
 def find_pack(path: str) -> Optional[Union[ArchiveAddress, Hdf5Address]]:
@@ -157,7 +180,14 @@ def name_in_tar(path: str) -> str:
 
 
 def spell_out(path: str, folder: str) -> str:
-    """A path below a folder, in which a clip's name in its archive replaces offset and length."""
+    """A path below a folder, in which a clip's name in its archive replaces offset and length.
+
+    That of a part ends in the extension of its file: `dawn/12.5-15.25.flac`.
+    """
+    if find_part(os.path.join(folder, path)):
+        file, _, span = path.rpartition("/")
+        stem, extension = os.path.splitext(file)
+        return f"{stem}/{span}{extension}"
     address = find_pack(os.path.join(folder, path))
     if not isinstance(address, ArchiveAddress):
         return path

@@ -63,7 +63,10 @@ class AudioInfo(NamedTuple):
 def audio_info(path: AudioPath, hdf5_rate_hz: Optional[int] = None) -> AudioInfo:
     """Read the header of a file, see `read_audio`; a file whose header has no length is decoded."""
     with open_sound(path, hdf5_rate_hz) as sound:
-        num_samples = sound.frames if sound.has_length else sum(map(len, read_chunks(sound)))
+        if sound.part is not None:
+            num_samples = sound.part[1]
+        else:
+            num_samples = sound.frames if sound.has_length else sum(map(len, read_chunks(sound)))
         return AudioInfo(num_samples, sound.samplerate, sound.channels)
 
 
@@ -81,7 +84,8 @@ def read_audio(
 
     Args:
         path: anything libsndfile reads (wav, flac, ogg, mp3, ...), at any rate; or the address of
-            a clip in a pack, `pack.zip:offset:length` or `pack.h5/key`.
+            a clip in a pack, `pack.zip:offset:length` or `pack.h5/key`; or of a part of a file in
+            seconds, `dawn.flac/12.5-15.25`, which is a slice of what the whole file gives.
         sample_rate_hz: rate of the returned samples; `offset_samples` and `num_samples` count at
             this rate.
         offset_samples: where to start.
@@ -93,7 +97,8 @@ def read_audio(
 
     Raises:
         FileNotFoundError: there is no such file.
-        AudioError: the file cannot be decoded, holds no samples, or ends before the offset.
+        AudioError: the file cannot be decoded, holds no samples, or ends before the offset; the
+            part is empty or reaches beyond the file.
         ValueError: the rate is below 1, or the offset or number of samples below 0.
     """
     if sample_rate_hz < 1:
@@ -120,7 +125,8 @@ def read_part(
     whose header does not tell it.
     """
     with open_sound(path, hdf5_rate_hz) as sound:
-        frames = sound.frames if max_frames is None else min(sound.frames, max_frames)
+        frames = sound.part[1] if sound.part else sound.frames
+        frames = frames if max_frames is None else min(frames, max_frames)
         total = frames * SAMPLE_RATE_HZ // sound.samplerate
         offset = int(place * max(1, total - num_samples + 1))
         return _decode(sound, path, SAMPLE_RATE_HZ, offset, num_samples), offset
@@ -130,6 +136,13 @@ def _decode(
     sound: Sound, path: AudioPath, rate_hz: int, offset_samples: int, num_samples: Optional[int]
 ) -> np.ndarray:
     native_hz = sound.samplerate
+    asked_for = offset_samples
+    if sound.part is not None:
+        first, length = sound.part
+        length = (2 * length * rate_hz + native_hz) // (2 * native_hz)  # rounded as soxr does it
+        length = max(0, length - offset_samples)
+        num_samples = length if num_samples is None else min(num_samples, length)
+        offset_samples += first * rate_hz // native_hz
     is_resampled = native_hz != rate_hz
     margin = math.ceil(_MARGIN_SAMPLES * max(1, native_hz / rate_hz)) if is_resampled else 0
     # Start on a native sample that coincides with a sample of the target rate; the wanted part
@@ -152,7 +165,12 @@ def _decode(
         mono = soxr.resample(mono, native_hz, rate_hz)
     mono = mono[lead:stop]
     if mono.size == 0:
-        raise AudioError(f"{os.fspath(path)}: no samples after offset {offset_samples}")
+        raise AudioError(f"{os.fspath(path)}: no samples after offset {asked_for}")
+    if sound.part is not None and mono.size < num_samples:
+        raise AudioError(
+            f"{os.fspath(path)}: found {mono.size} samples at {rate_hz} Hz, expected {num_samples}:"
+            " the part reaches beyond the file"
+        )
     return np.ascontiguousarray(mono, dtype=np.float32)
 
 

@@ -5,10 +5,10 @@ import sys
 from collections import Counter
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, ClassVar, Iterable, Optional, Sequence
+from typing import Any, ClassVar, Iterable, List, Optional, Sequence
 
 from eat.data import MAX_TARGET_LENGTH
-from eat.data.annotations import FolderConfig
+from eat.data.annotations import EventConfig, FolderConfig
 
 from .options import argument, option
 from .shared import Hdf5Option
@@ -98,6 +98,28 @@ class Esc50Options(ListingOptions):
 
 
 @dataclass(kw_only=True)
+class EventsOptions(EventConfig, ListingOptions):
+    """List the annotated parts of recordings, from tables with starts and ends.
+
+    Reads Raven selection tables, Audacity label tracks, AudioSet's strong labels, tables of DCASE
+    and any CSV with columns of starts, ends and labels: one table for each recording, which has its
+    name (dawn.Table.1.selections.txt of dawn.wav), or tables with a column of recordings. With --as
+    clips each part becomes a clip with its label (dawn.wav/1.25-2.5), in OUT/train.tsv, .lbl and so
+    on; with --as time recordings keep their events, in OUT/train.events.tsv. Shares for valid and
+    eval are drawn by recording. Events that are empty, reversed, without a label or outside their
+    recording are left out and listed with table and line in OUT/unreadable.tsv; the exit status is
+    then 1.
+    """
+
+    EXAMPLE: ClassVar[str] = (
+        "eat manifest events tables/*.txt --audio /data/recordings --out manifests/calls --as time"
+    )
+
+    tables: List[str] = argument("table, or a folder of tables .txt, .tsv and .csv", "TABLE")
+    audio: str = option("folder of the audio; becomes the manifests' root", metavar="DIR")
+
+
+@dataclass(kw_only=True)
 class FolderOptions(FolderConfig, ListingOptions):
     """List the audio files below a folder.
 
@@ -174,6 +196,13 @@ def _list_folder(options: FolderOptions) -> int:
     )
 
 
+def _list_events(options: EventsOptions) -> int:
+    from eat.data.annotations import list_events
+
+    where = options.tables, options.audio, options.out
+    return _print_listing(list_events(*where, options, options.force, options.workers))
+
+
 def _check(options: CheckOptions) -> int:
     from eat.data.checking import LEFT_OUT, check_manifest
 
@@ -203,6 +232,7 @@ ACTIONS = {
     "audioset": (AudiosetOptions, partial(_list, "list_audioset")),
     "check": (CheckOptions, _check),
     "esc50": (Esc50Options, partial(_list, "list_esc50")),
+    "events": (EventsOptions, _list_events),
     "folder": (FolderOptions, _list_folder),
     "pack": (PackOptions, _pack),
     "speech-commands": (SpeechCommandsOptions, partial(_list, "list_speech_commands")),
@@ -246,7 +276,7 @@ def _print_listing(listing: Any) -> int:
 
 
 def _print_classes(clips: Sequence[Any], descriptors: Sequence[Any]) -> None:
-    counts = Counter(label for clip in clips for label in clip.labels)
+    counts = Counter(label for clip in clips for label in clip.classes)
     sizes = [counts[label.id] for label in descriptors]
     print(
         f"  {len(sizes)} classes with {min(sizes)} to {max(sizes)} clips,"
@@ -260,7 +290,7 @@ def _print_classes(clips: Sequence[Any], descriptors: Sequence[Any]) -> None:
 
 def _name_classes(clips: Iterable[Any], descriptors: Sequence[Any]) -> str:
     """The classes with their numbers of clips; of more than 20 the largest 10 and smallest 5."""
-    counts = Counter(label for clip in clips for label in clip.labels)
+    counts = Counter(label for clip in clips for label in clip.classes)
     in_order = sorted(descriptors, key=lambda label: -counts[label.id])
     names = [f"{label.name} ({counts[label.id]})" for label in in_order]
     if len(names) > 20:

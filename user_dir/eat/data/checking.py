@@ -86,7 +86,12 @@ def check_manifest(
             for clip, _, action, found in problems:
                 file.write(_join(clip + 2, action, listed.relative_path(clip), "; ".join(found)))
         clips = [
-            Clip(listed.relative_path(clip), num_samples, labels=split.class_ids(clip))
+            Clip(
+                listed.relative_path(clip),
+                num_samples,
+                labels=split.class_ids(clip),
+                events=split.events_of(clip),
+            )
             for clip, num_samples, action, _ in in_order
             if action != LEFT_OUT
         ]

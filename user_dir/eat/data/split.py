@@ -6,8 +6,11 @@ from typing import List, Mapping, NamedTuple, Optional, Sequence, Tuple, Union
 
 from eat.work import Failure, is_failure, map_in_threads
 
+from .events import EventTable, read_events
 from .labels import DESCRIPTORS_FILE, Label, LabelTable, read_descriptors, read_labels
 from .manifest import Manifest
+
+ClipEvents = Tuple[Tuple[float, float, str], ...]  # onset and offset in seconds, id of the class
 
 
 class Clip(NamedTuple):
@@ -18,14 +21,21 @@ class Clip(NamedTuple):
     sample_rate_hz: int = 0  # 0: not known
     num_channels: int = 0
     labels: Tuple[str, ...] = ()  # ids of its classes
+    events: Optional[ClipEvents] = None  # None: the data set has no file of events
+
+    @property
+    def classes(self) -> Tuple[str, ...]:
+        """The ids of the classes of the clip and of its events, each once."""
+        return tuple(dict.fromkeys((*self.labels, *(label for *_, label in self.events or ()))))
 
 
 class Split(NamedTuple):
-    """The clips of `{folder}/{name}.tsv`, with their labels if there are any."""
+    """The clips of `{folder}/{name}.tsv`, with their labels and events if there are any."""
 
     manifest: Manifest
     descriptors: Optional[List[Label]]  # the classes of the data set; None without labels
     labels: Optional[LabelTable]  # the classes of each clip; None without labels
+    events: Optional[EventTable] = None  # of each clip; None without, or if they were not asked for
 
     @property
     def paths(self) -> List[str]:
@@ -38,16 +48,28 @@ class Split(NamedTuple):
             return ()
         return tuple(self.descriptors[index].id for index in self.labels.classes(clip))
 
+    def events_of(self, clip: int) -> Optional[ClipEvents]:
+        """The events of a clip, with the ids of their classes; None without a file of events."""
+        if self.events is None or self.descriptors is None:
+            return None
+        found = self.events.events(clip)
+        return tuple((on, off, self.descriptors[label].id) for on, off, label in found)
+
 
 def open_split(folder: str, name: str, labelled: bool = True) -> Split:
-    """Read the manifest and labels of a split, e.g. "train", which need not be `labelled`."""
+    """Read the manifest and labels of a split, e.g. "train".
+
+    One that need not be `labelled` is read with the labels and events that there are.
+    """
     manifest = Manifest(os.path.join(folder, f"{name}.tsv"))
-    path = os.path.join(folder, f"{name}.lbl")
-    if not labelled and not os.path.exists(path):
+    files = [os.path.join(folder, f"{name}.{ending}") for ending in ("lbl", "events.tsv")]
+    has_labels, has_events = (not labelled and os.path.exists(file) for file in files)
+    if not labelled and not has_labels and not has_events:
         return Split(manifest, None, None)
     descriptors_file = os.path.join(folder, DESCRIPTORS_FILE)
-    descriptors = read_descriptors(descriptors_file)
-    return Split(manifest, descriptors, read_labels(path, manifest, descriptors, descriptors_file))
+    known = manifest, read_descriptors(descriptors_file), descriptors_file
+    labels = read_labels(files[0], *known) if labelled or has_labels else None
+    return Split(*known[:2], labels, read_events(files[1], *known) if has_events else None)
 
 
 def split_of(manifest_file: str) -> Tuple[str, str]:

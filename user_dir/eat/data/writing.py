@@ -11,6 +11,7 @@ from eat.audio.finding import Scan, count_extensions
 from eat.files import lock_file, replace_file
 from eat.work import Failure
 
+from .events import write_events
 from .labels import (
     DESCRIPTORS_FILE,
     Label,
@@ -149,15 +150,18 @@ def _write_files(
     splits: Mapping[str, Sequence[Clip]],
     descriptors: Optional[List[Label]],
 ) -> None:
-    """Write the manifests of splits that have clips, with labels and classes if there are any."""
+    """Write the manifests of splits that have clips, with labels or events, and classes."""
     if descriptors is not None:
         write_descriptors(os.path.join(folder, DESCRIPTORS_FILE), descriptors)
     for name, clips in splits.items():
         path = os.path.join(folder, name)
         if clips:
             write_manifest(f"{path}.tsv", root, ((c.path, c.num_samples) for c in clips))
-        if clips and descriptors is not None:
+        if clips and descriptors is not None and (clips[0].labels or clips[0].events is None):
             write_labels(f"{path}.lbl", ((clip.path, clip.labels) for clip in clips))
+        if clips and clips[0].events is not None:
+            entries = ((clip.path, *event) for clip in clips for event in clip.events)
+            write_events(f"{path}.events.tsv", entries)
 
 
 def write_left_out(folder: str, left_out: Sequence[Failure], file: str, num_clips: int) -> None:
@@ -182,11 +186,11 @@ def write_left_out(folder: str, left_out: Sequence[Failure], file: str, num_clip
 
 
 def _split_files(splits: Iterable[str]) -> List[str]:
-    """The names of the manifests and label files of splits."""
+    """The names of the manifests, label files and events of splits."""
     for split in splits:
         if not _SPLIT_NAME.fullmatch(split):
             raise ValueError(f"found the split {split!r}, expected letters, digits, '_', '-', '.'")
-    return [f"{split}.{ending}" for split in splits for ending in ("tsv", "lbl")]
+    return [f"{split}.{ending}" for split in splits for ending in ("tsv", "lbl", "events.tsv")]
 
 
 def _remove(path: str) -> None:

@@ -135,7 +135,7 @@ def evaluate_checkpoint(
     """
     metrics.require_scikit_learn()
     classifier = load_classifier(checkpoint, choose_device(device))
-    manifest, descriptors, labels = clips = open_split(data, split)
+    manifest, descriptors, labels, _ = clips = open_split(data, split)
     problem = describe_difference(classifier.config.num_classes, classifier.labels, descriptors)
     if problem is not None:
         raise ValueError(f"{checkpoint}: {problem} as in {os.path.join(data, DESCRIPTORS_FILE)}")

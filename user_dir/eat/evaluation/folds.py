@@ -62,7 +62,8 @@ def read_clips(folder: str, splits: Optional[Sequence[str]] = None) -> Clips:
                 " names of folders; there are more ways)"
             )
     opened = [open_split(folder, name) for name in splits]
-    rows = [labels.targets(i).astype(np.uint8) for *_, labels in opened for i in range(len(labels))]
+    tables = [one.labels for one in opened]
+    rows = [table.targets(i).astype(np.uint8) for table in tables for i in range(len(table))]
     return Clips(
         root=opened[0].manifest.root,
         classes=[label.name for label in opened[0].descriptors],

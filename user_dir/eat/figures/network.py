@@ -138,7 +138,7 @@ def read_vectors(path: str, manifest: Manifest, clips: Sequence[int]) -> Vectors
 def name_kinds(manifest: Manifest, by: Optional[str] = None) -> List[str]:
     """What each clip is: its first "label", its "folder", or (None) the label if there are any."""
     if by != "folder":
-        _, descriptors, labels = open_split(*split_of(manifest.file), labelled=by == "label")
+        _, descriptors, labels, _ = open_split(*split_of(manifest.file), labelled=by == "label")
         if labels is not None:
             return [descriptors[labels.classes(clip)[0]].name for clip in range(len(labels))]
     return name_folders(list(manifest.relative_paths()))

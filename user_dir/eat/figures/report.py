@@ -198,7 +198,7 @@ def examine_splits(run: Run) -> Iterator[Facts]:
 
 def _examine_split(name: str, file: str) -> Facts:
     """A manifest, the headers of at most `MAX_CLIPS` clips, and classes, most frequent first."""
-    manifest, descriptors, labels = open_split(*split_of(file), labelled=False)
+    manifest, descriptors, labels, _ = open_split(*split_of(file), labelled=False)
 
     def read_header(clip: int) -> Union[AudioInfo, Failure]:
         try:

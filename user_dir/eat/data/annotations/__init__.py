@@ -22,6 +22,16 @@ CLIP_COLUMNS = (
 )
 LABEL_COLUMNS = ("label", "class", "category", "tag")  # a cell is one label
 LABELS_COLUMNS = ("labels", "classes", "categories", "tags")  # separated by commas
+# What tables of events call columns, in any case; clips and labels also as other tables do.
+ONSET_COLUMNS = (
+    *("onset", "start_time_seconds", "begin time (s)", "start", "start_time", "start (s)"),
+    *("start_s", "begin", "begin_time"),
+)
+OFFSET_COLUMNS = (
+    *("offset", "end_time_seconds", "end time (s)", "end", "end_time", "end (s)", "end_s", "stop"),
+)
+EVENT_CLIP_COLUMNS = (*CLIP_COLUMNS, "segment_id", "begin file", "recording")
+EVENT_LABEL_COLUMNS = (*LABEL_COLUMNS, "event_label", "annotation", "species")
 VALID_FRACTION = 0.05
 
 
@@ -32,6 +42,8 @@ class Columns(NamedTuple):
     label: Optional[str] = None  # likewise
     separator: Optional[str] = None  # of labels; "": a cell is one label; None: by the column
     split: Optional[str] = None  # None: the table has no splits
+    onset: Optional[str] = None  # of a table of events; None: the one with a known name
+    offset: Optional[str] = None  # likewise
 
 
 _LABEL_SOURCES = "parent|top|csv:FILE|regex:PATTERN|cls|txt|json:FIELD"
@@ -64,21 +76,11 @@ def _check_encoding(name: str) -> str:
 
 
 @dataclass(kw_only=True)
-class FolderConfig:
-    """Which files of a folder to list, and where their labels and splits come from."""
+class ListingConfig:
+    """Which files of a folder to list, how to read a table about them, and what splits to make."""
 
     extensions: List[str] = setting(
         "file name extensions to look for, in any case", EXTENSIONS, metavar="EXT"
-    )
-    labels_from: Optional[str] = setting(
-        "where labels come from. parent: the folder that a file is in is its label; top: its"
-        " topmost folder below DIR; csv:FILE: a table with a header line and a row for each file,"
-        " or for each of its labels; regex:PATTERN: what each of the pattern's parentheses matches"
-        " in the path below DIR; cls, txt: the lines of the file KEY.cls or KEY.txt beside KEY.wav,"
-        " as in tars of webdataset; json:FIELD: a field of KEY.json",
-        None,
-        metavar=_LABEL_SOURCES,
-        parse=_check_labels_from,
     )
     clip_column: Optional[str] = setting(
         "column of the table with the names of files. Not given: the one called"
@@ -104,8 +106,9 @@ class FolderConfig:
         parse=_check_encoding,
     )
     descriptors: Optional[str] = setting(
-        "a label_descriptors.csv with the classes and their order. Not given: all labels that were"
-        " found, in alphabetical order",
+        "a label_descriptors.csv with the classes and their order, or lines id<TAB>name as in"
+        " AudioSet's mid_to_display_name.tsv. Not given: all labels that were found, in"
+        " alphabetical order",
         None,
         metavar="FILE",
     )
@@ -135,12 +138,6 @@ class FolderConfig:
     )
 
     @property
-    def table(self) -> Optional[str]:
-        """The file of the table."""
-        kind, _, file = (self.labels_from or "").partition(":")
-        return file if kind == "csv" else None
-
-    @property
     def columns(self) -> Columns:
         """The columns of the table."""
         split = (self.splits_from or "").partition(":")[2] or None
@@ -155,19 +152,10 @@ class FolderConfig:
 
     def check(self) -> None:
         """Refuse settings that are impossible or do not go together."""
-        if self.labels_from is not None:
-            _check_labels_from(self.labels_from)
         if self.splits_from is not None:
             _check_splits_from(self.splits_from)
         if self.encoding is not None:
             _check_encoding(self.encoding)
-        options = ("clip-column", "label-column", "label-separator", "splits-from column:NAME")
-        given = zip((*options, "encoding"), (*self.columns, self.encoding), strict=True)
-        for option, value in given:
-            if value is not None and self.table is None:
-                raise ValueError(f"--{option}: found no table, expected --labels-from csv:FILE")
-        if self.descriptors is not None and self.labels_from is None:
-            raise ValueError("--descriptors: found no labels, expected --labels-from")
         if self.split is not None and (self.splits_from or any(self.fractions)):
             other = "--splits-from" if self.splits_from else "a share for another split"
             raise ValueError(f"--split: found {other} too, expected one or the other")
@@ -178,13 +166,105 @@ class FolderConfig:
             )
 
 
+@dataclass(kw_only=True)
+class FolderConfig(ListingConfig):
+    """Which files of a folder to list, and where their labels and splits come from."""
+
+    labels_from: Optional[str] = setting(
+        "where labels come from. parent: the folder that a file is in is its label; top: its"
+        " topmost folder below DIR; csv:FILE: a table with a header line and a row for each file,"
+        " or for each of its labels; regex:PATTERN: what each of the pattern's parentheses matches"
+        " in the path below DIR; cls, txt: the lines of the file KEY.cls or KEY.txt beside KEY.wav,"
+        " as in tars of webdataset; json:FIELD: a field of KEY.json",
+        None,
+        metavar=_LABEL_SOURCES,
+        parse=_check_labels_from,
+    )
+
+    @property
+    def table(self) -> Optional[str]:
+        """The file of the table."""
+        kind, _, file = (self.labels_from or "").partition(":")
+        return file if kind == "csv" else None
+
+    def check(self) -> None:
+        """Refuse settings that are impossible or do not go together."""
+        if self.labels_from is not None:
+            _check_labels_from(self.labels_from)
+        options = ("clip-column", "label-column", "label-separator", "splits-from column:NAME")
+        given = zip((*options, "encoding"), (*self.columns[:4], self.encoding), strict=True)
+        for option, value in given:
+            if value is not None and self.table is None:
+                raise ValueError(f"--{option}: found no table, expected --labels-from csv:FILE")
+        if self.descriptors is not None and self.labels_from is None:
+            raise ValueError("--descriptors: found no labels, expected --labels-from")
+        super().check()
+
+
+@dataclass(kw_only=True)
+class EventConfig(ListingConfig):
+    """How to read tables of events, and what to list of them."""
+
+    listed_as: str = setting(
+        "clips: each annotated part of a recording is a clip with its label; time: recordings keep"
+        " their events, for training with task.labels=time",
+        "clips",
+        choices=("clips", "time"),
+        flag="as",
+    )
+    cut_seconds: Optional[float] = setting(
+        "with --as time, list parts of this length of the recordings for train and valid, with"
+        " their events. Not given: whole recordings",
+        None,
+        at_least=0.1,
+        metavar="SECONDS",
+    )
+    onset_column: Optional[str] = setting(
+        f"column with the starts of events, in seconds. Not given: {' or '.join(ONSET_COLUMNS)}",
+        None,
+        metavar="NAME",
+    )
+    offset_column: Optional[str] = setting(
+        f"column with the ends of events, in seconds. Not given: {' or '.join(OFFSET_COLUMNS)}",
+        None,
+        metavar="NAME",
+    )
+    clip_column: Optional[str] = setting(
+        "column with the names of recordings. Not given: the one called"
+        f" {' or '.join(EVENT_CLIP_COLUMNS)}; a table without one is of the recording of its name",
+        None,
+        metavar="NAME",
+    )
+    label_column: Optional[str] = setting(
+        f"column with the labels. Not given: {' or '.join(EVENT_LABEL_COLUMNS)} for one label,"
+        f" {' or '.join(LABELS_COLUMNS)} for several with commas between them",
+        None,
+        metavar="NAME",
+    )
+
+    @property
+    def columns(self) -> Columns:
+        """The columns of the tables."""
+        times = {"onset": self.onset_column, "offset": self.offset_column}
+        return super().columns._replace(**times)
+
+    def check(self) -> None:
+        """Refuse settings that are impossible or do not go together."""
+        if self.listed_as not in ("clips", "time"):
+            raise ValueError(f"--as: found {self.listed_as!r}, expected clips or time")
+        if self.cut_seconds is not None and self.listed_as != "time":
+            raise ValueError("--cut-seconds: found --as clips, expected --as time")
+        super().check()
+
+
 __getattr__, __dir__, __all__ = export(
     __name__,
     {
         "list_audioset": "audioset",
         "list_esc50": "esc50",
+        "list_events": "timed",
         "list_folder": "folder",
         "list_speech_commands": "speech_commands",
     },
 )
-__all__ += ["FolderConfig"]
+__all__ += ["EventConfig", "FolderConfig"]

@@ -13,6 +13,7 @@ from ..labels import (
     index_labels,
     make_descriptors,
     read_descriptors,
+    read_lines,
 )
 from ..sampling import draw_parts, draw_stratified_parts
 from ..split import Clip, read_headers
@@ -30,7 +31,7 @@ from .doubts import (
 from .matching import normal_form
 from .table import Annotations, annotate, label_by_path, read_table, split_by_top
 
-_DRAWN = ("train", "valid", "eval")
+DRAWN = ("train", "valid", "eval")
 
 
 def list_folder(
@@ -53,7 +54,7 @@ def list_folder(
     """
     config = FolderConfig() if config is None else config
     config.check()
-    names = [config.split] if config.split else list(_DRAWN)
+    names = [config.split] if config.split else list(DRAWN)
     left_out_file = unreadable_file(config.split)
     refuse_to_replace(out, names, left_out_file, force)
     scan = find_audio(folder, config.extensions, required=True, in_tars=True)
@@ -65,8 +66,8 @@ def list_folder(
     paths = [path for path in scan.paths if not has_labels or path in found.labels]
     clips, left_out = read_headers(scan.root, paths, num_workers, scan.members)
     left_out += found.left_out + scan.left_out
-    classes, clips = _label(clips, found.labels, config, out) if has_labels else (None, clips)
-    splits = dict.fromkeys(names, ()) | _split(clips, found.splits, classes, config)
+    classes, clips = label_clips(clips, found.labels, config, out) if has_labels else (None, clips)
+    splits = dict.fromkeys(names, ()) | split_clips(clips, found.splits, classes, config)
     for name, part in splits.items():
         splits[name] = [clip._replace(path=scan.address(clip.path)) for clip in part]
     root = os.path.abspath(scan.root)
@@ -107,7 +108,7 @@ def _annotate(scan: Scan, config: FolderConfig) -> Annotations:
     return found._replace(notes=[*found.notes, *notes], warnings=[*found.warnings, *warnings])
 
 
-def _label(
+def label_clips(
     clips: Sequence[Clip], names_of: Dict[str, List[str]], config: FolderConfig, out: str
 ) -> Tuple[List[Label], List[Clip]]:
     """The classes, and the clips with the ids of theirs; Unicode forms of names do not matter."""
@@ -120,7 +121,7 @@ def _label(
         names = (name for clip in clips for name in names_of[clip.path])
         classes = make_descriptors(map(normal_form, names))
     else:
-        classes = read_descriptors(given)
+        classes = _read_classes(given)
     index_of = index_labels(classes)
     index_of = {normal_form(name): index for name, index in index_of.items()} | index_of
     labelled = []
@@ -135,7 +136,15 @@ def _label(
     return classes, labelled
 
 
-def _split(
+def _read_classes(path: str) -> List[Label]:
+    """Classes in the format of `label_descriptors.csv`, or AudioSet's lines `id<TAB>name`."""
+    pairs = [line.split("\t") for line in read_lines(path, f"label descriptors: {path}")]
+    if all(len(pair) == 2 for pair in pairs):
+        return [Label(index, *pair) for index, pair in enumerate(pairs)]
+    return read_descriptors(path)
+
+
+def split_clips(
     clips: Sequence[Clip],
     split_of: Dict[str, str],
     classes: Optional[Sequence[Label]],
@@ -144,14 +153,15 @@ def _split(
     """The clips of each split, as annotated, with shares drawn from train."""
     splits = defaultdict(list)
     for clip in clips:
-        splits[split_of.get(clip.path, _DRAWN[0])].append(clip)
-    clips = splits.pop(_DRAWN[0], [])
+        splits[split_of.get(clip.path, DRAWN[0])].append(clip)
+    clips = splits.pop(DRAWN[0], [])
     if classes and clips and any(config.fractions):
         index_of = {label.id: label.index for label in classes}
-        classes_of = [[index_of[label] for label in clip.labels] for clip in clips]
+        # Clips without a class are as if of one more.
+        classes_of = [[index_of[i] for i in clip.labels] or [len(classes)] for clip in clips]
         parts = draw_stratified_parts(classes_of, config.fractions, config.seed)
     else:
         parts = draw_parts(len(clips), config.fractions, config.seed)
     for clip, part in zip(clips, parts, strict=True):
-        splits[_DRAWN[part]].append(clip)
+        splits[DRAWN[part]].append(clip)
     return splits
