@@ -55,9 +55,9 @@ def run(options: Options) -> int:
     if options.json:
         print(json.dumps(evaluation.as_dict(), indent=2))
         return print_failures(evaluation.failures)
-    print(f"{'clips':<12}{evaluation.num_clips}")
+    print(f"{'clips':<9} {evaluation.num_clips}")
     for name, value in evaluation.metrics.items():
-        print(f"{name:<12}{value:.4f}")
+        print(f"{name:<9} {value:.4f}")
     left_out = evaluation.left_out
     if left_out:
         print(
