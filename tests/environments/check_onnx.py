@@ -93,6 +93,25 @@ def check_from_sound():
 
 
 @torch.no_grad()
+def check_other_rates():
+    """A graph of 32 kHz, another range and hop; its metadata tell at what rate sound is read."""
+    checkpoint = load_checkpoint(GOLDEN / "official_pretrain.pt")
+    settings = {"sample_rate_hz": 32_000, "low_hz": 50.0, "high_hz": 14_000.0, "hop_ms": 5.0}
+    log_mel = dataclasses.replace(checkpoint.front_end(), **settings, speed=0.5)
+    graph = FOLDER / "wide.onnx"
+    onnx_export.write(dataclasses.replace(checkpoint, log_mel=log_mel), str(graph), "waveform")
+    (description,) = (json.loads(entry.value) for entry in onnx.load(graph).metadata_props)
+    assert {key: description[key] for key in settings} == settings
+    assert description["reading_rate_hz"] == 64_000
+    encoder = eat.load_encoder(GOLDEN / "official_pretrain.pt")
+    encoder.log_mel = dataclasses.replace(log_mel, target_length=None)
+    clips, batch = clips_of_sound()
+    for output, clip in zip(compute(graph, batch, list(map(len, clips))), clips, strict=True):
+        expected = eat.extract_features(clip, encoder, "all", sample_rate_hz=64_000)
+        assert_close(output[: len(expected)], expected)
+
+
+@torch.no_grad()
 def check_int8():
     clips, batch = clips_of_sound()
     lengths = [len(clip) for clip in clips]
@@ -207,6 +226,7 @@ if __name__ == "__main__":
     check_classifier()
     check_classifier_over_time()
     check_from_sound()
+    check_other_rates()
     check_int8()
     check_what_the_file_says()
     check_short_position_table()

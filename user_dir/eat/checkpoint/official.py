@@ -7,6 +7,7 @@ from typing import Any, Dict, Iterable, List, Mapping, Optional, Tuple
 
 import torch
 
+from eat.audio import LogMel
 from eat.files import replace_file
 from eat.nn import DecoderConfig, MaskingConfig, TeacherConfig
 
@@ -257,6 +258,11 @@ def _check_writable(checkpoint: Checkpoint) -> None:
                     " layout does not tell it"
                 )
     checkpoint.check_head()
+    for name, found in checkpoint.front_end().other_range().items():
+        raise CheckpointError(
+            f"found {name} {found}, expected {getattr(LogMel, name)} as in the released code, whose"
+            " layout does not tell it: --to eat keeps it"
+        )
     labels = checkpoint.labels or []
     twice = next((label for label in labels if labels.count(label) > 1), None)
     if twice is not None:

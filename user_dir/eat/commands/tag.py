@@ -102,7 +102,7 @@ def run(options: Options) -> int:
         found = [{"path": path, kind: [o._asdict() for o in ones]} for path, ones in tagging.files]
         print(json.dumps(found, indent=2))
     elif options.timeline:
-        _write_events(options, tagging.files)
+        _write_events(options, tagging.files, classifier.log_mel)
     else:
         for path, tags in tagging.files:
             print(path, *(f"  {one.probability:.4f}  {one.label}" for one in tags), sep="\n")
@@ -115,13 +115,13 @@ def run(options: Options) -> int:
     return print_failures(tagging.failures, tagging.other_files)
 
 
-def _write_events(options: Options, recordings: List[Any]) -> None:
+def _write_events(options: Options, recordings: List[Any], log_mel: Any) -> None:
     from eat.evaluation import EventWriter, write_event_tables
 
     if options.out is not None:
-        write_event_tables(options.out, options.format, recordings)
+        write_event_tables(options.out, options.format, log_mel, recordings)
         return
-    writer = EventWriter(sys.stdout, options.format)
+    writer = EventWriter(sys.stdout, options.format, log_mel)
     for recording in recordings:
         writer.write(*recording)
 
@@ -133,8 +133,9 @@ def _tag_stdin(options: Options, classifier: Any, settings: Any) -> int:
 
     if options.out or options.figure or options.json:
         raise ValueError("--out, --figure, --json: found with the input -, expected none of them")
-    chunks = read_stream(sys.stdin.buffer, classifier.log_mel.reading_rate_hz, options.rate)
-    writer = EventWriter(sys.stdout, options.format)
+    log_mel = classifier.log_mel
+    chunks = read_stream(sys.stdin.buffer, log_mel.reading_rate_hz, options.rate)
+    writer = EventWriter(sys.stdout, options.format, log_mel)
     for event in tag_stream(chunks, classifier, options.threshold, **settings):
         writer.write("", [event])
         sys.stdout.flush()

@@ -28,7 +28,7 @@ from eat.checkpoint import load_classifier
 from eat.checkpoint.loading import CheckpointPath
 from eat.data.labels import DESCRIPTORS_FILE, Label, describe_difference, read_descriptors
 from eat.data.split import open_split
-from eat.features import BATCH_SIZE, STEP_SECONDS, Pipeline, TokenLayout
+from eat.features import BATCH_SIZE, Pipeline, TokenLayout
 from eat.features.recordings import Inputs, list_inputs
 from eat.files import replace_file
 from eat.machine import choose_device
@@ -213,7 +213,7 @@ def tag(
             " eat.tag_over_time (eat tag --timeline)"
         )
     num_frames = classifier.log_mel.target_length or DEFAULT_FRAMES
-    window_seconds = num_frames // classifier.log_mel.patch_size * STEP_SECONDS
+    window_seconds = num_frames // classifier.log_mel.patch_size * classifier.log_mel.step_seconds
     settings = {"window_seconds": window_seconds, "overlap_seconds": 0.0}
     found = list_paths(paths)
     probabilities, failures = _score(classifier, found.files, score, "tagging", **settings)

@@ -5,7 +5,7 @@ import io
 import os
 from typing import Any, Iterable, List, Sequence, TextIO, Tuple
 
-from eat.audio.log_mel import HIGH_HZ, LOW_HZ
+from eat.audio import LogMel
 from eat.files import FilePath, replace_file
 
 from . import EVENT_FORMATS
@@ -32,10 +32,11 @@ class EventWriter:
     Times are seconds with six digits. Labels that hold a separator or a quote are quoted.
     """
 
-    def __init__(self, file: TextIO, format: str = "table") -> None:
+    def __init__(self, file: TextIO, format: str, log_mel: LogMel) -> None:
         if format not in EVENT_FORMATS:
             raise ValueError(f"format: found {format!r}, expected one of {EVENT_FORMATS}")
         self._file, self._format, self._count = file, format, 0
+        self._band = [f"{hz / log_mel.speed:g}" for hz in (log_mel.low_hz, log_mel.top_hz)]
         delimiter = "," if format == "csv" else "\t"
         self._write = csv.writer(file, delimiter=delimiter, lineterminator="\n").writerow
         if format in _HEADERS:
@@ -55,34 +56,32 @@ class EventWriter:
             cells: dict[str, Sequence[Any]] = {
                 "csv": (path, *times, label, f"{score:.4f}"),
                 "audacity": (*times, label),
-                "raven": (*view, *times, f"{LOW_HZ:g}", f"{HIGH_HZ:g}", label, f"{score:.4f}"),
+                "raven": (*view, *times, *self._band, label, f"{score:.4f}"),
             }
             self._write(cells[self._format])
 
 
 def write_event_tables(
-    out: FilePath, format: str, recordings: Sequence[Tuple[str, List[Detection]]]
+    out: FilePath,
+    format: str,
+    log_mel: LogMel,
+    recordings: Sequence[Tuple[str, List[Detection]]],
 ) -> None:
     """Write the events of recordings to the file `out`, or where tables do not name recordings to a
     file for each in the folder `out`: that of a/b.wav is b.wav.txt. Such files are replaced.
     """
     if format not in _PER_RECORDING:
-        _write_table(out, format, recordings)
-        return
-    paths = [os.path.abspath(path) for path, _ in recordings]
-    root = os.path.commonpath([os.path.dirname(path) for path in paths]) if paths else ""
-    for path, recording in zip(paths, recordings, strict=True):
-        file = os.path.join(out, f"{os.path.relpath(path, root)}.txt")
-        os.makedirs(os.path.dirname(file), exist_ok=True)
-        _write_table(file, format, [recording])
-
-
-def _write_table(
-    path: FilePath, format: str, recordings: Iterable[Tuple[str, List[Detection]]]
-) -> None:
-    text = io.StringIO()
-    writer = EventWriter(text, format)
-    for recording in recordings:
-        writer.write(*recording)
-    with replace_file(path) as file:
-        file.write(text.getvalue().encode(errors="surrogateescape"))
+        tables = {os.fspath(out): recordings}
+    else:
+        paths = [os.path.abspath(path) for path, _ in recordings]
+        root = os.path.commonpath([os.path.dirname(path) for path in paths]) if paths else ""
+        names = [f"{os.path.relpath(path, root)}.txt" for path in paths]
+        tables = {os.path.join(out, n): [one] for n, one in zip(names, recordings, strict=True)}
+    for path, rows in tables.items():
+        text = io.StringIO()
+        writer = EventWriter(text, format, log_mel)
+        for recording in rows:
+            writer.write(*recording)
+        os.makedirs(os.path.dirname(os.path.abspath(path)), exist_ok=True)
+        with replace_file(path) as file:
+            file.write(text.getvalue().encode(errors="surrogateescape"))

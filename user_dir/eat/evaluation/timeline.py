@@ -116,7 +116,7 @@ class Scorer:
         """
 
         def measure(index: int, scores: Tensor) -> None:
-            num_samples = FileRecording(paths[index]).num_samples
+            num_samples = FileRecording(paths[index], self.pipeline.log_mel).num_samples
             use(index, scores.numpy(), num_samples / self.pipeline.log_mel.reading_rate_hz)
 
         return self.pipeline.run_files(paths, self, measure, "scoring")

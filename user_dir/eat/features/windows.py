@@ -7,7 +7,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-STEP_SECONDS = 0.16  # a row of patches: 16 frames of 10 ms
+from eat.audio import LogMel
 
 
 class Window(NamedTuple):
@@ -41,16 +41,17 @@ def split_into_windows(num_rows: int, window_rows: int, overlap_rows: int) -> Li
     return [Window(s, s + window_rows, *rows) for s, rows in zip(starts, kept, strict=True)]
 
 
-def frame_times(num_rows: int) -> np.ndarray:
+def frame_times(num_rows: int, step_seconds: float = LogMel().step_seconds) -> np.ndarray:
     """When the steps of `granularity="time"` are: the centres of the 160 ms they cover.
 
     Args:
         num_rows: H, steps of a clip.
+        step_seconds: `encoder.log_mel.step_seconds`, if that is not 0.16.
 
     Returns:
         (H,) float64, seconds from the start of the clip.
     """
-    return (np.arange(num_rows) + 0.5) * STEP_SECONDS
+    return (np.arange(num_rows) + 0.5) * step_seconds
 
 
 class TokenLayout(NamedTuple):

@@ -12,7 +12,7 @@ from eat.evaluation import Detection
 from eat.features import Pipeline, TokenLayout
 from eat.features.recordings import FileRecording
 
-from .clip import show_energies
+from .clip import show_energies, ticks_hz
 from .style import LINE_COLOURS, add_note, figure_style, shorten
 
 _MAX_CLASSES = 25
@@ -37,7 +37,7 @@ class _Energies:
 def _read_energies(path: str, log_mel: LogMel) -> Tuple[np.ndarray, float]:
     """(columns, F) log energies of a recording, and the time of the last column's end."""
     log_mel = replace(log_mel, target_length=None)
-    seconds = FileRecording(path).num_samples / log_mel.reading_rate_hz
+    seconds = FileRecording(path, log_mel).num_samples / log_mel.reading_rate_hz
     num_rows = max(1.0, seconds / log_mel.step_seconds)
     divisors = [n for n in range(1, log_mel.patch_size + 1) if log_mel.patch_size % n == 0]
     num_columns = max([1, *(n for n in divisors if n * num_rows <= _MAX_COLUMNS)])
@@ -74,7 +74,7 @@ def draw_timeline(path: str, events: Sequence[Detection], log_mel: LogMel) -> Fi
     above.set_yticks(range(len(shown)), names, fontsize="small")
     above.set(ylim=(len(shown) - 0.4, -0.6))
     above.grid(True, axis="x")
-    image = show_energies(below, energies, end)
+    image = show_energies(below, energies, log_mel, end, ticks_hz(log_mel))
     below.set(xlabel="time (s)", ylabel="frequency (Hz)", xlim=(0, end))
     figure.colorbar(image, ax=below, label="log energy", pad=0.02)
     left_out = len(lengths) - len(shown)
