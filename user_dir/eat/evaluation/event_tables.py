@@ -6,17 +6,14 @@ import os
 from typing import Any, Iterable, List, Sequence, TextIO, Tuple
 
 from eat.audio import LogMel
-from eat.files import FilePath, replace_file
+from eat.files import replace_file
 
-from . import EVENT_FORMATS
 from .finding import Detection
 
 _HEADERS = {
-    "csv": ["filename", "onset", "offset", "event_label", "score"],
-    "raven": [
-        *("Selection", "View", "Channel", "Begin Time (s)", "End Time (s)"),
-        *("Low Freq (Hz)", "High Freq (Hz)", "Label", "Score"),
-    ],
+    "csv": "filename,onset,offset,event_label,score\n",
+    "raven": "Selection\tView\tChannel\tBegin Time (s)\tEnd Time (s)\tLow Freq (Hz)"
+    "\tHigh Freq (Hz)\tLabel\tScore\n",
 }
 _PER_RECORDING = ("audacity", "raven")  # formats without the name of the recording
 
@@ -33,14 +30,11 @@ class EventWriter:
     """
 
     def __init__(self, file: TextIO, format: str, log_mel: LogMel) -> None:
-        if format not in EVENT_FORMATS:
-            raise ValueError(f"format: found {format!r}, expected one of {EVENT_FORMATS}")
         self._file, self._format, self._count = file, format, 0
         self._band = [f"{hz / log_mel.speed:g}" for hz in (log_mel.low_hz, log_mel.top_hz)]
         delimiter = "," if format == "csv" else "\t"
         self._write = csv.writer(file, delimiter=delimiter, lineterminator="\n").writerow
-        if format in _HEADERS:
-            self._write(_HEADERS[format])
+        file.write(_HEADERS.get(format, ""))
 
     def write(self, path: str, events: Iterable[Detection]) -> None:
         """Write events of one recording; an empty path leaves out its line in a "table"."""
@@ -62,16 +56,13 @@ class EventWriter:
 
 
 def write_event_tables(
-    out: FilePath,
-    format: str,
-    log_mel: LogMel,
-    recordings: Sequence[Tuple[str, List[Detection]]],
+    out: str, format: str, log_mel: LogMel, recordings: Sequence[Tuple[str, List[Detection]]]
 ) -> None:
     """Write the events of recordings to the file `out`, or where tables do not name recordings to a
     file for each in the folder `out`: that of a/b.wav is b.wav.txt. Such files are replaced.
     """
     if format not in _PER_RECORDING:
-        tables = {os.fspath(out): recordings}
+        tables = {out: recordings}
     else:
         paths = [os.path.abspath(path) for path, _ in recordings]
         root = os.path.commonpath([os.path.dirname(path) for path in paths]) if paths else ""

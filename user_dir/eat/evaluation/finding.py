@@ -82,19 +82,11 @@ def find_events(
     thresholds: Union[float, np.ndarray] = 0.5,
     median_steps: int = 1,
 ) -> List[Detection]:
-    """Find the events in the scores of a recording.
+    """Find the events in the scores (steps, C) of a recording, by onset.
 
-    An event of a class is a run of steps whose score, median-filtered, is above its threshold.
-    The filter repeats the first and the last step beyond the ends.
-
-    Args:
-        scores: (steps, C), probabilities for example.
-        step_seconds: the time from one step to the next.
-        thresholds: one, or (C,).
-        median_steps: the width of the filter, an odd number of steps; 1: no filter.
-
-    Returns:
-        The events with the indices of their classes, by onset.
+    An event of a class is a run of steps whose score, median-filtered over `median_steps` (an odd
+    number; 1: not), is above its threshold. The filter repeats the first and the last step beyond
+    the ends. `thresholds` are one, or (C,); `step_seconds` is the time from one step to the next.
     """
     thresholds = np.broadcast_to(thresholds, scores.shape[1])
     finder, found = EventFinder(step_seconds, thresholds, median_steps), []

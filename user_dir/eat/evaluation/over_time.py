@@ -1,7 +1,7 @@
 """What a classifier over time says of the recordings of a labelled split."""
 
 import os
-from typing import Dict, List, NamedTuple, Sequence, Tuple
+from typing import Dict, List, Sequence, Tuple
 
 import numpy as np
 
@@ -12,23 +12,11 @@ from eat.nn import Classifier
 from eat.work import Failure
 
 from .classifier import Evaluation
-from .event_metrics import (
-    choose_thresholds,
-    event_scores,
-    require_event_metrics,
-    stack_steps,
-)
+from .event_metrics import choose_thresholds, event_scores, require_event_metrics, stack_steps
 from .timeline import Scorer, describe_thresholds
 
-
-class _Scored(NamedTuple):
-    """What `event_metrics` takes of the recordings of a split."""
-
-    scores: Dict[str, np.ndarray]
-    events: Dict[str, List[Event]]
-    durations: Dict[str, float]
-    step_seconds: float
-    classes: List[str]
+# The scores (steps, C), events and seconds of recordings by name, seconds of a step, and classes.
+_Scored = Tuple[Dict[str, np.ndarray], Dict[str, List[Event]], Dict[str, float], float, List[str]]
 
 
 def evaluate_over_time(
@@ -45,13 +33,12 @@ def evaluate_over_time(
     """
     require_event_metrics()
     scored, failures = _score_split(classifier, descriptors, data, split)
-    tuned = scored
+    tuned, more = scored, []
     if tune_split != split:
         tuned, more = _score_split(classifier, descriptors, data, tune_split)
-        failures += more
     point = choose_thresholds(*tuned)
     thresholds = {"tune_split": tune_split, **describe_thresholds(point, classifier)}
-    names = checkpoint, data, split, failures, len(scored.scores)
+    names = checkpoint, data, split, failures + more, len(scored[0])
     metrics = event_scores(*scored, point)
     return Evaluation(*stack_steps(*scored), descriptors, *names, metrics, thresholds)
 
@@ -62,16 +49,15 @@ def _score_split(
     manifest, classes = Manifest(f"{data}/{split}.tsv"), os.path.join(data, DESCRIPTORS_FILE)
     events = read_events(f"{data}/{split}.events.tsv", manifest, descriptors, classes)
     names = [label.name for label in descriptors]
-    scored = _Scored({}, {}, {}, classifier.step_seconds, names)
+    scored = scores, sounding, durations, *_ = {}, {}, {}, classifier.step_seconds, names
 
-    def keep(index: int, scores: np.ndarray, seconds: float) -> None:
+    def keep(index: int, found: np.ndarray, seconds: float) -> None:
         name = str(index)
-        scored.scores[name], scored.durations[name] = scores, seconds
-        scored.events[name] = events.events(index)
+        scores[name], sounding[name], durations[name] = found, events.events(index), seconds
 
     paths = [manifest.path(clip) for clip in range(len(manifest))]
     failures = Scorer(classifier).run(paths, keep)
-    if not scored.scores:
+    if not scores:
         path, reason = failures[0]
         raise ValueError(f"{manifest.file}: no recording can be read, e.g. {path}: {reason}")
     return scored, failures

@@ -7,19 +7,11 @@ whose middle it lies, within half a hop. Windows overlap and meet in the middle 
 """
 
 import json
+import math
 import os
+from contextlib import suppress
 from dataclasses import replace
-from typing import (
-    Any,
-    Callable,
-    Dict,
-    Iterable,
-    Iterator,
-    List,
-    Optional,
-    Sequence,
-    Union,
-)
+from typing import Any, Callable, Dict, Iterable, Iterator, List, Optional, Sequence, Union
 
 import numpy as np
 import torch
@@ -180,15 +172,11 @@ def tag_stream(
             num_samples += len(chunk)
             yield chunk
 
-    def named(events: Iterable[Detection]) -> List[Detection]:
-        return _named(events, classifier, num_samples / classifier.log_mel.reading_rate_hz)
-
-    try:
+    with suppress(KeyboardInterrupt):
         for scores in scorer.pipeline.run_stream(counted(), scorer):
-            yield from named(finder.push(scores.numpy()))
-    except KeyboardInterrupt:
-        pass
-    yield from named(finder.finish())
+            yield from _named(finder.push(scores.numpy()), classifier, math.inf)
+    end = num_samples / classifier.log_mel.reading_rate_hz
+    yield from _named(finder.finish(), classifier, end)
 
 
 def _named(events: Iterable[Detection], classifier: Classifier, end: float) -> List[Detection]:

@@ -17,7 +17,7 @@ from .style import LINE_COLOURS, add_note, figure_style, shorten
 
 _MAX_CLASSES = 25
 _MAX_CHARACTERS = 30
-_MAX_COLUMNS = 4000  # of a spectrogram, about; a figure has 1,500 pixels
+_MAX_COLUMNS = 10_000  # of a spectrogram that shows each frame; else a column is a row of patches
 
 
 class _Energies:
@@ -37,10 +37,9 @@ class _Energies:
 def _read_energies(path: str, log_mel: LogMel) -> Tuple[np.ndarray, float]:
     """(columns, F) log energies of a recording, and the time of the last column's end."""
     log_mel = replace(log_mel, target_length=None)
-    seconds = FileRecording(path, log_mel).num_samples / log_mel.reading_rate_hz
-    num_rows = max(1.0, seconds / log_mel.step_seconds)
-    divisors = [n for n in range(1, log_mel.patch_size + 1) if log_mel.patch_size % n == 0]
-    num_columns = max([1, *(n for n in divisors if n * num_rows <= _MAX_COLUMNS)])
+    num_rows = FileRecording(path, log_mel).num_samples / log_mel.reading_rate_hz
+    num_rows /= log_mel.step_seconds
+    num_columns = log_mel.patch_size if log_mel.patch_size * num_rows <= _MAX_COLUMNS else 1
     (result,) = Pipeline(log_mel).run([path], _Energies(log_mel, num_columns))
     if result.error is not None:
         raise result.error
