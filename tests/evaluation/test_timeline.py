@@ -2,6 +2,7 @@ import io
 import os
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +13,7 @@ from timeline_sound import EVENTS, RATE_HZ, Loud, make_sound
 
 import eat
 from eat.audio.stream import read_stream
-from eat.evaluation import EventFinder, Scorer, find_events, tag_stream
+from eat.evaluation import EventFinder, EventWriter, Scorer, find_events, tag_stream
 
 
 @pytest.fixture(scope="module")
@@ -80,6 +81,25 @@ def test_a_stream_has_the_events_of_the_file(tmp_path, pooling, rate_hz, as_wav,
     assert [event[:3] for event in found] == [event[:3] for event in expected]
     assert [event.score for event in found] == pytest.approx([e.score for e in expected], abs=1e-3)
     assert len(found) == {60: 7, 37.3: 4, 12: 3, 3: 0}[seconds] or pooling == "cls"
+
+
+def test_times_are_the_recording_s_own_whatever_it_is_played_at(tmp_path):
+    samples, classifier = make_sound(20), Loud()
+    for name, rate_hz in (("slow.wav", RATE_HZ), ("fast.wav", 2 * RATE_HZ)):
+        soundfile.write(tmp_path / name, samples, rate_hz)
+    expected = events_of(tmp_path / "slow.wav", classifier)
+    assert len(expected) == 4
+    classifier.log_mel = replace(classifier.log_mel, speed=0.5)
+    found = events_of(tmp_path / "fast.wav", classifier)
+    content = (tmp_path / "fast.wav").read_bytes()
+    chunks = read_stream(io.BytesIO(content), classifier.log_mel.reading_rate_hz)
+    of_stream = sorted(event[:3] for event in tag_stream(chunks, classifier))
+    assert of_stream == sorted(event[:3] for event in found)
+    table = io.StringIO()
+    EventWriter(table, "raven", classifier.log_mel).write("fast.wav", found)
+    for event, other, line in zip(expected, found, table.getvalue().split("\n")[1:], strict=False):
+        assert other[:2] == pytest.approx((event.onset / 2, event.offset / 2))
+        assert line.split("\t")[3:7] == [f"{other.onset:.6f}", f"{other.offset:.6f}", "40", "16000"]
 
 
 class Slow(io.BytesIO):
