@@ -16,7 +16,7 @@ def main(checkpoint: str, *recordings: str) -> None:
         utterance = eat.extract_features(recording, encoder, "utterance")  # (D,)
         frame = eat.extract_features(recording, encoder, "frame")  # (L, D)
         steps = eat.extract_features(recording, encoder, "time")  # (H, D)
-        times = eat.frame_times(len(steps))  # seconds
+        times = eat.frame_times(len(steps), encoder.log_mel.step_seconds)
         print(f"{recording}: utterance {tuple(utterance.shape)}, frame {tuple(frame.shape)},")
         print(f"  time {tuple(steps.shape)} from {times[0]:.2f} to {times[-1]:.2f} s")
 
@@ -25,8 +25,9 @@ def main(checkpoint: str, *recordings: str) -> None:
         print(f"all layers {tuple(layers.shape)}")
 
     # Samples instead of files, padded to 10.24 s as the released code does.
-    waveform = eat.read_audio(recordings[0])  # (S,), mono, 16 kHz
-    padded = eat.extract_features(waveform, encoder, "all", target_length=1024)
+    waveform, rate_hz = eat.read_audio(recordings[0], 16_000), 16_000  # (S,), mono
+    options = {"sample_rate_hz": rate_hz, "target_length": 1024}
+    padded = eat.extract_features(waveform, encoder, "all", **options)
     print(f"padded, with CLS {tuple(padded.shape)}")
 
 

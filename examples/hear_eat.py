@@ -20,7 +20,7 @@ class HearModel(nn.Module):
     def __init__(self, encoder: eat.Encoder) -> None:
         super().__init__()
         self.encoder = encoder
-        self.sample_rate = 16_000
+        self.sample_rate = encoder.log_mel.reading_rate_hz  # 16000, unless trained at another
         self.scene_embedding_size = encoder.config.embed_dim
         self.timestamp_embedding_size = encoder.config.embed_dim
 
@@ -38,10 +38,13 @@ def get_scene_embeddings(audio: Tensor, model: HearModel) -> Tensor:
 def get_timestamp_embeddings(audio: Tensor, model: HearModel) -> Tuple[Tensor, Tensor]:
     """(B, S) sound in [-1, 1] -> (B, H, D) and the (B, H) times of these in milliseconds."""
     embeddings = _extract(audio, model, "time")
-    milliseconds = torch.from_numpy(1000 * eat.frame_times(embeddings.shape[1])).to(embeddings)
+    step_seconds = model.encoder.log_mel.step_seconds
+    times = eat.frame_times(embeddings.shape[1], step_seconds)
+    milliseconds = torch.from_numpy(1000 * times).to(embeddings)
     return embeddings, milliseconds.expand(len(audio), -1)
 
 
 def _extract(audio: Tensor, model: HearModel, granularity: str) -> Tensor:
-    clips = list(audio.cpu())
-    return torch.stack(eat.extract_features(clips, model.encoder, granularity)).to(audio.device)
+    clips, rate = list(audio.cpu()), {"sample_rate_hz": model.sample_rate}
+    features = eat.extract_features(clips, model.encoder, granularity, **rate)
+    return torch.stack(features).to(audio.device)

@@ -1,5 +1,6 @@
-// Names the most probable classes of a sound with onnxruntime and nothing else: 16-bit wav, 16 kHz,
-// mono; the beginning, as long as the clips of the fine-tuning (10.24 s for AudioSet).
+// Names the most probable classes of a sound with onnxruntime and nothing else: 16-bit wav, mono, at
+// the graph's rate (16 kHz unless trained at another); the beginning, as long as the clips of the
+// fine-tuning (10.24 s for AudioSet).
 //
 //   eat convert CHECKPOINT tagger.onnx --to onnx --input waveform
 //   npm install onnxruntime-node
@@ -9,7 +10,7 @@ const fs = require("fs");
 const ort = require("onnxruntime-node");
 
 // The samples of a wav file, in [-1, 1]: chunks of four letters, a length and that many bytes.
-function readWav(path) {
+function readWav(path, rateHz) {
   const bytes = fs.readFileSync(path);
   const isWav = /^RIFF....WAVE/s.test(bytes.toString("latin1", 0, 12));
   let format = isWav ? "no format" : "no wav file";
@@ -21,20 +22,20 @@ function readWav(path) {
       const [rate, bits] = [bytes.readUInt32LE(start + 4), bytes.readUInt16LE(start + 14)];
       format = `format ${code}, ${bits} bits, ${rate} Hz, ${channels} channels`;
     }
-    if (name === "data" && format === "format 1, 16 bits, 16000 Hz, 1 channels") {
+    if (name === "data" && format === `format 1, 16 bits, ${rateHz} Hz, 1 channels`) {
       const length = (end - start) >> 1;
       return Float32Array.from({ length }, (_, i) => bytes.readInt16LE(start + 2 * i) / 32768);
     }
     at = end + (end % 2); // chunks begin at even bytes
   }
-  throw new Error(`${path}: found ${format}, expected format 1 (PCM), 16 bits, 16000 Hz, 1 channel`);
+  throw new Error(`${path}: found ${format}, expected format 1 (PCM), 16 bits, ${rateHz} Hz, 1 channel`);
 }
 
 async function main(graph, sound, count = "5") {
   const bytes = fs.readFileSync(graph);
   // onnxruntime-node does not show the metadata of a graph; they are JSON at the end of the file.
-  const { labels } = JSON.parse(bytes.toString("utf8", bytes.lastIndexOf('{"input":')));
-  const samples = readWav(sound);
+  const { labels, reading_rate_hz } = JSON.parse(bytes.toString("utf8", bytes.lastIndexOf('{"input":')));
+  const samples = readWav(sound, reading_rate_hz ?? 16000);
   const session = await ort.InferenceSession.create(bytes);
   const { probabilities } = await session.run({
     waveform: new ort.Tensor("float32", samples, [1, samples.length]),

@@ -3,13 +3,19 @@
 import json
 import shutil
 
+import numpy as np
 import pytest
+import soundfile
 import torch
 from faults import training
-from helpers import GOLDEN, MINIATURE_CLASSIFIER, logged
+from helpers import GOLDEN, MINIATURE_CLASSIFIER, TONES_HZ, logged, write_tsv
 
 import eat
+from eat.audio import read_audio
 from eat.commands.main import main
+from eat.data.labels import write_descriptors, write_labels
+from eat.data.manifest import Manifest
+from eat.data.split import open_split
 
 PRETRAINED = f"model.init_from='{GOLDEN / 'official_pretrain.pt'}'"
 MULTI_LABEL = ("criterion.loss=bce", "criterion.metric=mAP", "criterion.reduction=labels")
@@ -232,3 +238,56 @@ def test_metrics_in_time_are_the_same_for_two_workers(train, timed, tmp_path, me
     best = max(one[f"valid_{metric}"] for one, _ in pairs)
     assert pairs[-1][0][f"valid_best_{metric}"] == best
     assert (tmp_path / "single" / "checkpoint_best.pt").exists()
+
+
+@pytest.mark.slow
+def test_parts_of_recordings_train_as_files_do(train, tmp_path, capsys):
+    """From label tracks to a classifier, with every command on the way; and the same as files."""
+    generator = np.random.default_rng(0)
+    tables, files = tmp_path / "tables", tmp_path / "files"
+    for folder in (tables, files, tmp_path / "audio"):
+        folder.mkdir()
+    for index in range(6):
+        name, time = f"{index}.wav", np.arange(16_000 * 8) / 16_000
+        sound, lines = 0.05 * generator.standard_normal(len(time)), []
+        for start in range(8):
+            kind = generator.choice([*TONES_HZ])
+            on, off = start + 0.123456, start + generator.uniform(0.5, 0.9)
+            tone = 0.2 * np.sin(2 * np.pi * TONES_HZ[kind] * time)
+            sound += tone * (on <= time) * (time < off)
+            lines.append(f"{on:.6f}\t{off:.6f}\t{kind}\n")
+        soundfile.write(tmp_path / "audio" / name, sound, 16_000)
+        (tables / f"{index}.txt").write_text("".join(lines))
+    parts, data = str(tmp_path / "parts"), str(tmp_path / "data")
+    events = ["manifest", "events", str(tables), "--audio", str(tmp_path / "audio"), "--out", parts]
+    assert main([*events, "--valid-fraction", "0.34"]) == 0
+    for split, count in (("train", 32), ("valid", 16)):
+        manifest, descriptors, labels, _ = open_split(parts, split)
+        assert len(manifest) == count
+        (tmp_path / "data").mkdir(exist_ok=True)
+        clips = [f"{path.replace('/', ' ')}.wav" for path in manifest.relative_paths()]
+        for clip, name in enumerate(clips):
+            soundfile.write(files / name, read_audio(manifest.path(clip)), 16_000)
+        sizes = manifest.num_samples.tolist()
+        write_tsv(tmp_path / f"data/{split}.tsv", files, [*zip(clips, sizes, strict=True)])
+        ids = [[descriptors[i].id for i in labels.classes(clip)] for clip in range(count)]
+        write_labels(tmp_path / f"data/{split}.lbl", zip(clips, ids, strict=True))
+        write_descriptors(tmp_path / "data/label_descriptors.csv", descriptors)
+
+    logs = []
+    for folder in (parts, data):
+        shutil.rmtree(tmp_path / "checkpoints", ignore_errors=True)
+        crop = ("task.crop=random", "task.target_length=48", "task.min_samples=400")
+        logs.append(logged(finetune(train, folder, *crop, "optimization.max_update=6")))
+    assert len(logs[0]) == 6
+    assert [one["loss"] for one in logs[0]] == [one["loss"] for one in logs[1]]
+    last = str(tmp_path / "checkpoints/checkpoint_last.pt")
+    capsys.readouterr()
+    assert evaluate(capsys, last, parts) == evaluate(capsys, last, data)
+    part = Manifest(f"{parts}/valid.tsv").path(0)
+    assert main(["tag", part, "--checkpoint", last]) == 0
+    assert part in capsys.readouterr().out
+    probe = ["probe", last, "--data", parts, "--folds", "3", "--groups-from", "parent"]
+    assert main([*probe, "--out", str(tmp_path / "probe")]) == 0
+    part = f"{tmp_path}/audio/0.wav/1.5-7.5"
+    assert main(["plot", "clip", part, "--out", str(tmp_path / "clip.png")]) == 0

@@ -47,7 +47,7 @@ RATIOS_DB = (20, 10, 0)  # of signal to noise, by recording in turns
 PART_SECONDS = 5.12  # 512 frames
 MAX_SECONDS = 4.0  # longer sounds are cut
 MEAN_GAP_SECONDS = 2.5  # from the beginning of a sound to that of the next, of any class
-NUM_RECORDINGS = {"unlabelled": 40, "train": 6, "valid": 4, "test": 9}
+NUM_RECORDINGS = {"unlabelled": 40, "train": 6, "valid": 3, "test": 6}
 
 
 class Mix(NamedTuple):

@@ -75,7 +75,7 @@ def parse_arguments(argv: Optional[Sequence[str]]) -> argparse.Namespace:
         "--updates", type=int, default=500, help="of pre-training (default: %(default)s)"
     )
     parser.add_argument(
-        "--finetuning-updates", type=int, default=300, help="(default: %(default)s)"
+        "--finetuning-updates", type=int, default=200, help="(default: %(default)s)"
     )
     parser.add_argument(
         "--set",
@@ -121,7 +121,7 @@ def run_seed(
     folder = args.out / f"{start}_{seed}"
     title = f"Fine-tuning, {start}, seed {seed}"
     inputs = (args, statistics, start, seed, folder)
-    step(folder / "training.json", title, finetune, *inputs)
+    step(folder / "finetuned.json", title, finetune, *inputs)
     title = f"Test, {start}, seed {seed}"
     return step(folder / "result.json", title, evaluate, args.data, folder)
 

@@ -8,7 +8,7 @@ import soundfile
 from faults.damage import WAYS
 from helpers import write_mp3_without_length, write_zip
 
-from eat.audio import AudioError, audio_info, checks, opening, read_audio
+from eat.audio import AudioError, LogMel, audio_info, checks, opening, read_audio
 from eat.audio.checks import AudioScan, scan_audio
 from eat.features import extract_features
 from eat.nn import Encoder, EncoderConfig
@@ -30,7 +30,7 @@ def test_what_a_file_holds(tmp_path, noise, monkeypatch, format, chunk_frames):
 @pytest.mark.parametrize("value", [0.0, 0.25])
 def test_silence(tmp_path, value):
     soundfile.write(tmp_path / "silent.wav", np.full(32_000, value), 16_000)
-    found = scan_audio(tmp_path / "silent.wav", used_samples=16_000)
+    found = scan_audio(tmp_path / "silent.wav", log_mel=LogMel(target_length=96))
     assert found == AudioScan(32_000, 16_000, is_silent=True)  # all of it, so no note of a part
     soundfile.write(tmp_path / "click.wav", np.append(np.full(8000, value), -0.1), 16_000)
     assert not scan_audio(tmp_path / "click.wav").is_silent
@@ -188,7 +188,7 @@ def test_the_used_part_is_silent(
     samples = np.concatenate([noise, noise])
     samples[: int(48_000 * silent_seconds)] = 0
     soundfile.write(tmp_path / "a.wav", samples, 48_000)
-    note = "the part that is used, the first 1.00 s, is silent; the rest is not"
+    note = "the part that is used, the first 0.97 s, is silent; the rest is not"
     expected = (note,) if is_noted else ()
-    assert scan_audio(tmp_path / "a.wav", used_samples=16_000).notes == expected
+    assert scan_audio(tmp_path / "a.wav", log_mel=LogMel(target_length=96)).notes == expected
     assert scan_audio(tmp_path / "a.wav").notes == ()

@@ -13,7 +13,7 @@ from helpers import GOLDEN, REPOSITORY
 from safetensors.torch import load_file, save_file
 
 import eat
-from eat.audio import num_frames
+from eat.audio import LogMel
 from eat.checkpoint import CheckpointError, huggingface, load_checkpoint
 from eat.checkpoint.building import build_classifier, build_encoder
 from eat.checkpoint.huggingface import model_code
@@ -305,7 +305,7 @@ def test_the_code_stands_alone(tmp_path):
         if isinstance(node, (ast.Import, ast.ImportFrom))
         for alias in node.names
     }
-    expected = "dataclasses functools math numpy torch transformers typing warnings"
+    expected = "dataclasses functools logging math numpy torch transformers typing warnings"
     assert imported == set(expected.split())
     names = [n.name for n in tree.body if isinstance(n, (ast.FunctionDef, ast.ClassDef))]
     assert len(names) == len(set(names))
@@ -334,7 +334,7 @@ def encoder_values(golden, checkpoint, clips):
         values[f"source_{length}"] = golden("source" if length == 128 else f"source_{length}")
         values[f"features_{length}"] = golden(f"features_{length}")
     for index, clip in enumerate(clips):
-        frames = torch.tensor([max(1, num_frames(len(clip)))])
+        frames = torch.tensor([max(1, LogMel().num_frames(len(clip)))])
         values[f"clip_{index}"] = clip
         values[f"clip_features_{index}"] = encoder(encoder.log_mel(clip), lengths=frames)[0]
     return values
@@ -376,11 +376,14 @@ def test_folders_work_with_transformers(version, golden, pretrained, finetuned, 
     torch.manual_seed(0)
     clips = [0.1 * torch.randn(num_samples) for num_samples in (16_000, 350, 40_000)]
     values = {**encoder_values(golden, pretrained, clips), **classifier_values(finetuned, clips)}
-    np.savez(tmp_path / "expected.npz", **{key: value.numpy() for key, value in values.items()})
     huggingface.write(pretrained, str(tmp_path / "pretrain"))
     huggingface.write(finetuned, str(tmp_path / "finetune"))
+    log_mel = dataclasses.replace(pretrained.front_end(), sample_rate_hz=32_000, high_hz=14_000.0)
+    huggingface.write(dataclasses.replace(pretrained, log_mel=log_mel), str(tmp_path / "wide"))
+    values["wide_input"] = log_mel(clips[2])
     huggingface.write(finetuned, str(tmp_path / "published"))
     as_published(tmp_path / "published")
+    np.savez(tmp_path / "expected.npz", **{key: value.numpy() for key, value in values.items()})
     eat.convert_checkpoint(tmp_path / "published", tmp_path / "converted", to="huggingface")
     # transformers 4 does not find a second file of code where a folder's name has a dot.
     huggingface.write(with_pooling(finetuned, "mean"), str(tmp_path / "finetune mean.v2"))

@@ -10,7 +10,6 @@ from helpers import write_clips, write_tsv
 
 import eat
 import eat.figures
-from eat.audio.log_mel import num_samples_for
 from eat.commands.main import main
 from eat.data.labels import Label, write_descriptors, write_labels
 from eat.figures.attention import cls_attention
@@ -133,7 +132,7 @@ def test_the_settings_of_a_checkpoint_and_what_overrides_them(plot, recording, o
 def test_a_part_from_the_middle(plot, recording):
     arguments = ("--start-seconds", 0.5, "--target-length", 32, "--mask-block-size", 2)
     figure = plot("clip", recording, *arguments)
-    part = {"offset_samples": 8000, "num_samples": num_samples_for(32)}
+    part = {"offset_samples": 8000, "num_samples": eat.LogMel().num_samples_for(32)}
     np.testing.assert_allclose(spectrogram(figure), log_mel_of(recording, 32, **part), atol=1e-5)
     assert title(figure) == f"{recording} from 0.5 s"
 

@@ -52,7 +52,7 @@ def test_damaged_clips_are_named_once_and_nothing_else_is_lost(collection, tmp_p
     assert [(clean.relative_path(i), clean.clip_samples(i)) for i in range(len(clean))] == kept
     split = open_split(str(tmp_path), "train")
     numbers = [n for n, (name, _) in enumerate(entries) if name not in damaged]
-    assert [len(split.class_ids(i)) for i in range(len(clean))] == [1 + n % 2 for n in numbers]
+    assert [len(split.clip(i).labels) for i in range(len(clean))] == [1 + n % 2 for n in numbers]
     assert sorted(os.listdir(tmp_path)) == [
         *("label_descriptors.csv", "train.check.tsv", "train.lbl", "train.tsv")
     ]

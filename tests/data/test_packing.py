@@ -48,7 +48,7 @@ def test_packed_clips_are_the_clips(clips, capsys):
         assert np.array_equal(read_audio(after.path(index)), read_audio(before.path(index)))
     split = open_split(str(clips / "elsewhere"), "train")
     assert [label.name for label in split.descriptors] == ["bird, any", "rain"]
-    assert [split.class_ids(i) for i in range(8)] == [("a",), ("b",)] * 4
+    assert [split.clip(i).labels for i in range(8)] == [("a",), ("b",)] * 4
     assert pack(clips, out="one") == 0
     with zipfile.ZipFile(clips / "one" / "train-00000.zip") as archive:
         for file in (clips / "audio").iterdir():
@@ -84,7 +84,7 @@ def test_what_cannot_be_read_is_left_out(clips, capsys):
     assert reasons[0] == "clip 2.wav\tnot readable as audio: Format not recognised."
     assert reasons[1].startswith("clip 5.wav\tno such audio file")
     split = open_split(str(clips / "packs"), "train")
-    assert [split.class_ids(i)[0] for i in range(6)] == list("abbaab")
+    assert [split.clip(i).labels[0] for i in range(6)] == list("abbaab")
 
 
 @pytest.mark.parametrize("size", ["2", "0"])  # in GB: all clips in one pack, each in its own

@@ -94,6 +94,10 @@ def check_extractor():
     for found in (cut, longest):
         assert np.array_equal(found["input_values"], asked[2:])
     assert longest["attention_mask"].sum() == 128
+    wide = AutoFeatureExtractor.from_pretrained(path("wide"), **REMOTE)
+    assert (wide.sampling_rate, wide.high_hz) == (32_000, 14_000.0)
+    values = wide(clips[2], sampling_rate=32_000, return_tensors="pt")["input_values"]
+    assert_close(values, EXPECTED["wide_input"])
     whole = np.int16(32768 * clips[0].clip(-0.99, 0.99))
     from_floats = extractor(whole / np.float32(32768))["input_values"]
     assert np.array_equal(extractor(whole)["input_values"], from_floats)

@@ -17,6 +17,7 @@ import torch
 
 import eat
 from eat.checkpoint import CheckpointError, convert_checkpoint, load_checkpoint, onnx_export
+from eat.checkpoint.building import build_classifier
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 GOLDEN = REPOSITORY / "tests" / "golden"
@@ -92,6 +93,25 @@ def check_from_sound():
 
 
 @torch.no_grad()
+def check_other_rates():
+    """A graph of 32 kHz, another range and hop; its metadata tell at what rate sound is read."""
+    checkpoint = load_checkpoint(GOLDEN / "official_pretrain.pt")
+    settings = {"sample_rate_hz": 32_000, "low_hz": 50.0, "high_hz": 14_000.0, "hop_ms": 5.0}
+    log_mel = dataclasses.replace(checkpoint.front_end(), **settings, speed=0.5)
+    graph = FOLDER / "wide.onnx"
+    onnx_export.write(dataclasses.replace(checkpoint, log_mel=log_mel), str(graph), "waveform")
+    (description,) = (json.loads(entry.value) for entry in onnx.load(graph).metadata_props)
+    assert {key: description[key] for key in settings} == settings
+    assert description["reading_rate_hz"] == 64_000
+    encoder = eat.load_encoder(GOLDEN / "official_pretrain.pt")
+    encoder.log_mel = dataclasses.replace(log_mel, target_length=None)
+    clips, batch = clips_of_sound()
+    for output, clip in zip(compute(graph, batch, list(map(len, clips))), clips, strict=True):
+        expected = eat.extract_features(clip, encoder, "all", sample_rate_hz=64_000)
+        assert_close(output[: len(expected)], expected)
+
+
+@torch.no_grad()
 def check_int8():
     clips, batch = clips_of_sound()
     lengths = [len(clip) for clip in clips]
@@ -135,6 +155,18 @@ def check_classifier():
     recorded = np.load(GOLDEN / "golden_finetune.npz")
     logits = compute(graph, torch.from_numpy(recorded["source"]))
     assert_close(logits, torch.from_numpy(recorded["logits"]))
+
+
+def check_classifier_over_time():
+    checkpoint = load_checkpoint(GOLDEN / "official_finetune.pt")
+    config = dataclasses.replace(checkpoint.classifier_config, pooling="time", steps_per_row=3)
+    head = {key: value for key, value in checkpoint.classifier.items() if "norm" in key}
+    head["head.weight"] = torch.randn(9, 48, generator=torch.Generator().manual_seed(0))
+    head["head.bias"] = torch.arange(9.0)
+    checkpoint = dataclasses.replace(checkpoint, classifier=head, classifier_config=config)
+    onnx_export.write(checkpoint, FOLDER / "time.onnx")
+    check_same_as_torch(FOLDER / "time.onnx", build_classifier(checkpoint).eval())
+    onnx_export.write(checkpoint, FOLDER / "time_from_sound.onnx", input="waveform")
 
 
 def check_what_the_file_says():
@@ -192,7 +224,9 @@ def check_a_graph_that_differs_is_not_written():
 if __name__ == "__main__":
     check_encoder()
     check_classifier()
+    check_classifier_over_time()
     check_from_sound()
+    check_other_rates()
     check_int8()
     check_what_the_file_says()
     check_short_position_table()

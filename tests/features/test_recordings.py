@@ -4,7 +4,7 @@ import soundfile
 import torch
 from helpers import write_mp3_without_length
 
-from eat.audio import AudioError, read_audio
+from eat.audio import AudioError, LogMel, read_audio
 from eat.features.recordings import ArrayRecording, FileRecording
 
 
@@ -24,13 +24,13 @@ def write(path, samples, sample_rate_hz=16000, **options):
 @pytest.mark.parametrize("num_samples", [4000, 4001, 9999, 12345])
 def test_the_length_is_what_decoding_gives(tmp_path, sample_rate_hz, num_samples):
     path = write(tmp_path / "a.wav", noise(num_samples), sample_rate_hz)
-    assert FileRecording(path).num_samples == len(read_audio(path))
+    assert FileRecording(path, LogMel()).num_samples == len(read_audio(path))
 
 
 @pytest.mark.parametrize("suffix", [".wav", ".flac", ".ogg", ".mp3", ".aiff"])
 def test_a_file_is_read_in_parts(tmp_path, suffix):
     path = write(tmp_path / f"a{suffix}", noise(50_000, 2), 44100)
-    recording = FileRecording(path)
+    recording = FileRecording(path, LogMel())
     whole = read_audio(path)
     assert recording.name == str(path)
     assert np.array_equal(recording.read(0, recording.num_samples), whole)
@@ -43,7 +43,7 @@ def test_an_mp3_without_length_is_read_in_full(tmp_path, bitrate_mode):
     loudness = np.cos(np.pi * np.arange(48_000) / 16_000) ** 4
     path = tmp_path / "a.mp3"
     write_mp3_without_length(path, noise(48_000) * loudness, 16_000, bitrate_mode=bitrate_mode)
-    recording = FileRecording(path)
+    recording = FileRecording(path, LogMel())
     assert 48_000 <= len(recording.read(0, recording.num_samples)) < 52_000
 
 
@@ -51,7 +51,7 @@ def test_any_array_becomes_one_that_torch_takes():
     samples = noise(1000)
     samples.flags.writeable = False
     for array in (samples, samples[::-1], samples.astype(">f8")):
-        recording = ArrayRecording(array, 16000, "audio")
+        recording = ArrayRecording(array, LogMel(), 16000, "audio")
         assert recording.num_samples == 1000
         part = recording.read(100, 50)
         assert part.flags.writeable and part.flags.c_contiguous and part.dtype == np.float32
@@ -61,7 +61,7 @@ def test_any_array_becomes_one_that_torch_takes():
 def test_arrays_of_another_rate_are_resampled_as_files_are(tmp_path):
     samples = noise(44100)
     path = write(tmp_path / "a.wav", samples, 44100, subtype="FLOAT")
-    recording = ArrayRecording(samples.astype(np.float64), 44100, "audio")
+    recording = ArrayRecording(samples.astype(np.float64), LogMel(), 44100, "audio")
     assert np.array_equal(recording.read(0, 16000), read_audio(path))
 
 
@@ -74,7 +74,7 @@ def test_a_cut_off_file_that_libsndfile_accepts(tmp_path, suffix):
     if suffix == ".mp3":
         message = r"cut off: found \d+ samples .* expected 160000 by its"
     with pytest.raises(AudioError, match=message):
-        recording = FileRecording(path)
+        recording = FileRecording(path, LogMel())
         recording.read(0, recording.num_samples)
 
 
@@ -85,7 +85,7 @@ def test_headers_that_are_not_meant_literally(tmp_path, promised):
     assert content[36:40] == b"data"
     content[40:44] = promised.to_bytes(4, "little")
     path.write_bytes(content)
-    assert FileRecording(path).num_samples == 16000
+    assert FileRecording(path, LogMel()).num_samples == 16000
 
 
 @pytest.mark.parametrize(
@@ -100,7 +100,10 @@ def test_samples_that_are_no_numbers(tmp_path, value, message):
     samples = noise(1000)
     samples[500] = value
     path = write(tmp_path / "a.wav", samples, subtype="FLOAT")
-    for recording in (FileRecording(path), ArrayRecording(samples, 16000, "audio")):
+    for recording in (
+        FileRecording(path, LogMel()),
+        ArrayRecording(samples, LogMel(), 16000, "audio"),
+    ):
         assert recording.read(0, 500).shape == (500,)
         with pytest.raises(AudioError, match=f"{recording.name}: {message}"):
             recording.read(0, 1000)
@@ -109,10 +112,10 @@ def test_samples_that_are_no_numbers(tmp_path, value, message):
 def test_sounds_below_one_frame(tmp_path):
     message = r"found 399 samples at 16 kHz, expected at least 400 \(25 ms\)"
     with pytest.raises(AudioError, match=f"a.wav: {message}"):
-        FileRecording(write(tmp_path / "a.wav", noise(399)))
+        FileRecording(write(tmp_path / "a.wav", noise(399)), LogMel())
     with pytest.raises(AudioError, match=f"audio: {message}"):
-        ArrayRecording(noise(399), 16000, "audio")
-    assert ArrayRecording(noise(400), 16000, "audio").num_samples == 400
+        ArrayRecording(noise(399), LogMel(), 16000, "audio")
+    assert ArrayRecording(noise(400), LogMel(), 16000, "audio").num_samples == 400
 
 
 @pytest.mark.parametrize(
@@ -125,13 +128,13 @@ def test_sounds_below_one_frame(tmp_path):
 )
 def test_arrays_of_another_form(samples, found):
     with pytest.raises(ValueError, match=rf"audio\[3\]: {found}, expected a path or \(S,\) float"):
-        ArrayRecording(samples, 16000, "audio[3]")
+        ArrayRecording(samples, LogMel(), 16000, "audio[3]")
 
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32, torch.float64])
 def test_tensors_of_any_floating_type(dtype):
     samples = torch.from_numpy(noise(1000)).to(dtype).requires_grad_()
-    found = ArrayRecording(samples, 16000, "audio").read(0, 1000)
+    found = ArrayRecording(samples, LogMel(), 16000, "audio").read(0, 1000)
     assert np.array_equal(found, samples.detach().float().numpy())
 
 
@@ -141,4 +144,4 @@ def test_a_folder_and_a_manifest_are_no_recording(tmp_path):
     (tmp_path / "m.tsv").write_text(f"{tmp_path}\na.wav\t16000\n")
     for path in (tmp_path, tmp_path / "m.tsv"):
         with pytest.raises(AudioError, match=f"{path}: found a folder or manifest, .*eat.tag"):
-            FileRecording(path)
+            FileRecording(path, LogMel())

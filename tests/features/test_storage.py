@@ -77,7 +77,7 @@ def test_a_run_without_anything_new_changes_nothing(open_store, tmp_path):
 @pytest.mark.parametrize("format", ["npz", "safetensors"])
 def test_one_file_holds_the_times_of_the_longest_clip(tmp_path, format):
     for name, shape in {"a": (5, 4), "b": (2, 7, 4), "c": (3, 4)}.items():
-        store = FeatureStore(str(tmp_path), format, with_times=True)
+        store = FeatureStore(str(tmp_path), format, step_seconds=0.16)
         store.write(name, features(*shape))
         store.finish()
     found = read(tmp_path)

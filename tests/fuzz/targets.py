@@ -19,7 +19,9 @@ import torch
 from eat.audio import AudioError, audio_info, read_audio, scan_audio
 from eat.audio.read import read_part
 from eat.checkpoint import CheckpointError, build_classifier, build_encoder, load_checkpoint
+from eat.data.annotations.event_tables import read_events_of
 from eat.data.annotations.table import Columns, read_table
+from eat.data.events import read_events
 from eat.data.labels import LabelError, read_descriptors, read_labels
 from eat.data.manifest import Manifest, ManifestError
 from eat.nn import Classifier, ClassifierConfig, Encoder, EncoderConfig
@@ -73,6 +75,8 @@ class Parsers(Target):
         "train.lbl",
         "train.log",
         "table.csv",
+        "events.txt",
+        "train.events.tsv",
         "training.json",
     )
 
@@ -85,6 +89,8 @@ class Parsers(Target):
             "train.log": b'[x][INFO] - {"epoch": 1, "num_updates": "10", "loss": "3.5"}\n'
             b'[t][INFO] - {"epoch": 1, "train_num_updates": "12", "train_loss": "nan"}\nnoise {]\n',
             "table.csv": b"clip,label,split\na b.wav,Speech,train\n\"c,d\",B,valid\n",
+            "events.txt": b"\xef\xbb\xbf0.5\t1,5\twren\r\n\\\t100\t200\r\n",
+            "train.events.tsv": b"filename\tonset\toffset\tevent_label\na b.wav\t0.5\t1\tb\n",
             "training.json": b'{"starts": [{"command": ["x"], "epoch": 1}]}',
         }  # fmt: skip
         self._changed = self.NAMES[0]
@@ -105,10 +111,16 @@ class Parsers(Target):
             descriptors = read_descriptors(self.folder / "label_descriptors.csv")
             labels = read_labels(self.folder / "train.lbl", manifest, descriptors)
             assert len(labels) == len(manifest)
+        elif self._changed == "train.events.tsv":
+            manifest = Manifest(self.folder / "train.tsv")
+            descriptors = read_descriptors(self.folder / "label_descriptors.csv")
+            assert len(read_events(self.folder / self._changed, manifest, descriptors)) == 3
         elif self._changed == "train.log":
             read_training_log(self.folder / "train.log")
         elif self._changed == "table.csv":
             list(read_table(str(self.folder / "table.csv"), Columns()))
+        elif self._changed == "events.txt":
+            list(read_events_of(str(self.folder / "events.txt"), Columns()))
         else:
             read_starts(self.folder)
 
@@ -153,6 +165,7 @@ class Audio(Target):
             lambda path: read_audio(path, num_samples=20_000),
             lambda path: read_audio(path, offset_samples=500, num_samples=1000),
             lambda path: read_part(path, 1000, 0.7),
+            lambda path: read_audio(f"{path}/0.01-0.1"),
         ):
             try:
                 function(path)

@@ -146,6 +146,35 @@ def test_the_model_is_as_large_as_its_start(labelled, official_pretrain):
     assert cfg.model.num_position_rows == 768
 
 
+@pytest.mark.parametrize(
+    "settings, now",
+    [
+        ({}, None),
+        ({"task__high_hz": 8000.0}, None),  # as it was
+        (
+            {"task__sample_rate_hz": 32_000, "task__low_hz": 50, "task__hop_ms": 5},
+            "50 to 16000 Hz in patches of 80 ms (recordings read at 32000 Hz, played at speed 1)",
+        ),
+        ({"task__speed": 0.1}, "200 to 80000 Hz in patches of 16 ms (recordings read at 160000 Hz"),
+    ],
+)
+def test_another_front_end_than_the_checkpoints_is_warned_of(
+    labelled, official_pretrain, caplog, settings, now
+):
+    cfg = compose("finetune_tiny", task__data=str(labelled), **settings)
+    task = tasks.setup_task(cfg.task)
+    cfg.model.init_from = official_pretrain
+    task.build_model(cfg.model)
+    messages = [message for message in caplog.messages if "was trained on" in message]
+    assert len(messages) == (now is not None)
+    if now is not None:
+        before = "was trained on 20 to 8000 Hz in patches of 160 ms (recordings read at 16000 Hz, "
+        assert before in messages[0] and f" make it {now}" in messages[0]
+        task.load_dataset("valid")
+        data = task.dataset("valid")
+        assert data.log_mel.heard.startswith(now) and data[0]["source"].shape == (1, 128, 128)
+
+
 TIMED = {
     "task__labels": "time",
     "model__pooling": "time",

@@ -114,7 +114,7 @@ def test_where_rows_are(tmp_path):
         ("von,bis,label\n1,2,a\n", "(--onset-column names it)"),
         ("onset,label\n1,a\n", "(--offset-column names it)"),
         ("onset,offset\n1,2\n", "(--label-column names it)"),
-        ("onset,offset,label,species\n", "expected one called 'label' or"),
+        ("onset,offset,annotation,species\n", "expected one called 'label' or"),
         ("file,filename,onset,offset,label\n", "expected one called 'path' or"),
         ("file,onset,offset,label\n,1,2,a\n", "t.txt:2: found an empty 'file', expected one"),
         ("begin,end,label,file offset (s)\n1,2,a,\n", "t.txt:2: found the time '', expected sec"),

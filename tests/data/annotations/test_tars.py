@@ -48,7 +48,7 @@ def write_tar(audio):
 def labels_of(out, split="train"):
     clips = open_split(out, split)
     names = spell_out_all(clips.manifest)
-    return {name: clips.class_ids(clip) for clip, name in enumerate(names)}
+    return {name: clips.clip(clip).labels for clip, name in enumerate(names)}
 
 
 def spell_out_all(manifest):

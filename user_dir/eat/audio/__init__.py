@@ -2,7 +2,7 @@
 
 from eat.lazy import export
 
-SAMPLE_RATE_HZ = 16_000  # of the front end
+SAMPLE_RATE_HZ = 16_000  # of the front end, unless it is set
 
 
 class AudioError(ValueError):
@@ -14,10 +14,10 @@ __getattr__, __dir__, __all__ = export(
     {
         "AudioInfo": "read",
         "LogMel": "log_mel",
+        "RangeConfig": "ranges",
+        "RateConfig": "ranges",
         "ReadingConfig": "read",
         "audio_info": "read",
-        "mel_filter_bank": "log_mel",
-        "num_frames": "log_mel",
         "read_audio": "read",
         "scan_audio": "checks",
     },

@@ -9,8 +9,8 @@ from typing import Iterator, NamedTuple, Optional, Sequence, Tuple
 
 import numpy as np
 
-from . import SAMPLE_RATE_HZ, AudioError
-from .log_mel import WINDOW_SAMPLES
+from . import AudioError
+from .log_mel import LogMel
 from .opening import AudioPath, open_sound, read_chunks
 from .read import mix_channels
 
@@ -31,12 +31,13 @@ _LOUD_NOTE = (
 _has_warned = Lock()  # held once the first loud clip was warned of, by whichever thread
 
 
-def check_length(num_samples: int, name: str) -> None:
-    """Raise an AudioError for a clip at 16 kHz that is shorter than one frame (25 ms)."""
-    if num_samples < WINDOW_SAMPLES:
+def check_length(num_samples: int, name: str, log_mel: LogMel) -> None:
+    """Raise an AudioError for a clip at the rate of a front end that is shorter than one frame."""
+    needed, rate_hz = log_mel.window_samples, log_mel.reading_rate_hz
+    if num_samples < needed:
         raise AudioError(
-            f"{name}: found {num_samples} samples at 16 kHz, expected at least"
-            f" {WINDOW_SAMPLES} (25 ms)"
+            f"{name}: found {num_samples} samples at {rate_hz / 1000:g} kHz, expected at least"
+            f" {needed} ({1000 * needed / rate_hz:g} ms)"
         )
 
 
@@ -66,25 +67,26 @@ class AudioScan(NamedTuple):
 
 
 def scan_audio(
-    path: AudioPath, hdf5_rate_hz: Optional[int] = None, used_samples: Optional[int] = None
+    path: AudioPath, hdf5_rate_hz: Optional[int] = None, log_mel: Optional[LogMel] = None
 ) -> AudioScan:
     """Decode a file from start to end, in chunks, so that any length fits in memory.
 
     Args:
         path, hdf5_rate_hz: as in `read_audio`.
-        used_samples: how many samples from the start the network gets, counted at 16 kHz
-            (`LogMel.max_samples`); None: all.
+        log_mel: the front end, which uses `target_length` frames from the start (None: all);
+            None: one that uses all.
 
     Raises:
         FileNotFoundError: there is no such file.
         AudioError: the file cannot be decoded, is cut off, is shorter than one frame of a
             spectrogram (25 ms), or holds NaN or infinite samples.
     """
-    name = os.fspath(path)
+    name, log_mel = os.fspath(path), log_mel or LogMel(target_length=None)
+    used_hz, used_samples = log_mel.reading_rate_hz, log_mel.max_samples
     num_samples, levels = 0, []
     with open_sound(path, hdf5_rate_hz) as sound:
         rate_hz = sound.samplerate
-        num_used = sys.maxsize if used_samples is None else used_samples * rate_hz // SAMPLE_RATE_HZ
+        num_used = sys.maxsize if used_samples is None else used_samples * rate_hz // used_hz
         first, expected = sound.part or (0, sound.frames)
         if first > 0:
             sound.go_to(first)
@@ -99,10 +101,10 @@ def scan_audio(
             )
         rest = b"" if sound.part else sound.next_bytes().strip(b"\0")
         is_cut_off = not sound.part and sound.is_cut_off()
-    check_length(num_samples * SAMPLE_RATE_HZ // rate_hz, name)
+    check_length(num_samples * used_hz // rate_hz, name, log_mel)
     merged = zip((min, max, min, max, sum, sum), zip(*levels, strict=True), strict=True)
     whole = [merge(values) for merge, values in merged]
-    notes = list(_notes_on_levels(whole, used_samples))
+    notes = list(_notes_on_levels(whole, used_samples and used_samples / used_hz))
     if is_cut_off:
         notes.append("the page that ends an ogg is missing: cut off, or never finished?")
     elif len(rest) >= _MIN_REST and not _OTHER_CHUNK.match(rest):
@@ -124,7 +126,7 @@ def _levels_of(chunk: np.ndarray, num_used: int) -> Tuple[float, ...]:
     return chunk.min(), chunk.max(), lowest, highest, channel_power, float(np.vdot(mean, mean))
 
 
-def _notes_on_levels(levels: Sequence[float], used_samples: Optional[int]) -> Iterator[str]:
+def _notes_on_levels(levels: Sequence[float], used_seconds: Optional[float]) -> Iterator[str]:
     """What is odd about the levels of a whole file, see `_levels_of`."""
     low, high, used_low, used_high, channel_power, mean_power = levels
     peak = max(-low, high)
@@ -132,6 +134,5 @@ def _notes_on_levels(levels: Sequence[float], used_samples: Optional[int]) -> It
         yield f"far above full scale: {_LOUD_NOTE.format(peak)}"
     if mean_power < _CANCELLED * channel_power:
         yield "the channels cancel: their mean, which the network gets, is silent"
-    elif used_samples and used_high - used_low < SILENT <= high - low:
-        seconds = used_samples / SAMPLE_RATE_HZ
-        yield f"the part that is used, the first {seconds:.2f} s, is silent; the rest is not"
+    elif used_seconds and used_high - used_low < SILENT <= high - low:
+        yield f"the part that is used, the first {used_seconds:.2f} s, is silent; the rest is not"

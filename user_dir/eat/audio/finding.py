@@ -120,8 +120,10 @@ def find_inputs(inputs: Sequence[str]) -> Tuple[List[Tuple[str, str]], List[str]
     files, notes, left_out = [], [], []
     for path in inputs:
         if not os.path.isdir(path) and not _TAR.fullmatch(path):
-            name = spell_out(path, "").split("/")[-2:] if find_part(path) else path.split("/")[-1:]
-            files.append((path, "/".join(name)))
+            name = os.path.basename(path)
+            if find_part(path):  # dawn.wav/1.5-2.5
+                name = "/".join(spell_out(path, "").split("/")[-2:])
+            files.append((path, name))
             continue
         scan = find_audio(path, required=True, in_tars=True)
         files += [(os.path.join(scan.root, scan.address(name)), name) for name in scan.paths]

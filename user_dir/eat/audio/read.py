@@ -117,8 +117,9 @@ def read_part(
     place: float,
     max_frames: Optional[int] = None,
     hdf5_rate_hz: Optional[int] = None,
+    sample_rate_hz: int = SAMPLE_RATE_HZ,
 ) -> Tuple[np.ndarray, int]:
-    """Decode a part of a file as `read_audio` does, (S,) at 16 kHz; all of a shorter file.
+    """Decode a part of a file as `read_audio` does, (S,); all of a shorter file.
 
     Also returns the sample that it starts with. `place` is 0 for the first part and just below 1
     for the last. `max_frames` is the length of the file at its own rate by the manifest, for files
@@ -127,9 +128,9 @@ def read_part(
     with open_sound(path, hdf5_rate_hz) as sound:
         frames = sound.part[1] if sound.part else sound.frames
         frames = frames if max_frames is None else min(frames, max_frames)
-        total = frames * SAMPLE_RATE_HZ // sound.samplerate
+        total = frames * sample_rate_hz // sound.samplerate
         offset = int(place * max(1, total - num_samples + 1))
-        return _decode(sound, path, SAMPLE_RATE_HZ, offset, num_samples), offset
+        return _decode(sound, path, sample_rate_hz, offset, num_samples), offset
 
 
 def _decode(

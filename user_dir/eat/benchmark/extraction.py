@@ -11,7 +11,6 @@ import soundfile
 import torch
 
 from eat import paths
-from eat.audio import SAMPLE_RATE_HZ
 from eat.checkpoint import load_encoder
 from eat.features import BATCH_SIZE
 from eat.features.extraction import Embedder, make_pipeline
@@ -87,7 +86,8 @@ def write_recordings(folder: str, case: ExtractionCase) -> List[str]:
 @torch.no_grad()
 def network_rate(encoder: Encoder, case: ExtractionCase, batch_size: int) -> float:
     """Clips per second of the network alone, on spectrograms in memory."""
-    frames = encoder.log_mel(torch.zeros(1, round(case.seconds * SAMPLE_RATE_HZ))).shape[2]
+    num_samples = round(case.seconds * encoder.log_mel.reading_rate_hz)
+    frames = encoder.log_mel(torch.zeros(1, num_samples)).shape[2]
     source = torch.randn(batch_size, 1, frames, encoder.config.num_mel_bins) / 2
     source = source.to(encoder.cls_token)
     repeats = max(1, _ROUND_CLIPS[case.device] // batch_size)

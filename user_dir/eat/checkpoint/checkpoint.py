@@ -8,7 +8,7 @@ from typing import Any, Dict, Iterator, List, Mapping, NamedTuple, Optional, Typ
 
 from torch import Tensor
 
-from eat.audio import LogMel
+from eat.audio import LogMel, RangeConfig
 from eat.nn import ClassifierConfig, DecoderConfig, EncoderConfig, MaskingConfig, TeacherConfig
 
 Config = TypeVar("Config")
@@ -17,7 +17,10 @@ Prefixes = Mapping[str, str]  # theirs -> ours; a name falls under at most one o
 
 logger = logging.getLogger(__name__)
 
-FRONT_END = ("mean", "std", "target_length")  # of LogMel; its sizes are the encoder's
+# Of LogMel; its sizes are the encoder's. Old checkpoints and others' have the first three alone.
+_ALWAYS_TOLD = ("mean", "std", "target_length")
+RANGE = tuple(f.name for f in fields(RangeConfig))
+FRONT_END = (*_ALWAYS_TOLD, *RANGE)
 
 
 class CheckpointError(ValueError):
@@ -99,6 +102,17 @@ class Checkpoint:
         )
         return {k: v for part in parts if part is not None for k, v in asdict(part).items()}
 
+    def check_head(self) -> None:
+        """Raise a CheckpointError for a head that the released code does not have."""
+        head = self.classifier_config
+        problem = "without a norm before it" if head and not head.use_fc_norm else ""
+        problem = "that scores steps of time" if head and head.pooling == "time" else problem
+        if problem:
+            raise CheckpointError(
+                f"{self.path}: found a head {problem}, expected one as in the released code: write"
+                " it with --to eat, safetensors or onnx"
+            )
+
     def front_end(self) -> LogMel:
         """The front end that it was trained with; AudioSet's values where it does not say."""
         log_mel = self.log_mel or LogMel()
@@ -123,11 +137,12 @@ def checkpoint_of(
     """A checkpoint of the weights that there are (None or empty: none), under our names.
 
     Its configurations are made of flat `settings`, with defaults for those that are not there. It
-    has a front end if `front_end` holds all of FRONT_END. `others` are further attributes.
+    has a front end if `front_end` holds mean, std and target_length. `others` are further
+    attributes.
     """
     encoder_config = _encoder_config(settings, encoder)
     log_mel = None
-    if all(key in front_end for key in FRONT_END):
+    if all(key in front_end for key in _ALWAYS_TOLD):
         bins, size = encoder_config.num_mel_bins, encoder_config.patch_size
         log_mel = LogMel(**front_end, num_mel_bins=bins, patch_size=size)
     # A fine-tuned checkpoint may still tell how it was pre-trained.

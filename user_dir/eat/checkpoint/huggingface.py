@@ -17,11 +17,12 @@ from typing import Any, Dict, List, Mapping, Optional
 from safetensors.torch import save
 
 from eat import settings
-from eat.audio import SAMPLE_RATE_HZ, LogMel, log_mel
+from eat.audio import SAMPLE_RATE_HZ, LogMel, log_mel, ranges
 from eat.files import replace_file
 from eat.nn import EncoderConfig, patches, transformer
 
 from .checkpoint import (
+    RANGE,
     Checkpoint,
     CheckpointError,
     Safetensors,
@@ -40,7 +41,7 @@ _CARD = Path(__file__).with_name("huggingface_card.md")
 # The code of a folder: the classes for transformers, and the modules that they import from `eat`.
 CODE = "modeling_eat"
 _CLASSES = Path(__file__).with_name("huggingface_model.py")
-_MODULES = (settings, log_mel, patches, transformer)
+_MODULES = (settings, ranges, log_mel, patches, transformer)
 _CODE_HEADER = f"""# Written by `eat convert --to huggingface`. Each part names its module.
 # SPDX-License-Identifier: MIT
 # Copyright (c) 2026 EAT-fairseq contributors
@@ -73,6 +74,7 @@ _SIZES["mel_bins"] = _SIZES.pop("num_mel_bins")
 del _SIZES["num_position_rows"]
 _SETTINGS = {**_SIZES, **{name: name for name in ("num_classes", "pooling")}}
 _FRONT_END = {"norm_mean": "mean", "norm_std": "std", "target_length": "target_length"}
+_FRONT_END |= {name: name for name in RANGE}
 _ACTIVATIONS = {"multi_label_classification": "sigmoid", "single_label_classification": "softmax"}
 
 # (width, depth) of the published models -> their names, for the card.
@@ -178,14 +180,14 @@ def write(
         raise ValueError(f"license: found {license!r}, expected one of the Hub, as mit, cc-by-4.0")
     if name is not None and not (name.strip() and name.isprintable()):
         raise ValueError(f"name: found {name!r}, expected one line of text")
-    config = _config(checkpoint)
+    config, trained = _config(checkpoint), checkpoint.front_end()
     tensors = to_their_names(checkpoint.encoder, ENCODER_KEYS)
     tensors |= to_their_names(checkpoint.classifier or {}, CLASSIFIER_KEYS)
     preprocessor_config = {
         "auto_map": {"AutoFeatureExtractor": f"{CODE}.EatFeatureExtractor"},
         "feature_extractor_type": "EatFeatureExtractor",
-        "sampling_rate": SAMPLE_RATE_HZ,
-        **asdict(checkpoint.front_end()),
+        "sampling_rate": trained.reading_rate_hz,
+        **asdict(trained),
     }
     files = {
         WEIGHTS: save(tensors, {"format": "pt", _METADATA_KEY: json.dumps(config)}),
@@ -226,11 +228,9 @@ def _config(checkpoint: Checkpoint) -> Dict[str, Any]:
         config |= {key: getattr(checkpoint.log_mel, ours) for key, ours in _FRONT_END.items()}
     if checkpoint.classifier_config is not None:
         config |= asdict(checkpoint.classifier_config)
-        if not config.pop("use_fc_norm"):
-            raise CheckpointError(
-                f"{checkpoint.path}: found a head without a norm before it, expected one as in the"
-                " released code: write it with --to eat, safetensors or onnx"
-            )
+        checkpoint.check_head()
+        for key in ("use_fc_norm", "steps_per_row"):  # the same for all of them
+            del config[key]
     if checkpoint.activation is not None:
         problem_types = {ours: theirs for theirs, ours in _ACTIVATIONS.items()}
         config["problem_type"] = problem_types[checkpoint.activation]
@@ -278,6 +278,7 @@ def _card(checkpoint: Checkpoint, license: str, name: Optional[str]) -> str:
         license=license,
         num_parameters=f"{millions:.1f}" if millions >= 1 else f"{millions:.2f}",
         activation=checkpoint.activation or "sigmoid",
+        sampling_rate=checkpoint.front_end().reading_rate_hz,
     )
 
 

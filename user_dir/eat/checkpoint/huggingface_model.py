@@ -22,7 +22,7 @@ from transformers.modeling_outputs import (
     SequenceClassifierOutput,
 )
 
-from eat.audio.log_mel import SAMPLE_RATE_HZ, LogMel, num_frames
+from eat.audio.log_mel import LogMel
 from eat.nn.patches import PatchEmbed, positions_of, sincos_positions
 from eat.nn.transformer import Attention, Block, EncoderConfig, attention_weights, split_heads
 
@@ -75,18 +75,22 @@ class EatFeatureExtractor(FeatureExtractionMixin):
     """Raw audio to the normalised log-mel spectrogram that the model takes; see `LogMel`.
 
     Args:
-        sampling_rate: of the audio, in Hz; only 16000 is possible.
+        sampling_rate: of the audio, in Hz, for readers of the file: it is `sample_rate_hz / speed`.
         kwargs: the fields of `LogMel`, and settings that all transformers feature extractors have.
     """
 
     model_input_names = ["input_values"]  # noqa: RUF012 (as in the class that it overrides)
     padding_value = 0.0  # a pipeline asks for it to put clips of one length into a batch
 
-    def __init__(self, sampling_rate: int = SAMPLE_RATE_HZ, **kwargs) -> None:
+    def __init__(self, sampling_rate: Optional[int] = None, **kwargs) -> None:
         for f in fields(LogMel):
             setattr(self, f.name, kwargs.pop(f.name, f.default))
-        self.sampling_rate = sampling_rate
+        self.sampling_rate = self._log_mel(None).reading_rate_hz
         super().__init__(**kwargs)
+
+    def _log_mel(self, target_length: Optional[int]) -> LogMel:
+        settings = {f.name: getattr(self, f.name) for f in fields(LogMel)}
+        return LogMel(**{**settings, "target_length": target_length})
 
     def __call__(
         self,
@@ -123,6 +127,7 @@ class EatFeatureExtractor(FeatureExtractionMixin):
                 " resample the audio first"
             )
         clips = _as_clips(raw_speech)
+        num_frames = self._log_mel(None).num_frames
         lengths = [max(1, num_frames(clip.shape[0])) for clip in clips]
         if padding not in ("max_length", "longest", True):
             raise ValueError(f'padding: found {padding!r}, expected "max_length" or "longest"')
@@ -132,7 +137,7 @@ class EatFeatureExtractor(FeatureExtractionMixin):
         target_length = self.target_length
         if padding != "max_length":
             target_length = math.ceil(max(lengths) / self.patch_size) * self.patch_size
-        log_mel = LogMel(self.mean, self.std, target_length, self.num_mel_bins, self.patch_size)
+        log_mel = self._log_mel(target_length)
         data = {"input_values": torch.cat([log_mel(clip) for clip in clips]).numpy()}
         if padding != "max_length":
             frames = np.arange(target_length)
@@ -141,11 +146,12 @@ class EatFeatureExtractor(FeatureExtractionMixin):
 
     def _check_lengths(self, lengths: Sequence[int], truncation: Optional[bool]) -> None:
         """Say which clips will be cut, unless the caller has asked for it."""
-        seconds = max(lengths) / 100
+        seconds_each = self._log_mel(None).step_seconds / self.patch_size
+        seconds = max(lengths) * seconds_each
         if truncation or max(lengths) <= self.target_length:
             return
         message = f"raw_speech: found a clip of {seconds:g} s, which is more than target_length"
-        message += f" ({self.target_length / 100:g} s)"
+        message += f" ({self.target_length * seconds_each:g} s)"
         if truncation is False:
             raise ValueError(f"{message}, expected truncation=True or a shorter clip")
         warnings.warn(

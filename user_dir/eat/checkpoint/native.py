@@ -1,7 +1,7 @@
 """Our own layout: what fairseq writes when it trains `eat` or `eat_classifier`.
 
 cfg.model   the model's settings, `_name` included
-cfg.task    the front end: mean, std, target_length
+cfg.task    the front end: mean, std, target_length, and rates and range where they are set
 model       encoder.* (LoRA's adapters are merged), then decoder.* and teacher.encoder.*, or
             fc_norm.* and head.*
 task_state  labels: the names of the classes; activation: "sigmoid" or "softmax"; with labels in

@@ -11,7 +11,6 @@ from typing import Any, Iterator, Optional
 
 import torch
 
-from eat.audio import SAMPLE_RATE_HZ
 from eat.files import replace_file
 
 from .building import build_classifier, build_encoder
@@ -38,9 +37,12 @@ def write(
     - "spectrogram": `source` (B, 1, T, F) float32 normalised log-mel, T any multiple of the patch
       size up to 768 patches; `lengths` in frames. T for all makes padding count, as in the released
       code. Returns `tokens` (B, 1+L, D), those of padding included, or `logits` (B, C).
-    - "waveform": `waveform` (B, S) float32, mono, 16 kHz, in [-1, 1], from 25 ms to 2 minutes;
-      `lengths` in samples. Returns `tokens`, 8 for each 160 ms after CLS, or `probabilities` (B, C)
-      of the first `target_length` frames, by sigmoid unless the checkpoint says softmax.
+    - "waveform": `waveform` (B, S) float32, mono, at the metadata's `reading_rate_hz` (16000 as
+      released), in [-1, 1], from 25 ms to 2 minutes; `lengths` in samples. Returns `tokens`, 8 for
+      each row of patches after CLS, or `probabilities` (B, C) of the first `target_length` frames,
+      by sigmoid unless the checkpoint says softmax.
+
+    Logits and probabilities of classifiers over time are (B, steps, C), those of padding included.
 
     Raises:
         ValueError: the extra `[onnx]` is not installed, or an unknown `input` or `quantize`.
@@ -57,8 +59,9 @@ def write(
     for node in graph.graph.node:  # which carry names of files of this machine
         node.ClearField("metadata_props")
         node.ClearField("doc_string")
-    description = {"input": input, "quantize": quantize, "sample_rate_hz": SAMPLE_RATE_HZ}
-    description |= {key: getattr(network.log_mel, key) for key in FRONT_END}
+    description = {"input": input, "quantize": quantize}
+    keys = (*FRONT_END, "reading_rate_hz")
+    description |= {key: getattr(network.log_mel, key) for key in keys}
     description |= {key: getattr(network.network, key, None) for key in ("labels", "activation")}
     graph.ClearField("metadata_props")  # the quantiser has its own
     graph.metadata_props.add(key="eat", value=json.dumps(description))

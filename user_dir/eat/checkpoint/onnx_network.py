@@ -6,13 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from eat.audio.log_mel import (
-    HOP_SAMPLES,
-    POWER_FLOOR,
-    WINDOW_SAMPLES,
-    as_convolutions,
-    num_samples_for,
-)
+from eat.audio.log_mel import POWER_FLOOR
 from eat.nn import Classifier, Encoder
 
 MAX_ROWS = 768  # patches along time that a graph takes, 122.88 s: the released position table
@@ -34,7 +28,10 @@ class FromLogMel(nn.Module):
         self.output_name = "logits" if self.is_classifier else "tokens"
 
     def forward(self, source: Tensor, lengths: Tensor) -> Tensor:
-        """(B, 1, T, F) and (B,) valid frames -> (B, 1+L, D) tokens or (B, C) logits."""
+        """(B, 1, T, F) and (B,) valid frames -> (B, 1+L, D) tokens or (B, C) logits.
+
+        Of a classifier over time they are (B, steps, C), and so are probabilities.
+        """
         lengths = lengths.clamp(min=1)
         padding = torch.arange(source.shape[2]) >= lengths.unsqueeze(1)
         patches = self.encoder.embed(source.masked_fill(padding[:, None, :, None], 0.0))
@@ -43,7 +40,7 @@ class FromLogMel(nn.Module):
             pass
         if not self.is_classifier:
             return tokens
-        return self.network.head(self.network.fc_norm(self.network._pool(tokens, lengths)))
+        return self.network.score(tokens, lengths)
 
     def alone(self, source: Tensor, length: int) -> Tensor:
         """What torch gives for one clip of a batch, (1, T, F) -> (1+L, D) or (C,)."""
@@ -73,7 +70,7 @@ class FromWaveform(FromLogMel):
     def __init__(self, network: Union[Encoder, Classifier]) -> None:
         super().__init__(network)
         self.output_name = "probabilities" if self.is_classifier else "tokens"
-        kernel, filters = as_convolutions(self.log_mel.num_mel_bins)
+        kernel, filters = self.log_mel.as_convolutions()
         self.register_buffer("kernel", kernel)
         self.register_buffer("filters", filters)
 
@@ -87,36 +84,37 @@ class FromWaveform(FromLogMel):
 
     def dynamic_axes(self) -> Dict[int, Any]:
         """The axis of time and its sizes."""
-        longest = num_samples_for(MAX_ROWS * self.log_mel.patch_size + 1) - 1
-        return {1: torch.export.Dim("samples", min=WINDOW_SAMPLES, max=longest)}
+        longest = self.log_mel.num_samples_for(MAX_ROWS * self.log_mel.patch_size + 1) - 1
+        return {1: torch.export.Dim("samples", min=self.log_mel.window_samples, max=longest)}
 
     def example(self, num_clips: int, num_rows: int) -> Tuple[Tensor, Tensor]:
         """Noise that fills so many patches along time, each clip shorter than the one before."""
-        samples = num_samples_for(num_rows * self.log_mel.patch_size)
+        samples = self.log_mel.num_samples_for(num_rows * self.log_mel.patch_size)
         return _noise((num_clips, samples), time_axis=1)
 
     def _activated(self, output: Tensor) -> Tensor:
         if not self.is_classifier:
             return output
-        return output.softmax(dim=1) if self.network.activation == "softmax" else output.sigmoid()
+        return output.softmax(dim=-1) if self.network.activation == "softmax" else output.sigmoid()
 
     def _front_end(self, waveform: Tensor, lengths: Tensor) -> Tuple[Tensor, Tensor]:
         """What `log_mel` makes, (B, 1, T, F), and (B,) the frames that count."""
         target, size = self.log_mel.target_length, self.log_mel.patch_size
+        hop, window = self.log_mel.hop_samples, self.log_mel.window_samples
         lengths = lengths.clamp(1, waveform.shape[1])
         padding = torch.arange(waveform.shape[1]) >= lengths.unsqueeze(1)
         waveform = waveform.masked_fill(padding, 0.0)
         waveform = waveform - waveform.sum(dim=1, keepdim=True) / lengths.unsqueeze(1)
         if target is None:  # T is rounded up to whole patches
-            waveform = F.pad(waveform, (0, HOP_SAMPLES * (size - 1)))
+            waveform = F.pad(waveform, (0, hop * (size - 1)))
         else:
-            needed = num_samples_for(target)
+            needed = self.log_mel.num_samples_for(target)
             waveform = F.pad(waveform, (0, needed))[:, :needed]
-        spectrum = F.conv1d(waveform.unsqueeze(1), self.kernel, stride=HOP_SAMPLES)
+        spectrum = F.conv1d(waveform.unsqueeze(1), self.kernel, stride=hop)
         energies = F.conv1d(spectrum.square(), self.filters)  # (B, F, T)
         frames = energies.clamp_min(POWER_FLOOR).log().transpose(1, 2)
         frames = frames[:, : frames.shape[1] // size * size]
-        counted = 1 + (lengths - WINDOW_SAMPLES) // HOP_SAMPLES
+        counted = 1 + (lengths - window) // hop
         padding = torch.arange(frames.shape[1]) >= counted.unsqueeze(1)
         frames = frames.masked_fill(padding.unsqueeze(2), 0.0)
         source = (frames - self.log_mel.mean) / (2 * self.log_mel.std)

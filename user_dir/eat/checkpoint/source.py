@@ -41,6 +41,8 @@ class Source:
         path: a file, a folder, or a name on the Hugging Face hub, `owner/name[@revision][:file]`.
         mean, std: of the front end that it was trained with, see `eat.LogMel`. None: what the
             checkpoint says or is published with, else AudioSet's, with a warning.
+        speed: to play recordings at, for a checkpoint that was trained with another or does not
+            say; see `eat.audio.RangeConfig`.
         num_heads: of the attention, for weights without a configuration.
         labels: the names of the classes, or a file for `read_label_names`. None: those in the
             checkpoint or its folder.
@@ -49,6 +51,7 @@ class Source:
     path: str
     mean: Optional[float] = None
     std: Optional[float] = None
+    speed: Optional[float] = None
     num_heads: Optional[int] = None
     labels: Union[PathLike, Sequence[str], None] = None
 
@@ -99,13 +102,15 @@ def _front_end(checkpoint: Checkpoint, source: Source, path: str) -> Optional[Lo
         found if given is None else given
         for given, found in zip((source.mean, source.std), known, strict=True)
     )
-    if mean is None and std is None:
+    if mean is None and std is None and source.speed is None:
         return None
     if mean is None or std is None:
-        raise ValueError(f"{source}: found only one of mean and std, expected both")
+        what = "mean and std" if source.speed is None else "mean, std and speed"
+        raise ValueError(f"{source}: found only one of {what}, expected both mean and std")
     config = checkpoint.encoder_config
     sizes = {"num_mel_bins": config.num_mel_bins, "patch_size": config.patch_size}
-    return LogMel(mean, std, told.target_length, **sizes)
+    speed = told.speed if source.speed is None else source.speed
+    return replace(told, mean=mean, std=std, speed=speed, **sizes)
 
 
 def _published_constants(source: Source, path: str) -> Tuple[Optional[float], Optional[float]]:

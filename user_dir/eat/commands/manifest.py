@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any, ClassVar, Iterable, List, Optional, Sequence
 
+from eat.audio import RateConfig
 from eat.data import MAX_TARGET_LENGTH
 from eat.data.annotations import EventConfig, FolderConfig
 
@@ -54,7 +55,7 @@ class AudiosetOptions(ListingOptions):
 
 
 @dataclass(kw_only=True)
-class CheckOptions(OutputOptions, Hdf5Option):
+class CheckOptions(OutputOptions, Hdf5Option, RateConfig):
     """Decode every clip of a manifest once, and list those that can be used.
 
     OUT gets the manifest without the clips that cannot be used and with the right numbers of
@@ -72,7 +73,7 @@ class CheckOptions(OutputOptions, Hdf5Option):
         "file of the manifest, e.g. manifests/mine/train.tsv", metavar="MANIFEST"
     )
     target_length: int = option(
-        "frames of 10 ms that training takes of a clip, the setting task.target_length: a clip"
+        "frames that training takes of a clip, the setting task.target_length: a clip"
         " whose first frames are silent up to there is noted",
         MAX_TARGET_LENGTH,
         at_least=1,

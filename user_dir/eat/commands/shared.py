@@ -42,6 +42,11 @@ class CheckpointOptions:
     std: Optional[float] = option(
         "standard deviation of that front end (the input is divided by twice of it)", None
     )
+    speed: Optional[float] = option(
+        "how fast recordings are played for the network: at 0.1 a second is taken as ten (for bats;"
+        " above 1 for whales). Not given: the checkpoint's. Times stay those of the recording",
+        None,
+    )
     num_heads: Optional[int] = option(
         "attention heads, for weights without a configuration", None, at_least=1, metavar="HEADS"
     )
@@ -94,9 +99,9 @@ class TargetLengthOption:
     """How long clips are made."""
 
     target_length: Optional[int] = option(
-        "frames of 10 ms, a multiple of 16, that every clip is padded or cut to; the network"
-        " attends to the padding as in training (released code: 1024). Not given: each clip at its"
-        " own length",
+        "frames (of 10 ms as released), a multiple of 16, that every clip is padded or cut to; the"
+        " network attends to the padding as in training (released code: 1024). Not given: each clip"
+        " at its own length",
         None,
         at_least=1,
         metavar="FRAMES",

@@ -5,12 +5,14 @@ import os
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
+from eat.audio import RangeConfig
+
 from .options import argument, option
 from .shared import Hdf5Option, print_failures
 
 
 @dataclass(kw_only=True)
-class Options(Hdf5Option):
+class Options(Hdf5Option, RangeConfig):
     """Measure the mean and standard deviation of the log-mel values of clips.
 
     The clips are those of a manifest, or all audio files below a folder. Their lengths are measured
@@ -47,11 +49,11 @@ def run(options: Options) -> int:
     if as_json:
         print(json.dumps(statistics.as_dict(), indent=2))
     else:
-        print(_as_text(statistics, options.max_seconds))
+        print(_as_text(statistics, options.max_seconds, options.hop_ms))
     return print_failures(statistics.failures, statistics.notes)
 
 
-def _as_text(statistics: Any, max_seconds: float) -> str:
+def _as_text(statistics: Any, max_seconds: float, hop_ms: float) -> str:
     import numpy as np
 
     lengths = np.percentile(statistics.num_frames, [0, 50, 75, 95, 100])
@@ -60,17 +62,18 @@ def _as_text(statistics: Any, max_seconds: float) -> str:
     if names:
         part = f"the first {max_seconds:g} s or throughout"
         silence = f"\n{len(statistics.silent)} clips are silent in {part}: {', '.join(names)}"
-    mean, std, length = f"{statistics.mean:.3f}", f"{statistics.std:.3f}", statistics.target_length
+    settings = {"mean": f"{statistics.mean:.3f}", "std": f"{statistics.std:.3f}"}
+    settings |= {"target_length": statistics.target_length, **statistics.other_range}
+    line = " ".join(f"task.{key}={value}" for key, value in settings.items())
+    lines = "\n".join(f"    {key}: {value}" for key, value in settings.items())
     return f"""\
 measured {len(statistics.num_frames)} of {statistics.num_listed} clips, \
 {statistics.hours_read:.2f} hours
-frames per clip (10 ms each): shortest {shortest}, median {median}, 75 % up to {many}, \
+frames per clip ({hop_ms:g} ms each): shortest {shortest}, median {median}, 75 % up to {many}, \
 95 % up to {most}, longest {longest}{silence}
 
 on the command line:
-  task.mean={mean} task.std={std} task.target_length={length}
+  {line}
 or in the yaml:
   task:
-    mean: {mean}
-    std: {std}
-    target_length: {length}"""
+{lines}"""

@@ -5,14 +5,13 @@ import os
 from collections import Counter
 from functools import partial
 from pathlib import Path
-from typing import Callable, Dict, Iterable, Iterator, List, NamedTuple, Optional, Tuple
+from typing import Any, Callable, Dict, Iterable, Iterator, List, NamedTuple, Optional, Tuple
 
 from eat.files import lock_file, replace_file
 from eat.work import Failure, map_in_threads
 
 from . import MAX_TARGET_LENGTH
 from .manifest import Manifest
-from .split import Clip
 from .writing import open_to_rewrite, write_data_set
 
 LEFT_OUT, CORRECTED, KEPT = "left out", "corrected", "kept"  # what was done with a clip
@@ -55,6 +54,7 @@ def check_manifest(
     num_workers: Optional[int] = None,
     hdf5_rate_hz: Optional[int] = None,
     target_length: int = MAX_TARGET_LENGTH,
+    **rates: Any,
 ) -> Check:
     """Decode every clip of a manifest; write the manifest and labels of those that can be used.
 
@@ -62,13 +62,17 @@ def check_manifest(
     hold NaN or infinite samples. Wrong numbers of samples are corrected. Silent or odd clips are
     kept, also those that are silent in the first `target_length` frames, which training takes.
     `NAME.check.tsv` in `out` lists the problems: line of the manifest, action, path, problem.
-    An interrupted check continues when it is called again.
+    An interrupted check continues when it is called again. `rates` are fields of `RateConfig`, with
+    other defaults than which 25 ms and frames of 10 ms are other spans of time.
 
     Raises:
         FileExistsError: `out` has a manifest of this name, without `force`.
         ValueError: a bad manifest or labels, `out` is its own folder, or no clip can be used.
         eat.files.InUseError: another process does the same.
     """
+    from eat.audio import LogMel
+
+    log_mel = LogMel(target_length=target_length, **rates)
     name = Path(manifest).stem
     report = os.path.join(out, f"{name}.check.tsv")
     journal = f"{report}.partial"
@@ -76,9 +80,9 @@ def check_manifest(
     split = open_to_rewrite(manifest, out, os.path.basename(report), force)
     with lock_file(f"{report}.lock"):
         listed = split.manifest
-        num_resumed = len(findings := read_journal(journal, listed, target_length))
-        options = {"hdf5_rate_hz": hdf5_rate_hz, "target_length": target_length}
-        check = partial(check_clip, listed, **options)
+        used = target_length, *rates.values()
+        num_resumed = len(findings := read_journal(journal, listed, *used))
+        check = partial(check_clip, listed, log_mel=log_mel, hdf5_rate_hz=hdf5_rate_hz)
         _append(journal, findings, _check_clips(listed, findings, num_workers, check))
         in_order = [findings[clip] for clip in range(len(listed))]
         problems = [finding for finding in in_order if finding.action]
@@ -86,12 +90,7 @@ def check_manifest(
             for clip, _, action, found in problems:
                 file.write(_join(clip + 2, action, listed.relative_path(clip), "; ".join(found)))
         clips = [
-            Clip(
-                listed.relative_path(clip),
-                num_samples,
-                labels=split.class_ids(clip),
-                events=split.events_of(clip),
-            )
+            split.clip(clip)._replace(num_samples=num_samples)
             for clip, num_samples, action, _ in in_order
             if action != LEFT_OUT
         ]
@@ -110,14 +109,14 @@ def _append(journal: str, findings: Dict[int, Finding], new: Iterable[Finding]) 
             file.write(_join(*finding[:3], *finding.problems))
 
 
-def read_journal(path: str, manifest: Manifest, target_length: int) -> Dict[int, Finding]:
+def read_journal(path: str, manifest: Manifest, *used: float) -> Dict[int, Finding]:
     """Read the findings of an interrupted check by clip, and make its file fit to go on with.
 
-    The file has a line for each finding after one with a hash of the manifest and the length; if
-    they are others, or there is no file, it is started anew.
+    The file has a line for each finding after one with a hash of the manifest and `used`, the
+    length and rates of clips; if they are others, or there is no file, it is started anew.
     """
     digest = hashlib.sha256(Path(manifest.file).read_bytes()).hexdigest()
-    head = f"{digest} {target_length}\n".encode()
+    head = f"{' '.join(map(str, (digest, *used)))}\n".encode()
     lines = Path(path).read_bytes().splitlines(keepends=True) if os.path.exists(path) else []
     lines = lines[1:] if lines and lines[0] == head else []
     lines = [line for line in lines if line.endswith(b"\n")]  # a kill may have cut off the last
@@ -131,15 +130,14 @@ def read_journal(path: str, manifest: Manifest, target_length: int) -> Dict[int,
 
 
 def check_clip(
-    manifest: Manifest, clip: int, target_length: int, hdf5_rate_hz: Optional[int] = None
+    manifest: Manifest, clip: int, log_mel: Any, hdf5_rate_hz: Optional[int] = None
 ) -> Finding:
-    """Decode a clip and compare it with the manifest."""
+    """Decode a clip, as the front end `log_mel` uses it, and compare it with the manifest."""
     from eat.audio import scan_audio
-    from eat.audio.log_mel import num_samples_for
 
     path, listed = manifest.path(clip), manifest.clip_samples(clip)
     try:
-        found = scan_audio(path, hdf5_rate_hz, num_samples_for(target_length))
+        found = scan_audio(path, hdf5_rate_hz, log_mel)
     except (ValueError, OSError) as error:
         return Finding(clip, 0, LEFT_OUT, (Failure.of(path, error).reason,))
     problems = []

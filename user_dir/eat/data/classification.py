@@ -7,7 +7,6 @@ import torch
 from torch import Tensor
 
 from eat.audio.augment import AugmentationConfig, add_noise, mask_spectrogram, mix_up, roll_waveform
-from eat.audio.log_mel import num_frames
 from eat.randomness import Purpose
 
 from .datasets import SpectrogramDataset
@@ -76,7 +75,7 @@ class ClassificationDataset(SpectrogramDataset):
             waveform, offset = roll_waveform(waveform, self._generator(Purpose.ROLL, clip))
             events = roll_events(events, offset / rate_hz, seconds)
         source = self.log_mel(waveform)[0]
-        frames = min(max(1, num_frames(len(waveform))), source.shape[1])
+        frames = min(max(1, self.log_mel.num_frames(len(waveform))), source.shape[1])
         seconds = frames * self.frame_seconds
         if self.augmentation is not None and self.augmentation.noise:
             rotated = None if self.events is None else frames

@@ -99,15 +99,17 @@ class SpectrogramDataset(FairseqDataset):
         """The part of a clip that is used, (S,) at the front end's rate, and its first sample."""
         listed = clip % len(self.manifest)
         path, count = self.manifest.path(listed), self.log_mel.max_samples
-        rate, start = self.reading.hdf5_rate_hz, 0
+        rates = {"sample_rate_hz": self.log_mel.reading_rate_hz}
+        rates["hdf5_rate_hz"] = self.reading.hdf5_rate_hz
+        start = 0
         try:
             if self.reading.crop == "start":
-                waveform = read_audio(path, num_samples=count, hdf5_rate_hz=rate)
+                waveform = read_audio(path, num_samples=count, **rates)
             else:
                 place = self._generator(Purpose.CROP, clip).random()
                 most = self.manifest.clip_samples(listed)
-                waveform, start = read_part(path, count, place, most, rate)
-            check_length(len(waveform), path)
+                waveform, start = read_part(path, count, place, most, **rates)
+            check_length(len(waveform), path, self.log_mel)
             check_finite(waveform, path)
         except (AudioError, OSError) as error:
             raise AudioError(f"{self.manifest.location(listed)}: {error}") from error

@@ -130,9 +130,7 @@ class _Packer:
                 reason = f"another clip is called {name!r} too, as packs have it: rename it"
                 left_out.append(Failure(path, reason))
             elif name in self._addresses:
-                listed = Clip(self._addresses[name], self._manifest.clip_samples(clip))
-                labels, events = self.split.class_ids(clip), self.split.events_of(clip)
-                clips.append(listed._replace(labels=labels, events=events))
+                clips.append(self.split.clip(clip)._replace(path=self._addresses[name]))
             else:
                 left_out.append(Failure(path, self._reasons[name]))
         return clips, left_out

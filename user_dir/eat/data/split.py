@@ -42,18 +42,17 @@ class Split(NamedTuple):
         """The absolute path, or address in a pack, of each clip."""
         return [self.manifest.path(clip) for clip in range(len(self.manifest))]
 
-    def class_ids(self, clip: int) -> Tuple[str, ...]:
-        """The ids of a clip's classes; none without labels."""
-        if self.labels is None or self.descriptors is None:
-            return ()
-        return tuple(self.descriptors[index].id for index in self.labels.classes(clip))
-
-    def events_of(self, clip: int) -> Optional[ClipEvents]:
-        """The events of a clip, with the ids of their classes; None without a file of events."""
-        if self.events is None or self.descriptors is None:
-            return None
-        found = self.events.events(clip)
-        return tuple((on, off, self.descriptors[label].id) for on, off, label in found)
+    def clip(self, index: int) -> Clip:
+        """A clip as the files list it."""
+        clip = Clip(self.manifest.relative_path(index), self.manifest.clip_samples(index))
+        classes = self.descriptors or []
+        if self.labels is not None:
+            ids = (classes[label].id for label in self.labels.classes(index))
+            clip = clip._replace(labels=tuple(ids))
+        if self.events is not None:
+            events = self.events.events(index)
+            clip = clip._replace(events=tuple((on, off, classes[i].id) for on, off, i in events))
+        return clip
 
 
 def open_split(folder: str, name: str, labelled: bool = True) -> Split:

@@ -26,12 +26,13 @@ class Statistics:
 
     mean: float
     std: float
-    num_frames: np.ndarray  # (clips,) int64, lengths of the whole clips, in frames of 10 ms
+    num_frames: np.ndarray  # (clips,) int64, lengths of the whole clips, in frames
     hours_read: float
     failures: List[Failure]
     num_listed: int = 0  # clips, of which some were measured
     silent: List[str] = field(default_factory=list)  # clips of which a silent part was measured
     notes: List[str] = field(default_factory=list)  # other files of a folder
+    other_range: Dict[str, Any] = field(default_factory=dict)  # see `LogMel.other_range`
 
     @property
     def target_length(self) -> int:
@@ -47,6 +48,7 @@ class Statistics:
             "mean": self.mean,
             "std": self.std,
             "target_length": self.target_length,
+            **self.other_range,
             "num_clips": len(self.num_frames),
             "hours_read": self.hours_read,
             "frames_percentiles": dict(zip(map(str, PERCENTILES), frames, strict=True)),
@@ -62,6 +64,7 @@ def measure_statistics(
     seed: int = 1,
     num_workers: Optional[int] = None,
     hdf5_rate_hz: Optional[int] = None,
+    **front_end: Any,
 ) -> Statistics:
     """Measure mean and standard deviation of the log-mel values of clips.
 
@@ -74,16 +77,21 @@ def measure_statistics(
         max_seconds: how much to read of a clip, from its start.
         num_workers: threads; None: one per core.
         hdf5_rate_hz: rate of HDF5 data that has no attribute `sample_rate`.
+        front_end: its rates and range, the fields of `RangeConfig`.
 
     Raises:
-        ValueError: no clip can be used, or all values are the same; a bad manifest; a folder
-            without audio.
+        ValueError: impossible rates or range; no clip can be used, or all values are the same; a
+            bad manifest; a folder without audio.
     """
     import torch
 
+    from eat.audio import LogMel
+
+    log_mel = LogMel(target_length=None, **front_end)
     listed = _Folder(manifest) if os.path.isdir(manifest) else Manifest(manifest)
     clips = draw_clips(len(listed), max_clips, seed).tolist()
-    measure = partial(_measure_clip, listed, max_seconds=max_seconds, hdf5_rate_hz=hdf5_rate_hz)
+    how = {"max_seconds": max_seconds, "hdf5_rate_hz": hdf5_rate_hz, "log_mel": log_mel}
+    measure = partial(_measure_clip, listed, **how)
     one_thread_each = partial(torch.set_num_threads, 1)  # the workers fill the cores
     num_workers = num_workers or os.cpu_count() or 1
     results = list(map_in_threads(measure, clips, num_workers, "measuring", one_thread_each))
@@ -102,9 +110,8 @@ def measure_statistics(
     num_frames, seconds_read = measured[:, 3].astype(np.int64), measured[:, 4].sum()
     pairs = zip(clips, results, strict=True)
     silent = [listed.path(i) for i, result in pairs if not is_failure(result) and result[5]]
-    return Statistics(
-        mean, std, num_frames, seconds_read / 3600, failures, len(listed), silent, notes
-    )
+    found = mean, std, num_frames, seconds_read / 3600, failures, len(listed), silent, notes
+    return Statistics(*found, log_mel.other_range())
 
 
 def pool_moments(counts: np.ndarray, means: np.ndarray, squares: np.ndarray) -> Tuple[float, float]:
@@ -136,7 +143,11 @@ class _Folder:
 
 
 def _measure_clip(
-    listed: Union[Manifest, _Folder], clip: int, max_seconds: float, hdf5_rate_hz: Optional[int]
+    listed: Union[Manifest, _Folder],
+    clip: int,
+    max_seconds: float,
+    hdf5_rate_hz: Optional[int],
+    log_mel: Any,
 ) -> Union[Tuple[float, ...], Failure]:
     """Number of log-mel values, their mean and squares; frames of the clip; seconds read; silence.
 
@@ -144,26 +155,26 @@ def _measure_clip(
     """
     import torch
 
-    from eat.audio import SAMPLE_RATE_HZ, audio_info, mel_filter_bank, num_frames, read_audio
+    from eat.audio import audio_info, read_audio
     from eat.audio.checks import SILENT, check_finite, check_length
     from eat.audio.opening import open_sound
 
-    path = listed.path(clip)
-    max_samples = round(max_seconds * SAMPLE_RATE_HZ)
+    path, reading_hz = listed.path(clip), log_mel.reading_rate_hz
+    max_samples = round(max_seconds * reading_hz)
     try:
         if isinstance(listed, Manifest):  # knows the length, which all of a file may have to tell
             with open_sound(path, hdf5_rate_hz) as sound:
                 num_samples, rate_hz = listed.clip_samples(clip), sound.samplerate
         else:
             num_samples, rate_hz, _ = audio_info(path, hdf5_rate_hz)
-        waveform = read_audio(path, num_samples=max_samples, hdf5_rate_hz=hdf5_rate_hz)
+        waveform = read_audio(path, reading_hz, 0, max_samples, hdf5_rate_hz)
         check_finite(waveform, path)
-        check_length(len(waveform), path)
+        check_length(len(waveform), path, log_mel)
     except (ValueError, OSError) as error:
         return Failure(path, f"{Failure.of(path, error).reason} ({listed.location(clip)})")
-    values = mel_filter_bank(torch.from_numpy(waveform)).double()  # (1, T, F)
+    values = log_mel.filter_bank(torch.from_numpy(waveform)).double()  # (1, T, F)
     mean = values.mean()
     squares = (values - mean).square().sum()
-    frames = num_frames(num_samples * SAMPLE_RATE_HZ // rate_hz)
-    seconds = len(waveform) / SAMPLE_RATE_HZ
+    frames = log_mel.num_frames(num_samples * reading_hz // rate_hz)
+    seconds = len(waveform) / reading_hz
     return values.numel(), mean.item(), squares.item(), frames, seconds, np.ptp(waveform) < SILENT

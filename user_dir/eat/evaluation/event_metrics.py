@@ -20,13 +20,25 @@ with the extra `[events]`.
 """
 
 import importlib.util
-from typing import Any, Collection, Dict, Iterator, List, Mapping, NamedTuple, Optional, Sequence
+from typing import (
+    Any,
+    Collection,
+    Dict,
+    Iterator,
+    List,
+    Mapping,
+    NamedTuple,
+    Optional,
+    Sequence,
+    Tuple,
+)
 
 import numpy as np
 
 from eat.data.event_targets import cover_steps, crop_events, merge_events
 from eat.data.events import Event
 
+from .finding import find_events
 from .metrics import average_precisions, mean_over_classes
 
 EVENT_METRICS = ("event_f1", "segment_f1", "psds", "psds_macro")
@@ -118,6 +130,14 @@ def choose_thresholds(
     return best
 
 
+def stack_steps(*data: Any) -> Tuple[np.ndarray, np.ndarray]:
+    """The steps of all recordings one after the other: scores and whether a class is there (N, C).
+
+    The arguments are those of `choose_thresholds`.
+    """
+    return _Data.of(*data).steps()
+
+
 def median_filter(scores: np.ndarray, num_steps: int) -> np.ndarray:
     """(steps, C) -> (steps, C): the median of an odd number of steps around each; the first and the
     last step are repeated beyond the ends.
@@ -126,20 +146,6 @@ def median_filter(scores: np.ndarray, num_steps: int) -> np.ndarray:
         return scores
     padded = np.pad(scores, ((num_steps // 2, num_steps // 2), (0, 0)), mode="edge")
     return np.median(np.lib.stride_tricks.sliding_window_view(padded, num_steps, axis=0), axis=-1)
-
-
-def find_events(
-    scores: np.ndarray, step_seconds: float, thresholds: np.ndarray, median_steps: int = 1
-) -> List[Event]:
-    """The runs of steps whose filtered score is above the threshold of its class, by onset."""
-    above = median_filter(scores, median_steps) > thresholds
-    edges = np.diff(np.pad(above, ((1, 1), (0, 0))).astype(np.int8), axis=0)
-    found = []
-    for label in range(above.shape[1]):
-        onsets, offsets = np.flatnonzero(edges[:, label] > 0), np.flatnonzero(edges[:, label] < 0)
-        spans = zip(onsets * step_seconds, offsets * step_seconds, strict=True)
-        found += [Event(float(onset), float(offset), label) for onset, offset in spans]
-    return sorted(found)
 
 
 class _Data(NamedTuple):
@@ -177,15 +183,16 @@ class _Data(NamedTuple):
     def mean_average_precision(self) -> float:
         if not self.classes:
             return float("nan")
+        return mean_over_classes(average_precisions(*self.steps())).value
+
+    def steps(self) -> Tuple[np.ndarray, np.ndarray]:
         targets = [
             cover_steps(
                 self.events[name], len(x), self.step_seconds, self.durations[name], x.shape[1]
             )
             for name, x in self.scores.items()
         ]
-        is_active = np.concatenate(targets) >= 0.5
-        found = average_precisions(np.concatenate(list(self.scores.values())), is_active)
-        return mean_over_classes(found).value
+        return np.concatenate([*self.scores.values()]), np.concatenate(targets) >= 0.5
 
     def event_f1(self, estimated: Events) -> float:
         from sed_eval.sound_event import EventBasedMetrics
@@ -213,7 +220,7 @@ class _Data(NamedTuple):
             return float("nan")
         for name, duration in self.durations.items():
             if name in self.scores:
-                found = crop_events(estimated[name], 0.0, duration)
+                found = crop_events([Event(*e[:3]) for e in estimated[name]], 0.0, duration)
                 length = {"evaluated_length_seconds": duration} if has_length else {}
                 metrics.evaluate(
                     *(list(self._as_dicts(name, part)) for part in (self.events[name], found)),

@@ -37,11 +37,16 @@ class ExtractionSettings:
     layers: Layers = "last"
     weights: str = "student"
     target_length: Optional[int] = None
-    window_seconds: float = setting(
-        "longer clips run in windows of this length", WINDOW_SECONDS, at_least=0
+    window_seconds: Optional[float] = setting(
+        "longer clips run in windows of this length, in seconds of the recording. Not given:"
+        f" {WINDOW_SECONDS} with frames of 10 ms, as many frames at another hop or speed",
+        None,
+        at_least=0,
     )
-    overlap_seconds: float = setting(
-        "what neighbouring windows share at least", OVERLAP_SECONDS, at_least=0
+    overlap_seconds: Optional[float] = setting(
+        f"what neighbouring windows share at least. Not given: {OVERLAP_SECONDS} in the same way",
+        None,
+        at_least=0,
     )
     dtype: str = setting("what to compute in", "float32", choices=DTYPES)
     device: str = "auto"
@@ -69,7 +74,7 @@ _EXPORTS = {
     "folder": ("extract_to_folder",),
     "pipeline": ("Pipeline", "Result"),
     "sharding": ("Shard",),
-    "windows": ("STEP_SECONDS", "TokenLayout", "frame_times"),
+    "windows": ("TokenLayout", "frame_times"),
 }
 __getattr__, __dir__, __all__ = export(
     __name__, {name: module for module, names in _EXPORTS.items() for name in names}

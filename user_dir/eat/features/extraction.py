@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from eat.audio import SAMPLE_RATE_HZ, LogMel
+from eat.audio import LogMel
 from eat.audio.opening import AudioPath
 from eat.checkpoint import load_encoder
 from eat.checkpoint.loading import CheckpointPath
@@ -28,10 +28,10 @@ def extract_features(
     granularity: str = "frame",
     layers: Layers = None,
     *,
-    sample_rate_hz: int = SAMPLE_RATE_HZ,
+    sample_rate_hz: Optional[int] = None,
     target_length: Optional[int] = None,
-    window_seconds: float = WINDOW_SECONDS,
-    overlap_seconds: float = OVERLAP_SECONDS,
+    window_seconds: Optional[float] = None,
+    overlap_seconds: Optional[float] = None,
     batch_size: int = BATCH_SIZE,
     num_workers: Optional[int] = None,
     log_mel: Optional[LogMel] = None,
@@ -43,10 +43,11 @@ def extract_features(
         encoder: from `eat.load_encoder`, run on its own device in its own dtype; or a checkpoint.
         granularity: "all" (1+L, D), CLS first; "frame" (L, D), the patches in time-major order;
             "utterance" (D,), CLS; "time" (H, D), the patches averaged over frequency, at the
-            times of `frame_times(H)`, 6.25 per second.
+            times of `frame_times(H, encoder.log_mel.step_seconds)`, 6.25 per second as released.
         layers: outputs of which blocks: None or "last"; "all" or numbers from 1, stacked in front:
             (layers, ...); "mean", the average over all blocks.
-        sample_rate_hz: of arrays; files know theirs.
+        sample_rate_hz: of arrays; files know theirs. None: 16000; if the front end reads at another
+            rate it must be given.
         target_length: frames that every clip is padded or cropped to, without windows; the padding
             is attended to, as in the released code (there 1024). None: each clip's own length.
         window_seconds, overlap_seconds, batch_size, num_workers: see `Pipeline`.
@@ -80,10 +81,17 @@ def make_pipeline(
     log_mel: Optional[LogMel] = None,
     **settings: Any,
 ) -> Pipeline:
-    """The pipeline for an encoder on its device; `settings` are further fields of `Pipeline`."""
+    """The pipeline for an encoder on its device; `settings` are further fields of `Pipeline`.
+
+    Windows that are None have as many frames as those of the released front end by default.
+    """
     log_mel = encoder.log_mel if log_mel is None else log_mel
     if target_length is not None:
         log_mel = replace(log_mel, target_length=target_length)
+    scale = log_mel.step_seconds / LogMel().step_seconds
+    for name, value in (("window_seconds", WINDOW_SECONDS), ("overlap_seconds", OVERLAP_SECONDS)):
+        if settings.get(name) is None:
+            settings[name] = value * scale
     if log_mel.target_length is not None:
         settings["window_seconds"] = None
     return Pipeline(log_mel, device=encoder.cls_token.device, **settings)

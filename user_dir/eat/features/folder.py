@@ -15,7 +15,7 @@ from eat.machine import choose_device
 from eat.nn import Encoder
 from eat.work import Failure
 
-from . import ExtractionSettings
+from . import OVERLAP_SECONDS, WINDOW_SECONDS, ExtractionSettings
 from .extraction import Embedder, make_pipeline
 from .recordings import Inputs, list_inputs
 from .storage import TIMES_NAME, FeatureStore, keep_others_out, name_features
@@ -67,7 +67,8 @@ def extract_to_folder(
     pipeline = make_pipeline(encoder, settings.target_length, **options)
     made_with = {"checkpoint": os.path.basename(checkpoint), "eat": __version__}
     with keep_others_out(out, settings.format, settings.shard):
-        store = FeatureStore(out, settings.format, settings.granularity == "time", settings.shard)
+        step_seconds = pipeline.log_mel.step_seconds if settings.granularity == "time" else None
+        store = FeatureStore(out, settings.format, step_seconds, settings.shard)
         store.claim(paths, _describe(settings, encoder), made_with)
         todo = [name for name in paths if not store.has(name)]
 
@@ -119,7 +120,10 @@ def _check_names(names: Dict[str, str], settings: ExtractionSettings) -> None:
 
 def _describe(settings: ExtractionSettings, encoder: Encoder) -> Dict[str, Any]:
     """All that features depend on."""
-    keys = ("granularity", "layers", "target_length", "window_seconds", "overlap_seconds", "dtype")
+    keys = ("granularity", "layers", "target_length", "dtype", "format")
+    log_mel = encoder.log_mel
+    windows = {"window_seconds": WINDOW_SECONDS, "overlap_seconds": OVERLAP_SECONDS}
+    windows |= {key: own for key in windows if (own := getattr(settings, key)) is not None}
     weights = hashlib.sha256()
     for name, value in encoder.state_dict().items():
         weights.update(name.encode())
@@ -127,8 +131,9 @@ def _describe(settings: ExtractionSettings, encoder: Encoder) -> Dict[str, Any]:
     # Files of 4 and of 5 parts would hold some clips twice.
     is_parted = settings.shard is not None and settings.format != "npy"
     return {
-        **{key: getattr(settings, key) for key in (*keys, "format")},
-        **{"mean": encoder.log_mel.mean, "std": encoder.log_mel.std},
+        **{key: getattr(settings, key) for key in keys},
+        **windows,
+        **{"mean": log_mel.mean, "std": log_mel.std, **log_mel.other_range()},
         "weights_sha256": weights.hexdigest(),
         **({"shards": settings.shard.count} if is_parted else {}),
     }

@@ -5,22 +5,31 @@ import os
 from concurrent.futures import Executor, ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, Callable, Dict, Iterator, List, NamedTuple, Optional, Protocol, Sequence
+from itertools import chain
+from typing import (
+    Any,
+    Callable,
+    Dict,
+    Iterable,
+    Iterator,
+    List,
+    NamedTuple,
+    Optional,
+    Protocol,
+    Sequence,
+)
 
 import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from eat.audio import SAMPLE_RATE_HZ, LogMel, num_frames
-from eat.audio.log_mel import HOP_SAMPLES, num_samples_for
+from eat.audio import LogMel
 from eat.work import Failure, map_ahead, show_progress
 
 from . import BATCH_SIZE, OVERLAP_SECONDS, WINDOW_SECONDS
 from .recordings import ArrayRecording, FileRecording, Recording
-from .windows import STEP_SECONDS, TokenLayout, Window, merge_windows, split_into_windows
-
-_WINDOW_SAMPLES = round(WINDOW_SECONDS * SAMPLE_RATE_HZ)
+from .windows import TokenLayout, Window, merge_windows, split_into_windows, trim
 
 # Rows in one pass: those of the 10.24 s of training for every clip of `batch_size`. On the CPU
 # for all of them together: more does not fit into its caches and takes longer per clip.
@@ -74,8 +83,8 @@ class Pipeline:
     """
 
     log_mel: LogMel
-    # Longer clips are cut into windows of this length, rounded to whole rows of 160 ms. None takes
-    # only the first `log_mel.target_length` frames of a clip.
+    # Longer clips are cut into windows of this length, in seconds of the recording, rounded to
+    # whole rows of patches. None takes only the first `log_mel.target_length` frames of a clip.
     window_seconds: Optional[float] = WINDOW_SECONDS
     overlap_seconds: float = OVERLAP_SECONDS  # what neighbouring windows share at least
     # Windows in one pass at most; fewer when they are long. 1: with all of torch's threads.
@@ -90,20 +99,24 @@ class Pipeline:
             raise ValueError(f"batch_size: found {self.batch_size}, expected 1 or more")
         if self.window_seconds is None and self.log_mel.target_length is not None:
             return
-        if self.window_seconds is None or not STEP_SECONDS <= self.window_seconds < math.inf:
+        step_seconds = self.log_mel.step_seconds
+        if self.window_seconds is None or not step_seconds <= self.window_seconds < math.inf:
             raise ValueError(
-                f"window_seconds: found {self.window_seconds}, expected {STEP_SECONDS} or more"
+                f"window_seconds: found {self.window_seconds}, expected {step_seconds:g} or more"
                 " seconds, as many as the longest clip has to take all clips whole"
             )
-        rows = _rows_in(self.window_seconds)
-        if not (math.isfinite(self.overlap_seconds) and 0 <= _rows_in(self.overlap_seconds) < rows):
+        rows, overlap = self._rows_in(self.window_seconds), self.overlap_seconds
+        if not (math.isfinite(overlap) and 0 <= self._rows_in(overlap) < rows):
             raise ValueError(
-                f"overlap_seconds: found {self.overlap_seconds}, expected a number from 0 to below"
+                f"overlap_seconds: found {overlap}, expected a number from 0 to below"
                 f" window_seconds {self.window_seconds}"
             )
 
+    def _rows_in(self, seconds: float) -> int:
+        return round(seconds / self.log_mel.step_seconds)
+
     def run(
-        self, inputs: Sequence[Any], network: Network, sample_rate_hz: int = SAMPLE_RATE_HZ
+        self, inputs: Sequence[Any], network: Network, sample_rate_hz: Optional[int] = None
     ) -> Iterator[Result]:
         """Yield a result for every path or array (S,), in the order in which they are finished."""
         num_torch_threads = torch.get_num_threads()
@@ -121,6 +134,25 @@ class Pipeline:
             executor.shutdown(cancel_futures=True)
             # The last value that any thread sets is that of all threads to come.
             torch.set_num_threads(num_torch_threads)
+
+    def run_stream(self, chunks: Iterable[np.ndarray], network: Network) -> Iterator[Tensor]:
+        """Yield the tokens (..., N, D) of sound that comes bit by bit, (S,) each, in order.
+
+        Together they are those of a file with all of it, without summary: those of a window come
+        once the next one is complete, because only then is it certain which it keeps.
+        """
+        samples, kept = np.empty(0, np.float32), 0  # of windows to come; rows that had their tokens
+        for chunk in chain(chunks, [None]):
+            samples = samples if chunk is None else np.concatenate([samples, chunk])
+            cuts = self._cut(len(samples)) if self.log_mel.num_frames(len(samples)) else []
+            num_ready = len(cuts) if chunk is None else max(0, len(cuts) - 2)
+            for window, offset, count in cuts[:num_ready]:
+                (tokens,) = self._compute(network, [samples[offset : offset + count]])
+                window = window._replace(keep_start=kept)
+                yield trim(window, tokens, network.layout)[..., network.layout.num_summary :, :]
+                kept = window.keep_stop
+            for window, offset, _ in cuts[num_ready : num_ready + 1]:  # becomes the first
+                samples, kept = samples[offset:], kept - window.start
 
     def run_files(
         self, paths: Sequence[str], network: Network, use: Callable[[int, Tensor], None], title: str
@@ -145,33 +177,39 @@ class Pipeline:
         return [failures[index] for index in sorted(failures)]
 
     def _open(
-        self, inputs: Sequence[Any], sample_rate_hz: int, index: int
+        self, inputs: Sequence[Any], sample_rate_hz: Optional[int], index: int
     ) -> "List[_Part] | Exception":
         """The windows of an input, or why it cannot be read."""
-        audio, patch_size = inputs[index], self.log_mel.patch_size
+        audio, log_mel, patch_size = inputs[index], self.log_mel, self.log_mel.patch_size
         try:
             if isinstance(audio, (str, os.PathLike)):
-                recording = FileRecording(audio, self.hdf5_rate_hz)
+                recording = FileRecording(audio, log_mel, self.hdf5_rate_hz)
             else:
-                recording = ArrayRecording(audio, sample_rate_hz, f"audio[{index}]")
+                recording = ArrayRecording(audio, log_mel, sample_rate_hz, f"audio[{index}]")
         except (ValueError, OSError) as error:
             return error
         total = recording.num_samples
         if self.window_seconds is None:
-            num_rows = self.log_mel.target_length // patch_size
+            num_rows = log_mel.target_length // patch_size
             # More than is used: the front end subtracts the mean of all samples first, as the
             # released code does, and rounding then shows in the fifth digit.
-            count = min(total, max(self.log_mel.max_samples, _WINDOW_SAMPLES))
+            more = round(WINDOW_SECONDS * log_mel.sample_rate_hz)
+            count = min(total, max(log_mel.max_samples, more))
             return [_Part(index, recording, Window(0, num_rows, 0, num_rows), 0, count)]
-        num_rows = -(-num_frames(total) // patch_size)
-        lengths = _rows_in(self.window_seconds), _rows_in(self.overlap_seconds)
-        parts = []
+        return [_Part(index, recording, *cut) for cut in self._cut(total)]
+
+    def _cut(self, total: int) -> "List[tuple[Window, int, int]]":
+        """The windows of so many samples, and the first and the number of the samples of each."""
+        log_mel, patch_size = self.log_mel, self.log_mel.patch_size
+        num_rows = -(-log_mel.num_frames(total) // patch_size)
+        lengths = self._rows_in(self.window_seconds), self._rows_in(self.overlap_seconds)
+        cuts = []
         for window in split_into_windows(num_rows, *lengths):
-            offset = window.start * patch_size * HOP_SAMPLES
+            offset = window.start * patch_size * log_mel.hop_samples
             is_last = window.stop == num_rows  # it need not fill its last patch
-            count = total - offset if is_last else num_samples_for(window.num_rows * patch_size)
-            parts.append(_Part(index, recording, window, offset, count))
-        return parts
+            full = log_mel.num_samples_for(window.num_rows * patch_size)
+            cuts.append((window, offset, total - offset if is_last else full))
+        return cuts
 
     def _run_together(
         self, clips: Dict[int, Any], network: Network, executor: Executor, num_ahead: int
@@ -193,11 +231,9 @@ class Pipeline:
                 del tokens[index]
                 yield Result(index, None, content)
                 continue
-            tokens[index][part.window] = content
+            tokens[index][part.window] = trim(part.window, content, network.layout)
             if len(tokens[index]) == len(clips[index]):
                 yield Result(index, merge_windows(tokens.pop(index), network.layout), None)
-            else:  # a copy, so that the rest of the batch does not stay in memory
-                tokens[index][part.window] = content.clone()
 
     def _compute_all(
         self, parts: Sequence[_Part], network: Network, executor: Executor, num_ahead: int
@@ -230,10 +266,6 @@ class Pipeline:
             lengths = torch.tensor(frames, device=self.device)
         tokens = iter(network(torch.cat(sources), lengths))
         return [c if isinstance(c, Exception) else next(tokens) for c in contents]
-
-
-def _rows_in(seconds: float) -> int:
-    return round(seconds / STEP_SECONDS)
 
 
 def make_batches(

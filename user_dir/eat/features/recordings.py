@@ -1,4 +1,4 @@
-"""What features are made of: files and arrays, read part by part at 16 kHz."""
+"""What features are made of: files and arrays, read part by part at a front end's rate."""
 
 import os
 from dataclasses import dataclass, field
@@ -8,7 +8,7 @@ import numpy as np
 import soxr
 import torch
 
-from eat.audio import SAMPLE_RATE_HZ, AudioError, audio_info, read_audio
+from eat.audio import SAMPLE_RATE_HZ, AudioError, LogMel, audio_info, read_audio
 from eat.audio.checks import check_finite, check_length
 from eat.audio.finding import find_inputs
 from eat.audio.opening import AudioPath
@@ -62,7 +62,9 @@ def _list_files(path: str, found: Inputs) -> Iterator[Tuple[str, str]]:
 class FileRecording:
     """An audio file, or clip in a pack, of which parts are read when they are needed."""
 
-    def __init__(self, path: AudioPath, hdf5_rate_hz: Optional[int] = None) -> None:
+    def __init__(
+        self, path: AudioPath, log_mel: LogMel, hdf5_rate_hz: Optional[int] = None
+    ) -> None:
         self.name = os.fspath(path)
         if os.path.isdir(path) or is_manifest(path):
             raise AudioError(
@@ -71,28 +73,36 @@ class FileRecording:
             )
         self._hdf5_rate_hz = hdf5_rate_hz
         info = audio_info(path, hdf5_rate_hz)
-        # At 16 kHz, by its header, and rounded as soxr does it.
-        doubled = 2 * info.num_samples * SAMPLE_RATE_HZ + info.sample_rate_hz
+        self._rate_hz = log_mel.reading_rate_hz
+        # At this rate, by its header, and rounded as soxr does it.
+        doubled = 2 * info.num_samples * self._rate_hz + info.sample_rate_hz
         self.num_samples = doubled // (2 * info.sample_rate_hz)
-        check_length(self.num_samples, self.name)
+        check_length(self.num_samples, self.name, log_mel)
 
     def read(self, offset_samples: int, num_samples: int) -> np.ndarray:
-        """(num_samples,) float32 at 16 kHz; an AudioError if they are fewer or not finite."""
+        """(num_samples,) float32; an AudioError if they are fewer or not finite."""
+        rates = {"sample_rate_hz": self._rate_hz, "hdf5_rate_hz": self._hdf5_rate_hz}
         part = {"offset_samples": offset_samples, "num_samples": num_samples}
-        samples = read_audio(self.name, **part, hdf5_rate_hz=self._hdf5_rate_hz)
+        samples = read_audio(self.name, **part, **rates)
         if len(samples) != num_samples:
             raise AudioError(
-                f"{self.name}: cut off: found {offset_samples + len(samples)} samples at 16 kHz,"
-                f" expected {self.num_samples} by its header"
+                f"{self.name}: cut off: found {offset_samples + len(samples)} samples at"
+                f" {self._rate_hz / 1000:g} kHz, expected {self.num_samples} by its header"
             )
         check_finite(samples, self.name)
         return samples
 
 
 class ArrayRecording:
-    """(S,) float samples in memory, of any device and dtype, in place of a `FileRecording`."""
+    """(S,) float samples in memory, of any device and dtype, in place of a `FileRecording`.
 
-    def __init__(self, samples: Any, sample_rate_hz: int, name: str) -> None:
+    Their rate is `sample_rate_hz`. None: 16 kHz; if the front end reads at another rate, a
+    ValueError asks for it.
+    """
+
+    def __init__(
+        self, samples: Any, log_mel: LogMel, sample_rate_hz: Optional[int], name: str
+    ) -> None:
         if isinstance(samples, torch.Tensor):
             samples = samples.detach().cpu()
             samples = samples.float() if samples.dtype == torch.bfloat16 else samples
@@ -103,15 +113,21 @@ class ArrayRecording:
                 " (S,) float samples in [-1, 1], mono"
             )
         samples = samples.astype(np.float32, copy=False)
-        if sample_rate_hz != SAMPLE_RATE_HZ:
-            samples = soxr.resample(samples, sample_rate_hz, SAMPLE_RATE_HZ)
+        reading_hz = log_mel.reading_rate_hz
+        if sample_rate_hz is None and reading_hz != SAMPLE_RATE_HZ:
+            raise ValueError(
+                f"{name}: found an array without sample_rate_hz, expected its rate, as the front"
+                f" end reads at {reading_hz} Hz and not at {SAMPLE_RATE_HZ}"
+            )
+        if sample_rate_hz not in (None, reading_hz):
+            samples = soxr.resample(samples, sample_rate_hz, reading_hz)
         self.name = name
         self.num_samples = len(samples)
         self._samples = samples
-        check_length(self.num_samples, self.name)
+        check_length(self.num_samples, self.name, log_mel)
 
     def read(self, offset_samples: int, num_samples: int) -> np.ndarray:
-        """(num_samples,) float32 at 16 kHz; an AudioError if some are not finite."""
+        """(num_samples,) float32; an AudioError if some are not finite."""
         # Copied, as torch wants neither read-only arrays nor reversed ones.
         samples = np.array(self._samples[offset_samples : offset_samples + num_samples])
         check_finite(samples, self.name)

@@ -57,7 +57,7 @@ class FeatureStore:
     """Features by name; a name may have folders in it: `birds/wren`.
 
     The format "npy" is a file per name, "npz" and "safetensors" are one file `features.<format>`,
-    of a shard `features-2-of-4.<format>`. With `with_times` the one file also holds the times of
+    of a shard `features-2-of-4.<format>`. With `step_seconds` the one file also holds the times of
     the steps of the longest clip.
     """
 
@@ -65,13 +65,13 @@ class FeatureStore:
         self,
         folder: str,
         format: str = "npy",
-        with_times: bool = False,
+        step_seconds: Optional[float] = None,
         shard: Optional[Shard] = None,
     ) -> None:
         self._note = os.path.join(folder, SETTINGS_NAME)
         self._file = _one_file(folder, format, shard)
         self._folder = folder if self._file is None else f"{self._file}.parts"
-        self._with_times = with_times
+        self._step_seconds = step_seconds
         is_there = self._file is not None and os.path.exists(self._file)
         self._stored = _open_arrays(self._file) if is_there else {}
 
@@ -123,11 +123,13 @@ class FeatureStore:
         waiting = _arrays_below(self._folder)
         if waiting or not os.path.exists(self._file):  # an empty shard shows that it has ended
             arrays = {**self._stored, **waiting}
-            if self._with_times:
+            if self._step_seconds is not None:
                 shapes = [load().shape for load in arrays.values()]
                 # H of features (..., H, D), and of earlier times (H,).
                 num_steps = max((s[-2] if len(s) > 1 else s[0] for s in shapes), default=0)
-                arrays[TIMES_NAME] = partial(frame_times(num_steps).astype, np.float32)
+                arrays[TIMES_NAME] = partial(
+                    frame_times(num_steps, self._step_seconds).astype, np.float32
+                )
             with replace_file(self._file) as file:
                 _WRITERS[os.path.splitext(self._file)[1]](file, arrays)
         shutil.rmtree(self._folder, ignore_errors=True)

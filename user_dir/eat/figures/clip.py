@@ -1,6 +1,6 @@
 """One clip as the network meets it: spectrogram, patch grid, and what each clone hides."""
 
-from typing import Sequence, Tuple
+from typing import List, Sequence, Tuple
 
 import numpy as np
 from matplotlib import rcParams
@@ -10,15 +10,14 @@ from matplotlib.figure import Figure, SubFigure
 from matplotlib.image import AxesImage
 from torch import Tensor
 
-from eat.audio import SAMPLE_RATE_HZ, LogMel
-from eat.audio.log_mel import HIGH_HZ, HOP_SAMPLES, LOW_HZ, hz_to_mel
+from eat.audio import LogMel
+from eat.audio.log_mel import hz_to_mel
 
 from .style import HIDDEN_COLOUR, figure_style, make_panels, show_grid
 
-SECONDS_PER_FRAME = HOP_SAMPLES / SAMPLE_RATE_HZ
 _COLOURS = "magma"
 _ROUNDING = 1e-4  # of a log energy that was normalised
-_TICKS_HZ = (125, 250, 500, 1000, 2000, 4000)
+_NUM_TICKS = 6
 _CLIP_INCHES, _CLONES_INCHES = 3.8, 1.8  # heights of the clip and of a row of clones
 
 
@@ -48,7 +47,7 @@ def draw_clip(source: Tensor, masks: np.ndarray, log_mel: LogMel, title: str = "
     )  # fmt: skip
     panels = make_panels(below, len(masks), num_columns, sharex=True, sharey=True)
     for number, (axes, mask) in enumerate(zip(panels, masks, strict=True), start=1):
-        spectrogram = _draw_spectrogram(axes, source, log_mel, _TICKS_HZ[1::2])
+        spectrogram = _draw_spectrogram(axes, source, log_mel, ticks_hz(log_mel)[1::2])
         hidden = np.ma.masked_equal(mask.reshape(height, width), False)
         extent = spectrogram.get_extent()[1::2]
         show_grid(axes, hidden, extent, cmap=ListedColormap([HIDDEN_COLOUR]))
@@ -73,7 +72,7 @@ def draw_whole_clip(
     figure: SubFigure, axes: Axes, source: Tensor, log_mel: LogMel, title: str
 ) -> None:
     """Draw one large spectrogram with all its axes, the colour bar and the patch grid."""
-    image = _draw_spectrogram(axes, source, log_mel, _TICKS_HZ)
+    image = _draw_spectrogram(axes, source, log_mel, ticks_hz(log_mel))
     _mark_padding(axes, source, log_mel)
     axes.set(xlabel="time (s)", ylabel="frequency (Hz)", title=title)
     bins = axes.secondary_yaxis("right")
@@ -91,7 +90,7 @@ def count_frames(source: Tensor, log_mel: LogMel) -> int:
 def _mark_padding(axes: Axes, source: Tensor, log_mel: LogMel) -> None:
     num_frames = count_frames(source, log_mel)
     if num_frames < source.shape[2]:
-        end = num_frames * SECONDS_PER_FRAME
+        end = seconds_of(num_frames, log_mel)
         axes.axvline(end, color="black", linewidth=1.2, linestyle="--")
         axes.annotate(
             f"padding from {end:.2f} s", (1, 1), xycoords="axes fraction", xytext=(0, 2),
@@ -100,28 +99,46 @@ def _mark_padding(axes: Axes, source: Tensor, log_mel: LogMel) -> None:
 
 
 def _draw_spectrogram(
-    axes: Axes, source: Tensor, log_mel: LogMel, ticks_hz: Sequence[int]
+    axes: Axes, source: Tensor, log_mel: LogMel, ticks: Sequence[float]
 ) -> AxesImage:
     """Log energies over seconds and frequencies, with thin lines between the patches."""
     energies = (source[0, 0] * (2 * log_mel.std) + log_mel.mean).cpu().numpy()  # (T, F)
     num_frames, num_bins = energies.shape
-    # The quietest values are the floor of digital silence, which would take half of the colours.
-    limits = {"vmin": np.percentile(energies, 1), "vmax": energies.max()}
-    extent = num_frames * SECONDS_PER_FRAME, num_bins
-    image = show_grid(axes, energies, extent, cmap=_COLOURS, **limits)
-    axes.set_yticks([mel_bin_of(hz, num_bins) for hz in ticks_hz], ticks_hz)
+    image = show_energies(axes, energies, log_mel, seconds_of(num_frames, log_mel), ticks)
     for frame in range(log_mel.patch_size, num_frames, log_mel.patch_size):
-        axes.axvline(frame * SECONDS_PER_FRAME, color="white", linewidth=0.5, alpha=0.6)
+        axes.axvline(seconds_of(frame, log_mel), color="white", linewidth=0.5, alpha=0.6)
     for mel_bin in range(log_mel.patch_size, num_bins, log_mel.patch_size):
         axes.axhline(mel_bin, color="white", linewidth=0.5, alpha=0.6)
     return image
 
 
-def mel_bin_of(frequency_hz: float, num_mel_bins: int = 128) -> float:
-    """Where a frequency lies on an axis of mel bins, bin i reaching from i to i + 1.
+def show_energies(
+    axes: Axes, energies: np.ndarray, log_mel: LogMel, end_of_time: float, ticks: Sequence[float]
+) -> AxesImage:
+    """Draw (T, F) log energies over seconds and frequencies."""
+    # The quietest values are the floor of digital silence, which would take half of the colours.
+    limits = {"vmin": np.percentile(energies, 1), "vmax": energies.max()}
+    axes.set_yticks([mel_bin_of(hz, log_mel) for hz in ticks], [f"{hz:g}" for hz in ticks])
+    return show_grid(axes, energies, (end_of_time, energies.shape[1]), cmap=_COLOURS, **limits)
+
+
+def seconds_of(num_frames: int, log_mel: LogMel) -> float:
+    """The time from a frame to one that comes `num_frames` later, in seconds of the recording."""
+    return num_frames * log_mel.hop_samples / log_mel.reading_rate_hz
+
+
+def ticks_hz(log_mel: LogMel) -> List[float]:
+    """The highest octaves of 125 Hz within the filters' range, in frequencies of the recording."""
+    octaves = (125 * 2.0**number for number in range(-8, 16))
+    inside = [hz for hz in octaves if log_mel.low_hz < hz * log_mel.speed < log_mel.top_hz]
+    return inside[-_NUM_TICKS:]
+
+
+def mel_bin_of(frequency_hz: float, log_mel: LogMel) -> float:
+    """Where a frequency of a recording lies on an axis of mel bins, bin i from i to i + 1.
 
     The filters' centres are equally spaced on the mel scale, with one spacing left at each end.
     """
-    low, high = hz_to_mel(LOW_HZ), hz_to_mel(HIGH_HZ)
-    share = (hz_to_mel(frequency_hz) - low) / (high - low)
-    return share * (num_mel_bins + 1) - 0.5
+    low, high = hz_to_mel(log_mel.low_hz), hz_to_mel(log_mel.top_hz)
+    share = (hz_to_mel(frequency_hz * log_mel.speed) - low) / (high - low)
+    return share * (log_mel.num_mel_bins + 1) - 0.5

@@ -8,8 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from eat.audio import SAMPLE_RATE_HZ, LogMel
-from eat.audio.log_mel import WINDOW_SAMPLES, num_samples_for
+from eat.audio import LogMel
 from eat.audio.packs import spell_out
 from eat.checkpoint import build_encoder, load_checkpoint
 from eat.data.manifest import Manifest
@@ -40,15 +39,15 @@ def read_clip(
     """
     if target_length is not None:
         log_mel = replace(log_mel, target_length=target_length)
-    recording = FileRecording(file)
-    offset_samples = round(start_seconds * SAMPLE_RATE_HZ)
+    recording, rate_hz = FileRecording(file, log_mel), log_mel.reading_rate_hz
+    offset_samples = round(start_seconds * rate_hz)
     rest_samples = recording.num_samples - offset_samples
-    if rest_samples < WINDOW_SAMPLES:
+    if rest_samples < log_mel.window_samples:
         raise ValueError(
             f"start_seconds: found {start_seconds:g} in a file of"
-            f" {recording.num_samples / SAMPLE_RATE_HZ:.2f} s, expected an earlier start"
+            f" {recording.num_samples / rate_hz:.2f} s, expected an earlier start"
         )
-    most_samples = num_samples_for(log_mel.target_length or MAX_FRAMES)
+    most_samples = log_mel.num_samples_for(log_mel.target_length or MAX_FRAMES)
     samples = recording.read(offset_samples, min(rest_samples, most_samples))
     return log_mel(torch.from_numpy(samples))
 

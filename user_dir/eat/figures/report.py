@@ -29,7 +29,7 @@ from matplotlib.figure import Figure
 from torch import Tensor
 
 from eat import __version__
-from eat.audio import AudioInfo, audio_info
+from eat.audio import AudioInfo, LogMel, audio_info
 from eat.checkpoint import Checkpoint, build_encoder, load_checkpoint
 from eat.data.corpora import folders_of
 from eat.data.sampling import draw_clips
@@ -337,8 +337,9 @@ def _draw_curves(runs: Mapping[str, TrainingLog]) -> Iterator[Markup]:
 def _draw_lengths(run: Run, splits: Sequence[Facts]) -> Iterator[Markup]:
     seconds = {split["name"]: split["seconds"] for split in splits}
     if any(map(len, seconds.values())):
-        frames = run.section("task").get("target_length")
-        figure = draw_lengths(seconds, frames / 100 if frames else None)
+        task = run.section("task")
+        frame_seconds = task.get("hop_ms", LogMel.hop_ms) / 1000 * task.get("speed", LogMel.speed)
+        figure = draw_lengths(seconds, task.get("target_length", 0) * frame_seconds or None)
         yield _picture(figure, "Lengths of the clips of each manifest", True)
 
 

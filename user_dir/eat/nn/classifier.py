@@ -72,7 +72,10 @@ class Classifier(nn.Module):
 
         With `pooling="time"` they are (B, H * steps_per_row, C), in the order of time.
         """
-        tokens = self.encoder(source, lengths)
+        return self.score(self.encoder(source, lengths), lengths)
+
+    def score(self, tokens: Tensor, lengths: Optional[Tensor] = None) -> Tensor:
+        """The logits of the encoder's tokens (B, 1+L, D), as `forward` returns them."""
         logits = self.head(self.fc_norm(self._pool(tokens, lengths)))
         if self.config.pooling == "time":
             return logits.unflatten(2, (-1, self.config.num_classes)).flatten(1, 2)

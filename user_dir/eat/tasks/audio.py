@@ -1,5 +1,6 @@
 """What both tasks have in common: manifests, a front end, and the start of a training."""
 
+import logging
 from dataclasses import dataclass, field, replace
 from os.path import dirname
 from pathlib import Path
@@ -11,7 +12,8 @@ from fairseq.utils import set_torch_seed
 from omegaconf import II, MISSING, OmegaConf
 from torch import nn
 
-from eat.audio import LogMel, ReadingConfig
+from eat.audio import LogMel, RangeConfig, ReadingConfig
+from eat.checkpoint import Checkpoint
 from eat.data.corpora import check_weights, folders_of, join_manifests
 from eat.data.manifest import Manifest
 from eat.figures.tensorboard import ValidationFigures
@@ -20,9 +22,11 @@ from eat.training.guarded import GuardConfig, GuardedTask
 from eat.training.start import keep_freed_memory, record_start
 from eat.training.stopping import save_when_asked
 
+logger = logging.getLogger(__name__)
+
 
 @dataclass
-class AudioTaskConfig(ReadingConfig, GuardConfig):
+class AudioTaskConfig(RangeConfig, ReadingConfig, GuardConfig):
     """Data and front end."""
 
     data: Any = field(
@@ -48,7 +52,7 @@ class AudioTaskConfig(ReadingConfig, GuardConfig):
     )
     target_length: int = field(
         default=1024,
-        metadata={"help": "frames of 10 ms per clip, a multiple of 16 (10 s: 1024)"},
+        metadata={"help": "frames of hop_ms per clip, a multiple of 16 (10 s: 1024)"},
     )
     min_samples: int = field(
         default=10_000,
@@ -126,7 +130,21 @@ class AudioTask(GuardedTask):
     def log_mel(self) -> LogMel:
         """The front end; a ValueError for impossible settings."""
         cfg = self.cfg
-        return LogMel(cfg.mean, cfg.std, cfg.target_length, cfg.num_mel_bins, cfg.patch_size)
+        sizes = cfg.target_length, cfg.num_mel_bins, cfg.patch_size
+        log_mel = LogMel(cfg.mean, cfg.std, *sizes, **vars(part_of(RangeConfig, cfg)))
+        log_mel.mel_weights()  # in workers that are forked they are there, and so is a warning
+        return log_mel
+
+    def compare_front_ends(self, checkpoint: Checkpoint) -> None:
+        """Warn if the weights to start from were trained with other rates or another range."""
+        before, now = checkpoint.front_end(), self.log_mel
+        if before.heard != now.heard:
+            logger.warning(
+                "model.init_from: %s was trained on %s; task.sample_rate_hz, low_hz, high_hz,"
+                " hop_ms and speed make it %s: what the encoder learnt of pitch and time is of"
+                " other sounds now",
+                *(checkpoint.path, before.heard, now.heard),
+            )
 
     def kind_of(self, split: str, clip: int) -> str:
         """What a clip is, for the colours of a figure: the folder it is in."""

@@ -116,7 +116,9 @@ class ClassificationTask(AudioTask):
                 " model.init_from=null trains from scratch"
             )
         if cfg.init_from:
-            sizes = load_checkpoint(cfg.init_from).encoder_config
+            checkpoint = load_checkpoint(cfg.init_from)
+            self.compare_front_ends(checkpoint)
+            sizes = checkpoint.encoder_config
             # In place: fairseq writes this object into the checkpoints of the run.
             for size in fields(sizes):
                 cfg[size.name] = getattr(sizes, size.name)

@@ -7,6 +7,7 @@ from fairseq.optim import FairseqOptimizer
 from fairseq.tasks import register_task
 from torch import nn
 
+from eat.checkpoint import load_checkpoint
 from eat.data.datasets import PretrainingDataset
 from eat.nn import MaskingConfig
 from eat.settings import linked, part_of
@@ -64,6 +65,12 @@ class PretrainingTask(AudioTask):
         self.datasets[split] = PretrainingDataset(
             **self.clips_of(split), masking=part_of(MaskingConfig, self.cfg)
         )
+
+    def build_model(self, cfg: Any, *args: Any, **kwargs: Any) -> nn.Module:
+        """Build the model; warns if it starts from a checkpoint of another front end."""
+        if cfg.init_from:
+            self.compare_front_ends(load_checkpoint(cfg.init_from))
+        return super().build_model(cfg, *args, **kwargs)
 
     def optimizer_step(
         self, optimizer: FairseqOptimizer, model: nn.Module, update_num: int

@@ -1,4 +1,4 @@
-"""Labels and splits as people have them: folders, tables, published data sets.
+"""Labels, events and splits as people have them: folders, tables, published data sets.
 
 Each source has one call that writes manifests and label files to the folder `out` and returns an
 `eat.data.writing.Listing`. What these calls have in common: `force` replaces files of an earlier
@@ -22,7 +22,8 @@ CLIP_COLUMNS = (
 )
 LABEL_COLUMNS = ("label", "class", "category", "tag")  # a cell is one label
 LABELS_COLUMNS = ("labels", "classes", "categories", "tags")  # separated by commas
-# What tables of events call columns, in any case; clips and labels also as other tables do.
+# Looked for if there is none of these: what tables of events also call them.
+MORE_COLUMNS = ("segment_id", "begin file", "recording", "event_label", "annotation", "species")
 ONSET_COLUMNS = (
     *("onset", "start_time_seconds", "begin time (s)", "start", "start_time", "start (s)"),
     *("start_s", "begin", "begin_time"),
@@ -30,8 +31,6 @@ ONSET_COLUMNS = (
 OFFSET_COLUMNS = (
     *("offset", "end_time_seconds", "end time (s)", "end", "end_time", "end (s)", "end_s", "stop"),
 )
-EVENT_CLIP_COLUMNS = (*CLIP_COLUMNS, "segment_id", "begin file", "recording")
-EVENT_LABEL_COLUMNS = (*LABEL_COLUMNS, "event_label", "annotation", "species")
 VALID_FRACTION = 0.05
 
 
@@ -84,13 +83,14 @@ class ListingConfig:
     )
     clip_column: Optional[str] = setting(
         "column of the table with the names of files. Not given: the one called"
-        f" {' or '.join(CLIP_COLUMNS)}",
+        f" {' or '.join(CLIP_COLUMNS)}; or else {', '.join(MORE_COLUMNS[:3])}",
         None,
         metavar="NAME",
     )
     label_column: Optional[str] = setting(
         f"column of the table with the labels. Not given: {' or '.join(LABEL_COLUMNS)} for one"
-        f" label, {' or '.join(LABELS_COLUMNS)} for several with commas between them",
+        f" label, {' or '.join(LABELS_COLUMNS)} for several with commas between them; or else"
+        f" {', '.join(MORE_COLUMNS[3:])}",
         None,
         metavar="NAME",
     )
@@ -219,6 +219,12 @@ class EventConfig(ListingConfig):
         at_least=0.1,
         metavar="SECONDS",
     )
+    speed: float = setting(
+        "how fast recordings will be played for the network, the setting task.speed: with --as"
+        " clips, parts are left out that are then shorter than 25 ms",
+        1.0,
+        at_least=0.001,
+    )
     onset_column: Optional[str] = setting(
         f"column with the starts of events, in seconds. Not given: {' or '.join(ONSET_COLUMNS)}",
         None,
@@ -226,18 +232,6 @@ class EventConfig(ListingConfig):
     )
     offset_column: Optional[str] = setting(
         f"column with the ends of events, in seconds. Not given: {' or '.join(OFFSET_COLUMNS)}",
-        None,
-        metavar="NAME",
-    )
-    clip_column: Optional[str] = setting(
-        "column with the names of recordings. Not given: the one called"
-        f" {' or '.join(EVENT_CLIP_COLUMNS)}; a table without one is of the recording of its name",
-        None,
-        metavar="NAME",
-    )
-    label_column: Optional[str] = setting(
-        f"column with the labels. Not given: {' or '.join(EVENT_LABEL_COLUMNS)} for one label,"
-        f" {' or '.join(LABELS_COLUMNS)} for several with commas between them",
         None,
         metavar="NAME",
     )

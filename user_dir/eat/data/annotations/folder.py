@@ -2,9 +2,10 @@
 
 import os
 from collections import defaultdict
-from typing import Dict, List, Optional, Sequence, Tuple
+from typing import Dict, List, Mapping, Optional, Sequence, Tuple
 
 from eat.audio.finding import Scan, find_audio
+from eat.work import Failure
 
 from ..labels import (
     DESCRIPTORS_FILE,
@@ -18,7 +19,7 @@ from ..labels import (
 from ..sampling import draw_parts, draw_stratified_parts
 from ..split import Clip, read_headers
 from ..writing import Listing, refuse_to_replace, unreadable_file, write_data_set
-from . import FolderConfig
+from . import FolderConfig, ListingConfig
 from .companions import COMPANIONS, label_by_companion
 from .doubts import (
     doubt_draw,
@@ -66,7 +67,13 @@ def list_folder(
     paths = [path for path in scan.paths if not has_labels or path in found.labels]
     clips, left_out = read_headers(scan.root, paths, num_workers, scan.members)
     left_out += found.left_out + scan.left_out
-    classes, clips = label_clips(clips, found.labels, config, out) if has_labels else (None, clips)
+    classes = None
+    if has_labels:
+        classes, id_of = choose_classes({c.path: found.labels[c.path] for c in clips}, config, out)
+        ids = ((id_of[name] for name in found.labels[clip.path]) for clip in clips)
+        clips = [
+            c._replace(labels=tuple(dict.fromkeys(i))) for c, i in zip(clips, ids, strict=True)
+        ]
     splits = dict.fromkeys(names, ()) | split_clips(clips, found.splits, classes, config)
     for name, part in splits.items():
         splits[name] = [clip._replace(path=scan.address(clip.path)) for clip in part]
@@ -90,6 +97,9 @@ def _annotate(scan: Scan, config: FolderConfig) -> Annotations:
     elif config.table is not None:
         rows = [*read_table(config.table, config.columns, config.encoding)]
         found = annotate(rows, os.path.abspath(folder), paths)
+        found.left_out.extend(
+            Failure(path, "no label") for path in paths if path not in found.labels
+        )
         warnings += doubt_table(rows, config.columns)
     elif config.labels_from is not None:
         found = label_by_path(paths, config.labels_from)
@@ -108,32 +118,32 @@ def _annotate(scan: Scan, config: FolderConfig) -> Annotations:
     return found._replace(notes=[*found.notes, *notes], warnings=[*found.warnings, *warnings])
 
 
-def label_clips(
-    clips: Sequence[Clip], names_of: Dict[str, List[str]], config: FolderConfig, out: str
-) -> Tuple[List[Label], List[Clip]]:
-    """The classes, and the clips with the ids of theirs; Unicode forms of names do not matter."""
+def choose_classes(
+    names_of: Mapping[str, Sequence[str]], config: ListingConfig, out: str
+) -> Tuple[List[Label], Dict[str, str]]:
+    """The classes, and the id of the class of each label; its Unicode form does not matter.
+
+    `names_of` has the labels by what has them, as messages call it.
+    """
     existing = os.path.join(out, DESCRIPTORS_FILE)
     given = config.descriptors or (existing if config.split and os.path.exists(existing) else None)
     if given is None:
-        for clip in clips:
-            for name in names_of[clip.path]:
-                check_name(name.strip(), f"{clip.path}: ")
-        names = (name for clip in clips for name in names_of[clip.path])
+        for place, names in names_of.items():
+            for name in names:
+                check_name(name.strip(), f"{place}: ")
+        names = (name for names in names_of.values() for name in names)
         classes = make_descriptors(map(normal_form, names))
     else:
         classes = _read_classes(given)
-    index_of = index_labels(classes)
-    index_of = {normal_form(name): index for name, index in index_of.items()} | index_of
-    labelled = []
-    for clip in clips:
-        names = names_of[clip.path]
-        names = dict.fromkeys(n if n in index_of else normal_form(n) for n in names)  # each once
+    id_of = {name: classes[index].id for name, index in index_labels(classes).items()}
+    id_of = {normal_form(name): label_id for name, label_id in id_of.items()} | id_of
+    for place, names in names_of.items():
         for name in names:
-            if name not in index_of:
-                raise ValueError(f"{clip.path}: found the label {name!r}, expected one of {given}")
-        labels = tuple(classes[index_of[name]].id for name in names)
-        labelled.append(clip._replace(labels=labels))
-    return classes, labelled
+            label_id = id_of.setdefault(name, id_of.get(normal_form(name), ""))
+            if not label_id:
+                found = f"found the label {normal_form(name)!r}"
+                raise ValueError(f"{place}: {found}, expected one of {given}")
+    return classes, id_of
 
 
 def _read_classes(path: str) -> List[Label]:
@@ -148,7 +158,7 @@ def split_clips(
     clips: Sequence[Clip],
     split_of: Dict[str, str],
     classes: Optional[Sequence[Label]],
-    config: FolderConfig,
+    config: ListingConfig,
 ) -> Dict[str, Sequence[Clip]]:
     """The clips of each split, as annotated, with shares drawn from train."""
     splits = defaultdict(list)
@@ -158,7 +168,7 @@ def split_clips(
     if classes and clips and any(config.fractions):
         index_of = {label.id: label.index for label in classes}
         # Clips without a class are as if of one more.
-        classes_of = [[index_of[i] for i in clip.labels] or [len(classes)] for clip in clips]
+        classes_of = [[index_of[i] for i in clip.classes] or [len(classes)] for clip in clips]
         parts = draw_stratified_parts(classes_of, config.fractions, config.seed)
     else:
         parts = draw_parts(len(clips), config.fractions, config.seed)

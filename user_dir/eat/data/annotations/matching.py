@@ -28,7 +28,7 @@ class FileNames:
     """
 
     def __init__(self, root: str, paths: Sequence[str]) -> None:
-        self.root, self._paths = root, paths
+        self._root, self._paths = root, paths
         self._indices: Dict[Callable[[str], str], Tuple[_PathsOf, _PathsOf]] = {}
         self._loosely: Dict[Callable[[str], str], List[str]] = {str.strip: [], normal_form: []}
 
@@ -54,7 +54,7 @@ class FileNames:
                 yield f"{len(names)} names fit those of files but for {what}, e.g. {names[0]!r}"
 
     def _look_up(self, name: str, form: Callable[[str], str]) -> List[str]:
-        name, root = form(name), form(self.root)
+        name, root = form(name), form(self._root)
         name = os.path.normpath(os.path.relpath(name, root) if os.path.isabs(name) else name)
         indices = [self._index(one) for one in dict.fromkeys((str, form))]
         for spellings in zip(*indices, strict=True):

@@ -7,27 +7,18 @@ one or several labels; several rows of one clip add up.
 import codecs
 import csv
 import re
+from collections import defaultdict
 from contextlib import contextmanager
-from typing import (
-    Any,
-    Dict,
-    Iterable,
-    Iterator,
-    List,
-    NamedTuple,
-    Optional,
-    Sequence,
-    TextIO,
-    Tuple,
-)
+from typing import IO, Any, Dict, Iterable, Iterator, List, NamedTuple, Optional, Sequence, Tuple
 
 from eat.work import Failure
 
 from ..labels import NOT_TEXT, check_name
-from . import CLIP_COLUMNS, LABEL_COLUMNS, LABELS_COLUMNS, Columns
+from . import CLIP_COLUMNS, LABEL_COLUMNS, LABELS_COLUMNS, MORE_COLUMNS, Columns
 from .matching import FileNames, normal_form
 
 _DELIMITERS = ",;\t"
+_ALSO = {"--clip-column": MORE_COLUMNS[:3], "--label-column": MORE_COLUMNS[3:]}
 _FOLDERS = {"parent": r"([^/]+)/[^/]*\Z", "top": "^([^/]+)/"}
 
 
@@ -49,6 +40,7 @@ class Annotations(NamedTuple):
     left_out: List[Failure]
     notes: Sequence[str] = ()  # what else was found
     warnings: Sequence[str] = ()  # likewise, and worth a look
+    rows: Optional[Dict[str, List[Row]]] = None  # of a table, by the paths of clips
 
 
 def label_by_path(paths: Iterable[str], source: str) -> Annotations:
@@ -88,31 +80,9 @@ def annotate(rows: Iterable[Row], root: str, paths: Sequence[str]) -> Annotation
     How rows name clips is said at `FileNames`. A ValueError for a name of several files, or two
     splits of one clip.
     """
-    labels: Dict[str, List[str]] = {path: [] for path in paths}
-    matched = match_rows(rows, FileNames(root, paths))
-    for row, path in matched.rows:
-        labels[path].extend(row.labels)
-    left_out = matched.left_out + [
-        Failure(path, "no label") for path, names in labels.items() if not names
-    ]
-    labels = {path: names for path, names in labels.items() if names}
-    return Annotations(labels, matched.splits, left_out, matched.notes, matched.warnings)
-
-
-class Matched(NamedTuple):
-    """The rows of a table with the files that they are about."""
-
-    rows: List[Tuple[Row, str]]  # with the path of its file
-    splits: Dict[str, str]  # of files
-    left_out: List[Failure]  # names of no file
-    notes: List[str]
-    warnings: List[str]
-
-
-def match_rows(rows: Iterable[Row], files: FileNames) -> Matched:
-    """Find the file of each row; a ValueError for a name of several, or two splits of one file."""
-    found = Matched([], {}, [], [], [])
+    found = Annotations(defaultdict(list), {}, [], rows=defaultdict(list))
     near = []
+    files = FileNames(root, paths)
     for row in rows:
         path, *others = files.find(row.clip) or [None]
         if path is None:
@@ -126,20 +96,21 @@ def match_rows(rows: Iterable[Row], files: FileNames) -> Matched:
         if others:
             raise ValueError(
                 f"{row.location}: found {row.clip!r}, which {1 + len(others)} files are called"
-                f" ({path}, {others[0]}), expected a path below {files.root}"
+                f" ({path}, {others[0]}), expected a path below {root}"
             )
-        found.rows.append((row, path))
+        found.rows[path].append(row)
+        if row.labels:
+            found.labels[path].extend(row.labels)
         if row.split is not None and found.splits.setdefault(path, row.split) != row.split:
             raise ValueError(
                 f"{row.location}: found the split {row.split!r} of {row.clip!r}, expected"
                 f" {found.splits[path]!r} as in a line before"
             )
-    found.notes.extend(files.notes)
-    found.warnings.extend(
+    warnings = [
         f"{len(near)} rows are not used because case or slashes differ, e.g. {first}"
         for first in near[:1]
-    )
-    return found
+    ]
+    return found._replace(notes=[*files.notes], warnings=warnings)
 
 
 def read_table(path: str, columns: Columns, encoding: Optional[str] = None) -> Iterator[Row]:
@@ -152,11 +123,11 @@ def read_table(path: str, columns: Columns, encoding: Optional[str] = None) -> I
         names, _ = next(rows)
         chosen = choose_columns(path, names, columns)
         for location, cells in rows:
-            yield check_row(read_row(location, cells, chosen), encoding)
+            yield read_row(location, cells, chosen, encoding)
 
 
 @contextmanager
-def open_table(path: str, encoding: Optional[str] = None) -> Iterator[TextIO]:
+def open_table(path: str, encoding: Optional[str] = None) -> Iterator[IO[str]]:
     """Open a table as text; a ValueError if it is not in its encoding."""
     codec = codecs.lookup(encoding or "utf-8").name
     codec = "utf-8-sig" if codec == "utf-8" else codec  # a byte order mark does not matter
@@ -167,7 +138,7 @@ def open_table(path: str, encoding: Optional[str] = None) -> Iterator[TextIO]:
         raise ValueError(f"{path}: not {encoding}: {error}") from error
 
 
-def read_cells(path: str, file: TextIO) -> Iterator[Tuple[Any, Dict[Optional[str], Any]]]:
+def read_cells(path: str, file: IO[str]) -> Iterator[Tuple[Any, Dict[Optional[str], Any]]]:
     """Yield the names of columns with {}, then the place `file:line` of each row with its cells."""
     delimiter = max(_DELIMITERS, key=file.readline().count)
     file.seek(0)
@@ -179,15 +150,6 @@ def read_cells(path: str, file: TextIO) -> Iterator[Tuple[Any, Dict[Optional[str
     except csv.Error as error:
         line = reader.reader.line_num
         raise ValueError(f"{path}:{line}: {error}, expected CSV") from error
-
-
-def check_row(row: Row, encoding: Optional[str]) -> Row:
-    """Return a row as it is; a ValueError if it holds bytes that are no text, or a bad label."""
-    texts = (*row.labels, row.split or "", row.clip if encoding else "")
-    _refuse_bytes(row.location, *texts, encoding=encoding)
-    for label in row.labels:
-        check_name(label, f"{row.location}: ")
-    return row
 
 
 def _refuse_bytes(location: str, *texts: str, encoding: Optional[str] = None) -> None:
@@ -203,19 +165,12 @@ def _refuse_bytes(location: str, *texts: str, encoding: Optional[str] = None) ->
 
 
 def choose_columns(
-    path: str,
-    names: Sequence[str],
-    columns: Columns,
-    clips: Tuple[str, ...] = CLIP_COLUMNS,
-    labels: Tuple[str, ...] = LABEL_COLUMNS,
+    path: str, names: Sequence[str], columns: Columns, needs_clip: bool = True
 ) -> Columns:
-    """The columns to read, by the names that they have in the table.
-
-    `clips` and `labels` are what those are called if no name is given; without `clips` there is no
-    column of clips.
-    """
-    clip = find_column(path, names, columns.clip, clips, "--clip-column") if clips else None
-    label = find_column(path, names, columns.label, labels + LABELS_COLUMNS, "--label-column")
+    """The columns to read, by the names that they have in the table."""
+    clip = find_column(path, names, columns.clip, CLIP_COLUMNS, "--clip-column", needs_clip)
+    known = LABEL_COLUMNS + LABELS_COLUMNS
+    label = find_column(path, names, columns.label, known, "--label-column")
     separator, split = columns.separator, columns.split
     if separator is None:
         separator = "," if label.strip().lower() in LABELS_COLUMNS else ""
@@ -225,11 +180,20 @@ def choose_columns(
 
 
 def find_column(
-    path: str, names: Sequence[str], wanted: Optional[str], known: Tuple[str, ...], option: str
-) -> str:
+    path: str,
+    names: Sequence[str],
+    wanted: Optional[str],
+    known: Tuple[str, ...],
+    option: str,
+    is_needed: bool = True,
+) -> Optional[str]:
     """The name of the column that is `wanted`, or None: of one with a `known` name."""
     expected = known if wanted is None else (normal_form(wanted).lower(),)
+    also = _ALSO.get(option, ()) if wanted is None else ()
     found = [name for name in names if normal_form(name).lower() in expected]
+    found = found or [name for name in names if normal_form(name).lower() in also]
+    if not found and wanted is None and not is_needed:
+        return None
     if len(found) == 1:
         return found[0]
     _refuse_bytes(f"{path}:1", *names)
@@ -240,7 +204,9 @@ def find_column(
     )
 
 
-def read_row(location: str, cells: Dict[Optional[str], Any], columns: Columns) -> Row:
+def read_row(
+    location: str, cells: Dict[Optional[str], Any], columns: Columns, encoding: Optional[str]
+) -> Row:
     """The clip (with no column for it, ""), labels and split in the cells of a row."""
     if "".join(cells.get(None, ())).strip():
         raise ValueError(
@@ -255,4 +221,8 @@ def read_row(location: str, cells: Dict[Optional[str], Any], columns: Columns) -
     labels = [label.strip() for label in labels if label.strip()]
     split = cells[columns.split].strip() if columns.split is not None else None
     clip = cells[columns.clip] if columns.clip is not None else ""
+    texts = (*labels, split or "", clip if encoding else "")
+    _refuse_bytes(location, *texts, encoding=encoding)
+    for label in labels:
+        check_name(label, f"{location}: ")
     return Row(clip, labels, split, location)

@@ -4,23 +4,26 @@ import math
 import os
 import re
 from collections import defaultdict
+from functools import partial
 from itertools import pairwise
-from typing import Dict, Iterable, Iterator, List, Optional, Sequence, Tuple
+from typing import Dict, Iterator, List, Optional, Sequence, Tuple
 
 from eat.audio.finding import find_audio
+from eat.audio.ranges import WINDOW_MS
 from eat.work import Failure
 
 from ..events import format_seconds
+from ..labels import clip_spellings
 from ..split import Clip, read_headers
 from ..writing import Listing, refuse_to_replace, unreadable_file, write_data_set
 from . import EventConfig
 from .audioset import Segment, match_files
 from .event_tables import find_tables, name_of_recording, read_events_of
-from .folder import DRAWN, label_clips, split_clips
+from .folder import DRAWN, choose_classes, split_clips
 from .matching import FileNames
-from .table import Row, match_rows, split_by_top
+from .table import Row, annotate, split_by_top
 
-_MIN_SECONDS = 0.025  # of a clip: one frame of a spectrogram
+_MIN_SECONDS = WINDOW_MS / 1000  # of a clip
 _MIN_EVENT_SECONDS = 1e-6  # what files of events can hold
 _CUT = DRAWN[:2]  # splits of which parts are listed with `cut_seconds`
 _SEGMENT = re.compile("(.{11})_([0-9]+)")  # AudioSet's: a YouTube id and a start in ms
@@ -42,115 +45,111 @@ def list_events(
         out, force, num_workers: see `eat.data.annotations`.
         config: how to read the tables and what to list; None: the parts as clips.
     """
-    config = EventConfig() if config is None else config
+    config = config or EventConfig()
     config.check()
     names = [config.split] if config.split else list(DRAWN)
     left_out_file = unreadable_file(config.split)
     refuse_to_replace(out, names, left_out_file, force)
-    scan = find_audio(audio, config.extensions, required=True)
-    files = FileNames(os.path.abspath(audio), scan.paths)
-    judge = _Judge(config)
-    matched = match_rows(judge.read(find_tables(tables), files, scan.paths), files)
-    for row, path in matched.rows:
-        judge.rows_of[path].append(row)
-    paths = [path for path in scan.paths if path in judge.rows_of]
-    split_of = split_by_top(paths) if config.splits_from == "top" else matched.splits
+    scan, root = find_audio(audio, config.extensions, required=True), os.path.abspath(audio)
+    rows, left_out = _read_tables(tables, FileNames(root, scan.paths), config)
+    found = annotate(_find_segments(rows, scan.paths), root, scan.paths)
+    paths = sorted(found.rows)
+    split_of = split_by_top(paths) if config.splits_from == "top" else found.splits
     split_of = dict.fromkeys(paths, config.split) if config.split else split_of
     names += sorted({*split_of.values()} - {*names})
     refuse_to_replace(out, names, None, force)
 
-    recordings, left_out = read_headers(scan.root, paths, num_workers)
-    parts = [part for recording in recordings for part in judge.find_parts(recording)]
-    classes, parts = label_clips(parts, judge.names_of, config, out)
-    parts_of: Dict[str, List[Clip]] = defaultdict(list)
-    for part in parts:
-        parts_of[part.path.rpartition("/")[0]].append(part)
-    if config.listed_as == "clips":
-        recordings = [one for one in recordings if one.path in parts_of]
-    recordings = [_with_classes(one, parts_of.get(one.path, ())) for one in recordings]
+    recordings, unreadable = read_headers(scan.root, paths, num_workers)
+    is_of_clips = config.listed_as == "clips"
+    judge = _Judge(_MIN_SECONDS * config.speed if is_of_clips else _MIN_EVENT_SECONDS)
+    recordings = [judge.add_events(one, found.rows[one.path]) for one in recordings]
+    recordings = [one for one in recordings if one.events or not is_of_clips]
+    classes, id_of = choose_classes(judge.names_of, config, out)
+    for index, one in enumerate(recordings):
+        events = {(on, off, id_of[label]) for on, off, label in one.events}
+        recordings[index] = one._replace(events=tuple(sorted(events)))
     splits = dict.fromkeys(names, ()) | split_clips(recordings, split_of, classes, config)
-    for name, of_split in splits.items():
+    for name, part in splits.items():
         seconds = config.cut_seconds if name in _CUT else None
-        if config.listed_as == "clips":
-            splits[name] = [part for one in of_split for part in parts_of[one.path]]
-        else:
-            splits[name] = [
-                c for one in of_split for c in _cut(one, parts_of.get(one.path, ()), seconds)
-            ]
-    left_out += judge.left_out + matched.left_out + scan.left_out
-    root = os.path.abspath(scan.root)
+        make = _list_parts if is_of_clips else partial(_cut, seconds=seconds)
+        splits[name] = [clip for recording in part for clip in make(recording)]
+    left_out += [*unreadable, *judge.left_out, *found.left_out, *scan.left_out]
     listing = write_data_set(out, root, splits, classes, left_out, left_out_file, force)
-    listing.notes += [
-        f"{len(paths)} of {len(scan.paths)} recordings are in the tables; others are not listed",
-        *judge.notes,
-        *matched.notes,
-    ]
-    listing.warnings += matched.warnings
+    count = f"{len(paths)} of {len(scan.paths)} recordings are in the tables; others are not listed"
+    listing.notes += [count, *judge.notes, *found.notes]
+    listing.warnings += found.warnings
     return listing
+
+
+def _read_tables(
+    tables: Sequence[str], files: FileNames, config: EventConfig
+) -> Tuple[List[Row], List[Failure]]:
+    """The rows of tables, and the tables that are of no recording."""
+    rows: List[Row] = []
+    left_out = []
+    for table in find_tables(tables):
+        found = [*read_events_of(table, config.columns, config.encoding)]
+        if found and not found[0].clip:
+            name = name_of_recording(table, files)
+            if name is None:
+                reason = "no recording is called so, and no column names any (--clip-column)"
+                left_out.append(Failure(table, reason))
+                continue
+            found = [row._replace(clip=name) for row in found]
+        rows += found
+    return rows, left_out
+
+
+def _find_segments(rows: Sequence[Row], paths: Sequence[str]) -> List[Row]:
+    """The same rows, with the file of each segment of AudioSet that has one as its clip."""
+    names = {row.clip for row in rows} - {name for path in paths for name in clip_spellings(path)}
+    matches = [match for match in map(_SEGMENT.fullmatch, names) if match]
+    segments = {match[1]: Segment(int(match[2]) / 1000, (), 0) for match in matches}
+    found = match_files(segments, paths) if segments else {}
+    path_of = {f"{i}_{1000 * segments[i].start_seconds:.0f}": path for i, path in found.items()}
+    return [row._replace(clip=path_of.get(row.clip, row.clip)) for row in rows]
 
 
 class _Judge:
     """Decides which events are used, and notes why others are not."""
 
-    def __init__(self, config: EventConfig) -> None:
-        self._config = config
-        self.rows_of: Dict[str, List[Row]] = defaultdict(list)  # by recording
-        self.names_of: Dict[str, List[str]] = defaultdict(list)  # labels by the address of a part
+    def __init__(self, min_seconds: float) -> None:
+        self._min_seconds = min_seconds
+        self.names_of: Dict[str, List[str]] = {}  # the labels of the rows that are used
         self.left_out: List[Failure] = []
         self._beyond: List[Tuple[float, str]] = []  # seconds after the end, and where it says so
 
-    def read(self, tables: Iterable[str], files: FileNames, paths: Sequence[str]) -> List[Row]:
-        """The rows of tables, with names of recordings as `files` has them."""
-        rows: List[Row] = []
-        for table in tables:
-            found = [*read_events_of(table, self._config.columns, self._config.encoding)]
-            if any(not row.clip for row in found):
-                name = name_of_recording(table, files)
-                if name is None:
-                    reason = "no recording is called so, and no column names any (--clip-column)"
-                    self.left_out.append(Failure(table, reason))
-                    continue
-                found = [row._replace(clip=name) for row in found]
-            rows += found
-        segments = {}
-        for match in filter(None, map(_SEGMENT.fullmatch, {row.clip for row in rows})):
-            if not files.find(match[0]):
-                segments[match[1]] = Segment(int(match[2]) / 1000, (), 0)
-        found = match_files(segments, paths) if segments else {}
-        known = {f"{i}_{1000 * segments[i].start_seconds:.0f}": path for i, path in found.items()}
-        return [row._replace(clip=known.get(row.clip, row.clip)) for row in rows]
-
-    def find_parts(self, recording: Clip) -> List[Clip]:
-        """The parts of a recording that are annotated, each once."""
-        parts: Dict[str, Clip] = {}
-        for row in self.rows_of[recording.path]:
-            if row.times is not None:
-                start, stop = (round(seconds, 6) for seconds in row.times)
-                seconds = recording.num_samples / recording.sample_rate_hz
-                problem = self._find_problem(row, start, stop, recording)
-                if problem is not None:
-                    self.left_out.append(Failure(recording.path, f"{problem} ({row.location})"))
-                    continue
-                if stop > seconds:
-                    self._beyond.append((stop - seconds, row.location))
-                part = _part_of(recording, start, min(stop, seconds))
-                parts[part.path] = part
-                self.names_of[part.path].extend(row.labels)
-        return [*parts.values()]
+    def add_events(self, recording: Clip, rows: Sequence[Row]) -> Clip:
+        """A recording with the events in the rows that can be used, by the names of labels."""
+        end = recording.num_samples / recording.sample_rate_hz
+        events = []
+        for row in rows:
+            if row.times is None:
+                continue
+            start, stop = (round(seconds, 6) for seconds in row.times)
+            problem = self._find_problem(row, start, stop, recording)
+            if problem is not None:
+                self.left_out.append(Failure(recording.path, f"{problem} ({row.location})"))
+                continue
+            if stop > end:
+                self._beyond.append((stop - end, row.location))
+            self.names_of[row.location] = row.labels
+            events += [(start, min(stop, end), label) for label in row.labels]
+        return recording._replace(events=tuple(events))
 
     def _find_problem(self, row: Row, start: float, stop: float, of: Clip) -> Optional[str]:
-        """Why an event from start to stop cannot be used; None if it can."""
-        seconds = of.num_samples / of.sample_rate_hz
+        """Why an event of a recording cannot be used; None if it can."""
+        end = of.num_samples / of.sample_rate_hz
+        found = f"found an event from {start:g} to {stop:g} s, expected one that"
         if not row.labels:
             return "an event without a label"
-        found = f"found an event from {start:g} to {stop:g} s, expected one that"
         if start >= stop:
             return f"{found} ends after its start"
-        if not 0 <= start < seconds:
-            return f"{found} begins inside the {seconds:g} s"
-        samples = _part_of(of, start, min(stop, seconds)).num_samples
-        if samples < (_MIN_SECONDS * of.sample_rate_hz if self._config.listed_as == "clips" else 1):
-            return f"found a part of {stop - start:g} s, expected at least {_MIN_SECONDS:g} s"
+        if not 0 <= start < end:
+            return f"{found} begins inside the {end:g} s"
+        num_samples = _part_of(of, start, min(stop, end)).num_samples
+        if num_samples < self._min_seconds * of.sample_rate_hz:
+            return f"{found} has at least {self._min_seconds:g} s"
         return None
 
     @property
@@ -165,39 +164,35 @@ class _Judge:
 
 
 def _part_of(recording: Clip, start: float, stop: float) -> Clip:
-    """A part of a recording from start to stop, in seconds."""
-    address = f"{recording.path}/{format_seconds(start)}-{format_seconds(stop)}"
-    first, end = (round(seconds * recording.sample_rate_hz) for seconds in _times_of(address))
-    return recording._replace(path=address, num_samples=end - first)
+    """A part of a recording from start to stop, in seconds, without events."""
+    span = [format_seconds(start), format_seconds(stop)]
+    first, end = (round(float(seconds) * recording.sample_rate_hz) for seconds in span)
+    path = f"{recording.path}/{'-'.join(span)}"
+    return recording._replace(path=path, num_samples=end - first, events=None)
 
 
-def _times_of(address: str) -> Tuple[float, float]:
-    start, stop = map(float, address.rpartition("/")[2].split("-"))
-    return start, stop
+def _list_parts(recording: Clip) -> List[Clip]:
+    """The parts of a recording that have events, with their classes as labels."""
+    labels_of: Dict[Tuple[float, float], List[str]] = defaultdict(list)
+    for start, stop, label in recording.events:
+        labels_of[start, stop].append(label)
+    parts = labels_of.items()
+    return [_part_of(recording, *span)._replace(labels=tuple(labels)) for span, labels in parts]
 
 
-def _with_classes(clip: Clip, parts: Sequence[Clip]) -> Clip:
-    """A clip with the classes of its parts, each once."""
-    return clip._replace(labels=tuple(dict.fromkeys(i for part in parts for i in part.labels)))
-
-
-def _cut(recording: Clip, parts: Sequence[Clip], seconds: Optional[float]) -> Iterator[Clip]:
+def _cut(recording: Clip, seconds: Optional[float]) -> Iterator[Clip]:
     """Parts of a recording of some seconds, None: all of it; with the events that are in each."""
     end = recording.num_samples / recording.sample_rate_hz
-    seconds = seconds or end + 1
-    count = max(1, math.ceil((end - _MIN_SECONDS) / seconds))
+    count = max(1, math.ceil((end - _MIN_SECONDS) / seconds)) if seconds else 1
+    if seconds is None or count == 1:
+        yield recording
+        return
+    events_in: List[List[Tuple[float, float, str]]] = [[] for _ in range(count)]
+    for event in recording.events:
+        for index in range(int(event[0] / seconds), min(int(event[1] / seconds) + 1, count)):
+            events_in[index].append(event)
     bounds = [*(round(index * seconds, 6) for index in range(count)), end]
-    parts_in: List[List[Clip]] = [[] for _ in range(count)]
-    for part in parts:
-        start, stop = _times_of(part.path)
-        for index in range(int(start / seconds), min(int(stop / seconds) + 1, count)):
-            parts_in[index].append(part)
-    for (begin, end), here in zip(pairwise(bounds), parts_in, strict=True):
-        events = []
-        for part in here:
-            start, stop = _times_of(part.path)
-            start, stop = max(start, begin) - begin, min(stop, end) - begin
-            if stop - start >= _MIN_EVENT_SECONDS:
-                events += [(start, stop, label) for label in part.labels]
-        clip = _part_of(recording, begin, end) if count > 1 else recording
-        yield clip._replace(labels=(), events=tuple(sorted(events)))
+    for (begin, stop), events in zip(pairwise(bounds), events_in, strict=True):
+        inside = [(max(on, begin) - begin, min(off, stop) - begin, i) for on, off, i in events]
+        inside = [event for event in inside if event[1] - event[0] >= _MIN_EVENT_SECONDS]
+        yield _part_of(recording, begin, stop)._replace(events=tuple(inside))
