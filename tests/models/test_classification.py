@@ -62,7 +62,8 @@ def test_a_linear_probe_trains_the_head_alone(source):
 def test_lora_trains_adapters_and_the_head(official_pretrain, tmp_path, source):
     settings = {"init_from": str(official_pretrain), "lora_rank": 2, "layer_decay": 0.5}
     cfg = ClassificationModelConfig(**SMALL, drop_path=0.0, **settings)
-    model = ClassificationModel.build_model(cfg, SimpleNamespace(descriptors=classes("a", "b"), steps_per_row=1))
+    task = SimpleNamespace(descriptors=classes("a", "b"), steps_per_row=1)
+    model = ClassificationModel.build_model(cfg, task)
     trained = {name: value for name, value in model.named_parameters() if value.requires_grad}
     head = {"fc_norm.weight", "fc_norm.bias", "head.weight", "head.bias"}
     assert head < trained.keys()
