@@ -9,13 +9,12 @@ signal to noise. It writes them with their manifests (`manifests/README.md` has 
     recordings/test-003.flac    16 kHz
     test.tsv, test.events.tsv   whole recordings; what sounds when. valid is alike
     train.tsv, unlabelled.tsv   parts of 5.12 s of other recordings
-    test.snr.csv                signal to noise ratio of each recording, in dB
+    test_20dB.tsv, ...          the test recordings of one ratio of signal to noise
 
 `test` has voices, drum kits and chimes that none of the others has.
 """
 
 import argparse
-import csv
 import sys
 from pathlib import Path
 from typing import Dict, List, NamedTuple, Optional, Sequence, Tuple
@@ -44,10 +43,14 @@ TEST_VOICES = ("it_IT_m_Carlo", "ru_RU_f_IvrvoiceRU")
 TEST_KITS = ("ColomboAcousticDrumkit", "Millo_MultiLayered3", "The Black Pearl 1.0")
 
 RATIOS_DB = (20, 10, 0)  # of signal to noise, by recording in turns
+TEST_SPLITS = {ratio: f"test_{ratio}dB" for ratio in RATIOS_DB}
 PART_SECONDS = 5.12  # 512 frames
 MAX_SECONDS = 4.0  # longer sounds are cut
 MEAN_GAP_SECONDS = 2.5  # from the beginning of a sound to that of the next, of any class
-NUM_RECORDINGS = {"unlabelled": 40, "train": 6, "valid": 4, "test": 9}
+NUM_RECORDINGS = {"unlabelled": 40, "train": 6, "valid": 3, "test": 6}
+
+
+Clip = Tuple[str, int, List[Event]]  # its path, its samples, and what sounds when
 
 
 class Mix(NamedTuple):
@@ -175,29 +178,31 @@ def background(count: int, generator: np.random.Generator) -> np.ndarray:
 
 
 def write_split(out: Path, split: str, mixes: Sequence[Mix]) -> None:
-    """Write recordings, and their manifest: whole ones, or in parts to train on."""
-    clips: List[Tuple[str, int, List[Event]]] = []
+    """Write recordings, and their manifests: whole ones, or in parts to train on."""
+    clips: List[Clip] = []
     (out / "recordings").mkdir(parents=True, exist_ok=True)
     for index, (samples, events) in enumerate(mixes):
         name = f"{split}-{index:03}.flac"
         with replace_file(out / "recordings" / name) as file:
             soundfile.write(file, samples, SAMPLE_RATE_HZ, format="FLAC")
-        seconds = len(samples) / SAMPLE_RATE_HZ
         if split in ("valid", "test"):
             clips.append((name, len(samples), events))
             continue
-        for start in np.arange(0, seconds - PART_SECONDS, PART_SECONDS):
+        for start in np.arange(0, len(samples) / SAMPLE_RATE_HZ - PART_SECONDS, PART_SECONDS):
             part = f"{name}/{start:.2f}-{start + PART_SECONDS:.2f}"
             inside = crop_events(events, start, PART_SECONDS)
             clips.append((part, round(PART_SECONDS * SAMPLE_RATE_HZ), inside))
+    write_manifests(out, split, clips)
+    if split == "test":
+        for number, name in enumerate(TEST_SPLITS.values()):
+            write_manifests(out, name, clips[number :: len(TEST_SPLITS)])
+
+
+def write_manifests(out: Path, split: str, clips: Sequence[Clip]) -> None:
+    """Write `{split}.tsv` and `{split}.events.tsv`."""
     write_manifest(out / f"{split}.tsv", "recordings", ((name, size) for name, size, _ in clips))
-    lines = ((name, e.onset, e.offset, CLASSES[e.label]) for name, _, events in clips for e in events)
+    lines = [(name, e.onset, e.offset, CLASSES[e.label]) for name, _, found in clips for e in found]
     write_events(out / f"{split}.events.tsv", lines)
-    with open(out / f"{split}.snr.csv", "w", newline="") as file:
-        csv.writer(file).writerows(
-            (f"{split}-{index:03}.flac", RATIOS_DB[index % len(RATIOS_DB)])
-            for index in range(len(mixes))
-        )
 
 
 if __name__ == "__main__":

@@ -30,8 +30,9 @@ def test_targets_are_rotated_as_frames_are(shift):
     generator = np.random.default_rng(0)
     onsets = generator.uniform(0, 2, 20)
     events = [Event(t, t + generator.uniform(0, 1), int(generator.integers(3))) for t in onsets]
-    before = cover_steps(crop_events(events, 0, 2.5), 10, 0.25, 2.5, 3)
-    after = cover_steps(roll_events(crop_events(events, 0, 2.5), shift * 0.25, 2.5), 10, 0.25, 2.5, 3)
+    events = crop_events(events, 0, 2.5)
+    before = cover_steps(events, 10, 0.25, 2.5, 3)
+    after = cover_steps(roll_events(events, shift * 0.25, 2.5), 10, 0.25, 2.5, 3)
     assert np.allclose(after, np.roll(before, shift, axis=0), atol=1e-6)
 
 

@@ -236,7 +236,7 @@ def test_the_state_in_time_holds_the_steps(timed):
     for step_ms in (100.0, 320.0, 0.0):
         with pytest.raises(
             ValueError,
-            match=f"task.time_step_ms: found {step_ms:g}, expected a part of a row: 160, 80, 40, 20",
+            match=f"time_step_ms: found {step_ms:g}, expected a part of a row: 160, 80, 40, 20",
         ):
             setup(timed, task__time_step_ms=step_ms, **TIMED)
 

@@ -124,7 +124,7 @@ TIMED = {
     ("overrides", "message"),
     [
         ({"task__labels": "clips"}, "task.labels: found clips, expected clip or time"),
-        ({"model__pooling": "cls"}, "model.pooling: found cls, expected time with task.labels=time"),
+        ({"model__pooling": "cls"}, "model.pooling: found cls, expected time with task.labels"),
         (
             {"task__labels": "clip"},
             "model.pooling: found time, expected cls or mean with task.labels=clip",
