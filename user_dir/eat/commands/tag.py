@@ -30,10 +30,7 @@ class Options(DeviceOption, LabelsOption):
     a WAV or mono samples at --rate, whose events are printed as they end.
     """
 
-    EXAMPLE: ClassVar[str] = (
-        "eat tag dog.flac rain.wav --checkpoint EAT-base_epoch30_ft.pt --top 3\n"
-        "  eat tag dawn.flac --timeline --checkpoint checkpoint_best.pt --format raven --out tables"
-    )
+    EXAMPLE: ClassVar[str] = "eat tag dog.flac rain.wav --checkpoint EAT-base_epoch30_ft.pt --top 3"
 
     inputs: List[str] = argument("audio file, folder, or manifest (.tsv)", metavar="INPUT")
     checkpoint: str = option(f"{CHECKPOINT}; fine-tuned")
