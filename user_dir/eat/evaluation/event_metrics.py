@@ -20,18 +20,7 @@ with the extra `[events]`.
 """
 
 import importlib.util
-from typing import (
-    Any,
-    Collection,
-    Dict,
-    Iterator,
-    List,
-    Mapping,
-    NamedTuple,
-    Optional,
-    Sequence,
-    Tuple,
-)
+from typing import Any, Collection, Dict, List, Mapping, NamedTuple, Optional, Sequence, Tuple
 
 import numpy as np
 
@@ -46,7 +35,7 @@ COLLAR_SECONDS, LENGTH_SHARE, SEGMENT_SECONDS = 0.2, 0.2, 1.0
 PSDS_SCENARIO_1 = {"dtc_threshold": 0.7, "gtc_threshold": 0.7, "alpha_ct": 0.0, "alpha_st": 1.0}
 PSDS_SCENARIO_1["max_efpr"] = 100.0  # false alarms per hour
 _DEFAULT_THRESHOLD = 0.5  # of a class without events to choose one by
-_LONGEST_MEDIAN_SECONDS, _THRESHOLD_DECIMALS = 1.2, 3
+_LONGEST_MEDIAN_SECONDS = 1.2
 
 Scores = Mapping[str, np.ndarray]
 Events = Mapping[str, Sequence[Event]]
@@ -84,20 +73,17 @@ def event_scores(
     The operating point's median filter also comes before PSDS. NaN if there are no events.
     """
     data = _Data.of(scores, events, durations, step_seconds, classes)
-    found = {}
+    point, found = operating_point, {}
+    if not data.classes:
+        return dict.fromkeys(names, float("nan"))
     if "mAP" in names:
-        found["mAP"] = data.mean_average_precision()
-    if operating_point is not None:
-        estimated = {
-            name: find_events(scores[name], step_seconds, *operating_point) for name in data.scores
-        }
-        for name, measure in (("event_f1", data.event_f1), ("segment_f1", data.segment_f1)):
-            if name in names:
-                found[name] = measure(estimated)
+        found["mAP"] = mean_over_classes(average_precisions(*data.steps())).value
+    if point is not None and {"event_f1", "segment_f1"} & {*names}:
+        spans = {name: find_events(scores[name], step_seconds, *point) for name in data.scores}
+        found |= {name: data.f1(name, spans) for name in ("event_f1", "segment_f1")}
     if {"psds", "psds_macro"} & {*names}:
-        values = data.psds(operating_point.median_steps if operating_point else 1)
-        found |= {name: value for name, value in values.items() if name in names}
-    return found
+        found |= data.psds(1 if point is None else point.median_steps)
+    return {name: found[name] for name in names if name in found}
 
 
 def choose_thresholds(
@@ -114,7 +100,7 @@ def choose_thresholds(
     from sed_scores_eval.collar_based import best_fscore
 
     # Trying every score that there is would take ten times as long.
-    rounded = {name: np.round(values, _THRESHOLD_DECIMALS) for name, values in scores.items()}
+    rounded = {name: np.round(values, 3) for name, values in scores.items()}
     data = _Data.of(rounded, events, durations, step_seconds, classes)
     collars = {"onset_collar": COLLAR_SECONDS, "offset_collar": COLLAR_SECONDS}
     best, highest, steps = OperatingPoint(np.full(len(classes), _DEFAULT_THRESHOLD), 1), -1.0, 1
@@ -159,89 +145,57 @@ class _Data(NamedTuple):
 
     @classmethod
     def of(
-        cls,
-        scores: Scores,
-        events: Events,
-        durations: Durations,
-        step_seconds: float,
-        classes: Sequence[str],
+        cls, scores: Scores, events: Events, durations: Durations, step: float, classes: Any
     ) -> "_Data":
         kept, merged = {}, {}
         for name, values in scores.items():
-            # A step that is shorter than 1 µs is one of rounding.
-            num_steps = int(np.ceil((durations[name] - 1e-6) / step_seconds))
             if values.shape[1:] != (len(classes),) or np.isnan(values).any():
                 raise ValueError(
                     f"scores of {name}: found shape {values.shape} with {np.isnan(values).sum()}"
                     f" NaN, expected (steps, {len(classes)}) without; has the training diverged?"
                 )
+            # A step that is shorter than 1 µs is one of rounding.
+            num_steps = int(np.ceil((durations[name] - 1e-6) / step))
             kept[name] = values[:num_steps].astype(np.float64)
             merged[name] = merge_events(crop_events(events[name], 0.0, durations[name]))
         present = {event.label for found in merged.values() for event in found}
-        return cls(kept, merged, durations, step_seconds, sorted(present))
-
-    def mean_average_precision(self) -> float:
-        if not self.classes:
-            return float("nan")
-        return mean_over_classes(average_precisions(*self.steps())).value
+        return cls(kept, merged, {name: durations[name] for name in kept}, step, sorted(present))
 
     def steps(self) -> Tuple[np.ndarray, np.ndarray]:
-        targets = [
-            cover_steps(
-                self.events[name], len(x), self.step_seconds, self.durations[name], x.shape[1]
-            )
-            for name, x in self.scores.items()
-        ]
+        targets = []
+        for name, x in self.scores.items():
+            timing = len(x), self.step_seconds, self.durations[name]
+            targets.append(cover_steps(self.events[name], *timing, x.shape[1]))
         return np.concatenate([*self.scores.values()]), np.concatenate(targets) >= 0.5
 
-    def event_f1(self, estimated: Events) -> float:
-        from sed_eval.sound_event import EventBasedMetrics
-
-        return self._f1(
-            EventBasedMetrics(
-                list(map(str, self.classes)),
-                t_collar=COLLAR_SECONDS,
-                percentage_of_length=LENGTH_SHARE,
-            ),
-            estimated,
-        )
-
-    def segment_f1(self, estimated: Events) -> float:
-        from sed_eval.sound_event import SegmentBasedMetrics
-
-        labels = list(map(str, self.classes))
-        return self._f1(
-            SegmentBasedMetrics(labels, time_resolution=SEGMENT_SECONDS), estimated, True
-        )
-
-    def _f1(self, metrics: Any, estimated: Events, has_length: bool = False) -> float:
+    def f1(self, name: str, estimated: Mapping[str, Sequence[Any]]) -> float:
         """The mean over classes of what sed_eval measures; 0 for a class that is never found."""
-        if not self.classes:
-            return float("nan")
-        for name, duration in self.durations.items():
-            if name in self.scores:
-                found = crop_events([Event(*e[:3]) for e in estimated[name]], 0.0, duration)
-                length = {"evaluated_length_seconds": duration} if has_length else {}
-                metrics.evaluate(
-                    *(list(self._as_dicts(name, part)) for part in (self.events[name], found)),
-                    **length,
-                )
-        values = [metrics.class_wise_f_measure(str(index))["f_measure"] for index in self.classes]
-        return float(np.nan_to_num(values).mean())
+        from sed_eval.sound_event import EventBasedMetrics, SegmentBasedMetrics
 
-    def _as_dicts(self, name: str, events: Sequence[Event]) -> Iterator[Dict[str, Any]]:
-        for onset, offset, label in events:
-            if label in self.classes:
-                times = {"event_onset": onset, "event_offset": offset}
-                yield {"filename": name, **times, "event_label": str(label)}
+        labels, collars = list(map(str, self.classes)), (COLLAR_SECONDS, LENGTH_SHARE)
+        is_by_event = name == "event_f1"
+        if is_by_event:
+            metrics = EventBasedMetrics(labels, True, True, *collars)  # of onset and offset
+        else:
+            metrics = SegmentBasedMetrics(labels, time_resolution=SEGMENT_SECONDS)
+        for recording, duration in self.durations.items():
+            found = crop_events((e[:3] for e in estimated[recording]), 0.0, duration)
+            lists = (
+                [
+                    {"event_onset": onset, "event_offset": offset, "event_label": str(label)}
+                    for onset, offset, label in part
+                    if label in self.classes
+                ]
+                for part in (self.events[recording], found)
+            )
+            metrics.evaluate(*lists, *(() if is_by_event else (duration,)))
+        values = [metrics.class_wise_f_measure(label)["f_measure"] for label in labels]
+        return float(np.nan_to_num(values).mean())
 
     def psds(self, median_steps: int) -> Dict[str, float]:
         from sed_scores_eval.intersection_based import psds
 
-        if not self.classes:
-            return dict.fromkeys(("psds", "psds_macro"), float("nan"))
-        durations = {name: self.durations[name] for name in self.scores}
-        data = self.frames(median_steps), self.ground_truth(), durations
+        data = self.frames(median_steps), self.ground_truth(), self.durations
         value, by_class, *_ = psds(*data, **PSDS_SCENARIO_1)
         return {"psds": float(value), "psds_macro": float(np.mean(list(by_class.values())))}
 
