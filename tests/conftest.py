@@ -14,6 +14,7 @@ from helpers import (
     train_command,
     write_labelled_split,
     write_splits,
+    write_timed_split,
 )
 
 
@@ -82,6 +83,15 @@ def multi_labelled(tmp_path_factory):
     both = [["low"], ["low", "middle"], ["middle"]]
     write_labelled_split(folder, "train", [*both, ["high", "low"]] * 6, seed=1)
     write_labelled_split(folder, "valid", both * 3, seed=2)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def timed(tmp_path_factory):
+    """A folder with train (24 clips) and valid (9 clips) whose labels are in time."""
+    folder = tmp_path_factory.mktemp("clips with events")
+    write_timed_split(folder, "train", 24, seed=1)
+    write_timed_split(folder, "valid", 9, seed=2)
     return folder
 
 

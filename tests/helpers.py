@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import soundfile
 
+from eat.data.events import write_events
 from eat.data.labels import Label, write_descriptors, write_labels
 from eat.data.manifest import Manifest
 
@@ -88,6 +89,33 @@ def write_labelled_split(folder: Path, split: str, classes: list, seed: int = 0)
     )
     write_labels(folder / f"{split}.lbl", clips)
     write_descriptors(folder / "label_descriptors.csv", list(labels.values()))
+
+
+def write_timed_split(folder: Path, split: str, num_clips: int, seed: int = 0) -> None:
+    """Write tones in noise, each for a part of its clip, as `{split}.tsv` and `{split}.events.tsv`.
+
+    Clips last 0.8 to 1.5 s. Each has up to two tones of 0.2 to 0.6 s, the first has none.
+    """
+    generator = np.random.default_rng(seed)
+    (folder / "audio").mkdir(parents=True, exist_ok=True)
+    labels = [Label(i, f"/t/{i}", f"{name} tone") for i, name in enumerate(TONES_HZ)]
+    entries, events = [], []
+    for index in range(num_clips):
+        num_samples = int(generator.uniform(0.8, 1.5) * 16_000)
+        time = np.arange(num_samples) / 16_000
+        clip = 0.02 * generator.standard_normal(num_samples)
+        for _ in range(min(index, generator.integers(1, 3))):
+            label = labels[generator.integers(3)]
+            onset = generator.uniform(0, time[-1] - 0.2)
+            offset = min(onset + generator.uniform(0.2, 0.6), num_samples / 16_000)
+            tone = 0.3 * np.sin(2 * np.pi * list(TONES_HZ.values())[label.index] * time)
+            clip += tone * ((onset <= time) & (time < offset))
+            events.append((f"{split} {index}.wav", onset, offset, label.id))
+        soundfile.write(folder / "audio" / f"{split} {index}.wav", clip, 16_000)
+        entries.append((f"{split} {index}.wav", num_samples))
+    write_tsv(folder / f"{split}.tsv", folder / "audio", entries)
+    write_events(folder / f"{split}.events.tsv", events)
+    write_descriptors(folder / "label_descriptors.csv", labels)
 
 
 def write_mp3_without_length(

@@ -184,6 +184,62 @@ def test_a_linear_probe_in_bf16_stops_early(train, labelled, tmp_path):
             assert torch.equal(found.state_dict()[key], value.float()), key
 
 
+TIMED = (
+    *("task.labels=time", "task.time_step_ms=80", "model.pooling=time", "criterion.loss=bce"),
+    *("criterion.reduction=labels", "criterion.metric=mAP", "criterion.label_smoothing=0.1"),
+)
+
+
+@pytest.mark.slow
+def test_labels_in_time_from_a_released_checkpoint_to_one_that_needs_nothing_else(
+    train, timed, tmp_path
+):
+    """4 updates equal 2 and 2 more to the bit; the checkpoint knows its steps and classes."""
+    overrides = [
+        *(PRETRAINED, *TIMED, *RANDOM, "task.crop=random", "model.lora_rank=2"),
+        *("optimization.max_update=4", "checkpoint.save_interval_updates=2"),
+        *("dataset.batch_size=5", "checkpoint.no_epoch_checkpoints=false"),
+    ]
+    finetune(train, timed, *overrides)
+    expected = checkpoint(tmp_path)
+    folder = tmp_path / "checkpoints"
+    classifier = eat.load_classifier(folder / "checkpoint_last.pt")
+    assert (classifier.config.pooling, classifier.config.steps_per_row) == ("time", 2)
+    assert classifier.labels == ["low tone", "middle tone", "high tone"]
+    assert (classifier.activation, classifier.step_seconds) == ("sigmoid", pytest.approx(0.08))
+    shutil.move(folder / "checkpoint_1_2.pt", folder / "checkpoint_last.pt")
+    output = finetune(train, timed, *overrides, "dataset.num_workers=2")
+    assert [record["num_updates"] for record in logged(output)] == [3, 4]
+    assert_same_weights(checkpoint(tmp_path), expected)
+    refused = train(*overrides, "task.time_step_ms=40", config="finetune_tiny", data=timed)
+    assert "found a checkpoint with other steps_per_row, expected those of this" in refused.stdout
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("metric", ["mAP", "event_f1", "psds"])
+def test_metrics_in_time_are_the_same_for_two_workers(train, timed, tmp_path, metric):
+    if metric != "mAP":
+        pytest.importorskip("sed_scores_eval")
+    common = [
+        *(*TIMED, f"criterion.metric={metric}", "dataset.batch_size_valid=4"),
+        *("task.mixup_alpha=0.0", "model.drop_path=0.0", "optimization.lr=[0.01]"),
+        *("lr_scheduler.warmup_updates=1", "criterion.reduction=clips"),
+    ]
+    output = finetune(train, timed, *common, "dataset.batch_size=24", "checkpoint.save_dir=single")
+    overrides = [
+        *(f"task.data='{timed}'", "checkpoint.save_dir=double"),
+        *(*MINIATURE_CLASSIFIER, *common, "dataset.batch_size=12"),
+    ]
+    double = training.run(overrides, tmp_path, 2, config="finetune_tiny").check().log
+    pairs = list(zip(logged(output, "valid"), logged(double, "valid"), strict=True))
+    for one, two in pairs:
+        assert two[f"valid_{metric}"] == one[f"valid_{metric}"]
+        assert two["valid_loss"] == pytest.approx(one["valid_loss"], rel=1e-3)
+    best = max(one[f"valid_{metric}"] for one, _ in pairs)
+    assert pairs[-1][0][f"valid_best_{metric}"] == best
+    assert (tmp_path / "single" / "checkpoint_best.pt").exists()
+
+
 @pytest.mark.slow
 def test_parts_of_recordings_train_as_files_do(train, tmp_path, capsys):
     """From label tracks to a classifier, with every command on the way; and the same as files."""

@@ -134,15 +134,15 @@ def find_espeak() -> str:
     return program
 
 
-def download(folder: Path) -> Path:
+def download(folder: Path, packages: Sequence[str] = PACKAGES) -> Path:
     """Download and unpack the packages that are not there yet."""
-    for package in PACKAGES:
+    for package in packages:
         if (folder / f"usr/share/doc/{package}").exists():
             continue
         for program in ("apt-get", "dpkg"):
             if shutil.which(program) is None:
                 raise PrepareError(
-                    f"found no {program}, expected Debian or Ubuntu: unpack {', '.join(PACKAGES)}"
+                    f"found no {program}, expected Debian or Ubuntu: unpack {', '.join(packages)}"
                     " elsewhere and name the folder with --packages"
                 )
         folder.mkdir(parents=True, exist_ok=True)

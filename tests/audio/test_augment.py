@@ -12,9 +12,10 @@ def draws(function, *arguments, count=400):
 def test_roll_rotates_and_scales():
     waveform = torch.arange(1.0, 101.0)
     offsets, gains = [], []
-    for rolled in draws(roll_waveform, waveform):
+    for rolled, offset in draws(roll_waveform, waveform):
         gains.append(rolled.sum().item() / waveform.sum().item())
         offsets.append(int(rolled.argmin()))  # where the first sample went
+        assert offset == offsets[-1]
         assert torch.allclose(torch.roll(rolled, -offsets[-1]), waveform * gains[-1])
     assert min(gains) > 0.5 and max(gains) < 1.5
     assert np.mean(gains) == pytest.approx(1.0, abs=0.02)
@@ -28,9 +29,10 @@ def test_noise_is_uniform_up_to_a_random_level_and_rotates_by_few_frames():
     source[0, 30] = 100.0  # a frame to see the rotation by
     before = source.clone()
     shifts, levels = set(), []
-    for noisy in draws(add_noise, source):
+    for noisy, shift in draws(add_noise, source):
         frame = int(noisy[0, :, 0].argmax())
         shifts.add(frame - 30)
+        assert shift == frame - 30
         noise = torch.roll(noisy, 30 - frame, dims=1) - source
         assert noise.min() >= 0
         levels.append(noise.max().item())

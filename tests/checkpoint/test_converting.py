@@ -7,7 +7,7 @@ from fairseq import checkpoint_utils
 from helpers import GOLDEN
 
 import eat
-from eat.checkpoint import CheckpointError, convert_checkpoint, load_checkpoint
+from eat.checkpoint import CheckpointError, convert_checkpoint, load_checkpoint, native
 from eat.commands.main import main
 from eat.nn import Encoder, EncoderConfig
 
@@ -296,3 +296,26 @@ def test_classes_of_one_name_do_not_fit_the_official_layout(ours, tmp_path):
     assert not (tmp_path / "out.pt").exists()
     convert_checkpoint(source, tmp_path / "out", to="huggingface")
     assert load_checkpoint(tmp_path / "out").labels == ["dog", "cat", "dog"]
+
+
+@torch.no_grad()
+def test_a_classifier_over_time_is_exported_where_it_fits(official_finetune, tmp_path):
+    checkpoint = load_checkpoint(official_finetune)
+    weights = {k: torch.cat([v, 2 * v]) for k, v in checkpoint.classifier.items() if "head" in k}
+    time = dataclasses.replace(checkpoint.classifier_config, pooling="time", steps_per_row=2)
+    ours = dataclasses.replace(
+        checkpoint, classifier={**checkpoint.classifier, **weights}, classifier_config=time
+    )
+    native.write(ours, str(tmp_path / "ours.pt"))
+    classifier = eat.load_classifier(tmp_path / "ours.pt")
+    source = torch.randn(2, 1, 32, 128, generator=torch.manual_seed(0))
+    expected = classifier(source)
+    assert (expected.shape, classifier.step_seconds) == ((2, 4, 3), 0.08)
+    for to, path in (("eat", tmp_path / "x.pt"), ("safetensors", tmp_path / "x.safetensors")):
+        convert_checkpoint(tmp_path / "ours.pt", path, to=to)
+        assert torch.equal(eat.load_classifier(path)(source), expected)
+    for to in ("official", "huggingface"):
+        found = "found a head that scores steps of time, expected one as in the released code"
+        with pytest.raises(CheckpointError, match=f"ours.pt: {found}"):
+            convert_checkpoint(tmp_path / "ours.pt", tmp_path / to, to=to)
+        assert not (tmp_path / to).exists()

@@ -111,3 +111,47 @@ def test_two_workers_are_one(model, reduction):
 def test_impossible_settings(settings, message):
     with pytest.raises(ValueError, match=message):
         ClassificationCriterion(ClassificationConfig(**settings), task=None)
+
+
+class StepLogits(nn.Module):
+    """A model whose output over time is its only parameter."""
+
+    def __init__(self):
+        super().__init__()
+        generator = torch.Generator().manual_seed(0)
+        self.logits = nn.Parameter(torch.randn(2, 4, 3, generator=generator))
+
+    def forward(self, source):
+        return self.logits
+
+
+def run_timed(model, target, num_frames, training=True, **settings):
+    criterion = ClassificationCriterion(ClassificationConfig(**settings), task=None)
+    sample = {
+        "net_input": {"source": torch.zeros(2, 1, 32, 16)},  # 4 steps of 8 frames
+        "target": torch.as_tensor(target, dtype=torch.float64),
+        "num_frames": torch.tensor(num_frames),
+    }
+    return criterion.train(training)(model, sample)
+
+
+@pytest.mark.parametrize("smoothing", [0.0, 0.2])
+def test_the_loss_in_time_is_that_of_the_steps_that_are_no_padding(smoothing):
+    model, target = StepLogits(), torch.zeros(2, 4, 3)
+    target[0, 1:3, 0], target[0, 3, 0], target[1, 0, 2] = 1.0, 0.25, 0.5
+    # The second clip ends in its second step.
+    loss, sample_size, log = run_timed(
+        model, target, [32, 9], reduction="labels", label_smoothing=smoothing
+    )
+    smooth = target * (1 - smoothing) + smoothing / 3
+    probability = model.logits.detach().sigmoid()
+    terms = -(smooth * probability.log() + (1 - smooth) * (1 - probability).log())
+    assert loss.item() == pytest.approx((terms[0].sum() + terms[1, :2].sum()).item(), rel=1e-5)
+    assert (sample_size, log["nsentences"]) == (2.75, 2)
+    loss.backward()
+    assert not model.logits.grad[1, 2:].any() and model.logits.grad[1, :2].all()
+    assert run_timed(model, target, [32, 9], reduction="clips")[1] == 2
+    # Clips may have no events.
+    assert run_timed(model, 0 * target, [32, 9], reduction="labels")[1] == 1
+    scores = run_timed(model, target, [32, 9], training=False)[2]["scores"]
+    assert torch.equal(scores, model.logits)

@@ -4,9 +4,11 @@ import numpy as np
 import pytest
 import torch
 
-from eat.audio import LogMel, read_audio
+from eat.audio import LogMel, ReadingConfig, read_audio
 from eat.audio.augment import AugmentationConfig, mask_spectrogram, mix_up
 from eat.data.classification import ClassificationDataset
+from eat.data.event_targets import labels_of
+from eat.data.events import read_events
 from eat.data.labels import read_descriptors, read_labels
 from eat.data.manifest import Manifest
 from eat.randomness import Purpose, generator_for
@@ -140,3 +142,88 @@ def test_more_clips_than_there_are(labelled, num_samples):
     message = f"task.num_samples: found {num_samples}, expected 1 to 24"
     with pytest.raises(ValueError, match=message):
         make(labelled, num_samples=num_samples)
+
+
+def make_timed(folder, split="train", augmentation=None, log_mel=LOG_MEL, **settings):
+    manifest = Manifest(folder / f"{split}.tsv")
+    descriptors = read_descriptors(folder / "label_descriptors.csv")
+    events = read_events(folder / f"{split}.events.tsv", manifest, descriptors)
+    return ClassificationDataset(
+        manifest,
+        log_mel,
+        min_samples=0,
+        shuffle=True,
+        labels=labels_of(events),
+        events=events,
+        augmentation=AugmentationConfig(**{**NOTHING, **augmentation}) if augmentation else None,
+        **{"steps_per_row": 2, **settings},
+    )
+
+
+def loudness(source, steps_per_row=2):
+    """(N, 3): the median over each step of the bins of the three tones."""
+    # 300, 800 and 2000 Hz.
+    bins = source[0][:, [15, 37, 67]]
+    return bins.unflatten(0, (-1, 16 // steps_per_row)).median(dim=1).values
+
+
+@pytest.mark.parametrize(
+    "augmentation, settings",
+    [
+        (None, {}),
+        ({"roll": True}, {}),
+        ({"noise": True}, {}),
+        ({"roll": True, "noise": True}, {"steps_per_row": 4}),
+        ({"roll": True}, {"reading": ReadingConfig("random"), "log_mel": LogMel(target_length=48)}),
+    ],
+)
+def test_targets_in_time_are_where_the_sound_is(timed, augmentation, settings):
+    data = make_timed(timed, augmentation=augmentation, **settings)
+    steps = data.steps_per_row
+    checked = 0
+    for epoch in (1, 2):
+        data.set_epoch(epoch)
+        for sample in (data[clip] for clip in range(24)):
+            target, valid = sample["target"], -(-sample["num_frames"] * steps // 16)
+            assert target.shape == (sample["source"].shape[1] // 16 * steps, 3)
+            assert not target[valid:].any()
+            loud = loudness(sample["source"], steps)[: valid - 1]
+            active, silent = (target[: valid - 1] > 0.95, target[: valid - 1] == 0)
+            assert (loud[active] > 0.5).all() and (loud[silent] < 0.5).all()
+            checked += int(active.sum())
+    assert checked > 60
+
+
+def test_padding_has_no_targets_and_a_mixed_clip_is_as_long_as_the_longer(timed):
+    augmentation = {"mixup_alpha": 0.8, "mixup_prob": 1.0}
+    plain, mixed = batch(make_timed(timed)), batch(make_timed(timed, augmentation=augmentation))
+    frames = plain["num_frames"]
+    assert torch.equal(mixed["num_frames"], torch.maximum(frames, frames.flip(0)))
+    assert torch.equal(mixed["net_input"]["lengths"], mixed["num_frames"])
+    generator = generator_for(1, Purpose.MIXUP, 1, 0, 1, 2, 3)
+    generator.random()
+    expected = mix_up(plain["net_input"]["source"], plain["target"], 0.8, generator)
+    assert torch.equal(mixed["net_input"]["source"], expected[0])
+    assert torch.equal(mixed["target"], expected[1])
+    assert not mix_targets_beyond(mixed["target"], mixed["num_frames"]).any()
+    assert "events" not in mixed and plain["events"][0] == []
+    masked = batch(make_timed(timed, augmentation={"spec_augment_ratio": 0.5}))
+    assert torch.equal(masked["target"], plain["target"])
+    # Without padding the network needs no mask.
+    short = batch(make_timed(timed, log_mel=LogMel(target_length=64)))
+    assert short["num_frames"].tolist() == [64] * 4 and "lengths" not in short["net_input"]
+
+
+def mix_targets_beyond(target, num_frames):
+    return target[torch.arange(16) * 8 >= num_frames.unsqueeze(1)]
+
+
+def test_augmentation_in_time_depends_on_seed_epoch_and_clips_alone(timed):
+    augmentation = {"roll": True, "noise": True, "mixup_alpha": 0.8}
+    first = batch(make_timed(timed, augmentation=augmentation))
+    worker = pickle.loads(pickle.dumps(make_timed(timed, augmentation=augmentation)))
+    worker[5]
+    again = batch(worker)
+    assert torch.equal(first["target"], again["target"])
+    assert torch.equal(first["net_input"]["source"], again["net_input"]["source"])
+    assert not torch.equal(first["target"], batch(worker, epoch=2)["target"])

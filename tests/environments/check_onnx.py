@@ -17,6 +17,7 @@ import torch
 
 import eat
 from eat.checkpoint import CheckpointError, convert_checkpoint, load_checkpoint, onnx_export
+from eat.checkpoint.building import build_classifier
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 GOLDEN = REPOSITORY / "tests" / "golden"
@@ -156,6 +157,18 @@ def check_classifier():
     assert_close(logits, torch.from_numpy(recorded["logits"]))
 
 
+def check_classifier_over_time():
+    checkpoint = load_checkpoint(GOLDEN / "official_finetune.pt")
+    config = dataclasses.replace(checkpoint.classifier_config, pooling="time", steps_per_row=3)
+    head = {key: value for key, value in checkpoint.classifier.items() if "norm" in key}
+    head["head.weight"] = torch.randn(9, 48, generator=torch.Generator().manual_seed(0))
+    head["head.bias"] = torch.arange(9.0)
+    checkpoint = dataclasses.replace(checkpoint, classifier=head, classifier_config=config)
+    onnx_export.write(checkpoint, FOLDER / "time.onnx")
+    check_same_as_torch(FOLDER / "time.onnx", build_classifier(checkpoint).eval())
+    onnx_export.write(checkpoint, FOLDER / "time_from_sound.onnx", input="waveform")
+
+
 def check_what_the_file_says():
     model = onnx.load(FOLDER / "classifier.onnx")
     onnx.checker.check_model(model)
@@ -210,6 +223,7 @@ def check_a_graph_that_differs_is_not_written():
 if __name__ == "__main__":
     check_encoder()
     check_classifier()
+    check_classifier_over_time()
     check_from_sound()
     check_other_rates()
     check_int8()

@@ -1,5 +1,6 @@
 """Every command of the guides runs, in their order, on a few small clips."""
 
+import json
 import os
 import re
 import shlex
@@ -9,7 +10,9 @@ import sys
 from pathlib import Path
 
 import pytest
+import soundfile
 from helpers import GOLDEN, MINIATURE, REPOSITORY, write_clips
+from timeline_sound import EVENTS, RATE_HZ, make_sound
 
 from eat.commands.main import main
 
@@ -79,6 +82,11 @@ def checkout(tmp_path_factory):
     tags = ["rain", "wind", "rain,wind"] * 4
     rows = [f'{name},"{labels}"\n' for name, labels in zip(names, tags, strict=True)]
     (folder / "data/tagged/labels.csv").write_text("filename,labels\n" + "".join(rows))
+    (folder / "data/calls/tables").mkdir(parents=True)
+    for name in ("night", *"abcdefg"):
+        soundfile.write(folder / f"data/calls/{name}.wav", make_sound(20), RATE_HZ)
+        lines = [f"{on}\t{off}\t{'high' if hertz > 1000 else 'low'}\n" for on, off, hertz in EVENTS]
+        (folder / f"data/calls/tables/{name}.txt").write_text("".join(lines[:3]))
     return folder
 
 
@@ -117,6 +125,21 @@ def test_from_recordings_to_an_encoder_and_from_labels_to_a_classifier(follow, c
     assert (checkout / "checkpoints/mine/probe/probe.json").exists()
     assert (checkout / "checkpoints/tagged/checkpoint_best.pt").exists()
     assert (checkout / "classifier/model.safetensors").exists()
+
+
+@pytest.mark.slow
+def test_from_annotations_to_events(follow, checkout):
+    for library in ("fairseq", "sed_eval", "sed_scores_eval"):
+        pytest.importorskip(library)
+    (checkout / "checkpoints/mine").mkdir(parents=True, exist_ok=True)
+    shutil.copy(GOLDEN / "official_pretrain.pt", checkout / "checkpoints/mine/checkpoint_last.pt")
+    follow("find_events.md")
+    assert (checkout / "manifests/calls/eval.events.tsv").exists()
+    report = json.loads((checkout / "checkpoints/calls/evaluation/metrics.json").read_text())
+    assert {"event_f1", "segment_f1", "psds"} <= report["metrics"].keys()
+    assert (checkout / "figures/night.png").exists()
+    assert len(list((checkout / "found").glob("*.wav.txt"))) == 8
+    assert (checkout / "found.csv").read_text().startswith("filename,onset,offset,event_label")
 
 
 def test_all_commands_and_links_are_ours():

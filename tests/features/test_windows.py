@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 import torch
 
-from eat.features.windows import TokenLayout, Window, frame_times, merge_windows, split_into_windows
+from eat.features import windows as module
+from eat.features.windows import TokenLayout, Window, frame_times, split_into_windows, trim
 
 
 @pytest.mark.parametrize(
@@ -39,6 +40,11 @@ def test_every_row_is_kept_once_and_has_its_context(num_rows, window_rows, overl
 def test_times_are_the_centres_of_the_steps():
     assert np.allclose(frame_times(3), [0.08, 0.24, 0.40])
     assert len(frame_times(0)) == 0
+
+
+def merge_windows(tokens, layout):
+    trimmed = {window: trim(window, content, layout) for window, content in tokens.items()}
+    return module.merge_windows(trimmed, layout)
 
 
 WINDOWS = split_into_windows(10, 6, 2)  # rows 0-6 and 4-10, seam at 5

@@ -5,7 +5,7 @@ import pytest
 import torch
 
 import eat
-from eat.checkpoint import CheckpointError, load_checkpoint
+from eat.checkpoint import CheckpointError, convert_checkpoint, load_checkpoint
 from eat.data.labels import Label
 from eat.models.classification import ClassificationModel, ClassificationModelConfig
 
@@ -62,7 +62,8 @@ def test_a_linear_probe_trains_the_head_alone(source):
 def test_lora_trains_adapters_and_the_head(official_pretrain, tmp_path, source):
     settings = {"init_from": str(official_pretrain), "lora_rank": 2, "layer_decay": 0.5}
     cfg = ClassificationModelConfig(**SMALL, drop_path=0.0, **settings)
-    model = ClassificationModel.build_model(cfg, SimpleNamespace(descriptors=classes("a", "b")))
+    task = SimpleNamespace(descriptors=classes("a", "b"), steps_per_row=1)
+    model = ClassificationModel.build_model(cfg, task)
     trained = {name: value for name, value in model.named_parameters() if value.requires_grad}
     head = {"fc_norm.weight", "fc_norm.bias", "head.weight", "head.bias"}
     assert head < trained.keys()
@@ -167,3 +168,33 @@ def test_a_head_without_a_norm(official_finetune):
 def test_impossible_settings(settings, message):
     with pytest.raises(ValueError, match=message):
         make(**settings)
+
+
+def test_a_head_in_time_starts_anew_from_one_for_clips(official_finetune, tmp_path, source):
+    settings = {"pooling": "time", "init_from": str(official_finetune)}
+    cfg = ClassificationModelConfig(**SMALL, **settings)
+    task = SimpleNamespace(descriptors=classes("en", "fr", "ru"), steps_per_row=2)
+    message = "found a head with pooling cls and 1 steps of a row of patches, expected time and 2"
+    with pytest.raises(ValueError, match=f"model.init_from: .*{message}; model.new_head=true"):
+        ClassificationModel.build_model(cfg, task)
+    cfg.new_head = True
+    model = ClassificationModel.build_model(cfg, task).eval()
+    assert model(source).shape == (2, 16, 3)
+    # As fairseq writes it: the steps are the task's.
+    state = {
+        "cfg": {"model": {**dataclasses.asdict(cfg), "_name": "eat_classifier"}},
+        "model": model.state_dict(),
+        "task_state": {"labels": ["a", "b", "c"], "activation": "sigmoid", "steps_per_row": 2},
+    }
+    torch.save(state, tmp_path / "timed.pt")
+    for to, name in (("eat", "own.pt"), ("safetensors", "own.safetensors")):
+        convert_checkpoint(tmp_path / "timed.pt", tmp_path / name, to)
+        loaded = eat.load_classifier(tmp_path / name)
+        assert loaded.config == model.config and loaded.step_seconds == pytest.approx(0.08)
+        assert loaded.labels == ["a", "b", "c"]
+        with torch.no_grad():
+            assert torch.equal(loaded(source), model(source))
+    cfg = ClassificationModelConfig(**SMALL, pooling="time", init_from=str(tmp_path / "own.pt"))
+    task.descriptors = classes("a", "b", "c")
+    again = ClassificationModel.build_model(cfg, task).eval()
+    assert torch.equal(again(source), model(source))

@@ -9,6 +9,7 @@ from helpers import compose
 
 import eat
 from eat.data.labels import LabelError
+from eat.evaluation.event_metrics import event_scores
 from eat.evaluation.metrics import average_precisions, mean_over_classes
 
 ROOMS = (eat.tasks, eat.models, eat.criterions, eat.optim)  # imported, so that they register
@@ -172,3 +173,83 @@ def test_another_front_end_than_the_checkpoints_is_warned_of(
         task.load_dataset("valid")
         data = task.dataset("valid")
         assert data.log_mel.heard.startswith(now) and data[0]["source"].shape == (1, 128, 128)
+
+
+TIMED = {
+    "task__labels": "time",
+    "model__pooling": "time",
+    "criterion__loss": "bce",
+    "criterion__metric": "mAP",
+}
+
+
+def test_a_metric_of_events_is_one_of_the_whole_set(timed):
+    """Whatever the batches, and over the steps that are no padding."""
+    cfg = compose("finetune_tiny", task__data=str(timed), task__time_step_ms=80.0, **TIMED)
+    task = tasks.setup_task(cfg.task)
+    task.load_dataset("valid")
+    cfg.model.init_from = None
+    torch.manual_seed(0)
+    model = models.build_model(cfg.model, task).eval()
+    torch.nn.init.normal_(model.head.weight)
+    criterion = criterions.build_criterion(cfg.criterion, task)
+    data = task.dataset("valid")
+    samples = [data[index] for index in range(9)]
+    scores, events, durations = {}, {}, {}
+    for sample in samples:
+        name = str(sample["id"])
+        lengths = torch.tensor([sample["num_frames"]])
+        with torch.no_grad():
+            logits = model(sample["source"].unsqueeze(0), lengths)[0]
+        scores[name] = logits.sigmoid().numpy()
+        events[name] = data.events.events(sample["id"])
+        durations[name] = sample["num_frames"] * 0.01
+    expected = event_scores(scores, events, durations, 0.08, ["a", "b", "c"], names=["mAP"])["mAP"]
+    parts = [data.collater(samples[start : start + 4]) for start in (0, 4, 8, 0)]
+    for batches in ([data.collater(samples)], parts):
+        with torch.no_grad():
+            found = validate(task, model, criterion, batches)
+        assert found["mAP"] == pytest.approx(expected, abs=1e-6)
+    assert 0 < expected < 1
+
+
+@pytest.mark.parametrize("metric", ["event_f1", "segment_f1", "psds", "psds_macro"])
+def test_metrics_of_events_with_thresholds_of_the_same_set(timed, metric):
+    for name in ("sed_eval", "sed_scores_eval"):
+        pytest.importorskip(name)
+    cfg = compose("finetune_tiny", task__data=str(timed), **{**TIMED, "criterion__metric": metric})
+    task = tasks.setup_task(cfg.task)
+    task.load_dataset("valid")
+    cfg.model.init_from = None
+    model = models.build_model(cfg.model, task).eval()
+    criterion = criterions.build_criterion(cfg.criterion, task)
+    data = task.dataset("valid")
+    batch = data.collater([data[clip] for clip in range(9)])
+    model.forward = lambda source, lengths=None: batch["target"].float() * 8 - 4
+    found = validate(task, model, criterion, [batch])
+    assert found[metric] > 0.5
+
+
+def test_the_state_in_time_holds_the_steps(timed):
+    state = setup(timed, task__time_step_ms=40.0, **TIMED).state_dict()
+    assert (state["steps_per_row"], state["activation"]) == (4, "sigmoid")
+    for step_ms in (100.0, 320.0, 0.0):
+        with pytest.raises(
+            ValueError,
+            match=f"time_step_ms: found {step_ms:g}, expected a part of a row: 160, 80, 40, 20",
+        ):
+            setup(timed, task__time_step_ms=step_ms, **TIMED)
+
+
+def test_what_a_clip_with_events_is_called(timed):
+    task = setup(timed, **TIMED)
+    task.load_dataset("valid")
+    assert task.kind_of("valid", 0) == "no events"
+    names = {task.kind_of("valid", clip) for clip in range(1, 9)}
+    assert names <= {"low tone", "middle tone", "high tone"}
+    (timed / "valid.events.tsv").rename(timed / "elsewhere")
+    try:
+        with pytest.raises(FileNotFoundError, match="no such events: .*valid.events.tsv"):
+            setup(timed, **TIMED).load_dataset("valid")
+    finally:
+        (timed / "elsewhere").rename(timed / "valid.events.tsv")

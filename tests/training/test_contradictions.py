@@ -7,6 +7,7 @@ from fairseq.dataclass.configs import CheckpointConfig
 from helpers import compose
 from omegaconf import OmegaConf
 
+from eat.evaluation import event_metrics
 from eat.training.contradictions import check_settings
 
 
@@ -127,3 +128,51 @@ def test_a_best_checkpoint_has_the_highest_accuracy(manifests):
 def test_all_contradictions_are_named_at_once(manifests):
     with pytest.raises(ValueError, match="(?s)common.seed: .*dataset.batch_size: "):
         check_settings(settings(manifests, common__seed=-1, dataset__batch_size=0))
+
+
+TIMED = {
+    "task__labels": "time",
+    "model__pooling": "time",
+    "criterion__loss": "bce",
+    "criterion__metric": "mAP",
+}
+
+
+@pytest.mark.parametrize(
+    ("overrides", "message"),
+    [
+        ({"task__labels": "clips"}, "task.labels: found clips, expected clip or time"),
+        ({"model__pooling": "cls"}, "model.pooling: found cls, expected time with task.labels"),
+        (
+            {"task__labels": "clip"},
+            "model.pooling: found time, expected cls or mean with task.labels=clip",
+        ),
+        (
+            {"criterion__loss": "cross_entropy"},
+            "criterion.loss: found cross_entropy, expected bce with task.labels=time",
+        ),
+        (
+            {"criterion__metric": "accuracy"},
+            "criterion.metric: found accuracy, expected one of mAP, event_f1, segment_f1, psds",
+        ),
+        (
+            {"task__labels": "clip", "model__pooling": "mean", "criterion__metric": "psds"},
+            "criterion.metric: found psds, expected one of mAP, accuracy with task.labels=clip",
+        ),
+        (
+            {"criterion__metric": "psds"},
+            "found no sed_eval and no sed_scores_eval, expected them for event_f1, segment_f1",
+        ),
+        (
+            {"checkpoint__maximize_best_checkpoint_metric": False},
+            "found False, expected True with checkpoint.best_checkpoint_metric=mAP",
+        ),
+    ],
+)
+def test_labels_in_time_need_a_head_a_loss_and_a_metric_for_them(
+    manifests, monkeypatch, overrides, message
+):
+    monkeypatch.setattr(event_metrics.importlib.util, "find_spec", lambda name: None)
+    check_settings(settings(manifests, "finetune_tiny", **TIMED))
+    with pytest.raises(ValueError, match=re.escape(message)):
+        check_settings(settings(manifests, "finetune_tiny", **{**TIMED, **overrides}))

@@ -30,6 +30,7 @@ _PUBLIC = {
     "load_pretraining_model": "eat.models",
     "read_audio": "eat.audio",
     "tag": "eat.evaluation",
+    "tag_over_time": "eat.evaluation",
 }
 _ROOMS = (
     *("audio", "checkpoint", "criterions", "data", "evaluation", "features", "models", "nn"),

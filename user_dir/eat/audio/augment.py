@@ -4,7 +4,7 @@ What is random, and in which order it is drawn, follows the released code.
 """
 
 from dataclasses import dataclass
-from typing import Tuple
+from typing import Optional, Tuple
 
 import numpy as np
 import torch
@@ -47,28 +47,39 @@ class AugmentationConfig:
                 raise ValueError(f"task.{name}: found {getattr(self, name)}, expected 0 to 1")
 
 
-def roll_waveform(waveform: Tensor, generator: np.random.Generator) -> Tensor:
-    """(S,) -> (S,): rotate by a random offset and scale by a gain of 0.5 + Beta(10, 10)."""
+def roll_waveform(waveform: Tensor, generator: np.random.Generator) -> Tuple[Tensor, int]:
+    """(S,) -> (S,): rotate by a random offset and scale by a gain of 0.5 + Beta(10, 10).
+
+    Also returns the offset, in samples.
+    """
     offset = int(generator.integers(len(waveform)))
     gain = float(generator.beta(10, 10) + 0.5)
-    return torch.roll(waveform, offset) * gain
+    return torch.roll(waveform, offset) * gain, offset
 
 
-def add_noise(source: Tensor, generator: np.random.Generator) -> Tensor:
-    """(..., T, F) -> (..., T, F): add uniform noise up to 0.1, then rotate by -10 to +9 frames."""
+def add_noise(
+    source: Tensor, generator: np.random.Generator, num_frames: Optional[int] = None
+) -> Tuple[Tensor, int]:
+    """(..., T, F) -> (..., T, F): add uniform noise up to 0.1, then rotate by -10 to +9 frames.
+
+    The first `num_frames` frames are rotated (None: all, as in the released code). Also returns by
+    how many.
+    """
     noise = generator.random(source.shape, dtype=np.float32)
     level = generator.random() * _NOISE_PEAK
     noisy = source + torch.from_numpy(noise).to(source.device) * level
-    return torch.roll(noisy, int(generator.integers(-_MAX_ROLL_FRAMES, _MAX_ROLL_FRAMES)), dims=-2)
+    offset = int(generator.integers(-_MAX_ROLL_FRAMES, _MAX_ROLL_FRAMES))
+    rotated = torch.roll(noisy[..., :num_frames, :], offset, dims=-2)
+    return torch.cat([rotated, noisy[..., rotated.shape[-2] :, :]], dim=-2), offset
 
 
 def mix_up(
     source: Tensor, targets: Tensor, alpha: float, generator: np.random.Generator
 ) -> Tuple[Tensor, Tensor]:
-    """Mix `source` (B, 1, T, F) and `targets` (B, C) with themselves, reversed (arXiv 1710.09412).
+    """Mix `source` (B, 1, T, F) and `targets` (B, ..., C) with themselves, reversed.
 
-    The one coefficient is drawn from Beta(alpha, alpha). The middle clip of an odd batch is mixed
-    with itself and does not change.
+    This is mixup (arXiv 1710.09412). The one coefficient is drawn from Beta(alpha, alpha). The
+    middle clip of an odd batch is mixed with itself and does not change.
     """
     weight = float(generator.beta(alpha, alpha))
     source, targets = (weight * x + (1 - weight) * x.flip(0) for x in (source, targets))

@@ -37,7 +37,7 @@ CHUNK_FRAMES = 1 << 20  # a header may promise any number of samples: memory gro
 # libsndfile logs when a header promises more bytes of sound than the file has. Recorders that
 # cannot go back to fill in the real size write one near the largest number.
 _CUT_OFF = re.compile(r"^ *(?:data|SSND) : (\d+) \(should be (\d+)\)", re.MULTILINE)
-_UNKNOWN_BYTES = 0x7FFF_0000
+UNKNOWN_BYTES = 0x7FFF_0000
 _TOLERATED_BYTES = 1024  # sloppy headers of good files
 _MP3_START = re.compile(rb"\0*(?=ID3|\xff[\xe2-\xe7\xf2-\xf7\xfa-\xfd])")  # tag or frame
 _MP3_HEADER = b"\xff\xfb\x90\0"  # of a frame
@@ -281,7 +281,7 @@ def _complete(sound: SoundFile, name: str, content: Optional[memoryview]) -> Sou
     try:
         cut_off = _CUT_OFF.search(sound.extra_info)
         promised, found = map(int, cut_off.groups()) if cut_off else (0, 0)
-        if found + _TOLERATED_BYTES < promised < _UNKNOWN_BYTES:
+        if found + _TOLERATED_BYTES < promised < UNKNOWN_BYTES:
             raise AudioError(
                 f"{name}: cut off: found {found} bytes of sound, expected {promised} by its header"
             )

@@ -4,7 +4,7 @@ import math
 import os
 import sys
 from dataclasses import dataclass
-from typing import NamedTuple, Optional
+from typing import NamedTuple, Optional, Tuple
 
 import numpy as np
 import soxr
@@ -118,18 +118,19 @@ def read_part(
     max_frames: Optional[int] = None,
     hdf5_rate_hz: Optional[int] = None,
     sample_rate_hz: int = SAMPLE_RATE_HZ,
-) -> np.ndarray:
+) -> Tuple[np.ndarray, int]:
     """Decode a part of a file as `read_audio` does, (S,); all of a shorter file.
 
-    `place` is 0 for the first part and just below 1 for the last. `max_frames` is the length of the
-    file at its own rate by the manifest, for files whose header does not tell it.
+    Also returns the sample that it starts with. `place` is 0 for the first part and just below 1
+    for the last. `max_frames` is the length of the file at its own rate by the manifest, for files
+    whose header does not tell it.
     """
     with open_sound(path, hdf5_rate_hz) as sound:
         frames = sound.part[1] if sound.part else sound.frames
         frames = frames if max_frames is None else min(frames, max_frames)
         total = frames * sample_rate_hz // sound.samplerate
         offset = int(place * max(1, total - num_samples + 1))
-        return _decode(sound, path, sample_rate_hz, offset, num_samples)
+        return _decode(sound, path, sample_rate_hz, offset, num_samples), offset
 
 
 def _decode(

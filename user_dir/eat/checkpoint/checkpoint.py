@@ -115,6 +115,17 @@ class Checkpoint:
         )
         return {k: v for part in parts if part is not None for k, v in asdict(part).items()}
 
+    def check_head(self) -> None:
+        """Raise a CheckpointError for a head that the released code does not have."""
+        head = self.classifier_config
+        problem = "without a norm before it" if head and not head.use_fc_norm else ""
+        problem = "that scores steps of time" if head and head.pooling == "time" else problem
+        if problem:
+            raise CheckpointError(
+                f"{self.path}: found a head {problem}, expected one as in the released code: write"
+                " it with --to eat, safetensors or onnx"
+            )
+
     def front_end(self) -> LogMel:
         """The front end that it was trained with; AudioSet's values where it does not say."""
         log_mel = self.log_mel or LogMel()
@@ -151,7 +162,8 @@ def checkpoint_of(
     trained = {} if classifier else settings
     has_teacher = teacher or "average_top_k_layers" in trained
     # Without `num_classes` the head itself tells their number.
-    head = {"num_classes": len((classifier or {}).get("head.bias", ())), **settings}
+    num_outputs = len((classifier or {}).get("head.bias", ()))
+    head = {"num_classes": num_outputs // settings.get("steps_per_row", 1), **settings}
     return Checkpoint(
         encoder_config=encoder_config,
         encoder=encoder,

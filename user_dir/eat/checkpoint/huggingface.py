@@ -194,11 +194,9 @@ def _config(checkpoint: Checkpoint) -> Dict[str, Any]:
         config |= {key: getattr(checkpoint.log_mel, ours) for key, ours in _FRONT_END.items()}
     if checkpoint.classifier_config is not None:
         config |= asdict(checkpoint.classifier_config)
-        if not config.pop("use_fc_norm"):
-            raise CheckpointError(
-                f"{checkpoint.path}: found a head without a norm before it, expected one as in the"
-                " released code: write it with --to eat, safetensors or onnx"
-            )
+        checkpoint.check_head()
+        for key in ("use_fc_norm", "steps_per_row"):  # the same for all of them
+            del config[key]
     if checkpoint.activation is not None:
         problem_types = {ours: theirs for theirs, ours in ACTIVATIONS.items()}
         config["problem_type"] = problem_types[checkpoint.activation]

@@ -4,7 +4,8 @@ cfg.model   the model's settings, `_name` included
 cfg.task    the front end: mean, std, target_length, and rates and range where they are set
 model       encoder.* (LoRA's adapters are merged), then decoder.* and teacher.encoder.*, or
             fc_norm.* and head.*
-task_state  labels: the names of the classes; activation: "sigmoid" or "softmax"
+task_state  labels: the names of the classes; activation: "sigmoid" or "softmax"; with labels in
+            time also steps_per_row, see `ClassifierConfig`
 
 In a `.safetensors` file everything but the tensors is JSON in its metadata.
 """
@@ -52,7 +53,7 @@ def read(state: Any, path: str) -> Checkpoint:
     task_state = state.get("task_state") or {}
     encoder, *others = to_our_names(state["model"], _ENCODER, _DECODER, _TEACHER, _CLASSIFIER)
     return checkpoint_of(
-        state["cfg"]["model"],
+        {"steps_per_row": task_state.get("steps_per_row", 1), **state["cfg"]["model"]},
         state["cfg"].get("task") or {},
         merge_lora(encoder),
         *others,

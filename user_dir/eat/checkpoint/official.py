@@ -229,14 +229,12 @@ def _check_writable(checkpoint: Checkpoint) -> None:
                     f"found {f.name} {found}, expected {f.default} as in the released code, whose"
                     " layout does not tell it"
                 )
+    checkpoint.check_head()
     for name, found in checkpoint.front_end().other_range().items():
         raise CheckpointError(
             f"found {name} {found}, expected {getattr(LogMel, name)} as in the released code, whose"
             " layout does not tell it: --to eat keeps it"
         )
-    head = checkpoint.classifier_config
-    if head is not None and not head.use_fc_norm:
-        raise CheckpointError("found a head without a norm before it, expected use_fc_norm=True")
     labels = checkpoint.labels or []
     twice = next((label for label in labels if labels.count(label) > 1), None)
     if twice is not None:

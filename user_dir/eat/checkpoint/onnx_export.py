@@ -42,6 +42,8 @@ def write(
       each row of patches after CLS, or `probabilities` (B, C) of the first `target_length` frames,
       by sigmoid unless the checkpoint says softmax.
 
+    Logits and probabilities of classifiers over time are (B, steps, C), those of padding included.
+
     Raises:
         ValueError: the extra `[onnx]` is not installed, or an unknown `input` or `quantize`.
         CheckpointError: the graph does not compute what the network computes.

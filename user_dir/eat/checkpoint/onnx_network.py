@@ -28,7 +28,10 @@ class FromLogMel(nn.Module):
         self.output_name = "logits" if self.is_classifier else "tokens"
 
     def forward(self, source: Tensor, lengths: Tensor) -> Tensor:
-        """(B, 1, T, F) and (B,) valid frames -> (B, 1+L, D) tokens or (B, C) logits."""
+        """(B, 1, T, F) and (B,) valid frames -> (B, 1+L, D) tokens or (B, C) logits.
+
+        Of a classifier over time they are (B, steps, C), and so are probabilities.
+        """
         lengths = lengths.clamp(min=1)
         source, valid = self.encoder.mask_padding(source, lengths)
         for tokens, _ in self.encoder.run_blocks(self.encoder.embed(source), valid):
@@ -88,7 +91,7 @@ class FromWaveform(FromLogMel):
     def _activated(self, output: Tensor) -> Tensor:
         if not self.is_classifier:
             return output
-        return output.softmax(dim=1) if self.network.activation == "softmax" else output.sigmoid()
+        return output.softmax(dim=-1) if self.network.activation == "softmax" else output.sigmoid()
 
     def _front_end(self, waveform: Tensor, lengths: Tensor) -> Tuple[Tensor, Tensor]:
         """What `log_mel` makes, (B, 1, T, F), and (B,) the frames that count."""

@@ -18,6 +18,9 @@ class Options(DeviceOption, LabelsOption):
     DATA/label_descriptors.csv. If every clip has one label, the metrics are accuracy, mAP and the
     confusion matrix; else mAP, AUC and d-prime. They are those that the training logs of the same
     checkpoint and clips.
+
+    A checkpoint with labels in time scores whole recordings, whose events are those of
+    DATA/SPLIT.events.tsv: mAP of the steps, event- and segment-based F1, PSDS.
     """
 
     EXAMPLE: ClassVar[str] = "eat evaluate checkpoint_best.pt --data manifests/birds --split valid"
@@ -30,6 +33,12 @@ class Options(DeviceOption, LabelsOption):
         " its figure, and confusion.csv with its figure if clips have one label",
         None,
     )
+    tune_split: str = option(
+        "with labels in time: the split on which the threshold of each class and the median filter"
+        " are chosen. OUT/thresholds.json holds them, for `eat tag --timeline --threshold`",
+        "valid",
+        metavar="SPLIT",
+    )
     batch_size: int = option("clips in one pass", BATCH_SIZE, at_least=1)
     json: bool = option("print metrics.json instead of a table, for programs", False)
 
@@ -38,17 +47,17 @@ def run(options: Options) -> int:
     """Print the metrics; 1 if some clips could not be read and were left out."""
     from eat.evaluation import evaluate_checkpoint
 
-    evaluation = evaluate_checkpoint(
-        options.checkpoint, options.data, options.split, options.batch_size, options.device
-    )
+    names = ("data", "split", "batch_size", "device", "tune_split")
+    settings = {name: getattr(options, name) for name in names}
+    evaluation = evaluate_checkpoint(options.checkpoint, **settings)
     if options.out is not None:
         evaluation.write(options.out)
     if options.json:
         print(json.dumps(evaluation.as_dict(), indent=2))
         return print_failures(evaluation.failures)
-    print(f"{'clips':<10}{evaluation.num_clips}")
+    print(f"{'clips':<9} {evaluation.num_clips}")
     for name, value in evaluation.metrics.items():
-        print(f"{name:<10}{value:.4f}")
+        print(f"{name:<9} {value:.4f}")
     left_out = evaluation.left_out
     if left_out:
         print(

@@ -94,34 +94,42 @@ class SpectrogramDataset(FairseqDataset):
 
         With `on_device` `waveform` (S,) in place of `source`.
         """
-        times_before, index = divmod(index, len(self))
-        clip = int(self._clips[index]) + times_before * len(self.manifest)
+        clip = self._number(index)
         waveform = self._waveform(clip)
         if self.on_device:
             return {"id": clip, "waveform": waveform}
         return {"id": clip, "source": self._spectrogram(clip, waveform)}
 
+    def _number(self, index: int) -> int:
+        """The number in the manifest of the `index`-th kept clip."""
+        times_before, index = divmod(index, len(self))
+        return int(self._clips[index]) + times_before * len(self.manifest)
+
     def _spectrogram(self, clip: int, waveform: Tensor) -> Tensor:
         return self.log_mel(waveform)[0]
 
     def _waveform(self, clip: int) -> Tensor:
-        """The part of a clip that is used, (S,) at the front end's rate."""
+        return self._part(clip)[0]
+
+    def _part(self, clip: int) -> Tuple[Tensor, int]:
+        """The part of a clip that is used, (S,) at the front end's rate, and its first sample."""
         listed = clip % len(self.manifest)
         path, count = self.manifest.path(listed), self.log_mel.max_samples
         rates = {"sample_rate_hz": self.log_mel.reading_rate_hz}
         rates["hdf5_rate_hz"] = self.reading.hdf5_rate_hz
+        start = 0
         try:
             if self.reading.crop == "start":
                 waveform = read_audio(path, num_samples=count, **rates)
             else:
                 place = self._generator(Purpose.CROP, clip).random()
                 most = self.manifest.clip_samples(listed)
-                waveform = read_part(path, count, place, most, **rates)
+                waveform, start = read_part(path, count, place, most, **rates)
             check_length(len(waveform), path, self.log_mel)
             check_finite(waveform, path)
         except (AudioError, OSError) as error:
             raise AudioError(f"{self.manifest.location(listed)}: {error}") from error
-        return torch.from_numpy(waveform)
+        return torch.from_numpy(waveform), start
 
     def _generator(self, purpose: Purpose, *clips: int) -> np.random.Generator:
         return generator_for(self.seed, purpose, self.epoch, *clips)

@@ -11,6 +11,7 @@ from eat.settings import setting
 POOLINGS = ("cls", "mean", "time")
 METHODS = ("logistic", "knn")  # of vectors
 TOKEN_METHODS = ("attentive", "gated")  # of all tokens
+EVENT_FORMATS = ("table", "csv", "audacity", "raven")
 LABELLED_SPLITS = ("train", "valid", "eval", "test")
 
 
@@ -75,8 +76,11 @@ class ProbeSettings:
 
 _EXPORTS = {
     "classifier": ("Evaluation", "evaluate_checkpoint", "tag"),
+    "event_tables": ("EventWriter", "write_event_tables"),
+    "finding": ("Detection", "EventFinder", "find_events"),
     "folds": ("Fold", "make_folds"),
     "probes": ("probe_checkpoint", "score_tokens", "score_vectors"),
+    "timeline": ("Scorer", "read_thresholds", "tag_over_time", "tag_stream"),
     "tokens": ("TokenStore",),
     "vectors": ("ClipVectors", "Source", "embed_clips", "untrained_like"),
 }

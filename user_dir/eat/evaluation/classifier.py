@@ -26,10 +26,10 @@ from torch import Tensor
 from eat.audio.opening import AudioPath
 from eat.checkpoint import build_classifier, load_checkpoint, load_classifier
 from eat.checkpoint.loading import CheckpointPath
-from eat.data.labels import DESCRIPTORS_FILE, Label, describe_difference
+from eat.data.labels import DESCRIPTORS_FILE, Label, describe_difference, read_descriptors
 from eat.data.split import open_split
 from eat.features import BATCH_SIZE, Pipeline, TokenLayout
-from eat.features.recordings import list_inputs
+from eat.features.recordings import Inputs, list_inputs
 from eat.files import replace_file
 from eat.machine import choose_device
 from eat.nn import Classifier, pack_linears
@@ -55,6 +55,9 @@ class Evaluation:
     data: str = ""
     split: str = ""
     failures: Sequence[Failure] = ()  # further clips, which could not be read
+    num_clips: Optional[int] = None  # of scores over time, whose rows are steps of the clips
+    event_metrics: Optional[Dict[str, float]] = None  # of scores over time
+    thresholds: Optional[Dict[str, Any]] = None  # with which they find events
 
     def __post_init__(self) -> None:
         scored = self.scores, self.targets
@@ -62,8 +65,11 @@ class Evaluation:
         self.roc_aucs = metrics.roc_aucs(*scored)
         mean, left_out = metrics.mean_over_classes(self.average_precisions)
         self.left_out = [self.descriptors[index].name for index in left_out]  # of mAP: no clips
-        self.num_clips = len(self.scores)
         self.confusion: Optional[np.ndarray] = None  # (C, C), if each clip has one class
+        if self.event_metrics is not None:
+            self.metrics = self.event_metrics
+            return
+        self.num_clips = len(self.scores)
         if metrics.metric_for(self.targets) == "accuracy":
             self.metrics = {"accuracy": metrics.accuracy(*scored), "mAP": mean}
             self.confusion = metrics.confusion_matrix(*scored)
@@ -95,17 +101,20 @@ class Evaluation:
             "classes_left_out": self.left_out,
             "classes": self.rows(),
             "confusion_matrix": None if self.confusion is None else self.confusion.tolist(),
+            **({} if self.thresholds is None else {"operating_point": self.thresholds}),
         }
 
     def write(self, folder: str) -> None:
         """Write metrics.json, classes.csv, and if clips have one class confusion.csv, with figures
-        of both tables. Files of these names are replaced.
+        of both tables; for scores over time thresholds.json. Files of these names are replaced.
         """
         from eat.figures import draw_evaluation, save_figure
 
         os.makedirs(folder, exist_ok=True)
-        with replace_file(os.path.join(folder, "metrics.json")) as file:
-            file.write((json.dumps(self.as_dict(), indent=2) + "\n").encode())
+        for name, content in (("metrics", self.as_dict()), ("thresholds", self.thresholds)):
+            if content is not None:
+                with replace_file(os.path.join(folder, f"{name}.json")) as file:
+                    file.write((json.dumps(content, indent=2) + "\n").encode())
         rows = self.rows()
         _write_csv(f"{folder}/classes.csv", [rows[0].keys(), *(row.values() for row in rows)])
         if self.confusion is not None:
@@ -123,11 +132,13 @@ def evaluate_checkpoint(
     split: str = "eval",
     batch_size: int = BATCH_SIZE,
     device: str = "auto",
+    tune_split: str = "valid",
 ) -> Evaluation:
     """Score a labelled split with a fine-tuned checkpoint, as validation during training does.
 
     Every clip is padded or cropped to the length that the classifier was trained on. `data` is the
     folder of the manifest, its labels and their descriptors; `device` is "auto", "cpu" or "cuda".
+    With labels in time whole recordings are scored, see `over_time`.
 
     Raises:
         ModuleNotFoundError, FileNotFoundError: there is no scikit-learn, or no such file.
@@ -137,10 +148,17 @@ def evaluate_checkpoint(
     # Not by load_classifier, which misses names of classes: the data has them.
     classifier = build_classifier(load_checkpoint(checkpoint))
     classifier = pack_linears(classifier.to(choose_device(device), torch.float32).eval())
-    manifest, descriptors, labels, _ = clips = open_split(data, split)
+    descriptors_file = os.path.join(data, DESCRIPTORS_FILE)
+    descriptors = read_descriptors(descriptors_file)
     problem = describe_difference(classifier.config.num_classes, classifier.labels, descriptors)
     if problem is not None:
-        raise ValueError(f"{checkpoint}: {problem} as in {os.path.join(data, DESCRIPTORS_FILE)}")
+        raise ValueError(f"{checkpoint}: {problem} as in {descriptors_file}")
+    if classifier.config.pooling == "time":
+        from .over_time import evaluate_over_time
+
+        name = os.fspath(checkpoint)
+        return evaluate_over_time(classifier, descriptors, name, data, split, tune_split)
+    manifest, _, labels, _ = clips = open_split(data, split)
     scored, failures = score_clips(classifier, clips.paths, batch_size)
     if not scored:
         path, reason = failures[0]
@@ -159,9 +177,10 @@ class Tag(NamedTuple):
 
 
 class Tagging(NamedTuple):
-    """What `tag` found."""
+    """What `tag` or `tag_over_time` found."""
 
-    files: List[Tuple[str, List[Tag]]]  # each that could be read, the most probable class first
+    # Each that could be read: its tags, the most probable first; of `tag_over_time` its events.
+    files: List[Tuple[str, List[Any]]]
     failures: List[Failure]
     other_files: List[str]  # by folder, those that are no audio
 
@@ -187,25 +206,45 @@ def tag(
     Raises:
         ValueError: no such activation, a folder without audio, or a bad manifest.
     """
-    if activation not in (None, *ACTIVATIONS):
-        raise ValueError(f"activation: found {activation!r}, expected one of {ACTIVATIONS}")
     if isinstance(classifier, (str, os.PathLike)):
         classifier = pack_linears(load_classifier(classifier))
-    is_softmax = (activation or classifier.activation) == "softmax"
-    score = partial(torch.softmax, dim=1) if is_softmax else torch.sigmoid
+    score = activation_of(classifier, activation)
+    if classifier.config.pooling == "time":
+        raise ValueError(
+            "found a classifier that scores steps of time, expected one of whole clips: call"
+            " eat.tag_over_time (eat tag --timeline)"
+        )
     num_frames = classifier.log_mel.target_length or DEFAULT_FRAMES
     window_seconds = num_frames // classifier.log_mel.patch_size * classifier.log_mel.step_seconds
     settings = {"window_seconds": window_seconds, "overlap_seconds": 0.0}
-    single = isinstance(paths, (str, os.PathLike))
-    found = list_inputs([os.fspath(path) for path in ([paths] if single else paths)])
+    found = list_paths(paths)
     probabilities, failures = _score(classifier, found.files, score, "tagging", **settings)
-    labels = classifier.labels or list(map(str, range(classifier.config.num_classes)))
+    labels = class_names(classifier)
     tagged = []
     for index in sorted(probabilities):
         values, classes = probabilities[index].sort(descending=True, stable=True)
         best = zip(classes[:top].tolist(), values.tolist(), strict=False)
         tagged.append((found.files[index], [Tag(labels[number], value) for number, value in best]))
     return Tagging(tagged, found.failures + failures, found.other_files)
+
+
+def activation_of(classifier: Classifier, activation: Optional[str]) -> Scoring:
+    """What turns logits (..., C) into probabilities; see `tag`."""
+    if activation not in (None, *ACTIVATIONS):
+        raise ValueError(f"activation: found {activation!r}, expected one of {ACTIVATIONS}")
+    is_softmax = (activation or classifier.activation) == "softmax"
+    return partial(torch.softmax, dim=-1) if is_softmax else torch.sigmoid
+
+
+def class_names(classifier: Classifier) -> List[str]:
+    """The names of the classes, or their numbers."""
+    return classifier.labels or list(map(str, range(classifier.config.num_classes)))
+
+
+def list_paths(paths: Union[AudioPath, Sequence[AudioPath]]) -> Inputs:
+    """The audio files behind inputs, or one."""
+    single = isinstance(paths, (str, os.PathLike))
+    return list_inputs([os.fspath(path) for path in ([paths] if single else paths)])
 
 
 def score_clips(classifier: Classifier, paths: Sequence[str], batch_size: int) -> Scores:

@@ -5,7 +5,19 @@ import os
 from concurrent.futures import Executor, ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, Callable, Dict, Iterator, List, NamedTuple, Optional, Protocol, Sequence
+from itertools import chain
+from typing import (
+    Any,
+    Callable,
+    Dict,
+    Iterable,
+    Iterator,
+    List,
+    NamedTuple,
+    Optional,
+    Protocol,
+    Sequence,
+)
 
 import numpy as np
 import torch
@@ -17,7 +29,7 @@ from eat.work import Failure, map_ahead, show_progress
 
 from . import BATCH_SIZE, OVERLAP_SECONDS, WINDOW_SECONDS
 from .recordings import ArrayRecording, FileRecording, Recording
-from .windows import TokenLayout, Window, merge_windows, split_into_windows
+from .windows import TokenLayout, Window, merge_windows, split_into_windows, trim
 
 # Rows in one pass: those of the 10.24 s of training for every clip of `batch_size`. On the CPU
 # for all of them together: more does not fit into its caches and takes longer per clip.
@@ -123,6 +135,25 @@ class Pipeline:
             # The last value that any thread sets is that of all threads to come.
             torch.set_num_threads(num_torch_threads)
 
+    def run_stream(self, chunks: Iterable[np.ndarray], network: Network) -> Iterator[Tensor]:
+        """Yield the tokens (..., N, D) of sound that comes bit by bit, (S,) each, in order.
+
+        Together they are those of a file with all of it, without summary: those of a window come
+        once the next one is complete, because only then is it certain which it keeps.
+        """
+        samples, kept = np.empty(0, np.float32), 0  # of windows to come; rows that had their tokens
+        for chunk in chain(chunks, [None]):
+            samples = samples if chunk is None else np.concatenate([samples, chunk])
+            cuts = self._cut(len(samples)) if self.log_mel.num_frames(len(samples)) else []
+            num_ready = len(cuts) if chunk is None else max(0, len(cuts) - 2)
+            for window, offset, count in cuts[:num_ready]:
+                (tokens,) = self._compute(network, [samples[offset : offset + count]])
+                window = window._replace(keep_start=kept)
+                yield trim(window, tokens, network.layout)[..., network.layout.num_summary :, :]
+                kept = window.keep_stop
+            for window, offset, _ in cuts[num_ready : num_ready + 1]:  # becomes the first
+                samples, kept = samples[offset:], kept - window.start
+
     def run_files(
         self, paths: Sequence[str], network: Network, use: Callable[[int, Tensor], None], title: str
     ) -> List[Failure]:
@@ -165,16 +196,20 @@ class Pipeline:
             more = round(WINDOW_SECONDS * log_mel.sample_rate_hz)
             count = min(total, max(log_mel.max_samples, more))
             return [_Part(index, recording, Window(0, num_rows, 0, num_rows), 0, count)]
+        return [_Part(index, recording, *cut) for cut in self._cut(total)]
+
+    def _cut(self, total: int) -> "List[tuple[Window, int, int]]":
+        """The windows of so many samples, and the first and the number of the samples of each."""
+        log_mel, patch_size = self.log_mel, self.log_mel.patch_size
         num_rows = -(-log_mel.num_frames(total) // patch_size)
         lengths = self._rows_in(self.window_seconds), self._rows_in(self.overlap_seconds)
-        parts = []
+        cuts = []
         for window in split_into_windows(num_rows, *lengths):
             offset = window.start * patch_size * log_mel.hop_samples
             is_last = window.stop == num_rows  # it need not fill its last patch
             full = log_mel.num_samples_for(window.num_rows * patch_size)
-            count = total - offset if is_last else full
-            parts.append(_Part(index, recording, window, offset, count))
-        return parts
+            cuts.append((window, offset, total - offset if is_last else full))
+        return cuts
 
     def _run_together(
         self, clips: Dict[int, Any], network: Network, executor: Executor, num_ahead: int
@@ -196,11 +231,9 @@ class Pipeline:
                 del tokens[index]
                 yield Result(index, None, content)
                 continue
-            tokens[index][part.window] = content
+            tokens[index][part.window] = trim(part.window, content, network.layout)
             if len(tokens[index]) == len(clips[index]):
                 yield Result(index, merge_windows(tokens.pop(index), network.layout), None)
-            else:  # a copy, so that the rest of the batch does not stay in memory
-                tokens[index][part.window] = content.clone()
 
     def _compute_all(
         self, parts: Sequence[_Part], network: Network, executor: Executor, num_ahead: int

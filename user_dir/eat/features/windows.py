@@ -61,8 +61,16 @@ class TokenLayout(NamedTuple):
     tokens_per_row: int  # tokens of each row of patches after them, in time order
 
 
+def trim(window: Window, tokens: Tensor, layout: TokenLayout) -> Tensor:
+    """What a clip needs of a window's tokens (..., N, D): summary and kept rows; a copy."""
+    num_summary, per_row = layout
+    first = num_summary + per_row * (window.keep_start - window.start)
+    rows = tokens[..., first : first + per_row * (window.keep_stop - window.keep_start), :]
+    return torch.cat([tokens[..., :num_summary, :], rows], dim=-2)
+
+
 def merge_windows(tokens: Mapping[Window, Tensor], layout: TokenLayout) -> Tensor:
-    """Put the tokens of a clip's windows together, (..., N, D); (..., D) if all are summary.
+    """Put trimmed tokens of a clip's windows together, (..., N, D); (..., D) if all are summary.
 
     The tokens of a row are those of the window that keeps it; those beyond a window's rows
     (padding) are ignored. Summary tokens are averaged over the windows, each weighted by the
@@ -72,9 +80,7 @@ def merge_windows(tokens: Mapping[Window, Tensor], layout: TokenLayout) -> Tenso
     windows = sorted(tokens)
     summary, parts = 0, []
     for window in windows:
-        kept_rows = window.keep_stop - window.keep_start
-        share = kept_rows / windows[-1].stop
+        share = (window.keep_stop - window.keep_start) / windows[-1].stop
         summary = summary + share * tokens[window][..., :num_summary, :]
-        first = num_summary + per_row * (window.keep_start - window.start)
-        parts.append(tokens[window][..., first : first + per_row * kept_rows, :])
+        parts.append(tokens[window][..., num_summary:, :])
     return torch.cat([summary, *parts], dim=-2) if per_row else summary.squeeze(-2)

@@ -23,6 +23,7 @@ __getattr__, __dir__, __all__ = export(
         "draw_masks": "masks",
         "examine_masks": "masks",
         "render_report": "report",
+        "draw_timeline": "timeline",
         "save_figure": "style",
     },
     extra="figures",

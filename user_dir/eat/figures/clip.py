@@ -104,16 +104,22 @@ def _draw_spectrogram(
     """Log energies over seconds and frequencies, with thin lines between the patches."""
     energies = (source[0, 0] * (2 * log_mel.std) + log_mel.mean).cpu().numpy()  # (T, F)
     num_frames, num_bins = energies.shape
-    # The quietest values are the floor of digital silence, which would take half of the colours.
-    limits = {"vmin": np.percentile(energies, 1), "vmax": energies.max()}
-    extent = seconds_of(num_frames, log_mel), num_bins
-    image = show_grid(axes, energies, extent, cmap=_COLOURS, **limits)
-    axes.set_yticks([mel_bin_of(hz, log_mel) for hz in ticks], [f"{hz:g}" for hz in ticks])
+    image = show_energies(axes, energies, log_mel, seconds_of(num_frames, log_mel), ticks)
     for frame in range(log_mel.patch_size, num_frames, log_mel.patch_size):
         axes.axvline(seconds_of(frame, log_mel), color="white", linewidth=0.5, alpha=0.6)
     for mel_bin in range(log_mel.patch_size, num_bins, log_mel.patch_size):
         axes.axhline(mel_bin, color="white", linewidth=0.5, alpha=0.6)
     return image
+
+
+def show_energies(
+    axes: Axes, energies: np.ndarray, log_mel: LogMel, end_of_time: float, ticks: Sequence[float]
+) -> AxesImage:
+    """Draw (T, F) log energies over seconds and frequencies."""
+    # The quietest values are the floor of digital silence, which would take half of the colours.
+    limits = {"vmin": np.percentile(energies, 1), "vmax": energies.max()}
+    axes.set_yticks([mel_bin_of(hz, log_mel) for hz in ticks], [f"{hz:g}" for hz in ticks])
+    return show_grid(axes, energies, (end_of_time, energies.shape[1]), cmap=_COLOURS, **limits)
 
 
 def seconds_of(num_frames: int, log_mel: LogMel) -> float:

@@ -31,7 +31,11 @@ class ClassificationModelConfig(EncoderConfig, FairseqDataclass):
         "which encoder of init_from to take: student (released), teacher", "student"
     )
     new_head: bool = setting("start with a new head even if init_from is fine-tuned", False)
-    pooling: str = setting("input of the head: cls token (paper) or mean of the patches", "cls")
+    pooling: str = setting(
+        "input of the head: cls token (paper), mean of the patches, or time: the patches of each"
+        " step of task.time_step_ms",
+        "cls",
+    )
     drop_path: float = setting(
         "drop path of the last block, growing linearly from 0 (paper: 0.1)", 0.1
     )
@@ -51,10 +55,13 @@ class ClassificationModelConfig(EncoderConfig, FairseqDataclass):
 class ClassificationModel(Classifier, BaseFairseqModel):
     """The classifier with what training needs besides; its weights keep the classifier's names."""
 
-    def __init__(self, cfg: ClassificationModelConfig, descriptors: Sequence[Label]) -> None:
+    def __init__(
+        self, cfg: ClassificationModelConfig, descriptors: Sequence[Label], steps_per_row: int = 1
+    ) -> None:
         encoder = Encoder(part_of(EncoderConfig, cfg))
         labels = [label.name for label in descriptors]
-        super().__init__(ClassifierConfig(len(labels), cfg.pooling), encoder, labels)
+        head = ClassifierConfig(len(labels), cfg.pooling, steps_per_row=steps_per_row)
+        super().__init__(head, encoder, labels)
         self.descriptors = descriptors
         self.freeze_encoder = cfg.freeze_encoder
         encoder.set_drop_path(cfg.drop_path)
@@ -65,7 +72,7 @@ class ClassificationModel(Classifier, BaseFairseqModel):
     def build_model(cls, cfg: ClassificationModelConfig, task: Any = None) -> "ClassificationModel":
         """Build the model for the classes of the task, from `cfg.init_from` if that is set."""
         _check_lora(cfg)
-        model = cls(cfg, task.descriptors)
+        model = cls(cfg, task.descriptors, task.steps_per_row)
         if cfg.init_from:
             model.init_from(load_checkpoint(cfg.init_from), cfg.weights, cfg.new_head)
         if cfg.lora_rank:
@@ -95,12 +102,18 @@ class ClassificationModel(Classifier, BaseFairseqModel):
         logger.info("%s: its head for %d classes", checkpoint.path, len(self.descriptors))
 
     def _check_head(self, checkpoint: Checkpoint) -> None:
-        """Raise a ValueError unless the head is of this form and for the same classes."""
-        head = checkpoint.classifier_config
+        """Raise a ValueError unless the head is of this form, for the same classes and steps."""
+        head, own = checkpoint.classifier_config, self.config
         problem = describe_difference(head.num_classes, checkpoint.labels, self.descriptors)
         problem = problem and f"{problem} as in task.data"
         if not head.use_fc_norm:  # ESP-AVES2's
             problem = "found a head without a norm before it, expected one with fc_norm"
+        over_time = (head.pooling == "time", head.steps_per_row)
+        if not problem and over_time != (own.pooling == "time", own.steps_per_row):
+            problem = (
+                f"found a head with pooling {head.pooling} and {head.steps_per_row} steps of a row"
+                f" of patches, expected {own.pooling} and {own.steps_per_row}"
+            )
         if problem:
             raise ValueError(
                 f"model.init_from: {checkpoint.path}: {problem};"

@@ -3,7 +3,7 @@
 import logging
 import os
 from dataclasses import dataclass, field, fields
-from typing import Any, Dict, List, Optional, Tuple
+from typing import Any, Callable, Dict, List, Optional, Sequence, Tuple
 
 import numpy as np
 import torch.distributed as dist
@@ -18,6 +18,8 @@ from eat.checkpoint import load_checkpoint
 from eat.criterions.classification import ACTIVATIONS
 from eat.data.classification import ClassificationDataset
 from eat.data.corpora import AnyManifest, folders_of
+from eat.data.event_targets import labels_of
+from eat.data.events import Event, EventTable, read_events
 from eat.data.labels import (
     DESCRIPTORS_FILE,
     Label,
@@ -26,8 +28,9 @@ from eat.data.labels import (
     read_descriptors,
     read_labels,
 )
-from eat.evaluation.metrics import accuracy, average_precisions, mean_over_classes
-from eat.settings import part_of
+from eat.evaluation.event_metrics import choose_thresholds, event_scores
+from eat.evaluation.metrics import measure
+from eat.settings import part_of, setting
 from eat.training.validation import validation_meter
 
 from .audio import AudioTask, AudioTaskConfig
@@ -45,6 +48,16 @@ class ClassificationTaskConfig(AugmentationConfig, AudioTaskConfig):
             "help": "training clips of an epoch, drawn without replacement, those of rare classes"
             " more often (released AS-2M: 200000); null: all of them"
         },
+    )
+    labels: str = setting(
+        "clip: {split}.lbl tells the classes of each clip; time: {split}.events.tsv tells when they"
+        " sound, and the classifier scores steps of time",
+        "clip",
+    )
+    time_step_ms: float = setting(
+        "with labels=time, a step in ms of the recording: a row of patches (160) or a part of it"
+        " (80, 40)",
+        160.0,
     )
     # Links: set once in the criterion's section.
     loss: str = II("criterion.loss")
@@ -67,6 +80,21 @@ class ClassificationTask(AudioTask):
         # Stored in every checkpoint, so that using one needs no other file.
         labels = [label.name for label in self.descriptors]
         self.state.merge_state_dict({"labels": labels, "activation": ACTIVATIONS.get(cfg.loss)})
+        self.steps_per_row = 1
+        if cfg.labels == "time":
+            self.steps_per_row = self._count_steps()
+            self.state.merge_state_dict({"steps_per_row": self.steps_per_row})
+
+    def _count_steps(self) -> int:
+        """The steps of a row of patches; a ValueError unless they are a whole number."""
+        row_ms, size = 1000 * self.log_mel.step_seconds, self.log_mel.patch_size
+        possible = [count for count in range(1, size + 1) if size % count == 0]
+        for count in possible:
+            if abs(count * self.cfg.time_step_ms - row_ms) < 1e-6 * row_ms:
+                return count
+        steps = ", ".join(f"{row_ms / count:g}" for count in possible)
+        found = f"found {self.cfg.time_step_ms:g}"
+        raise ValueError(f"task.time_step_ms: {found}, expected a part of a row: {steps}")
 
     def _read_classes(self) -> List[Label]:
         """The classes of the first folder of `task.data`; a ValueError if another has others."""
@@ -97,7 +125,9 @@ class ClassificationTask(AudioTask):
         return super().build_model(cfg, *args, **kwargs)
 
     def load_dataset(self, split: str, **kwargs: Any) -> None:
-        """Open `{data}/{split}.tsv` and `{data}/{split}.lbl`, in each folder of `data`.
+        """Open `{data}/{split}.tsv` and its labels, in each folder of `data`.
+
+        These are `{data}/{split}.lbl`, or with labels in time `{data}/{split}.events.tsv`.
 
         Raises:
             FileNotFoundError: there is no such manifest, or it has no labels.
@@ -105,11 +135,16 @@ class ClassificationTask(AudioTask):
             ValueError: impossible settings, or a loss or metric that does not fit the labels.
         """
         cfg, clips = self.cfg, self.clips_of(split)
-        tables = []
+        is_timed, tables = cfg.labels == "time", []
+        read, ending = (read_events, "events.tsv") if is_timed else (read_labels, "lbl")
         for folder, part in zip(folders_of(cfg.data), clips["manifest"].parts, strict=True):
             classes_file = os.path.join(folder, DESCRIPTORS_FILE)
-            file = os.path.join(folder, f"{split}.lbl")
-            tables.append(read_labels(file, part, self.descriptors, classes_file))
+            file = os.path.join(folder, f"{split}.{ending}")
+            tables.append(read(file, part, self.descriptors, classes_file))
+        if is_timed:
+            clips["events"] = EventTable.join(tables)
+            clips["steps_per_row"] = self.steps_per_row
+            tables = [labels_of(clips["events"])]
         labels = LabelTable.join(tables)
         self._check_labels(labels, clips["manifest"])
         if split == cfg.train_subset:
@@ -139,7 +174,8 @@ class ClassificationTask(AudioTask):
 
     def kind_of(self, split: str, clip: int) -> str:
         """What a clip is, for the colours of a figure: its first label."""
-        return self.descriptors[self.datasets[split].labels.classes(clip)[0]].name
+        classes = self.datasets[split].labels.classes(clip)
+        return self.descriptors[classes[0]].name if len(classes) else "no events"
 
     def valid_step(
         self, sample: Dict[str, Any], model: nn.Module, criterion: FairseqCriterion
@@ -147,11 +183,38 @@ class ClassificationTask(AudioTask):
         """Run a batch of a validation set, and keep the scores of all workers' batches."""
         sample = self.with_source(sample, model)
         loss, sample_size, log = super().valid_step(sample, model, criterion)
-        batch = (sample["id"], log.pop("scores"), sample["target"])
-        batch = _gather_from_workers(tuple(tensor.cpu().numpy() for tensor in batch))
-        metric = self.cfg.metric
-        validation_meter(metric, lambda: Predictions(metric)).update(*batch)
+        scores, metric = log.pop("scores").cpu(), self.cfg.metric
+        if self.cfg.labels == "time":
+            columns = (scores.sigmoid().numpy(), sample["num_frames"].tolist(), sample["events"])
+            measure_all = self._measure_events
+        else:
+            columns = (scores.numpy(), sample["target"].cpu().numpy())
+            measure_all = self._measure_clips
+        rows = _gather_from_workers(list(zip(sample["id"].tolist(), *columns, strict=True)))
+        validation_meter(metric, lambda: Predictions(measure_all)).update(rows)
         return loss, sample_size, log
+
+    def _measure_clips(self, scores: Sequence[np.ndarray], targets: Sequence[np.ndarray]) -> float:
+        return measure(self.cfg.metric, np.stack(scores), np.stack(targets))
+
+    def _measure_events(
+        self, scores: Sequence[np.ndarray], frames: Sequence[int], events: Sequence[List[Event]]
+    ) -> float:
+        """The metric of clips by their scores (N, C), frames that are no padding, and events.
+
+        Thresholds and median filter are those with which this validation set is best.
+        """
+        log_mel, metric = self.log_mel, self.cfg.metric
+        seconds = log_mel.step_seconds / log_mel.patch_size
+        names = [str(clip) for clip in range(len(scores))]
+        data = (
+            *(dict(zip(names, column, strict=True)) for column in (scores, events)),
+            {name: seconds * count for name, count in zip(names, frames, strict=True)},
+            log_mel.step_seconds / self.steps_per_row,
+            [label.name for label in self.descriptors],
+        )
+        chosen = None if metric == "mAP" else choose_thresholds(*data)
+        return event_scores(*data, chosen, names=[metric])[metric]
 
 
 class Predictions(Meter):
@@ -160,36 +223,38 @@ class Predictions(Meter):
     A clip that comes twice counts once: fairseq repeats batches for workers that have fewer.
 
     Args:
-        metric: one of `eat.evaluation.metrics.METRICS`.
+        measure_all: takes the columns of all clips in the order of their numbers, such as scores
+            and targets.
     """
 
-    def __init__(self, metric: str) -> None:
+    def __init__(self, measure_all: Callable[..., float]) -> None:
         super().__init__()
-        self._metric = metric
-        self._rows: Dict[int, Tuple[np.ndarray, np.ndarray]] = {}
+        self._measure = measure_all
+        self.reset()
 
     def reset(self) -> None:
         """Forget all clips."""
-        self._rows.clear()
+        self._rows: Dict[int, Sequence[Any]] = {}
+        self._value: Optional[float] = None
 
-    def update(self, clips: np.ndarray, scores: np.ndarray, targets: np.ndarray) -> None:
-        """Add a batch: (B,) numbers of the clips, (B, C) scores and (B, C) targets."""
-        self._rows.update(zip(clips.tolist(), zip(scores, targets, strict=True), strict=True))
+    def update(self, rows: Sequence[Tuple[Any, ...]]) -> None:
+        """Add a batch: for each clip its number, then the values of the columns."""
+        self._rows.update((clip, values) for clip, *values in rows)
+        self._value = None
 
     @property
     def smoothed_value(self) -> float:
-        """The metric of all clips, in the order of their numbers."""
-        rows = [self._rows[clip] for clip in sorted(self._rows)]
-        scores, targets = (np.stack(part) for part in zip(*rows, strict=True))
-        if self._metric == "accuracy":
-            return accuracy(scores, targets)
-        return mean_over_classes(average_precisions(scores, targets)).value
+        """The metric of all clips."""
+        if self._value is None:  # asked for more than once, and it may take seconds
+            rows = [self._rows[clip] for clip in sorted(self._rows)]
+            self._value = self._measure(*zip(*rows, strict=True))
+        return self._value
 
 
-def _gather_from_workers(batch: Tuple[np.ndarray, ...]) -> Tuple[np.ndarray, ...]:
-    """Join the batches of all distributed workers; all of them must call this."""
+def _gather_from_workers(rows: List[Any]) -> List[Any]:
+    """Join the lists of all distributed workers; all of them must call this."""
     if not dist.is_initialized():
-        return batch
-    batches = [batch] * dist.get_world_size()
-    dist.all_gather_object(batches, batch)
-    return tuple(np.concatenate(parts) for parts in zip(*batches, strict=True))
+        return rows
+    lists = [rows] * dist.get_world_size()
+    dist.all_gather_object(lists, rows)
+    return [row for part in lists for row in part]

@@ -5,6 +5,7 @@ from numbers import Real
 from typing import Any, Iterator, NamedTuple, Union
 
 from eat.data.corpora import check_weights, folders_of
+from eat.evaluation.event_metrics import EVENT_METRICS, require_event_metrics
 from eat.evaluation.metrics import METRICS
 
 from .probing import SCORES
@@ -30,7 +31,7 @@ def check_settings(cfg: Any) -> None:
     Raises:
         ValueError: with one line for each contradiction.
     """
-    checks = (_precision, _schedule, _batches, _intervals, _best, _data, _start)
+    checks = (_precision, _schedule, _batches, _intervals, _best, _labels, _data, _start)
     found = [str(one) for check in checks for one in check(cfg)]
     if found:
         raise ValueError("\n".join(found))
@@ -127,7 +128,7 @@ def _best(cfg: Any) -> Iterator[Contradiction]:
     """A best checkpoint by a metric that is not measured, or chosen the wrong way round."""
     save = cfg.checkpoint
     metric, maximizes = save.best_checkpoint_metric, save.maximize_best_checkpoint_metric
-    known, rising = ["loss"], (*METRICS, *SCORES)
+    known, rising = ["loss"], (*METRICS, *EVENT_METRICS, *SCORES)
     if cfg.criterion._name == "ufo":
         known += ["frame_loss", "utterance_loss", "target_var", "prediction_var"]
         if cfg.task.probe_data:
@@ -146,6 +147,32 @@ def _best(cfg: Any) -> Iterator[Contradiction]:
             maximizes,
             f"{not maximizes} with checkpoint.best_checkpoint_metric={metric}",
         )
+
+
+def _labels(cfg: Any) -> Iterator[Union[Contradiction, Exception]]:
+    """Labels in time with a head, loss or metric of clips, or the other way round."""
+    if cfg.criterion._name != "eat_classification":
+        return
+    labels, criterion, pooling = cfg.task.labels, cfg.criterion, cfg.model.pooling
+    with_labels = f"with task.labels={labels}"
+    if labels not in ("clip", "time"):
+        yield Contradiction("task.labels", labels, "clip or time")
+    elif (labels == "time") != (pooling == "time"):
+        expected = "time" if labels == "time" else "cls or mean"
+        yield Contradiction("model.pooling", pooling, f"{expected} {with_labels}")
+    if labels == "time" and cfg.task.filter_bank == "device":
+        yield Contradiction("task.filter_bank", "device", f"worker {with_labels}")
+    if labels == "time" and criterion.loss == "cross_entropy":
+        yield Contradiction("criterion.loss", criterion.loss, f"bce {with_labels}")
+    possible = ("mAP", *EVENT_METRICS) if labels == "time" else METRICS
+    if criterion.metric not in possible:
+        expected = f"one of {', '.join(possible)} {with_labels}"
+        yield Contradiction("criterion.metric", criterion.metric, expected)
+    elif criterion.metric in EVENT_METRICS:
+        try:
+            require_event_metrics()
+        except ModuleNotFoundError as error:
+            yield error
 
 
 def _data(cfg: Any) -> Iterator[Union[Contradiction, ValueError]]:

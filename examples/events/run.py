@@ -1,0 +1,210 @@
+"""What pre-training is worth to find events: fine-tuned in time from it, and from nothing.
+
+    python examples/events/mix.py --out events/data
+    python examples/events/run.py --data events/data --out events/run
+
+pre-trains `pretrain_tiny` on recordings without labels, fine-tunes it with `finetune_events_tiny`
+on 18 minutes with labels, and measures on recordings of other voices, drum kits and chimes how well
+it finds events, against a network that was not pre-trained. Needs the extra `[events]`. An
+interrupted run continues; what is finished is kept.
+"""
+
+import argparse
+import sys
+from pathlib import Path
+from typing import Any, Dict, List, Mapping, Optional, Sequence
+
+import torch
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # examples/
+from experiment import as_markdown, mean_and_spread, parse_setting, run_training, step
+from mix import TEST_SPLITS
+
+import eat
+from eat.data.events import read_events
+from eat.data.split import open_split
+from eat.data.statistics import measure_statistics
+from eat.evaluation import evaluate_checkpoint
+from eat.evaluation.event_metrics import require_event_metrics
+from eat.files import replace_file
+from eat.training.launch import TrainingError
+
+STARTS = ("pre-trained", "untrained")
+METRICS = {"event_f1": "event F1", "psds": "PSDS", "mAP": "mAP of steps"}
+FRAMES = 256  # 2.56 s, of the clips to train on
+ENCODER_SIZES = ("model.embed_dim", "model.depth", "model.num_heads")
+SHOWN, SHOWN_SECONDS = 1, (20.0, 45.0)  # what the figure shows of the test recordings
+
+
+def main(argv: Optional[Sequence[str]] = None) -> int:
+    """Run all steps; returns 0, 1 if one failed."""
+    args = parse_arguments(argv)
+    args.data, args.out = args.data.resolve(), args.out.resolve()
+    try:
+        require_event_metrics()
+        statistics = step(args.out / "statistics.json", "Statistics", measure, args.data)
+        pretrained = args.out / "pretraining"
+        step(args.out / "pretraining.json", "Pre-training", pretrain, args, statistics, pretrained)
+        results = {start: [run_seed(args, statistics, start, s) for s in args.seeds]
+                   for start in STARTS}  # fmt: skip
+    except (ValueError, OSError, ImportError, TrainingError) as error:
+        print(f"\n{error}\n\n(the same command continues)", file=sys.stderr)
+        return 1
+    text = as_markdown(table(results))
+    (args.out / "results.md").write_text(f"{text}\n")
+    draw(args)
+    print(f"\n== {args.out / 'results.md'}\n\n{text}")
+    return 0
+
+
+def parse_arguments(argv: Optional[Sequence[str]]) -> argparse.Namespace:
+    """The command line."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--data", type=Path, required=True, help="what mix.py wrote")
+    parser.add_argument("--out", type=Path, required=True, help="folder for everything")
+    parser.add_argument(
+        "--seeds", type=int, nargs="+", default=[1, 2, 3], help="of fine-tuning (default: 1 2 3)"
+    )
+    parser.add_argument(
+        "--updates", type=int, default=500, help="of pre-training (default: %(default)s)"
+    )
+    parser.add_argument(
+        "--finetuning-updates", type=int, default=200, help="(default: %(default)s)"
+    )
+    parser.add_argument(
+        "--set",
+        type=parse_setting,
+        nargs="+",
+        default=[],
+        metavar="KEY=VALUE",
+        help="other settings of pretrain_tiny, such as model.depth=2",
+    )
+    return parser.parse_args(argv)
+
+
+def measure(data: Path) -> Dict[str, float]:
+    """Mean and standard deviation of the recordings without labels."""
+    statistics = measure_statistics(str(data / "unlabelled.tsv"))
+    return {"mean": round(statistics.mean, 3), "std": round(statistics.std, 3)}
+
+
+def pretrain(args: argparse.Namespace, statistics: Mapping[str, float], folder: Path) -> Any:
+    """Pre-train on the recordings without labels."""
+    count = args.updates
+    settings = {
+        "task.data": args.data,
+        "task.mean": statistics["mean"],
+        "task.std": statistics["std"],
+        "task.target_length": FRAMES,
+        "task.crop": "random",
+        "dataset.train_subset": "unlabelled",
+        "dataset.batch_size": 12,
+        "dataset.disable_validation": True,
+        "checkpoint.save_interval_updates": count,
+        "lr_scheduler.warmup_updates": count // 10,
+        "optimization.max_update": count,
+        "model.num_clones": 4,
+    }
+    return run_training("pretrain_tiny", folder, {**settings, **dict(args.set)})
+
+
+def run_seed(
+    args: argparse.Namespace, statistics: Mapping[str, float], start: str, seed: int
+) -> Dict[str, Any]:
+    """Fine-tune and measure; returns the metrics on the test recordings."""
+    folder = args.out / f"{start}_{seed}"
+    title = f"Fine-tuning, {start}, seed {seed}"
+    inputs = (args, statistics, start, seed, folder)
+    step(folder / "finetuned.json", title, finetune, *inputs)
+    title = f"Test, {start}, seed {seed}"
+    return step(folder / "result.json", title, evaluate, args.data, folder)
+
+
+def finetune(
+    args: argparse.Namespace, statistics: Mapping[str, float], start: str, seed: int, folder: Path
+) -> Dict[str, Any]:
+    """Train with labels in time for a fixed number of updates."""
+    count = args.finetuning_updates
+    sizes = {key: value for key, value in args.set if key in ENCODER_SIZES}
+    beginning = {
+        "untrained": {"model.init_from": None, "model.layer_decay": 1.0},
+        "pre-trained": {"model.init_from": args.out / "pretraining" / "checkpoint_last.pt"},
+    }
+    settings = {
+        "common.seed": seed,
+        "task.data": args.data,
+        "task.mean": statistics["mean"],
+        "task.std": statistics["std"],
+        "task.target_length": FRAMES,
+        "checkpoint.save_interval": count,  # epochs
+        "dataset.disable_validation": True,
+        "lr_scheduler.warmup_updates": count // 10,
+        "optimization.max_update": count,
+    }
+    return run_training("finetune_events_tiny", folder, {**settings, **sizes, **beginning[start]})
+
+
+def evaluate(data: Path, folder: Path) -> Dict[str, Any]:
+    """The metrics of all test recordings, and of those of each signal to noise ratio.
+
+    Thresholds and median filter are chosen on the validation recordings.
+    """
+    checkpoint, found = str(folder / "checkpoint_last.pt"), {}
+    for split in ("test", *TEST_SPLITS.values()):
+        evaluation = evaluate_checkpoint(checkpoint, str(data), split, tune_split="valid")
+        found[split] = evaluation.metrics
+        if split == "test":
+            evaluation.write(str(folder))
+    return found
+
+
+def table(results: Mapping[str, Sequence[Mapping[str, Any]]]) -> List[List[str]]:
+    """Metrics of all test recordings, and event F1 by signal to noise ratio, over the seeds."""
+    columns = {title: ("test", key) for key, title in METRICS.items()}
+    columns |= {f"event F1, {db} dB": (name, "event_f1") for db, name in TEST_SPLITS.items()}
+    rows = [["", *columns]]
+    for start, seeds in results.items():
+        cells = [mean_and_spread([one[split][key] for one in seeds])
+                 for split, key in columns.values()]  # fmt: skip
+        rows.append([start, *cells])
+    return rows
+
+
+def draw(args: argparse.Namespace) -> None:
+    """The figure: a part of a test recording, its events, and those that are found in it."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    from matplotlib import pyplot
+
+    begin, end = SHOWN_SECONDS
+    split = open_split(str(args.data), "test")
+    labels = [label.name for label in split.descriptors]
+    path = split.paths[SHOWN]
+    table = read_events(args.data / "test.events.tsv", split.manifest, split.descriptors)
+    spans = {"events": [(*times, labels[label]) for *times, label in table.events(SHOWN)]}
+    for start in STARTS:
+        folder = args.out / f"{start}_{args.seeds[0]}"
+        found = eat.tag_over_time(path, folder / "checkpoint_last.pt", folder / "thresholds.json")
+        spans[start] = [event[:3] for event in found.files[0][1]]
+    rate_hz = eat.audio.SAMPLE_RATE_HZ
+    part = eat.read_audio(path, rate_hz, round(begin * rate_hz), round((end - begin) * rate_hz))
+    image = eat.LogMel(target_length=None)(torch.from_numpy(part))[0, 0].T
+    figure, axes = pyplot.subplots(4, 1, figsize=(9, 7), sharex=True, height_ratios=(2, 1, 1, 1))
+    axes[0].imshow(image, aspect="auto", origin="lower", extent=(begin, end, 0, len(image)))
+    axes[0].set_ylabel("mel bin")
+    for axis, title in zip(axes[1:], spans, strict=True):
+        for onset, offset, label in spans[title]:
+            place = labels.index(label)
+            axis.barh(place, offset - onset, left=onset, color=f"C{place}")
+        axis.set(yticks=range(len(labels)), ylabel=title)
+        axis.set_yticklabels(labels, fontsize=7)
+        axis.set_ylim(len(labels) - 0.5, -0.5)
+    axes[-1].set(xlim=(begin, end), xlabel="seconds")
+    figure.tight_layout()
+    with replace_file(args.out / "figure.png") as file:
+        figure.savefig(file, format="png", dpi=110)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

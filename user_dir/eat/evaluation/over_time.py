@@ -1,0 +1,63 @@
+"""What a classifier over time says of the recordings of a labelled split."""
+
+import os
+from typing import Dict, List, Sequence, Tuple
+
+import numpy as np
+
+from eat.data.events import Event, read_events
+from eat.data.labels import DESCRIPTORS_FILE, Label
+from eat.data.manifest import Manifest
+from eat.nn import Classifier
+from eat.work import Failure
+
+from .classifier import Evaluation
+from .event_metrics import choose_thresholds, event_scores, require_event_metrics, stack_steps
+from .timeline import Scorer, describe_thresholds
+
+# The scores (steps, C), events and seconds of recordings by name, seconds of a step, and classes.
+_Scored = Tuple[Dict[str, np.ndarray], Dict[str, List[Event]], Dict[str, float], float, List[str]]
+
+
+def evaluate_over_time(
+    classifier: Classifier,
+    descriptors: Sequence[Label],
+    checkpoint: str,
+    data: str,
+    split: str,
+    tune_split: str,
+) -> Evaluation:
+    """Score whole recordings, whose events are those of `{split}.events.tsv`.
+
+    The threshold of each class and the length of the median filter are chosen on `tune_split`.
+    """
+    require_event_metrics()
+    scored, failures = _score_split(classifier, descriptors, data, split)
+    tuned, more = scored, []
+    if tune_split != split:
+        tuned, more = _score_split(classifier, descriptors, data, tune_split)
+    point = choose_thresholds(*tuned)
+    thresholds = {"tune_split": tune_split, **describe_thresholds(point, classifier)}
+    names = checkpoint, data, split, failures + more, len(scored[0])
+    metrics = event_scores(*scored, point)
+    return Evaluation(*stack_steps(*scored), descriptors, *names, metrics, thresholds)
+
+
+def _score_split(
+    classifier: Classifier, descriptors: Sequence[Label], data: str, split: str
+) -> Tuple[_Scored, List[Failure]]:
+    manifest, classes = Manifest(f"{data}/{split}.tsv"), os.path.join(data, DESCRIPTORS_FILE)
+    events = read_events(f"{data}/{split}.events.tsv", manifest, descriptors, classes)
+    names = [label.name for label in descriptors]
+    scored = scores, sounding, durations, *_ = {}, {}, {}, classifier.step_seconds, names
+
+    def keep(index: int, found: np.ndarray, seconds: float) -> None:
+        name = str(index)
+        scores[name], sounding[name], durations[name] = found, events.events(index), seconds
+
+    paths = [manifest.path(clip) for clip in range(len(manifest))]
+    failures = Scorer(classifier).run(paths, keep)
+    if not scores:
+        path, reason = failures[0]
+        raise ValueError(f"{manifest.file}: no recording can be read, e.g. {path}: {reason}")
+    return scored, failures
