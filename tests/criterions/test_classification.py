@@ -131,6 +131,7 @@ def run_timed(model, target, num_frames, training=True, **settings):
         "net_input": {"source": torch.zeros(2, 1, 32, 16)},  # 4 steps of 8 frames
         "target": torch.as_tensor(target, dtype=torch.float64),
         "num_frames": torch.tensor(num_frames),
+        "num_labels": torch.as_tensor(target).sum().item(),
     }
     return criterion.train(training)(model, sample)
 

@@ -69,7 +69,7 @@ def test_lora_trains_adapters_and_the_head(official_pretrain, tmp_path, source):
     assert head < trained.keys()
     assert all(".attn." in name and ".lora_" in name for name in trained.keys() - head)
     assert len(trained) == 4 + 3 * 2 * 2
-    assert trained["encoder.blocks.2.attn.qkv.lora_a"].param_group == 0.5
+    assert not any(hasattr(parameter, "param_group") for parameter in trained.values())
     optimizer = torch.optim.SGD(trained.values(), 0.1)
     for _ in range(3):
         optimizer.zero_grad()

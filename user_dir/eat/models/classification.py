@@ -76,8 +76,8 @@ class ClassificationModel(Classifier, BaseFairseqModel):
         if cfg.init_from:
             model.init_from(load_checkpoint(cfg.init_from), cfg.weights, cfg.new_head)
         if cfg.lora_rank:
+            # At the full rate in all blocks: with layer decay adapters learn far less.
             add_lora(model.encoder, cfg.lora_rank)
-            set_layer_decay(model.encoder, cfg.layer_decay)
         return model
 
     def train(self, mode: bool = True) -> "ClassificationModel":
