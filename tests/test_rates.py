@@ -21,6 +21,7 @@ from eat.data.manifest import Manifest
 from eat.features import make_pipeline
 from eat.features.recordings import FileRecording
 from eat.figures.clip import mel_bin_of, ticks_hz
+from eat.figures.network import read_clip
 
 WIDE = {"sample_rate_hz": 32_000, "low_hz": 50.0, "high_hz": 14_000.0, "hop_ms": 5.0, "speed": 2.0}
 BATS = {"sample_rate_hz": 16_000, "speed": 0.1}
@@ -143,6 +144,31 @@ def test_windows_are_in_seconds_of_the_recording(bats, window_seconds, num_rows)
     )  # 6 s, 60 s as they are heard
     assert {part.window.num_rows for part in parts} == {num_rows}
     assert parts[0].num_samples == eat.LogMel().num_samples_for(num_rows * 16)
+
+
+@pytest.mark.parametrize("speed", [0.1, 0.5])
+def test_tags_are_those_of_the_slowed_sound(official_finetune, tmp_path, capsys, speed):
+    rate_hz = int(16_000 / speed)
+    samples = soxr.resample(calls(), 250_000, rate_hz).astype(np.float32)
+    for name, declared_hz in (("bat.wav", rate_hz), ("slow.wav", 16_000)):
+        soundfile.write(tmp_path / name, samples, declared_hz, subtype="FLOAT")
+    command = ["tag", "--checkpoint", official_finetune, "--json"]
+    assert main([*command, str(tmp_path / "slow.wav")]) == 0
+    expected = json.loads(capsys.readouterr().out)[0]["tags"]
+    assert main([*command, str(tmp_path / "bat.wav"), "--speed", str(speed)]) == 0
+    assert json.loads(capsys.readouterr().out)[0]["tags"] == expected
+
+
+def test_a_part_to_draw_starts_at_a_time_of_the_recording(tmp_path):
+    samples = calls()
+    soundfile.write(tmp_path / "bat.wav", samples, 160_000, subtype="FLOAT")
+    log_mel = eat.LogMel(**BATS, target_length=None)
+    found = read_clip(tmp_path / "bat.wav", log_mel, 0.25, target_length=32)
+    first = round(0.25 * 160_000)
+    part = torch.from_numpy(samples[first : first + log_mel.num_samples_for(32)]).float()
+    assert torch.allclose(found, log_mel(part), atol=1e-4)
+    with pytest.raises(ValueError, match="start_seconds: found 1 in a file of 0.78 s"):
+        read_clip(tmp_path / "bat.wav", log_mel, 1.0)
 
 
 def test_speed_without_the_constants_is_refused(official_pretrain, tmp_path):

@@ -108,6 +108,9 @@ def test_the_threshold_and_the_hop(capsys, classifier, paths):
     assert capsys.readouterr().err == f"eat tag: error: {error}\n"
     assert tag(paths[0], "--threshold", "absent.json") == 1
     assert "absent.json" in capsys.readouterr().err
+    assert main(["tag", paths[0], "--checkpoint", "some.pt", "--format", "csv"]) == 1
+    error = "--hop-seconds, --format, --out, --figure, --rate need --timeline"
+    assert capsys.readouterr().err == f"eat tag: error: {error}\n"
     assert main(["tag", paths[0], "--checkpoint", "some.pt"]) == 1
     error = "found a classifier that scores steps of time, expected one of whole clips: call"
     assert capsys.readouterr().err.startswith(f"eat tag: error: {error}")

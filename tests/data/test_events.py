@@ -85,7 +85,7 @@ EVENTS = st.tuples(st.sampled_from(CLIPS), TIMES, TIMES, st.sampled_from(CLASSES
 
 @given(st.lists(EVENTS.filter(lambda event: event[1] < event[2])))
 @settings(
-    deadline=None, max_examples=50, suppress_health_check=[HealthCheck.function_scoped_fixture]
+    deadline=None, max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
 def test_what_is_written_is_read(tmp_path, read, events):
     path = tmp_path / "train.events.tsv"

@@ -179,10 +179,9 @@ def check_what_the_file_says():
     assert description == {
         "input": "spectrogram",
         "quantize": None,
-        "sample_rate_hz": 16000,
-        "mean": -6.627,
-        "std": 5.359,
-        "target_length": 128,
+        **{"mean": -6.627, "std": 5.359, "target_length": 128},
+        **{"sample_rate_hz": 16000, "low_hz": 20.0, "high_hz": None, "hop_ms": 10.0, "speed": 1.0},
+        "reading_rate_hz": 16000,
         "labels": ["en", "fr", "ru"],
         "activation": "softmax",
     }

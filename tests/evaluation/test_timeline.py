@@ -148,7 +148,7 @@ for path in sys.argv[1:]:
 
 
 @pytest.mark.slow
-def test_an_hour_takes_less_than_40_mb_more_than_three_minutes(tmp_path):
+def test_an_hour_takes_less_than_100_mb_more_than_three_minutes(tmp_path):
     paths = [str(tmp_path / f"{minutes}.flac") for minutes in (3, 60)]
     minute = make_sound()
     for path in paths:
@@ -160,4 +160,4 @@ def test_an_hour_takes_less_than_40_mb_more_than_three_minutes(tmp_path):
     run = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
     (few, before), (many, after) = (map(float, line.split()) for line in run.stdout.splitlines())
     assert (few, many) == (3 * len(EVENTS), 60 * len(EVENTS))
-    assert after - before < 40
+    assert after - before < 100  # the samples alone are 230; two hours take no more

@@ -134,7 +134,7 @@ TIMES = st.integers(0, 10**10).map(lambda micros: micros / 1e6)
 LABELS = st.text(st.sampled_from("aZ é音,;'-_.:/()"), min_size=1).map(str.strip).filter(bool)
 EVENTS = st.lists(st.tuples(st.sampled_from(["a b.wav", "d/é.flac"]), LABELS, TIMES, TIMES))
 QUICK = settings(
-    deadline=None, max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture]
+    deadline=None, max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
 
 

@@ -153,7 +153,8 @@ def load_encoder(
         weights: "student", or "teacher", the moving average of a pre-training checkpoint.
         device: where to put the encoder; None is the CPU.
         dtype: what to cast it to; None is float32.
-        stated: what the checkpoint does not tell, `mean=`, `std=` or `num_heads=`, see `Source`.
+        stated: what the checkpoint does not tell, `mean=`, `std=`, `speed=` or `num_heads=`, see
+            `Source`.
 
     Raises:
         FileNotFoundError: there is no such file, and no such model on the hub.

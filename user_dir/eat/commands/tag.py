@@ -10,8 +10,6 @@ from eat.evaluation import EVENT_FORMATS
 from .options import argument, option
 from .shared import CHECKPOINT, DeviceOption, LabelsOption, print_failures
 
-_STDIN = ["-"]
-
 
 def _parse_threshold(text: str) -> Union[float, str]:
     try:
@@ -27,16 +25,12 @@ class Options(DeviceOption, LabelsOption):
     A recording that is longer than the clips of the fine-tuning is cut into parts of that length,
     and the probabilities of its parts are averaged, weighted by duration.
 
-    With --timeline, the events of recordings of any length: when each class begins and ends. A
-    checkpoint that was fine-tuned on whole clips scores windows of their length instead of steps.
-    The input - is then 16-bit little-endian PCM from stdin, a WAV or mono samples at --rate, whose
-    events are printed as they end.
+    With --timeline, when each class begins and ends. A checkpoint that was fine-tuned on whole
+    clips scores windows of their length. The input - is then 16-bit little-endian PCM from stdin,
+    a WAV or mono samples at --rate, whose events are printed as they end.
     """
 
-    EXAMPLE: ClassVar[str] = (
-        "eat tag dog.flac rain.wav --checkpoint EAT-base_epoch30_ft.pt --top 3\n"
-        "  eat tag dawn.flac --timeline --checkpoint checkpoint_best.pt --format raven --out tables"
-    )
+    EXAMPLE: ClassVar[str] = "eat tag dog.flac rain.wav --checkpoint EAT-base_epoch30_ft.pt --top 3"
 
     inputs: List[str] = argument("audio file, folder, or manifest (.tsv)", metavar="INPUT")
     checkpoint: str = option(f"{CHECKPOINT}; fine-tuned")
@@ -50,62 +44,67 @@ class Options(DeviceOption, LabelsOption):
     json: bool = option("print one JSON array instead of a table, for programs", False)
     timeline: bool = option("find events, with their times, instead of classes", False)
     threshold: Union[float, str] = option(
-        "of --timeline: the probability from which on a class is there, or the thresholds.json that"
+        "with --timeline: the probability above which a class is there, or the thresholds.json that"
         " `eat evaluate --out` wrote",
         0.5,
         parse=_parse_threshold,
         metavar="NUMBER|FILE",
     )
     hop_seconds: Optional[float] = option(
-        "of --timeline: how far windows, of the length of the training, move on. Not given: half of"
-        " a window, or for a checkpoint of whole clips an eighth",
+        "with --timeline: how far windows, as long as in the training, move on. Not given: half of"
+        " one, or for a checkpoint of whole clips an eighth",
         None,
         metavar="SECONDS",
     )
     format: str = option(
-        "of --timeline: table: for people; csv: DCASE's columns and the score; audacity: a label"
+        "with --timeline: table: for people; csv: DCASE's columns and the score; audacity: a label"
         " track; raven: a selection table",
         "table",
         choices=EVENT_FORMATS,
     )
     out: Optional[str] = option(
-        "of --timeline: file to write to, or for audacity and raven a folder that gets a file for"
-        " each recording, dawn.flac.txt for dawn.flac. Not given: stdout",
+        "with --timeline: file to write to; for audacity and raven a folder with a file for each"
+        " recording, dawn.flac.txt for dawn.flac. Not given: stdout",
         None,
     )
     figure: Optional[str] = option(
-        "of --timeline: PNG and SVG of the one recording: its events above its spectrogram",
+        "with --timeline: PNG and SVG of one recording, events above its spectrogram",
         None,
         metavar="FILE",
     )
-    rate: Optional[int] = option(
-        "sample rate of stdin in Hz, if it is no WAV", None, at_least=1, metavar="HZ"
-    )
+    rate: Optional[int] = option("sample rate of stdin in Hz, unless it is a WAV", None, at_least=1)
 
 
 def run(options: Options) -> int:
     """Print the tags or events of files; 1 if some could not be read."""
     from eat.checkpoint import load_classifier
-    from eat.evaluation import tag, tag_over_time
+    from eat.evaluation import EventWriter, tag, tag_over_time, write_event_tables
     from eat.machine import choose_device
 
     classifier = load_classifier(options.checkpoint, choose_device(options.device))
-    over_time = {"hop_seconds": options.hop_seconds, "activation": options.activation}
-    if options.timeline and options.inputs == _STDIN:
-        return _tag_stdin(options, classifier, over_time)
-    if options.timeline:
-        tagging = tag_over_time(options.inputs, classifier, options.threshold, **over_time)
-    else:
+    settings = {"hop_seconds": options.hop_seconds, "activation": options.activation}
+    if not options.timeline:
+        names = ("hop_seconds", "out", "figure", "rate")
+        if any(getattr(options, name) for name in names) or options.format != Options.format:
+            raise ValueError("--hop-seconds, --format, --out, --figure, --rate need --timeline")
         tagging = tag(options.inputs, classifier, options.top, options.activation)
+    elif options.inputs == ["-"]:
+        return _tag_stdin(options, classifier, settings)
+    else:
+        tagging = tag_over_time(options.inputs, classifier, options.threshold, **settings)
     if options.json:
         kind = "events" if options.timeline else "tags"
         found = [{"path": path, kind: [o._asdict() for o in ones]} for path, ones in tagging.files]
         print(json.dumps(found, indent=2))
-    elif options.timeline:
-        _write_events(options, tagging.files, classifier.log_mel)
-    else:
+    elif not options.timeline:
         for path, tags in tagging.files:
             print(path, *(f"  {one.probability:.4f}  {one.label}" for one in tags), sep="\n")
+    elif options.out is not None:
+        write_event_tables(options.out, options.format, classifier.log_mel, tagging.files)
+    else:
+        writer = EventWriter(sys.stdout, options.format, classifier.log_mel)
+        for recording in tagging.files:
+            writer.write(*recording)
     if options.figure is not None:
         from eat.figures import draw_timeline, save_figure
 
@@ -113,17 +112,6 @@ def run(options: Options) -> int:
             raise ValueError(f"--figure: found {len(tagging.files)} recordings, expected one")
         save_figure(draw_timeline(*tagging.files[0], classifier.log_mel), options.figure)
     return print_failures(tagging.failures, tagging.other_files)
-
-
-def _write_events(options: Options, recordings: List[Any], log_mel: Any) -> None:
-    from eat.evaluation import EventWriter, write_event_tables
-
-    if options.out is not None:
-        write_event_tables(options.out, options.format, log_mel, recordings)
-        return
-    writer = EventWriter(sys.stdout, options.format, log_mel)
-    for recording in recordings:
-        writer.write(*recording)
 
 
 def _tag_stdin(options: Options, classifier: Any, settings: Any) -> int:

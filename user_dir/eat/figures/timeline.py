@@ -62,13 +62,11 @@ def draw_timeline(path: str, events: Sequence[Detection], log_mel: LogMel) -> Fi
     heights = (max(1.0, 0.3 * len(shown)), 3.5)
     figure = Figure(figsize=(12, sum(heights) + 0.8), layout="constrained")
     above, below = figure.subplots(2, 1, sharex=True, height_ratios=heights)
-    for row, label in enumerate(shown):
-        for event in (event for event in events if event.label == label):
-            bar = event.onset, event.offset - event.onset
-            above.broken_barh(
-                [bar], (row - 0.4, 0.8), color=LINE_COLOURS[row % 6],
-                alpha=0.25 + 0.75 * event.score, linewidth=0,
-            )  # fmt: skip
+    for event in events:
+        if event.label in shown:
+            bar, row = (event.onset, event.offset - event.onset), shown.index(event.label)
+            look = {"color": LINE_COLOURS[row % 6], "alpha": 0.25 + 0.75 * event.score}
+            above.broken_barh([bar], (row - 0.4, 0.8), **look, linewidth=0)
     names = [shorten(str(label), _MAX_CHARACTERS) for label in shown]
     above.set_yticks(range(len(shown)), names, fontsize="small")
     above.set(ylim=(len(shown) - 0.4, -0.6))
