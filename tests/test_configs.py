@@ -199,7 +199,7 @@ def test_form(name):
     assert name.startswith("pretrain_") or OmegaConf.is_missing(cfg.model, "init_from")
 
 
-@pytest.mark.parametrize("kind, number", [("pretrain", 3), ("finetune", 5)])
+@pytest.mark.parametrize("kind, number", [("pretrain", 3), ("finetune", 7)])
 def test_all_configs_of_a_kind_have_the_same_keys(kind, number):
     """Any override that works with one works with all."""
     keys = [_keys(OmegaConf.to_container(load(n))) for n in CONFIGS if n.startswith(kind)]

@@ -212,7 +212,7 @@ def test_labels_in_time_from_a_released_checkpoint_to_one_that_needs_nothing_els
     assert [record["num_updates"] for record in logged(output)] == [3, 4]
     assert_same_weights(checkpoint(tmp_path), expected)
     refused = train(*overrides, "task.time_step_ms=40", config="finetune_tiny", data=timed)
-    assert "found a checkpoint with other steps_per_row, expected those of this" in refused.stdout
+    assert refused.returncode != 0 and "that the architectures match" in refused.stdout
 
 
 @pytest.mark.slow

@@ -21,7 +21,6 @@ from experiment import as_markdown, mean_and_spread, parse_setting, run_training
 from mix import TEST_SPLITS
 
 import eat
-from eat.data.events import read_events
 from eat.data.split import open_split
 from eat.data.statistics import measure_statistics
 from eat.evaluation import evaluate_checkpoint
@@ -69,7 +68,7 @@ def parse_arguments(argv: Optional[Sequence[str]]) -> argparse.Namespace:
         "--updates", type=int, default=500, help="of pre-training (default: %(default)s)"
     )
     parser.add_argument(
-        "--finetuning-updates", type=int, default=200, help="(default: %(default)s)"
+        "--finetuning-updates", type=int, default=300, help="(default: %(default)s)"
     )
     parser.add_argument(
         "--set",
@@ -178,11 +177,9 @@ def draw(args: argparse.Namespace) -> None:
     from matplotlib import pyplot
 
     begin, end = SHOWN_SECONDS
-    split = open_split(str(args.data), "test")
-    labels = [label.name for label in split.descriptors]
-    path = split.paths[SHOWN]
-    table = read_events(args.data / "test.events.tsv", split.manifest, split.descriptors)
-    spans = {"events": [(*times, labels[label]) for *times, label in table.events(SHOWN)]}
+    split = open_split(str(args.data), "test", labelled=False)
+    labels, path = [label.name for label in split.descriptors], split.paths[SHOWN]
+    spans = {"events": [(*times, labels[label]) for *times, label in split.events.events(SHOWN)]}
     for start in STARTS:
         folder = args.out / f"{start}_{args.seeds[0]}"
         found = eat.tag_over_time(path, folder / "checkpoint_last.pt", folder / "thresholds.json")

@@ -103,13 +103,16 @@ def test_drawing_leaves_matplotlibs_settings_alone():
     assert dict(matplotlib.rcParams) == before
 
 
-def test_fine_tuning_shows_its_metric_in_validation():
-    valid = {"num_updates": np.array([150.0, 300.0]), "mAP": np.array([0.2, 0.4])}
+@pytest.mark.parametrize(
+    "metric, title", [("mAP", "Mean average precision"), ("event_f1", "F1 of events")]
+)
+def test_fine_tuning_shows_its_metric_in_validation(metric, title):
+    valid = {"num_updates": np.array([150.0, 300.0]), metric: np.array([0.2, 0.4])}
     train_inner = {"num_updates": UPDATES, "loss": np.exp(-UPDATES / 100)}
     _, panels = draw(run={"train_inner": train_inner, "valid": valid})
-    assert list(panels) == ["Loss", "Mean average precision"]
+    assert list(panels) == ["Loss", title]
     assert panels["Loss"].get_ylabel() == "per label or clip"
-    lines = lines_by_label(panels["Mean average precision"])
+    lines = lines_by_label(panels[title])
     np.testing.assert_array_equal(lines["validation"].get_ydata(), [0.2, 0.4])
 
 
