@@ -18,6 +18,16 @@ from helpers import (
 )
 
 
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item, call):
+    """Spell out names of files that are no UTF-8: pytest-xdist cannot hand them to its parent."""
+    report = yield
+    readable = [text.encode(errors="backslashreplace").decode() for _, text in report.sections]
+    names = [name for name, _ in report.sections]
+    report.sections = [*zip(names, readable, strict=True)]
+    return report
+
+
 @pytest.fixture(scope="session")
 def golden():
     """`golden(name)` -> a recorded array of the pre-training step, as a tensor."""
