@@ -29,7 +29,12 @@ from eat.files import replace_file
 from eat.training.launch import TrainingError
 
 STARTS = ("pre-trained", "untrained")
-METRICS = {"event_f1": "event F1", "psds": "PSDS", "mAP": "mAP of steps"}
+METRICS = {
+    "event_f1": "event F1",
+    "psds": "PSDS",
+    "psds_macro": "PSDS, mean over classes",
+    "mAP": "mAP of steps",
+}
 FRAMES = 256  # 2.56 s, of the clips to train on
 ENCODER_SIZES = ("model.embed_dim", "model.depth", "model.num_heads")
 SHOWN, SHOWN_SECONDS = 1, (20.0, 45.0)  # what the figure shows of the test recordings
@@ -68,7 +73,7 @@ def parse_arguments(argv: Optional[Sequence[str]]) -> argparse.Namespace:
         "--updates", type=int, default=500, help="of pre-training (default: %(default)s)"
     )
     parser.add_argument(
-        "--finetuning-updates", type=int, default=300, help="(default: %(default)s)"
+        "--finetuning-updates", type=int, default=700, help="(default: %(default)s)"
     )
     parser.add_argument(
         "--set",
