@@ -9,7 +9,10 @@ BIN := $(VENV)/bin
 export PYTHON VENV AUDIO
 
 .DEFAULT_GOAL := help
-.PHONY: help quickstart test test-slow lint format venv wheel wheel-check clean
+# Files of tests go to two processes; a fixture of a whole run is made in each that needs it.
+PYTEST = $(BIN)/pytest -n 2 --dist loadfile
+
+.PHONY: help quickstart test test-events test-slow lint format venv wheel wheel-check clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' Makefile
@@ -18,10 +21,14 @@ quickstart: venv ## pre-train a tiny EAT in minutes; AUDIO=/a/folder: on your ow
 	$(BIN)/python examples/quickstart.py $${AUDIO:+--audio "$$AUDIO"}
 
 test: venv ## run the tests, without the slow ones
-	$(BIN)/pytest
+	$(PYTEST)
+
+test-events: venv ## test metrics of events, with their libraries (400 MB, and a C compiler)
+	$(BIN)/pip install -q -c constraints.txt -e '.[events]'
+	$(PYTEST) tests/evaluation tests/tasks
 
 test-slow: venv ## run the slow tests only
-	$(BIN)/pytest -m slow || [ $$? -eq 5 ]  # 5: no test is marked slow
+	$(PYTEST) -m slow || [ $$? -eq 5 ]  # 5: no test is marked slow
 
 lint: venv ## check style and formatting
 	$(BIN)/ruff check .

@@ -101,7 +101,17 @@ setup(
         "slurm": SLURM,
         "events": EVENTS,
         "hub": HUB,
-        "dev": [*FIGURES, *HDF5, *SLURM, *HUB, "pytest>=7", "ruff", "hypothesis>=6", "build>=1"],
+        "dev": [
+            *FIGURES,
+            *HDF5,
+            *SLURM,
+            *HUB,
+            "pytest>=7",
+            "pytest-xdist>=3",
+            "ruff",
+            "hypothesis>=6",
+            "build>=1",
+        ],
     },
     entry_points={"console_scripts": ["eat=eat.commands.main:main"]},
     classifiers=[
