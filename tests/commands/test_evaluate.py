@@ -9,8 +9,8 @@ import torch
 import eat
 from eat.commands.main import main
 from eat.data.labels import Label, write_descriptors
-from eat.evaluation.classifier import score_clips
 from eat.evaluation.metrics import accuracy, average_precisions
+from eat.evaluation.tagging import score_clips
 
 
 @pytest.fixture

@@ -5,8 +5,9 @@ from helpers import write_clips
 
 import eat
 from eat.data.labels import Label
-from eat.evaluation.classifier import Evaluation, score_clips
+from eat.evaluation.classifier import Evaluation
 from eat.evaluation.metrics import accuracy, average_precisions, d_prime, roc_aucs
+from eat.evaluation.tagging import score_clips
 
 CLASSES = [Label(index, f"/{index}", f"class {index}") for index in range(4)]
 

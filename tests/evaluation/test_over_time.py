@@ -21,7 +21,8 @@ def data(tmp_path, monkeypatch):
     pytest.importorskip("sed_eval")
     pytest.importorskip("sed_scores_eval")
     classifier = Loud()
-    monkeypatch.setattr(eat.evaluation.classifier, "load_classifier", lambda *_: classifier)
+    for name in ("load_checkpoint", "build_classifier"):
+        monkeypatch.setattr(f"eat.evaluation.classifier.{name}", lambda _: classifier)
     monkeypatch.setattr(eat.checkpoint, "load_classifier", lambda *_: classifier)
     names = enumerate(classifier.labels)
     write_descriptors(

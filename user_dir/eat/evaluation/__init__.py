@@ -75,11 +75,12 @@ class ProbeSettings:
 
 
 _EXPORTS = {
-    "classifier": ("Evaluation", "evaluate_checkpoint", "tag"),
+    "classifier": ("Evaluation", "evaluate_checkpoint"),
     "event_tables": ("EventWriter", "write_event_tables"),
     "finding": ("Detection", "EventFinder", "find_events"),
     "folds": ("Fold", "make_folds"),
     "probes": ("probe_checkpoint", "score_tokens", "score_vectors"),
+    "tagging": ("tag",),
     "timeline": ("Scorer", "read_thresholds", "tag_over_time", "tag_stream"),
     "tokens": ("TokenStore",),
     "vectors": ("ClipVectors", "Source", "embed_clips", "untrained_like"),

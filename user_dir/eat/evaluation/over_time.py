@@ -1,7 +1,7 @@
 """What a classifier over time says of the recordings of a labelled split."""
 
 import os
-from typing import Dict, List, Sequence, Tuple
+from typing import Any, Dict, List, NamedTuple, Sequence, Tuple
 
 import numpy as np
 
@@ -11,7 +11,6 @@ from eat.data.manifest import Manifest
 from eat.nn import Classifier
 from eat.work import Failure
 
-from .classifier import Evaluation
 from .event_metrics import choose_thresholds, event_scores, require_event_metrics, stack_steps
 from .timeline import Scorer, describe_thresholds
 
@@ -19,14 +18,20 @@ from .timeline import Scorer, describe_thresholds
 _Scored = Tuple[Dict[str, np.ndarray], Dict[str, List[Event]], Dict[str, float], float, List[str]]
 
 
-def evaluate_over_time(
-    classifier: Classifier,
-    descriptors: Sequence[Label],
-    checkpoint: str,
-    data: str,
-    split: str,
-    tune_split: str,
-) -> Evaluation:
+class OverTime(NamedTuple):
+    """What `Evaluation` says of scores over time, in its order."""
+
+    scores: np.ndarray  # (N, C), of all steps
+    targets: np.ndarray  # (N, C)
+    failures: List[Failure]
+    num_clips: int
+    event_metrics: Dict[str, float]
+    thresholds: Dict[str, Any]
+
+
+def score_recordings(
+    classifier: Classifier, descriptors: Sequence[Label], data: str, split: str, tune_split: str
+) -> OverTime:
     """Score whole recordings, whose events are those of `{split}.events.tsv`.
 
     The threshold of each class and the length of the median filter are chosen on `tune_split`.
@@ -38,9 +43,8 @@ def evaluate_over_time(
         tuned, more = _score_split(classifier, descriptors, data, tune_split)
     point = choose_thresholds(*tuned)
     thresholds = {"tune_split": tune_split, **describe_thresholds(point, classifier)}
-    names = checkpoint, data, split, failures + more, len(scored[0])
     metrics = event_scores(*scored, point)
-    return Evaluation(*stack_steps(*scored), descriptors, *names, metrics, thresholds)
+    return OverTime(*stack_steps(*scored), failures + more, len(scored[0]), metrics, thresholds)
 
 
 def _score_split(

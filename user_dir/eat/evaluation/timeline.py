@@ -26,9 +26,9 @@ from eat.files import FilePath
 from eat.nn import Classifier, pack_linears
 from eat.work import Failure
 
-from .classifier import DEFAULT_FRAMES, Tagging, activation_of, class_names, list_paths
 from .event_metrics import OperatingPoint
 from .finding import Detection, EventFinder, find_events
+from .tagging import DEFAULT_FRAMES, Tagging, activation_of, class_names, list_paths
 
 
 def read_thresholds(threshold: Union[float, FilePath], classifier: Classifier) -> OperatingPoint:
