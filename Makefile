@@ -25,6 +25,7 @@ test: venv ## run the tests, without the slow ones
 
 test-events: venv ## test metrics of events, with their libraries (400 MB, and a C compiler)
 	$(BIN)/pip install -q -c constraints.txt -e '.[events]'
+	$(BIN)/python -W ignore -c 'import sed_eval, sed_scores_eval'  # tests are skipped without them
 	$(PYTEST) tests/evaluation tests/tasks
 
 test-slow: venv ## run the slow tests only

@@ -30,8 +30,9 @@ LACKS_VE_FAIRSEQ = (
 FIGURES = ["matplotlib>=3.7", "jinja2>=3.0", "scikit-learn>=1.1"]  # eat plot, report, probe
 HDF5 = ["h5py>=3.5"]  # packs in this format
 SLURM = ["hydra-submitit-launcher>=1.2; python_version >= '3.11'"]  # config/run_config/slurm.yaml
-# Metrics of events. sed_scores_eval 0.0.4 writes into arrays that pandas 3 makes read-only.
-EVENTS = ["sed_eval>=0.2.1", "sed_scores_eval>=0.0.4", "pandas<3"]
+# Metrics of events. sed_scores_eval 0.0.4 writes into arrays that pandas 3 makes read-only, and
+# sed_eval 0.2.1 needs pkg_resources, which setuptools 81 announced to drop.
+EVENTS = ["sed_eval>=0.2.1", "sed_scores_eval>=0.0.4", "pandas<3", "setuptools<81"]
 HUB = ["huggingface_hub>=0.25"]  # checkpoints by name
 
 

@@ -91,7 +91,7 @@ def test_what_is_missing_is_named_and_bad_scores_are_refused(monkeypatch):
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
     with pytest.raises(
         ModuleNotFoundError,
-        match=r"found no sed_eval and no sed_scores_eval, expected them for event_f1, .*\[events\]",
+        match=r"found no sed_eval and no sed_scores_eval and no pkg_resources, .*\[events\]",
     ):
         require_event_metrics()
     scores, *rest = make(1)

@@ -51,11 +51,12 @@ class OperatingPoint(NamedTuple):
 
 def require_event_metrics() -> None:
     """Raise a ModuleNotFoundError that says what to install, before long work needs it."""
-    missing = [n for n in ("sed_eval", "sed_scores_eval") if importlib.util.find_spec(n) is None]
+    names = ("sed_eval", "sed_scores_eval", "pkg_resources")
+    missing = [name for name in names if importlib.util.find_spec(name) is None]
     if missing:
         raise ModuleNotFoundError(
             f"found no {' and no '.join(missing)}, expected them for event_f1, segment_f1 and psds:"
-            " pip install sed_eval sed_scores_eval, or this package with its extra [events]"
+            " install this package with its extra [events], which has the versions that fit"
         )
 
 
