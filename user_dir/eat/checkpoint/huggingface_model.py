@@ -127,8 +127,7 @@ class EatFeatureExtractor(FeatureExtractionMixin):
                 " resample the audio first"
             )
         clips = _as_clips(raw_speech)
-        num_frames = self._log_mel(None).num_frames
-        lengths = [max(1, num_frames(clip.shape[0])) for clip in clips]
+        lengths = [max(1, self._log_mel(None).num_frames(clip.shape[0])) for clip in clips]
         if padding not in ("max_length", "longest", True):
             raise ValueError(f'padding: found {padding!r}, expected "max_length" or "longest"')
         if truncation or padding == "max_length":

@@ -75,13 +75,11 @@ def check_manifest(
     log_mel = LogMel(target_length=target_length, **rates)
     name = Path(manifest).stem
     report = os.path.join(out, f"{name}.check.tsv")
-    journal = f"{report}.partial"
-    force = force or os.path.exists(journal)
+    force = os.path.exists(journal := f"{report}.partial") or force
     split = open_to_rewrite(manifest, out, os.path.basename(report), force)
     with lock_file(f"{report}.lock"):
         listed = split.manifest
-        used = target_length, *rates.values()
-        num_resumed = len(findings := read_journal(journal, listed, *used))
+        num_resumed = len(findings := read_journal(journal, listed, target_length, *rates.values()))
         check = partial(check_clip, listed, log_mel=log_mel, hdf5_rate_hz=hdf5_rate_hz)
         _append(journal, findings, _check_clips(listed, findings, num_workers, check))
         in_order = [findings[clip] for clip in range(len(listed))]
@@ -95,8 +93,7 @@ def check_manifest(
             if action != LEFT_OUT
         ]
         if not clips:
-            used = f"none of {len(problems)} clips can be used"
-            raise ValueError(f"{manifest}: {used}; the reasons are in {report}")
+            raise ValueError(f"{manifest}: no clip can be used; the reasons are in {report}")
         write_data_set(out, listed.root, {name: clips}, split.descriptors, force=force)
         os.remove(journal)
         return Check(os.path.join(out, f"{name}.tsv"), report, len(listed), num_resumed, problems)

@@ -4,7 +4,7 @@ import math
 import os
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Any, Dict, List, Optional, Tuple, Union
+from typing import Any, Dict, List, Optional, Sequence, Tuple, Union
 
 import numpy as np
 
@@ -98,12 +98,7 @@ def measure_statistics(
     failures, notes = [*filter(is_failure, results)], []
     if isinstance(listed, _Folder):
         failures, notes = failures + listed.left_out, listed.notes
-    measured = np.array([result for result in results if not is_failure(result)])
-    if len(measured) == 0:
-        first = ": ".join(failures[0])
-        raise ValueError(
-            f"{listed.file}: none of {len(failures)} clips is usable; the first is {first}"
-        )
+    measured = _usable(results, failures, listed.file)
     mean, std = pool_moments(*measured[:, :3].T)
     if std < MIN_STD:
         raise ValueError(f"{listed.file}: found only silence, expected sound")
@@ -112,6 +107,15 @@ def measure_statistics(
     silent = [listed.path(i) for i, result in pairs if not is_failure(result) and result[5]]
     found = mean, std, num_frames, seconds_read / 3600, failures, len(listed), silent, notes
     return Statistics(*found, log_mel.other_range())
+
+
+def _usable(results: Sequence[Any], failures: Sequence[Failure], file: str) -> np.ndarray:
+    """(clips, 6), the results that are no failures; a ValueError if there are none."""
+    measured = np.array([result for result in results if not is_failure(result)])
+    if len(measured) == 0:
+        first = ": ".join(failures[0])
+        raise ValueError(f"{file}: none of {len(failures)} clips is usable; the first is {first}")
+    return measured
 
 
 def pool_moments(counts: np.ndarray, means: np.ndarray, squares: np.ndarray) -> Tuple[float, float]:

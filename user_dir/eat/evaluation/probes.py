@@ -5,7 +5,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import nullcontext
 from functools import partial
 from itertools import chain, product
-from typing import Any, ContextManager, Dict, Iterator, List, Optional, Sequence, Set, Tuple
+from typing import Any, ContextManager, Dict, Iterator, List, Optional, Sequence, Tuple
 
 import numpy as np
 import torch
@@ -15,7 +15,7 @@ from eat.data.sampling import draw_clips
 from eat.machine import choose_device, keep_freed_memory
 from eat.nn import Encoder, pack_linears
 from eat.nn.classifier import POOLINGS
-from eat.work import Failure, show_progress
+from eat.work import show_progress
 
 from . import METHODS, TOKEN_METHODS, ProbeSettings
 from .folds import Clips, Fold, choose_folds, find_groups, hold_out, read_clips
@@ -61,20 +61,19 @@ def probe_checkpoint(
     clips = read_clips(data, settings.splits)
     clips = clips.select(draw_clips(len(clips.paths), settings.max_clips, settings.seed))
     features = (settings.pooling, settings.layers, settings.steps, settings.target_length)
-    results: List[Dict[str, Any]] = []
-    failures: Set[Failure] = set()
-    for name, encoder in _open_encoders(checkpoint, settings):
-        title = os.path.basename(name)
+    results, failures = [], set()
+    for path, encoder in _open_encoders(checkpoint, settings):
+        name = os.path.basename(path)
         with _open_store(encoder, settings) as store:
-            vectors = embed_clips(encoder, clips.paths, *features, f"embedding, {title}", store)
+            vectors = embed_clips(encoder, clips.paths, *features, f"embedding, {name}", store)
             failures.update(vectors.failures)
             folds = choose_folds(readable := clips.select(vectors.clips), settings)
             scores = score_vectors(vectors, readable.targets, folds, settings)
             if store is not None:
                 scores = chain(scores, score_tokens(store, vectors, readable, folds, settings))
             each = [1 if m in TOKEN_METHODS else len(vectors.values) for m in settings.methods]
-            scores = show_progress(scores, sum(each), f"fitting, {title}", "probe")
-            results += ({"encoder": name, **score} for score in scores)
+            scores = show_progress(scores, sum(each), f"fitting, {name}", "probe")
+            results += ({"encoder": path, **score} for score in scores)
     return {
         "checkpoint": os.fspath(checkpoint),
         "data": data,

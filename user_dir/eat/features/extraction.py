@@ -47,8 +47,7 @@ def extract_features(
             times of `frame_times(H, encoder.log_mel.step_seconds)`, 6.25 per second as released.
         layers: outputs of which blocks: None or "last"; "all" or numbers from 1, stacked in front:
             (layers, ...); "mean", the average over all blocks.
-        sample_rate_hz: of arrays; files know theirs. None: 16000; if the front end reads at another
-            rate it must be given.
+        sample_rate_hz: of arrays; must be given if the front end reads at another rate than 16000.
         target_length: frames that every clip is padded or cropped to, without windows; the padding
             is attended to, as in the released code (there 1024). None: each clip's own length.
         window_seconds, overlap_seconds, batch_size, num_workers: see `Pipeline`.
@@ -67,8 +66,7 @@ def extract_features(
     settings |= {"batch_size": batch_size, "num_workers": num_workers}
     pipeline = make_pipeline(encoder, target_length, log_mel, **settings)
     is_list = isinstance(audio, (list, tuple))
-    inputs = audio if is_list else [audio]
-    features: List[Any] = [None] * len(inputs)
+    features: List[Any] = [None] * len(inputs := audio if is_list else [audio])
     for result in pipeline.run(inputs, Embedder(encoder, granularity, layers), sample_rate_hz):
         if result.error is not None:
             raise result.error

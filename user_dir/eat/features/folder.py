@@ -59,9 +59,7 @@ def extract_to_folder(
         _check_names(paths, settings)
     if settings.shard is not None:  # after the names, which depend on all inputs
         paths = {name: path for name, path in paths.items() if settings.shard.holds(name)}
-    device = choose_device(settings.device)
-    dtype = _fast_dtype(device) if settings.fast else torch.float32
-    encoder = load_encoder(checkpoint, settings.weights, device, dtype)
+    encoder = _load(checkpoint, settings)
     embedder = Embedder(encoder, settings.granularity, settings.layers)
     options = {key: getattr(settings, key) for key in _PIPELINE_SETTINGS}
     options["num_workers"] = settings.workers
@@ -78,8 +76,7 @@ def extract_to_folder(
         def write(index: int, tokens: torch.Tensor) -> None:
             store.write(todo[index], tokens.numpy())
 
-        start = time.monotonic()
-        files = [paths[name] for name in todo]
+        start, files = time.monotonic(), [paths[name] for name in todo]
         failures = pipeline.run_files(files, embedder, write, "extracting")
         store.finish()
     done.seconds = time.monotonic() - start
@@ -87,6 +84,12 @@ def extract_to_folder(
     done.num_present = len(paths) - len(todo)
     done.failures += failures
     return done
+
+
+def _load(checkpoint: str, settings: ExtractionSettings) -> Encoder:
+    device = choose_device(settings.device)
+    dtype = _fast_dtype(device) if settings.fast else torch.float32
+    return load_encoder(checkpoint, settings.weights, device, dtype)
 
 
 def _name_features(inputs: Inputs) -> Dict[str, str]:
