@@ -268,3 +268,9 @@ def test_training_at_32_khz(train, official_finetune, tmp_path):
         convert_checkpoint(path, tmp_path / name, to=layout)
         found = eat.extract_features(sound, tmp_path / name)
         assert torch.equal(found, expected)
+
+
+@pytest.mark.parametrize("speed", [1e-5, 1e-4])
+def test_a_speed_that_would_read_for_hours_is_refused(speed):
+    with pytest.raises(ValueError, match=r"speed: found .*, of at most 20000000 Hz \(found 1.6e"):
+        eat.LogMel(speed=speed)

@@ -204,6 +204,9 @@ def test_a_folder_is_measured_as_a_manifest_of_its_files(make_manifest, tmp_path
     status, result, err = stats(capsys, audio, "--max-clips", 2)
     assert (status, result) == (0, expected[1])
     assert err == f"{audio}: left out 1 other files: 1 .tsv\n"
+    alone = stats(capsys, audio / "1.wav")[1]
+    assert (alone["num_clips"], alone["mean"]) != (3, result["mean"])
+    assert stats(capsys, f"{audio}/1.wav/0.0-0.25")[1] == alone
     (audio / "sub").mkdir()
     (audio / "sub" / "bad.wav").write_text("hello")
     status, result, err = stats(capsys, audio)

@@ -12,8 +12,9 @@ import eat
 from eat.commands.main import main
 from eat.data.events import write_events
 from eat.data.labels import Label, write_descriptors
-from eat.evaluation import Scorer, read_thresholds
-from eat.evaluation.event_metrics import choose_thresholds, event_scores
+from eat.evaluation import Evaluation, Scorer, read_thresholds
+from eat.evaluation.event_metrics import OperatingPoint, choose_thresholds, event_scores
+from eat.evaluation.timeline import describe_thresholds
 
 
 @pytest.fixture
@@ -87,3 +88,16 @@ def test_thresholds_of_other_classes_are_refused(tmp_path):
     expected = r"found 1 classes \(dog\) in steps of 0.16 s, expected those of the classifier: 2"
     with pytest.raises(ValueError, match=expected):
         read_thresholds(tmp_path / "t.json", classifier)
+
+
+def test_a_class_that_is_never_found_is_named_and_stays_so_in_the_file(tmp_path):
+    classifier = Loud()
+    point = OperatingPoint(np.array([0.5, np.inf]), 1)
+    described = describe_thresholds(point, classifier)
+    path = tmp_path / "thresholds.json"
+    path.write_text(json.dumps(described, allow_nan=False))
+    assert read_thresholds(path, classifier).thresholds.tolist() == [0.5, np.inf]
+    scores, targets = np.array([[0.1, 0.9], [0.8, 0.2]]), np.array([[0, 1], [1, 0]])
+    classes = [Label(0, "a", "a"), Label(1, "b", "b")]
+    evaluation = Evaluation(scores, targets, classes, thresholds=described)
+    assert evaluation.never_found == [classifier.labels[1]]

@@ -194,5 +194,11 @@ def test_tables_in_folders(tmp_path):
     for name in ("b.txt", "c/a.TSV", "c/d.wav", "a.csv"):
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).write_text("")
-    found = [*find_tables(["x.log", str(tmp_path)])]
-    assert found == ["x.log", *(f"{tmp_path}/{name}" for name in ("a.csv", "b.txt", "c/a.TSV"))]
+    (tmp_path / "x.log").write_text("")
+    names = ("x.log", "a.csv", "b.txt", "c/a.TSV")
+    found = [*find_tables([f"{tmp_path}/x.log", str(tmp_path)])]
+    assert found == [f"{tmp_path}/{name}" for name in names]
+    (tmp_path / "empty").mkdir()
+    for name, message in (("absent.txt", "no such table: .*absent"), ("empty", "found no table")):
+        with pytest.raises(FileNotFoundError, match=message):
+            next(find_tables([f"{tmp_path}/{name}"]))

@@ -29,6 +29,9 @@ POWER_FLOOR = torch.finfo(torch.float32).eps  # log -> -15.94
 _Filters = Tuple[int, int, int, float, float]
 
 
+_MAX_READING_HZ = 20_000_000  # a second at more would take minutes
+
+
 @dataclass(frozen=True)
 class LogMel:
     """Network input: normalised log-mel spectrogram, padded or cropped to one length.
@@ -93,10 +96,11 @@ class LogMel:
                 f"hop_ms: found {self.hop_ms}, expected at least {1000 / rate_hz:g}, a sample"
             )
         reading_hz = rate_hz / self.speed if 0 < self.speed < math.inf else math.nan
-        if not 1 <= reading_hz < math.inf or abs(reading_hz - round(reading_hz)) > 1e-6:
+        if not 1 <= reading_hz <= _MAX_READING_HZ or abs(reading_hz - round(reading_hz)) > 1e-6:
             raise ValueError(
                 f"speed: found {self.speed}, expected a number above 0 by which sample_rate_hz"
-                f" {rate_hz} gives a whole rate to read recordings at (found {reading_hz:g} Hz)"
+                f" {rate_hz} gives a whole rate to read recordings at, of at most"
+                f" {_MAX_READING_HZ} Hz (found {reading_hz:g})"
             )
 
     def __call__(self, waveform: Tensor) -> Tensor:

@@ -64,4 +64,6 @@ def run(options: Options) -> int:
             f"{len(left_out)} of {len(evaluation.descriptors)} classes have no clip here and are"
             f" left out of mAP: {', '.join(left_out)}"
         )
+    if evaluation.never_found:
+        print(f"never found with these thresholds: {', '.join(evaluation.never_found)}")
     return print_failures(evaluation.failures)

@@ -13,9 +13,12 @@ from .shared import CHECKPOINT, DeviceOption, LabelsOption, print_failures
 
 def _parse_threshold(text: str) -> Union[float, str]:
     try:
-        return float(text)
+        value = float(text)
     except ValueError:
         return text
+    if not 0 <= value <= 1:
+        raise ValueError(f"found {text}, expected a probability, 0 to 1, or a file")
+    return value
 
 
 @dataclass(kw_only=True)

@@ -72,7 +72,7 @@ def measure_statistics(
     any number of workers.
 
     Args:
-        manifest: the file that lists the clips, or a folder of audio files.
+        manifest: the file that lists the clips (.tsv), a folder of audio files, or one of these.
         max_clips: how many clips to draw at random; 0 measures all.
         max_seconds: how much to read of a clip, from its start.
         num_workers: threads; None: one per core.
@@ -88,7 +88,8 @@ def measure_statistics(
     from eat.audio import LogMel
 
     log_mel = LogMel(target_length=None, **front_end)
-    listed = _Folder(manifest) if os.path.isdir(manifest) else Manifest(manifest)
+    is_manifest = manifest.lower().endswith(".tsv") and not os.path.isdir(manifest)
+    listed = Manifest(manifest) if is_manifest else _Folder(manifest)
     clips = draw_clips(len(listed), max_clips, seed).tolist()
     how = {"max_seconds": max_seconds, "hdf5_rate_hz": hdf5_rate_hz, "log_mel": log_mel}
     measure = partial(_measure_clip, listed, **how)
@@ -129,7 +130,7 @@ def pool_moments(counts: np.ndarray, means: np.ndarray, squares: np.ndarray) -> 
 
 
 class _Folder:
-    """The audio files below a folder, as a `Manifest` would list them."""
+    """The audio files below a folder, or one, as a `Manifest` would list them."""
 
     def __init__(self, folder: str) -> None:
         self.file = folder

@@ -56,6 +56,13 @@ class Evaluation:
             auc = metrics.mean_over_classes(self.roc_aucs).value
             self.metrics = {"mAP": mean, "auc": auc, "d_prime": metrics.d_prime(auc)}
 
+    @property
+    def never_found(self) -> List[str]:
+        """Classes over time that no threshold finds well on the split that thresholds are from."""
+        return [
+            name for name, value in (self.thresholds or {}).get("thresholds", ()) if value is None
+        ]
+
     def rows(self) -> List[Dict[str, Any]]:
         """One row per class, for tables; None where a value is not defined."""
         counts = self.targets.sum(axis=0).astype(int).tolist()

@@ -41,6 +41,7 @@ def read_thresholds(threshold: Union[float, FilePath], classifier: Classifier) -
         try:
             content = json.load(file)
             classes, values = map(list, zip(*content["thresholds"], strict=True))
+            values = [math.inf if value is None else value for value in values]
             found = OperatingPoint(np.array(values, float), int(content["median_steps"]))
             step_seconds = content["step_seconds"]
         except (ValueError, KeyError, TypeError) as error:
@@ -55,8 +56,9 @@ def read_thresholds(threshold: Union[float, FilePath], classifier: Classifier) -
 
 
 def describe_thresholds(point: OperatingPoint, classifier: Classifier) -> Dict[str, Any]:
-    """The content of a file that `read_thresholds` reads."""
-    values = zip(class_names(classifier), point.thresholds.tolist(), strict=True)
+    """The content of a file that `read_thresholds` reads; null for a class never to be found."""
+    thresholds = [value if value < math.inf else None for value in point.thresholds.tolist()]
+    values = zip(class_names(classifier), thresholds, strict=True)
     times = {"step_seconds": classifier.step_seconds, "median_steps": point.median_steps}
     return {**times, "thresholds": [*values]}
 

@@ -24,8 +24,13 @@ _ENDINGS = (".txt", ".tsv", ".csv")
 def find_tables(paths: Sequence[str]) -> Iterator[str]:
     """Take the tables in folders, at any depth, in place of these."""
     for path in paths:
+        if not os.path.exists(path):
+            raise FileNotFoundError(f"no such table: {path}")
         found = [os.path.join(at, name) for at, _, names in os.walk(path) for name in names]
-        yield from sorted(f for f in found if f.lower().endswith(_ENDINGS)) or [path]
+        found = sorted(file for file in found if file.lower().endswith(_ENDINGS))
+        if os.path.isdir(path) and not found:
+            raise FileNotFoundError(f"{path}: found no table ({', '.join(_ENDINGS)}) below it")
+        yield from found or [path]
 
 
 def name_of_recording(table: str, files: FileNames) -> Optional[str]:
