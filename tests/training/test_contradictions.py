@@ -161,7 +161,7 @@ TIMED = {
         ),
         (
             {"criterion__metric": "psds"},
-            "found no sed_eval and no sed_scores_eval, expected them for event_f1, segment_f1",
+            "found no sed_eval and no sed_scores_eval and no pkg_resources, expected them for",
         ),
         (
             {"checkpoint__maximize_best_checkpoint_metric": False},
