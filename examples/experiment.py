@@ -48,11 +48,18 @@ def parse_setting(text: str) -> Tuple[str, Any]:
 
 
 def experiment_arguments(
-    description: str, seeds: Sequence[int], num_updates: int
+    description: str,
+    seeds: Sequence[int],
+    num_updates: int,
+    source: str = "--audio",
+    writer: str = "prepare.py",
 ) -> argparse.ArgumentParser:
-    """The command line that the experiments share; `seeds` and `num_updates` are its defaults."""
+    """The command line that the experiments share; `seeds` and `num_updates` are its defaults.
+
+    The option `source` takes the folder that the script `writer` wrote.
+    """
     parser = argparse.ArgumentParser(description=description)
-    parser.add_argument("--audio", type=Path, required=True, help="what prepare.py wrote")
+    parser.add_argument(source, type=Path, required=True, help=f"what {writer} wrote")
     parser.add_argument("--out", type=Path, required=True, help="folder for everything")
     parser.add_argument(
         "--seeds", type=int, nargs="+", default=seeds, help="(default: %(default)s)"

@@ -87,15 +87,7 @@ def main(argv: Optional[Sequence[str]] = None) -> int:
 
 def parse_arguments(argv: Optional[Sequence[str]]) -> argparse.Namespace:
     """The command line."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="where to write")
-    parser.add_argument(
-        "--packages",
-        type=Path,
-        metavar="DIR",
-        help="where the packages are unpacked already, the folder that holds usr/; / if they are"
-        " installed (default: download and unpack them beside --out)",
-    )
+    parser = prepare.packages_arguments(__doc__.splitlines()[0])
     parser.add_argument("--seed", type=int, default=1, help="of all draws (default: 1)")
     parser.add_argument("--seconds", type=float, default=180, help="of a recording (default: 180)")
     parser.add_argument(

@@ -17,7 +17,7 @@ from typing import Any, Dict, List, Mapping, Optional, Sequence
 import torch
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # examples/
-from experiment import as_markdown, mean_and_spread, parse_setting, run_training, step
+from experiment import as_markdown, experiment_arguments, mean_and_spread, run_training, step
 from mix import TEST_SPLITS
 
 import eat
@@ -63,25 +63,11 @@ def main(argv: Optional[Sequence[str]] = None) -> int:
 
 def parse_arguments(argv: Optional[Sequence[str]]) -> argparse.Namespace:
     """The command line."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--data", type=Path, required=True, help="what mix.py wrote")
-    parser.add_argument("--out", type=Path, required=True, help="folder for everything")
-    parser.add_argument(
-        "--seeds", type=int, nargs="+", default=[1, 2, 3], help="of fine-tuning (default: 1 2 3)"
-    )
-    parser.add_argument(
-        "--updates", type=int, default=500, help="of pre-training (default: %(default)s)"
+    parser = experiment_arguments(
+        __doc__.splitlines()[0], [1, 2, 3], 500, source="--data", writer="mix.py"
     )
     parser.add_argument(
         "--finetuning-updates", type=int, default=700, help="(default: %(default)s)"
-    )
-    parser.add_argument(
-        "--set",
-        type=parse_setting,
-        nargs="+",
-        default=[],
-        metavar="KEY=VALUE",
-        help="other settings of pretrain_tiny, such as model.depth=2",
     )
     return parser.parse_args(argv)
 

@@ -100,9 +100,9 @@ def main(argv: Optional[Sequence[str]] = None) -> int:
     return 0
 
 
-def parse_arguments(argv: Optional[Sequence[str]]) -> argparse.Namespace:
-    """The command line."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+def packages_arguments(description: str) -> argparse.ArgumentParser:
+    """The command line of what is made of Debian's packages."""
+    parser = argparse.ArgumentParser(description=description)
     parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="where to write")
     parser.add_argument(
         "--packages",
@@ -111,6 +111,12 @@ def parse_arguments(argv: Optional[Sequence[str]]) -> argparse.Namespace:
         help="where the packages are unpacked already, the folder that holds usr/; / if they are"
         " installed (default: download and unpack them beside --out)",
     )
+    return parser
+
+
+def parse_arguments(argv: Optional[Sequence[str]]) -> argparse.Namespace:
+    """The command line."""
+    parser = packages_arguments(__doc__.splitlines()[0])
     parser.add_argument(
         "--seconds",
         type=float,

@@ -53,17 +53,21 @@ def validate(task, model, criterion, batches):
     return aggregator.get_smoothed_values()
 
 
-def test_the_metric_is_one_of_the_whole_set(multi_labelled):
-    """In batches of any size, and whatever clips are repeated to fill up a worker's batches."""
-    cfg = compose("finetune_tiny", task__data=str(multi_labelled), **MULTI_LABEL)
+def validation_of(cfg):
+    """A task with its valid split, a model whose scores differ, its criterion, and the data."""
     task = tasks.setup_task(cfg.task)
     task.load_dataset("valid")
     cfg.model.init_from = None
     torch.manual_seed(0)
     model = models.build_model(cfg.model, task).eval()
     torch.nn.init.normal_(model.head.weight)
-    criterion = criterions.build_criterion(cfg.criterion, task)
-    data = task.dataset("valid")
+    return task, model, criterions.build_criterion(cfg.criterion, task), task.dataset("valid")
+
+
+def test_the_metric_is_one_of_the_whole_set(multi_labelled):
+    """In batches of any size, and whatever clips are repeated to fill up a worker's batches."""
+    cfg = compose("finetune_tiny", task__data=str(multi_labelled), **MULTI_LABEL)
+    task, model, criterion, data = validation_of(cfg)
     samples = [data[index] for index in range(9)]
     whole = data.collater(samples)
     with torch.no_grad():
@@ -186,14 +190,7 @@ TIMED = {
 def test_a_metric_of_events_is_one_of_the_whole_set(timed):
     """Whatever the batches, and over the steps that are no padding."""
     cfg = compose("finetune_tiny", task__data=str(timed), task__time_step_ms=80.0, **TIMED)
-    task = tasks.setup_task(cfg.task)
-    task.load_dataset("valid")
-    cfg.model.init_from = None
-    torch.manual_seed(0)
-    model = models.build_model(cfg.model, task).eval()
-    torch.nn.init.normal_(model.head.weight)
-    criterion = criterions.build_criterion(cfg.criterion, task)
-    data = task.dataset("valid")
+    task, model, criterion, data = validation_of(cfg)
     samples = [data[index] for index in range(9)]
     scores, events, durations = {}, {}, {}
     for sample in samples:

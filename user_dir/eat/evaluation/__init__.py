@@ -76,7 +76,7 @@ class ProbeSettings:
 
 _EXPORTS = {
     "classifier": ("Evaluation", "evaluate_checkpoint"),
-    "event_tables": ("EventWriter", "write_event_tables"),
+    "event_files": ("EventWriter", "write_event_tables"),
     "finding": ("Detection", "EventFinder", "find_events"),
     "folds": ("Fold", "make_folds"),
     "probes": ("probe_checkpoint", "score_tokens", "score_vectors"),

@@ -79,9 +79,10 @@ def event_scores(
         return dict.fromkeys(names, float("nan"))
     if "mAP" in names:
         found["mAP"] = mean_over_classes(average_precisions(*data.steps())).value
-    if point is not None and {"event_f1", "segment_f1"} & {*names}:
+    f1 = [name for name in ("event_f1", "segment_f1") if name in names]
+    if point is not None and f1:
         spans = {name: find_events(scores[name], step_seconds, *point) for name in data.scores}
-        found |= {name: data.f1(name, spans) for name in ("event_f1", "segment_f1")}
+        found |= {name: data.f1(name, spans) for name in f1}
     if {"psds", "psds_macro"} & {*names}:
         found |= data.psds(1 if point is None else point.median_steps)
     return {name: found[name] for name in names if name in found}
