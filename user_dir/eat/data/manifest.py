@@ -187,6 +187,11 @@ class Manifest:
         return num_samples, np.concatenate(marks), first_invalid
 
 
+def is_manifest(path: FilePath) -> bool:
+    """Whether a path is that of a manifest, by its name, and not of a folder."""
+    return os.fspath(path).lower().endswith(".tsv") and not os.path.isdir(path)
+
+
 def write_manifest(path: FilePath, root: str, entries: Iterable[Tuple[str, int]]) -> int:
     """Write a manifest that `Manifest` reads back; an existing file is replaced at the end.
 

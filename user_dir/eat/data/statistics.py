@@ -12,7 +12,7 @@ from eat.audio.finding import find_inputs
 from eat.work import Failure, is_failure, map_in_threads
 
 from . import MAX_TARGET_LENGTH
-from .manifest import Manifest
+from .manifest import Manifest, is_manifest
 from .sampling import draw_clips
 
 TARGET_LENGTH_STEP = 16  # frames: the side of a patch
@@ -88,8 +88,7 @@ def measure_statistics(
     from eat.audio import LogMel
 
     log_mel = LogMel(target_length=None, **front_end)
-    is_manifest = manifest.lower().endswith(".tsv") and not os.path.isdir(manifest)
-    listed = Manifest(manifest) if is_manifest else _Folder(manifest)
+    listed = Manifest(manifest) if is_manifest(manifest) else _Folder(manifest)
     clips = draw_clips(len(listed), max_clips, seed).tolist()
     how = {"max_seconds": max_seconds, "hdf5_rate_hz": hdf5_rate_hz, "log_mel": log_mel}
     measure = partial(_measure_clip, listed, **how)

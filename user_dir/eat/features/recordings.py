@@ -13,7 +13,7 @@ from eat.audio.checks import check_finite, check_length
 from eat.audio.finding import find_inputs
 from eat.audio.opening import AudioPath
 from eat.audio.packs import spell_out
-from eat.data.manifest import Manifest
+from eat.data.manifest import Manifest, is_manifest
 from eat.work import Failure
 
 
@@ -37,14 +37,9 @@ def list_inputs(inputs: Sequence[str]) -> Inputs:
     return found
 
 
-def is_manifest(path: AudioPath) -> bool:
-    """Whether an input is a manifest by its name."""
-    return os.fspath(path).lower().endswith(".tsv")
-
-
 def _list_files(path: str, found: Inputs) -> Iterator[Tuple[str, str]]:
     """The files behind an input, and their paths below its root."""
-    if is_manifest(path) and not os.path.isdir(path):
+    if is_manifest(path):
         manifest = Manifest(path)
         for index in range(len(manifest)):
             file = manifest.path(index)
