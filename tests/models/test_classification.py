@@ -144,6 +144,14 @@ def test_a_head_for_other_classes(official_finetune, ids, message):
     assert not torch.equal(model.encoder.cls_token, untouched.encoder.cls_token)
 
 
+def test_a_head_for_another_pooling(official_finetune):
+    """It would be fed what it was not trained on."""
+    model = make(pooling="mean")
+    message = "found a head with pooling cls and 1 .*, expected mean and 1; model.new_head=true"
+    with pytest.raises(ValueError, match=message):
+        model.init_from(load_checkpoint(official_finetune))
+
+
 def test_a_head_without_a_norm(official_finetune):
     """As ESP-AVES2's `sl-eat-*` have it; their encoder is a start like any other."""
     checkpoint = load_checkpoint(official_finetune)

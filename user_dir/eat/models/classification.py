@@ -108,12 +108,11 @@ class ClassificationModel(Classifier, BaseFairseqModel):
         problem = problem and f"{problem} as in task.data"
         if not head.use_fc_norm:  # ESP-AVES2's
             problem = "found a head without a norm before it, expected one with fc_norm"
-        over_time = (head.pooling == "time", head.steps_per_row)
-        if not problem and over_time != (own.pooling == "time", own.steps_per_row):
+        form, own_form = ((c.pooling, c.steps_per_row) for c in (head, own))
+        if not problem and form != own_form:
             problem = (
-                f"found a head with pooling {head.pooling} and {head.steps_per_row} steps of a row"
-                f" of patches, expected {own.pooling} and {own.steps_per_row}"
-            )
+                "found a head with pooling {} and {} steps of a row of patches, expected {} and {}"
+            ).format(*form, *own_form)
         if problem:
             raise ValueError(
                 f"model.init_from: {checkpoint.path}: {problem};"
