@@ -1,7 +1,7 @@
 """What both tasks have in common: manifests, a front end, and the start of a training."""
 
 import logging
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from os.path import dirname
 from pathlib import Path
 from typing import Any, Dict, List, Optional, Tuple
@@ -19,7 +19,7 @@ from eat.data.corpora import check_weights, folders_of, join_manifests
 from eat.data.manifest import Manifest
 from eat.figures.tensorboard import ValidationFigures
 from eat.machine import keep_freed_memory
-from eat.settings import part_of
+from eat.settings import part_of, setting
 from eat.training.guarded import GuardConfig, GuardedTask
 from eat.training.start import record_start
 from eat.training.stopping import save_when_asked
@@ -33,44 +33,27 @@ FILTER_BANKS = ("worker", "device")
 class AudioTaskConfig(RangeConfig, ReadingConfig, GuardConfig):
     """Data and front end."""
 
-    data: Any = field(
-        default=MISSING,
-        metadata={
-            "help": "folder with the manifests, {train_subset}.tsv and {valid_subset}.tsv; or a"
-            " list of such folders"
-        },
+    data: Any = setting(
+        "folder with the manifests, {train_subset}.tsv and {valid_subset}.tsv; or a list of such"
+        " folders",
+        MISSING,
     )
-    weights: Optional[List[float]] = field(
-        default=None,
-        metadata={
-            "help": "the share of each folder of task.data among the training clips of an epoch,"
-            " such as [3,1]; null: all clips once"
-        },
+    weights: Optional[List[float]] = setting(
+        "the share of each folder of task.data among the training clips of an epoch, such as"
+        " [3,1]; null: all clips once",
+        None,
     )
-    mean: float = field(
-        default=-4.268, metadata={"help": "mean of the log-mel values (AudioSet: -4.268)"}
+    mean: float = setting("mean of the log-mel values (AudioSet: -4.268)", -4.268)
+    std: float = setting("standard deviation of the log-mel values (AudioSet: 4.569)", 4.569)
+    target_length: int = setting("frames of hop_ms per clip, a multiple of 16 (10 s: 1024)", 1024)
+    min_samples: int = setting(
+        "clips with fewer samples in the manifest are left out (released: 10000)", 10_000
     )
-    std: float = field(
-        default=4.569,
-        metadata={"help": "standard deviation of the log-mel values (AudioSet: 4.569)"},
-    )
-    target_length: int = field(
-        default=1024,
-        metadata={"help": "frames of hop_ms per clip, a multiple of 16 (10 s: 1024)"},
-    )
-    min_samples: int = field(
-        default=10_000,
-        metadata={
-            "help": "clips with fewer samples in the manifest are left out (released: 10000)"
-        },
-    )
-    filter_bank: str = field(
-        default="worker",
-        metadata={
-            "help": "where training clips become spectrograms: worker, in the processes that read"
-            " them; device, where the network is: a worker then reads several times as many clips"
-            " of 16 kHz in a second (validation: always worker)"
-        },
+    filter_bank: str = setting(
+        "where training clips become spectrograms: worker, in the processes that read them; device,"
+        " where the network is: a worker then reads several times as many clips of 16 kHz in a"
+        " second (validation: always worker)",
+        "worker",
     )
     # Links: each of these is set once, in another section.
     num_mel_bins: int = II("model.num_mel_bins")

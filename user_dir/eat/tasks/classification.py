@@ -2,7 +2,7 @@
 
 import logging
 import os
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, fields
 from typing import Any, Callable, Dict, List, Optional, Sequence, Tuple
 
 import numpy as np
@@ -42,12 +42,10 @@ logger = logging.getLogger(__name__)
 class ClassificationTaskConfig(AugmentationConfig, AudioTaskConfig):
     """Data, front end and augmentation."""
 
-    num_samples: Optional[int] = field(
-        default=None,
-        metadata={
-            "help": "training clips of an epoch, drawn without replacement, those of rare classes"
-            " more often (released AS-2M: 200000); null: all of them"
-        },
+    num_samples: Optional[int] = setting(
+        "training clips of an epoch, drawn without replacement, those of rare classes more often"
+        " (released AS-2M: 200000); null: all of them",
+        None,
     )
     labels: str = setting(
         "clip: {split}.lbl tells the classes of each clip; time: {split}.events.tsv tells when they"

@@ -2,7 +2,7 @@
 
 import logging
 import os
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, Dict, List, Tuple
 
 import torch.distributed as dist
@@ -13,6 +13,8 @@ from fairseq.optim import FairseqOptimizer
 from fairseq.tasks import FairseqTask
 from omegaconf import II
 from torch import Tensor, nn
+
+from eat.settings import setting
 
 from .bad_audio import POLICIES, BadAudio, ReplacingDataset
 from .epochs import ResumableIterator
@@ -28,31 +30,24 @@ logger = logging.getLogger(__name__)
 class GuardConfig(FairseqDataclass):
     """What a run does about clips that cannot be read and updates that cannot be made."""
 
-    bad_audio: str = field(
-        default="error",
-        metadata={
-            "help": "clips that cannot be read: error stops at the first one; skip takes other"
-            " clips in their place and lists them in bad_audio.tsv beside the checkpoints"
-        },
+    bad_audio: str = setting(
+        "clips that cannot be read: error stops at the first one; skip takes other clips in their"
+        " place and lists them in bad_audio.tsv beside the checkpoints",
+        "error",
     )
-    max_bad_ratio: float = field(
-        default=0.05,
-        metadata={"help": "with skip: largest share of an epoch's clips that may be unreadable"},
+    max_bad_ratio: float = setting(
+        "with skip: largest share of an epoch's clips that may be unreadable", 0.05
     )
-    max_skipped_updates: int = field(
-        default=10,
-        metadata={"help": "stop after this many updates in a row without finite gradients"},
+    max_skipped_updates: int = setting(
+        "stop after this many updates in a row without finite gradients", 10
     )
-    save_interval_minutes: float = field(
-        default=30.0,
-        metadata={"help": "also save after this many minutes since the last such save; 0: never"},
+    save_interval_minutes: float = setting(
+        "also save after this many minutes since the last such save; 0: never", 30.0
     )
-    stall_minutes: float = field(
-        default=15.0,
-        metadata={
-            "help": "end a worker that finishes no batch for so many minutes, as when another one"
-            " was stopped or a disk does not answer; 0: never"
-        },
+    stall_minutes: float = setting(
+        "end a worker that finishes no batch for so many minutes, as when another one was stopped"
+        " or a disk does not answer; 0: never",
+        15.0,
     )
     # Links: each of these is set once, in another section.
     log_interval: int = II("common.log_interval")
