@@ -203,11 +203,10 @@ class ClassificationTask(AudioTask):
         Thresholds and median filter are those with which this validation set is best.
         """
         log_mel, metric = self.log_mel, self.cfg.metric
-        seconds = log_mel.step_seconds / log_mel.patch_size
         names = [str(clip) for clip in range(len(scores))]
         data = (
             *(dict(zip(names, column, strict=True)) for column in (scores, events)),
-            {name: seconds * count for name, count in zip(names, frames, strict=True)},
+            {n: log_mel.frame_seconds * count for n, count in zip(names, frames, strict=True)},
             log_mel.step_seconds / self.steps_per_row,
             [label.name for label in self.descriptors],
         )
