@@ -143,8 +143,8 @@ def evaluate_checkpoint(
     if classifier.config.pooling == "time":
         from .over_time import score_recordings
 
-        scores, targets, *found = score_recordings(classifier, descriptors, data, split, tune_split)
-        return Evaluation(scores, targets, descriptors, name, data, split, *found)
+        found = score_recordings(classifier, descriptors, data, split, tune_split)
+        return Evaluation(**found, descriptors=descriptors, checkpoint=name, data=data, split=split)
     manifest, _, labels, _ = clips = open_split(data, split)
     scored, failures = score_clips(classifier, clips.paths, batch_size)
     if not scored:

@@ -1,7 +1,7 @@
 """What a classifier over time says of the recordings of a labelled split."""
 
 import os
-from typing import Any, Dict, List, NamedTuple, Sequence, Tuple
+from typing import Any, Dict, List, Sequence, Tuple
 
 import numpy as np
 
@@ -18,23 +18,13 @@ from .timeline import Scorer, describe_thresholds
 _Scored = Tuple[Dict[str, np.ndarray], Dict[str, List[Event]], Dict[str, float], float, List[str]]
 
 
-class OverTime(NamedTuple):
-    """What `Evaluation` says of scores over time, in its order."""
-
-    scores: np.ndarray  # (N, C), of all steps
-    targets: np.ndarray  # (N, C)
-    failures: List[Failure]
-    num_clips: int
-    event_metrics: Dict[str, float]
-    thresholds: Dict[str, Any]
-
-
 def score_recordings(
     classifier: Classifier, descriptors: Sequence[Label], data: str, split: str, tune_split: str
-) -> OverTime:
+) -> Dict[str, Any]:
     """Score whole recordings, whose events are those of `{split}.events.tsv`.
 
     The threshold of each class and the length of the median filter are chosen on `tune_split`.
+    Returns fields of `Evaluation`.
     """
     require_event_metrics()
     scored, failures = _score_split(classifier, descriptors, data, split)
@@ -42,9 +32,15 @@ def score_recordings(
     if tune_split != split:
         tuned, more = _score_split(classifier, descriptors, data, tune_split)
     point = choose_thresholds(*tuned)
-    thresholds = {"tune_split": tune_split, **describe_thresholds(point, classifier)}
-    metrics = event_scores(*scored, point)
-    return OverTime(*stack_steps(*scored), failures + more, len(scored[0]), metrics, thresholds)
+    scores, targets = stack_steps(*scored)
+    return {
+        "scores": scores,
+        "targets": targets,
+        "failures": failures + more,
+        "num_clips": len(scored[0]),
+        "event_metrics": event_scores(*scored, point),
+        "thresholds": {"tune_split": tune_split, **describe_thresholds(point, classifier)},
+    }
 
 
 def _score_split(
