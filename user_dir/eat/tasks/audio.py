@@ -80,8 +80,7 @@ class AudioTask(GuardedTask):
     def setup_task(cls, cfg: AudioTaskConfig, **kwargs: Any) -> "AudioTask":
         """Check what can be checked before anything is loaded.
 
-        Raises:
-            ValueError: no data, weights that do not fit it, or fp16 without a GPU.
+        A ValueError for no data, weights that do not fit it, or fp16 without a GPU.
         """
         if OmegaConf.is_missing(cfg, "data"):
             raise ValueError(
@@ -106,10 +105,8 @@ class AudioTask(GuardedTask):
     def clips_of(self, split: str) -> Dict[str, Any]:
         """The arguments of a `SpectrogramDataset` of a split; only training is random.
 
-        Raises:
-            FileNotFoundError: a folder of `data` has no manifest `{split}.tsv`.
-            ManifestError: a bad line in it.
-            ValueError: impossible settings.
+        A FileNotFoundError names a manifest `{split}.tsv` that is missing in a folder of `data`, a
+        ManifestError a bad line in one, another ValueError an impossible setting.
         """
         cfg, is_training = self.cfg, split == self.cfg.train_subset
         reading = part_of(ReadingConfig, cfg)

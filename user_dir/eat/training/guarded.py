@@ -82,8 +82,7 @@ class GuardedTask(FairseqTask):
     def build_model(self, cfg: Any, *args: Any, **kwargs: Any) -> nn.Module:
         """Build the model; its checkpoints hold float32 weights.
 
-        Raises:
-            ValueError: settings that cannot be used, by their keys with the section.
+        A ValueError names a setting that cannot be used by its key with the section.
         """
         try:
             model = super().build_model(cfg, *args, **kwargs)
@@ -117,8 +116,7 @@ class GuardedTask(FairseqTask):
     ) -> Tuple[Tensor, Any, Dict[str, Any]]:
         """Forward and backward; remembers the batch, in case its gradients are not finite.
 
-        Raises:
-            SystemExit: with status 0, if a run that has made all its updates is started again.
+        A run that has made all its updates and is started again exits with status 0.
         """
         if 0 < self.cfg.max_update <= update_num:
             logger.info("nothing to do: optimization.max_update=%d is reached", update_num)
@@ -139,11 +137,7 @@ class GuardedTask(FairseqTask):
     def valid_step(
         self, sample: Dict[str, Any], model: nn.Module, criterion: FairseqCriterion
     ) -> Tuple[Tensor, Any, Dict[str, Any]]:
-        """Forward in evaluation mode.
-
-        Raises:
-            StopAsked: the run stops without the rest of the validation.
-        """
+        """Forward in evaluation mode; StopAsked if the run stops without the other batches."""
         self.stall.begin_batch()
         self.requests.check()
         self._bad_audio.note(sample)
@@ -182,8 +176,7 @@ class GuardedTask(FairseqTask):
     def check_health(self, logging_outputs: List[Dict[str, Any]]) -> None:
         """Called every `common.log_interval` updates with the same sums in all workers.
 
-        Raises:
-            TooMuchBadAudio, TrainingHealthError: the run should not go on.
+        A TooMuchBadAudio or TrainingHealthError says that the run should not go on.
         """
         self._bad_audio.check()
 

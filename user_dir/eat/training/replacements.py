@@ -238,10 +238,8 @@ TABLE = (
 def install() -> None:
     """Verify the whole table, then replace what is to be replaced; the fairseq door calls this.
 
-    The door is opened twice: by the recipe before the workers start, and by fairseq in each.
-
-    Raises:
-        RuntimeError: the installed fairseq is not what the table expects.
+    The door is opened twice: by the recipe before the workers start, and by fairseq in each. A
+    RuntimeError says that the installed fairseq is not what the table expects.
     """
     spec = getattr(sys.modules["__main__"], "__spec__", None)
     if spec is not None and spec.name == _PROGRAM:  # python -m fairseq_cli.hydra_train

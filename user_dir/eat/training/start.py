@@ -77,13 +77,8 @@ def record_start(
 ) -> None:
     """Open the run's log and add this start to its record, in the first worker only.
 
-    If they cannot be written this is a warning, and the training goes on.
-
-    Args:
-        folder: the run's `checkpoint.save_dir`.
-        epoch: the epoch in which the training starts or continues.
-        model: what is trained.
-        datasets: by split.
+    If they cannot be written this is a warning, and the training goes on. `folder` is the run's
+    `checkpoint.save_dir`, `epoch` the one in which it starts or continues; `datasets` are by split.
     """
     if distributed.get_global_rank() != 0:
         return end_early_messages()

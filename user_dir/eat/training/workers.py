@@ -43,8 +43,7 @@ class Place(NamedTuple):
 def starting(call_main: Callable[..., Any]) -> Callable[..., Any]:
     """fairseq's function that starts the workers of a run, with another decision on who they are.
 
-    Raises:
-        ValueError: the processes that there are cannot be the workers of one run.
+    A ValueError says that the processes that there are cannot be the workers of one run.
     """
 
     @functools.wraps(call_main)
@@ -92,13 +91,9 @@ def on_any_device(wrap: Callable[..., nn.Module]) -> Callable[..., nn.Module]:
 def find_place(settings: DictConfig, environment: Mapping[str, str], num_gpus: int) -> Place:
     """This process among the workers of a run.
 
-    Args:
-        settings: the section `distributed_training`.
-        environment: the variables of torchrun or Slurm.
-        num_gpus: that this process sees and may use.
-
-    Raises:
-        ValueError: more processes than GPUs, or a job of several nodes without srun.
+    By the section `distributed_training`, the variables of torchrun or Slurm, and how many GPUs the
+    process sees and may use. A ValueError for more processes than GPUs, or a job of several nodes
+    without srun.
     """
     world_size, meet = settings.distributed_world_size, settings.distributed_init_method
     if meet is not None:
@@ -126,11 +121,7 @@ def find_place(settings: DictConfig, environment: Mapping[str, str], num_gpus: i
 
 
 def check_alone() -> None:
-    """Check that a process that trains alone was not meant to be one of several.
-
-    Raises:
-        ValueError: torchrun or Slurm started several.
-    """
+    """Raise a ValueError if torchrun or Slurm started several processes that each train alone."""
     if torch.distributed.is_initialized():
         return
     for name in ("WORLD_SIZE", "SLURM_STEP_NUM_TASKS"):
@@ -188,8 +179,7 @@ def _port(settings: DictConfig, environment: Mapping[str, str]) -> int:
 def _start(num_workers: int, main: Callable[..., Any], cfg: DictConfig, kwargs: Dict) -> None:
     """Start workers on this machine and wait for them; signals are theirs.
 
-    Raises:
-        SystemExit: one failed, or they were stopped; with the status of that one.
+    If one failed, or they were stopped, this process exits with the status of that one.
     """
     resource_tracker.ensure_running()  # it would unblock signals
     signal.pthread_sigmask(signal.SIG_BLOCK, STOP_SIGNALS)  # the workers begin like that
