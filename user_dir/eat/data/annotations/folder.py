@@ -53,7 +53,7 @@ def list_folder(
         config: which files to list, and where labels and splits come from; None: no labels, 5 % of
             the clips in valid.
     """
-    config = FolderConfig() if config is None else config
+    config = config or FolderConfig()
     config.check()
     names = [config.split] if config.split else list(DRAWN)
     left_out_file = unreadable_file(config.split)
@@ -70,10 +70,9 @@ def list_folder(
     classes = None
     if has_labels:
         classes, id_of = choose_classes({c.path: found.labels[c.path] for c in clips}, config, out)
-        ids = ((id_of[name] for name in found.labels[clip.path]) for clip in clips)
-        clips = [
-            c._replace(labels=tuple(dict.fromkeys(i))) for c, i in zip(clips, ids, strict=True)
-        ]
+        for index, clip in enumerate(clips):
+            ids = dict.fromkeys(id_of[name] for name in found.labels[clip.path])
+            clips[index] = clip._replace(labels=tuple(ids))
     splits = dict.fromkeys(names, ()) | split_clips(clips, found.splits, classes, config)
     for name, part in splits.items():
         splits[name] = [clip._replace(path=scan.address(clip.path)) for clip in part]
@@ -107,15 +106,19 @@ def _annotate(scan: Scan, config: FolderConfig) -> Annotations:
     else:
         found = Annotations({}, {}, [])
     notes += note_forms({name for names in found.labels.values() for name in names})
-    if config.splits_from == "top":
-        found.splits.update(split_by_top(paths))
-    elif config.split is not None:
-        found.splits.update(dict.fromkeys(paths, config.split))
-    elif config.splits_from is None:
+    found.splits.update(choose_splits(paths, config))
+    if config.splits_from is None and config.split is None:
         warnings += doubt_draw(folder, paths)
     if config.labels_from == "parent" and config.splits_from is None:
         notes += doubt_parents(folder, paths, {names[0] for names in found.labels.values()})
     return found._replace(notes=[*found.notes, *notes], warnings=[*found.warnings, *warnings])
+
+
+def choose_splits(paths: Sequence[str], config: ListingConfig) -> Dict[str, str]:
+    """The splits of files that no table tells; none if they are to be drawn."""
+    if config.splits_from == "top":
+        return split_by_top(paths)
+    return dict.fromkeys(paths, config.split) if config.split else {}
 
 
 def choose_classes(
