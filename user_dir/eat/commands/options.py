@@ -52,12 +52,9 @@ def argument(help_text: str, metavar: Optional[str] = None, default: Any = MISSI
 
 
 def option(help_text: str, default: Any = MISSING, **details: Any) -> Any:
-    """A field that is given as `--name VALUE`, or `--name` if it is a bool.
+    """A field that is given as `--name VALUE`, or `--name` if it is a bool; see `_Details`.
 
-    Args:
-        help_text: what it does, in words that stand alone; the default is added.
-        default: its value if it is not given; without one it must be.
-        details: see `_Details`.
+    Without a default it must be given.
     """
     return setting(help_text, default, **details)
 

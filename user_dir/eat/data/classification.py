@@ -11,7 +11,7 @@ from eat.randomness import Purpose
 
 from .datasets import SpectrogramDataset
 from .event_targets import cover_steps, crop_events, roll_events
-from .events import Event, EventTable
+from .events import EventTable
 from .labels import LabelTable
 from .sampling import balancing_weights
 
@@ -67,7 +67,8 @@ class ClassificationDataset(SpectrogramDataset):
         rate_hz, frame_seconds = log_mel.reading_rate_hz, log_mel.frame_seconds
         waveform, start, moved_samples = self._moved(clip)
         seconds = len(waveform) / rate_hz
-        events = self.events_of(clip, start / rate_hz, seconds)
+        events = self.events.events(clip % len(self.events))
+        events = crop_events(events, start / rate_hz, seconds)
         events = roll_events(events, moved_samples / rate_hz, seconds)
         source, moved_frames = self._noisy(clip, waveform)
         frames = self._count_frames(waveform)
@@ -107,12 +108,6 @@ class ClassificationDataset(SpectrogramDataset):
     def _count_frames(self, waveform: Tensor) -> int:
         """Frames of a spectrogram that are no padding."""
         return min(max(1, self.log_mel.num_frames(len(waveform))), self.size(0))
-
-    def events_of(self, clip: int, start: float, seconds: float) -> List[Event]:
-        """The events of a part of a clip, in seconds from its start; none without events."""
-        if self.events is None:
-            return []
-        return crop_events(self.events.events(clip % len(self.events)), start, seconds)
 
     def _draw_weights(self) -> np.ndarray:
         if self.num_samples is None:

@@ -66,8 +66,7 @@ class ClassificationTaskConfig(AugmentationConfig, AudioTaskConfig):
 class ClassificationTask(AudioTask):
     """Serve clips with their labels, and score each validation set as a whole.
 
-    Attributes:
-        descriptors: the classes in the order of the logits.
+    `descriptors` are the classes in the order of the logits.
     """
 
     cfg: ClassificationTaskConfig
@@ -218,10 +217,7 @@ class Predictions(Meter):
     """Scores and targets of a validation set by clip, and a metric of the whole set.
 
     A clip that comes twice counts once: fairseq repeats batches for workers that have fewer.
-
-    Args:
-        measure_all: takes the columns of all clips in the order of their numbers, such as scores
-            and targets.
+    `measure_all` takes the columns of all clips in the order of their numbers.
     """
 
     def __init__(self, measure_all: Callable[..., float]) -> None:
