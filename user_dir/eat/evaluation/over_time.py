@@ -5,17 +5,14 @@ from typing import Any, Dict, List, Sequence, Tuple
 
 import numpy as np
 
-from eat.data.events import Event, read_events
+from eat.data.events import read_events
 from eat.data.labels import DESCRIPTORS_FILE, Label
 from eat.data.manifest import Manifest
 from eat.nn import Classifier
 from eat.work import Failure
 
-from .event_metrics import choose_thresholds, event_scores, require_event_metrics, stack_steps
+from .event_metrics import Recordings, require_event_metrics
 from .timeline import Scorer, describe_thresholds
-
-# The scores (steps, C), events and seconds of recordings by name, seconds of a step, and classes.
-_Scored = Tuple[Dict[str, np.ndarray], Dict[str, List[Event]], Dict[str, float], float, List[str]]
 
 
 def score_recordings(
@@ -31,25 +28,24 @@ def score_recordings(
     tuned, more = scored, []
     if tune_split != split:
         tuned, more = _score_split(classifier, descriptors, data, tune_split)
-    point = choose_thresholds(*tuned)
-    scores, targets = stack_steps(*scored)
+    point = tuned.choose_thresholds()
+    scores, targets = scored.steps()
     return {
         "scores": scores,
         "targets": targets,
         "failures": failures + more,
-        "num_clips": len(scored[0]),
-        "event_metrics": event_scores(*scored, point),
+        "num_clips": len(scored),
+        "event_metrics": scored.measure(point),
         "thresholds": {"tune_split": tune_split, **describe_thresholds(point, classifier)},
     }
 
 
 def _score_split(
     classifier: Classifier, descriptors: Sequence[Label], data: str, split: str
-) -> Tuple[_Scored, List[Failure]]:
+) -> Tuple[Recordings, List[Failure]]:
     manifest, classes = Manifest(f"{data}/{split}.tsv"), os.path.join(data, DESCRIPTORS_FILE)
     events = read_events(f"{data}/{split}.events.tsv", manifest, descriptors, classes)
-    names = [label.name for label in descriptors]
-    scored = scores, sounding, durations, *_ = {}, {}, {}, classifier.step_seconds, names
+    scores, sounding, durations = {}, {}, {}
 
     def keep(index: int, found: np.ndarray, seconds: float) -> None:
         name = str(index)
@@ -60,4 +56,5 @@ def _score_split(
     if not scores:
         path, reason = failures[0]
         raise ValueError(f"{manifest.file}: no recording can be read, e.g. {path}: {reason}")
-    return scored, failures
+    names = [label.name for label in descriptors]
+    return Recordings(scores, sounding, durations, classifier.step_seconds, names), failures

@@ -28,7 +28,7 @@ from eat.data.labels import (
     read_descriptors,
     read_labels,
 )
-from eat.evaluation.event_metrics import choose_thresholds, event_scores
+from eat.evaluation.event_metrics import Recordings
 from eat.evaluation.metrics import measure
 from eat.settings import part_of, setting
 from eat.training.validation import validation_meter
@@ -203,14 +203,15 @@ class ClassificationTask(AudioTask):
         """
         log_mel, metric = self.log_mel, self.cfg.metric
         names = [str(clip) for clip in range(len(scores))]
-        data = (
-            *(dict(zip(names, column, strict=True)) for column in (scores, events)),
+        data = Recordings(
+            dict(zip(names, scores, strict=True)),
+            dict(zip(names, events, strict=True)),
             {n: log_mel.frame_seconds * count for n, count in zip(names, frames, strict=True)},
             log_mel.step_seconds / self.steps_per_row,
             [label.name for label in self.descriptors],
         )
-        chosen = None if metric == "mAP" else choose_thresholds(*data)
-        return event_scores(*data, chosen, names=[metric])[metric]
+        chosen = None if metric == "mAP" else data.choose_thresholds()
+        return data.measure(chosen, [metric])[metric]
 
 
 class Predictions(Meter):
