@@ -13,29 +13,18 @@ from typing import Any
 
 __version__ = "0.2.0"
 
-# Public names and the modules they live in: imported on first use, so that `import eat` is quick
-# and what needs fairseq is imported only when it is used.
-_PUBLIC = {
-    "AudioError": "eat.audio",
-    "CheckpointError": "eat.checkpoint",
-    "Classifier": "eat.nn",
-    "Encoder": "eat.nn",
-    "EncoderConfig": "eat.nn",
-    "LogMel": "eat.audio",
-    "convert_checkpoint": "eat.checkpoint",
-    "extract_features": "eat.features",
-    "frame_times": "eat.features",
-    "load_classifier": "eat.checkpoint",
-    "load_encoder": "eat.checkpoint",
-    "load_pretraining_model": "eat.models",
-    "read_audio": "eat.audio",
-    "tag": "eat.evaluation",
-    "tag_over_time": "eat.evaluation",
+# The rooms, and the public names that live in them: imported on first use, so that `import eat` is
+# quick and what needs fairseq is imported only when it is used.
+_ROOMS = {
+    "audio": ("AudioError", "LogMel", "read_audio"),
+    "checkpoint": ("CheckpointError", "convert_checkpoint", "load_classifier", "load_encoder"),
+    "evaluation": ("tag", "tag_over_time"),
+    "features": ("extract_features", "frame_times"),
+    "models": ("load_pretraining_model",),
+    "nn": ("Classifier", "Encoder", "EncoderConfig"),
+    **dict.fromkeys(("criterions", "data", "optim", "tasks"), ()),
 }
-_ROOMS = (
-    *("audio", "checkpoint", "criterions", "data", "evaluation", "features", "models", "nn"),
-    *("optim", "tasks"),
-)
+_PUBLIC = {name: f"eat.{room}" for room, names in _ROOMS.items() for name in names}
 
 __all__ = ["__version__", *_PUBLIC]
 

@@ -7,7 +7,7 @@ Each case runs in a process of its own, so that none inherits memory or threads 
 fields of a case are also the options of `eat benchmark`.
 """
 
-from dataclasses import MISSING, dataclass
+from dataclasses import dataclass
 from typing import List, Optional
 
 from eat.lazy import export
@@ -57,7 +57,7 @@ class LoadingCase:
     """A manifest to read, and the training that it is read for."""
 
     manifest: str = setting(
-        "manifest whose clips are read, e.g. manifests/mine/train.tsv", MISSING, is_positional=True
+        "manifest whose clips are read, e.g. manifests/mine/train.tsv", is_positional=True
     )
     config: str = setting("config/pretrain_*.yaml to train with", "tiny", flag="train", **_SIZE)
     dtype: str = setting("what the training computes in", "fp32", **_DTYPE)

@@ -51,12 +51,8 @@ def argument(help_text: str, metavar: Optional[str] = None, default: Any = MISSI
     return setting(help_text, default, metavar=metavar, is_positional=True)
 
 
-def option(help_text: str, default: Any = MISSING, **details: Any) -> Any:
-    """A field that is given as `--name VALUE`, or `--name` if it is a bool; see `_Details`.
-
-    Without a default it must be given.
-    """
-    return setting(help_text, default, **details)
+# A field that is given as `--name VALUE`, or `--name` if it is a bool; always without a default.
+option = setting
 
 
 def add_options(parser: argparse.ArgumentParser, options: Type[Any]) -> None:
