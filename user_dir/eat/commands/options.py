@@ -51,7 +51,7 @@ def argument(help_text: str, metavar: Optional[str] = None, default: Any = MISSI
     return setting(help_text, default, metavar=metavar, is_positional=True)
 
 
-# A field that is given as `--name VALUE`, or `--name` if it is a bool; always without a default.
+# A field that is given as `--name VALUE`, or `--name` if it is a bool.
 option = setting
 
 
