@@ -127,11 +127,8 @@ def tag_over_time(
             `eat evaluate --out` wrote.
         settings: `window_seconds`, `hop_seconds` and `activation` of a `Scorer`.
 
-    Returns:
-        For each recording its events by onset, a `Detection` each.
-
-    Raises:
-        ValueError: an impossible setting, thresholds of other classes, a folder without audio.
+    Returns for each recording its events by onset, a `Detection` each. A ValueError for an
+    impossible setting, thresholds of other classes, or a folder without audio.
     """
     if isinstance(classifier, (str, os.PathLike)):
         classifier = pack_linears(load_classifier(classifier))
