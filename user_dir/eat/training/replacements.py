@@ -4,6 +4,7 @@ If the installed fairseq has another name or other parameters for something in t
 ends before it begins. It never trains without what keeps it safe.
 """
 
+import functools
 import inspect
 import pkgutil
 import sys
@@ -21,7 +22,7 @@ class Replacement(NamedTuple):
     why: str  # what is wrong in fairseq
     upstream: str  # issues of github.com/facebookresearch/fairseq
     until: str  # when this row, and what it names, can go
-    wraps: bool = False  # whether `by` is a decorator of the original
+    wraps: bool = False  # whether `by` takes the original, before the arguments
     applies: Callable[[], bool] = lambda: True  # whether this program and this fairseq need it
 
 
@@ -256,7 +257,18 @@ def install() -> None:
             _installed.append(row)
             owner, name, _ = _locate(row.parts[0])
             by = pkgutil.resolve_name(row.by)
-            setattr(owner, name, by(getattr(owner, name)) if row.wraps else by)
+            setattr(owner, name, around(getattr(owner, name), by) if row.wraps else by)
+
+
+def around(original: Callable[..., Any], by: Callable[..., Any]) -> Callable[..., Any]:
+    """A function that calls `by` with the original and the arguments."""
+
+    @functools.wraps(original)
+    def replaced(*args: Any, **kwargs: Any) -> Any:
+        return by(original, *args, **kwargs)
+
+    replaced.by = by
+    return replaced
 
 
 def find_problems(part: str) -> Iterator[str]:

@@ -6,7 +6,6 @@ starts in a way that a signal ends with a traceback. This takes the place of its
 `distributed_main`, is fairseq's own.
 """
 
-import functools
 import multiprocessing
 import os
 import re
@@ -40,52 +39,44 @@ class Place(NamedTuple):
     starts: int = 0  # how many workers this process starts; 0: it is one itself
 
 
-def starting(call_main: Callable[..., Any]) -> Callable[..., Any]:
+def starting(
+    call_main: Callable[..., Any], cfg: DictConfig, main: Callable[..., Any], **kwargs: Any
+) -> None:
     """fairseq's function that starts the workers of a run, with another decision on who they are.
 
     A ValueError says that the processes that there are cannot be the workers of one run.
     """
-
-    @functools.wraps(call_main)
-    def start(cfg: DictConfig, main: Callable[..., Any], **kwargs: Any) -> None:
-        settings = cfg.distributed_training
-        if cfg.common.tpu or settings.pipeline_model_parallel:
-            return call_main(cfg, main, **kwargs)
-        uses_gpus = torch.cuda.is_available() and not cfg.common.cpu
-        place = find_place(settings, os.environ, torch.cuda.device_count() if uses_gpus else 0)
-        if place.starts > 1 and not (uses_gpus or cfg.common.cpu):
-            raise ValueError(
-                f"{_SECTION}.distributed_world_size: found {place.num_workers} and no GPU, expected"
-                " 1, or common.cpu=true for as many workers on the CPU"
-            )
-        if place.meet is None:
-            settings.distributed_world_size = 1
-            return call_main(cfg, main, **kwargs)
-        with open_dict(cfg):
-            settings.distributed_world_size = place.num_workers
-            settings.distributed_init_method = place.meet
-            settings.distributed_rank, settings.device_id = place.rank, place.local
-            settings.distributed_no_spawn = place.starts == 0
-            if not uses_gpus:
-                settings.distributed_backend = "gloo"
-        if place.starts == 0:
-            return distributed_main(place.local, main, cfg, kwargs)
-        settings.distributed_rank = None  # each counts from start_rank
-        _start(place.starts, main, cfg, {**kwargs, "start_rank": place.rank})
-
-    return start
+    settings = cfg.distributed_training
+    if cfg.common.tpu or settings.pipeline_model_parallel:
+        return call_main(cfg, main, **kwargs)
+    uses_gpus = torch.cuda.is_available() and not cfg.common.cpu
+    place = find_place(settings, os.environ, torch.cuda.device_count() if uses_gpus else 0)
+    if place.starts > 1 and not (uses_gpus or cfg.common.cpu):
+        raise ValueError(
+            f"{_SECTION}.distributed_world_size: found {place.num_workers} and no GPU, expected"
+            " 1, or common.cpu=true for as many workers on the CPU"
+        )
+    if place.meet is None:
+        settings.distributed_world_size = 1
+        return call_main(cfg, main, **kwargs)
+    with open_dict(cfg):
+        settings.distributed_world_size = place.num_workers
+        settings.distributed_init_method = place.meet
+        settings.distributed_rank, settings.device_id = place.rank, place.local
+        settings.distributed_no_spawn = place.starts == 0
+        if not uses_gpus:
+            settings.distributed_backend = "gloo"
+    if place.starts == 0:
+        return distributed_main(place.local, main, cfg, kwargs)
+    settings.distributed_rank = None  # each counts from start_rank
+    _start(place.starts, main, cfg, {**kwargs, "start_rank": place.rank})
 
 
-def on_any_device(wrap: Callable[..., nn.Module]) -> Callable[..., nn.Module]:
+def on_any_device(wrap: Callable[..., nn.Module], module: nn.Module, **options: Any) -> nn.Module:
     """torch's DistributedDataParallel, for models on the CPU too, as fairseq calls it."""
-
-    @functools.wraps(wrap)
-    def wrap_on_any_device(module: nn.Module, **options: Any) -> nn.Module:
-        if next(module.parameters()).device.type == "cpu":
-            options.update(device_ids=None, output_device=None)
-        return wrap(module, **options)
-
-    return wrap_on_any_device
+    if next(module.parameters()).device.type == "cpu":
+        options.update(device_ids=None, output_device=None)
+    return wrap(module, **options)
 
 
 def find_place(settings: DictConfig, environment: Mapping[str, str], num_gpus: int) -> Place:
