@@ -4,14 +4,13 @@ import logging
 from dataclasses import dataclass, replace
 from os.path import dirname
 from pathlib import Path
-from typing import Any, Dict, List, Optional, Tuple
+from typing import Any, Dict, List, Optional
 
 import torch
-from fairseq.criterions import FairseqCriterion
 from fairseq.distributed import utils as distributed
 from fairseq.utils import set_torch_seed
 from omegaconf import II, MISSING, OmegaConf
-from torch import Tensor, nn
+from torch import nn
 
 from eat.audio import LogMel, RangeConfig, ReadingConfig
 from eat.checkpoint import Checkpoint
@@ -142,18 +141,6 @@ class AudioTask(GuardedTask):
                 " other sounds now",
                 *(checkpoint.path, before.heard, now.heard),
             )
-
-    def train_step(
-        self, sample: Dict[str, Any], model: nn.Module, *args: Any, **kwargs: Any
-    ) -> Tuple[Tensor, Any, Dict[str, Any]]:
-        """Run a batch of the training set forwards and backwards."""
-        return super().train_step(self.with_source(sample, model), model, *args, **kwargs)
-
-    def valid_step(
-        self, sample: Dict[str, Any], model: nn.Module, criterion: FairseqCriterion
-    ) -> Tuple[Tensor, Any, Dict[str, Any]]:
-        """Run a batch of a validation set."""
-        return super().valid_step(self.with_source(sample, model), model, criterion)
 
     def with_source(self, sample: Dict[str, Any], model: nn.Module) -> Dict[str, Any]:
         """The batch with its spectrograms, in the model's precision; see `task.filter_bank`."""

@@ -105,6 +105,10 @@ class GuardedTask(FairseqTask):
             self._bad_audio.start_epoch(iterator.epoch, num_clips)
         return iterator
 
+    def with_source(self, sample: Dict[str, Any], model: nn.Module) -> Dict[str, Any]:
+        """The batch as the network takes it."""
+        return sample
+
     def train_step(
         self,
         sample: Dict[str, Any],
@@ -127,6 +131,7 @@ class GuardedTask(FairseqTask):
             self._has_workers_that_agree = True
         self.num_updates = update_num
         self._gradients.before_batch(optimizer)
+        sample = self.with_source(sample, model)
         loss, sample_size, log = super().train_step(
             sample, model, criterion, optimizer, update_num, ignore_grad
         )
@@ -141,6 +146,7 @@ class GuardedTask(FairseqTask):
         self.stall.begin_batch()
         self.requests.check()
         self._bad_audio.note(sample)
+        sample = self.with_source(sample, model)
         loss, sample_size, log = super().valid_step(sample, model, criterion)
         return loss, sample_size, {**log, **self.requests.values()}
 
