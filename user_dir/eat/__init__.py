@@ -11,6 +11,8 @@ None of this needs fairseq; `eat.load_pretraining_model` and the rooms `tasks`, 
 import importlib
 from typing import Any
 
+from eat.lazy import by_name
+
 __version__ = "0.2.0"
 
 # The rooms, and the public names that live in them: imported on first use, so that `import eat` is
@@ -24,7 +26,7 @@ _ROOMS = {
     "nn": ("Classifier", "Encoder", "EncoderConfig"),
     **dict.fromkeys(("criterions", "data", "optim", "tasks"), ()),
 }
-_PUBLIC = {name: f"eat.{room}" for room, names in _ROOMS.items() for name in names}
+_PUBLIC = by_name(_ROOMS)
 
 __all__ = ["__version__", *_PUBLIC]
 
@@ -32,7 +34,7 @@ __all__ = ["__version__", *_PUBLIC]
 def __getattr__(name: str) -> Any:
     try:
         if name in _PUBLIC:
-            return getattr(importlib.import_module(_PUBLIC[name]), name)
+            return getattr(importlib.import_module(f"eat.{_PUBLIC[name]}"), name)
         if name in _ROOMS:
             return importlib.import_module(f"eat.{name}")
     except ModuleNotFoundError as error:
