@@ -41,8 +41,7 @@ def __getattr__(name: str) -> Any:
         if (error.name or "").split(".")[0] != "fairseq":
             raise
         raise ModuleNotFoundError(
-            f"eat.{name} needs fairseq ({error}): pip install 'eat-fairseq[train]'",
-            name=error.name,
+            f"eat.{name} needs fairseq ({error}): pip install 'eat-fairseq[train]'", name=error.name
         ) from error
     raise AttributeError(f"module 'eat' has no attribute {name!r}")
 

@@ -47,11 +47,7 @@ def merge_events(events: Iterable[Event]) -> List[Event]:
 
 
 def cover_steps(
-    events: Iterable[Event],
-    num_steps: int,
-    step_seconds: float,
-    duration: float,
-    num_classes: int,
+    events: Iterable[Event], num_steps: int, step_seconds: float, duration: float, num_classes: int
 ) -> np.ndarray:
     """The share of each step that events of each class cover, (num_steps, C) float32 in [0, 1].
 

@@ -144,10 +144,7 @@ def _fresh(folder: str) -> Iterator[None]:
 
 
 def _write_files(
-    folder: str,
-    root: str,
-    splits: Mapping[str, Sequence[Clip]],
-    descriptors: Optional[List[Label]],
+    folder: str, root: str, splits: Mapping[str, Sequence[Clip]], descriptors: Optional[List[Label]]
 ) -> None:
     """Write the manifests of splits that have clips, with labels or events, and classes."""
     if descriptors is not None:

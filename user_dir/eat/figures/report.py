@@ -58,10 +58,7 @@ class Rank(NamedTuple):
 
 
 def render_report(
-    run: Run,
-    results: Sequence[str] = (),
-    num_embedded: int = 200,
-    compare: Optional[str] = None,
+    run: Run, results: Sequence[str] = (), num_embedded: int = 200, compare: Optional[str] = None
 ) -> str:
     """The whole page about a run as HTML; it needs nothing beside it.
 

@@ -152,10 +152,7 @@ class ClassificationTask(AudioTask):
         self.datasets[split] = ClassificationDataset(**clips, labels=labels)
 
     def _check_labels(self, labels: LabelTable, manifest: AnyManifest) -> None:
-        for key, single, other in (
-            ("metric", "accuracy", "mAP"),
-            ("loss", "cross_entropy", "bce"),
-        ):
+        for key, single, other in (("metric", "accuracy", "mAP"), ("loss", "cross_entropy", "bce")):
             if self.cfg[key] == single and not labels.is_single_label:
                 clip = next(i for i in range(len(labels)) if len(labels.classes(i)) != 1)
                 raise ValueError(

@@ -18,14 +18,7 @@ from omegaconf import OmegaConf
 
 from eat.checkpoint import CheckpointError
 from eat.checkpoint.loading import read_pickle
-from eat.files import (
-    InUseError,
-    find_unfinished,
-    link_file,
-    lock_file,
-    replace_file,
-    sync_folder,
-)
+from eat.files import InUseError, find_unfinished, link_file, lock_file, replace_file, sync_folder
 
 from .record import LOCK_NAME, RECORD_NAME
 from .workers import check_alone
