@@ -7,8 +7,7 @@ from sklearn.metrics import average_precision_score
 from eat.data.events import Event
 from eat.evaluation.event_metrics import (
     OperatingPoint,
-    choose_thresholds,
-    event_scores,
+    Recordings,
     find_events,
     median_filter,
     require_event_metrics,
@@ -81,10 +80,10 @@ def test_average_precision_of_steps():
     values = np.concatenate(list(scores.values()))
     columns = zip(np.concatenate(targets).T, values.T, strict=False)
     expected = [average_precision_score(target, score) for target, score in columns]
-    found = event_scores(scores, events, durations, *rest, names=["mAP"])
+    found = Recordings(scores, events, durations, *rest).measure(names=["mAP"])
     assert found == {"mAP": pytest.approx(np.mean(expected), abs=1e-12)}
     none = {name: [] for name in events}
-    assert np.isnan(event_scores(scores, none, durations, *rest, names=["mAP"])["mAP"])
+    assert np.isnan(Recordings(scores, none, durations, *rest).measure(names=["mAP"])["mAP"])
 
 
 def test_what_is_missing_is_named_and_bad_scores_are_refused(monkeypatch):
@@ -97,7 +96,7 @@ def test_what_is_missing_is_named_and_bad_scores_are_refused(monkeypatch):
     scores, *rest = make(1)
     scores["recording 0"][3, 1] = np.nan
     with pytest.raises(ValueError, match=r"recording 0: found shape \(126, 4\) with 1 NaN"):
-        event_scores(scores, *rest)
+        Recordings(scores, *rest)
 
 
 def test_f1_is_that_of_sed_eval(libraries):
@@ -126,12 +125,12 @@ def test_f1_is_that_of_sed_eval(libraries):
         lists = as_list(name, events[name]), as_list(name, found)
         by_event.evaluate(*lists)
         by_segment.evaluate(*lists, evaluated_length_seconds=durations[name])
-    found = event_scores(*data, point)
+    found = Recordings(*data).measure(point)
     for key, metrics in (("event_f1", by_event), ("segment_f1", by_segment)):
         expected = metrics.results_class_wise_average_metrics()["f_measure"]["f_measure"]
         assert found[key] == pytest.approx(expected, abs=1e-12) and 0.2 < expected < 1
     never = point._replace(thresholds=np.array([0.5, 2.0, 0.6, 0.5]))
-    lower = event_scores(*data, never)
+    lower = Recordings(*data).measure(never)
     assert lower["segment_f1"] < found["segment_f1"] * 0.8  # a class that is never found counts 0
 
 
@@ -148,34 +147,36 @@ def test_psds_is_that_of_sed_scores_eval(libraries):
         truth[name] = [(onset, offset, CLASSES[label]) for onset, offset, label in events[name]]
     settings = {"dtc_threshold": 0.7, "gtc_threshold": 0.7, "alpha_ct": 0.0, "max_efpr": 100.0}
     expected, by_class, *_ = psds(frames, truth, durations, alpha_st=1.0, **settings)
-    found = event_scores(*data, OperatingPoint(np.full(4, 0.5), 3))
+    found = Recordings(*data).measure(OperatingPoint(np.full(4, 0.5), 3))
     assert found["psds"] == pytest.approx(expected, abs=1e-9) and 0.1 < expected < 1
     assert found["psds_macro"] == pytest.approx(np.mean(list(by_class.values())), abs=1e-9)
-    assert "event_f1" not in event_scores(*data)  # it needs thresholds
+    assert "event_f1" not in Recordings(*data).measure()  # it needs thresholds
 
 
 def test_thresholds_are_those_of_the_best_event_f1(libraries):
-    *data, classes = make()
-    point = choose_thresholds(*data, classes)
-    best = event_scores(*data, classes, point)["event_f1"]
+    data = make()
+    recordings = Recordings(*data)
+    point = recordings.choose_thresholds()
+    best = recordings.measure(point)["event_f1"]
     assert point.thresholds[3] == 0.5 and point.median_steps in (1, 3, 7)
     for change in (-0.1, 0.1):
         for label in range(3):
             other = point._replace(thresholds=point.thresholds.copy())
             other.thresholds[label] += change
-            assert event_scores(*data, classes, other)["event_f1"] <= best + 1e-9
+            assert recordings.measure(other)["event_f1"] <= best + 1e-9
     for steps in (1, 3, 7):
-        assert event_scores(*data, classes, point._replace(median_steps=steps))["event_f1"] <= best
+        assert recordings.measure(point._replace(median_steps=steps))["event_f1"] <= best
     none = {name: [] for name in data[1]}
-    point = choose_thresholds(data[0], none, *data[2:], classes)
+    silent = Recordings(data[0], none, *data[2:])
+    point = silent.choose_thresholds()
     assert point.thresholds.tolist() == [0.5] * 4 and point.median_steps == 1
-    assert all(np.isnan(v) for v in event_scores(data[0], none, *data[2:], classes, point).values())
+    assert all(np.isnan(v) for v in silent.measure(point).values())
 
 
 def test_events_of_a_class_that_touch_count_once(libraries):
     scores, events, *rest = make(1)
     point = OperatingPoint(np.full(4, 0.5), 3)
-    expected = event_scores(scores, events, *rest, point)
+    expected = Recordings(scores, events, *rest).measure(point)
     halves = {
         name: [
             half
@@ -187,4 +188,4 @@ def test_events_of_a_class_that_touch_count_once(libraries):
         ]
         for name, found in events.items()
     }
-    assert event_scores(scores, halves, *rest, point) == expected
+    assert Recordings(scores, halves, *rest).measure(point) == expected

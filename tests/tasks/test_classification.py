@@ -9,7 +9,7 @@ from helpers import compose
 
 import eat
 from eat.data.labels import LabelError
-from eat.evaluation.event_metrics import event_scores
+from eat.evaluation.event_metrics import Recordings
 from eat.evaluation.metrics import average_precisions, mean_over_classes
 
 ROOMS = (eat.tasks, eat.models, eat.criterions, eat.optim)  # imported, so that they register
@@ -201,7 +201,8 @@ def test_a_metric_of_events_is_one_of_the_whole_set(timed):
         scores[name] = logits.sigmoid().numpy()
         events[name] = data.events.events(sample["id"])
         durations[name] = sample["num_frames"] * 0.01
-    expected = event_scores(scores, events, durations, 0.08, ["a", "b", "c"], names=["mAP"])["mAP"]
+    recordings = Recordings(scores, events, durations, 0.08, ["a", "b", "c"])
+    expected = recordings.measure(names=["mAP"])["mAP"]
     parts = [data.collater(samples[start : start + 4]) for start in (0, 4, 8, 0)]
     for batches in ([data.collater(samples)], parts):
         with torch.no_grad():

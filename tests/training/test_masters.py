@@ -8,17 +8,19 @@ from torch import nn
 
 import eat.optim  # noqa: F401  # registers eat_adamw
 from eat.training import masters
+from eat.training.replacements import around
 
 
 @pytest.fixture(autouse=True)
 def replaced(monkeypatch):
     """What `replacements` puts in place."""
-    for name, wrap in (
+    for name, by in (
         ("build_fp32_params", masters.keep_masters),
         *(("state_dict", masters.store_counters), ("load_state_dict", masters.load_counters)),
         ("zero_grad", masters.drop_gradients),
     ):
-        monkeypatch.setattr(_FP16OptimizerMixin, name, wrap(getattr(_FP16OptimizerMixin, name)))
+        original = getattr(_FP16OptimizerMixin, name)
+        monkeypatch.setattr(_FP16OptimizerMixin, name, around(original, by))
 
 
 class Half:

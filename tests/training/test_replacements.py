@@ -25,7 +25,8 @@ def test_the_door_puts_the_replacements_in_place():
         f"import fairseq_cli.hydra_train, pkgutil, sys; sys.path.insert(0, {str(REPOSITORY)!r})\n"
         "import user_dir\n"
         f"found = [pkgutil.resolve_name(part) for part in {parts!r}]\n"
-        "print([(f.__code__.co_filename.rsplit('/', 1)[1], f.__code__.co_name) for f in found])"
+        "codes = [getattr(f, 'by', f).__code__ for f in found]\n"
+        "print([(code.co_filename.rsplit('/', 1)[1], code.co_name) for code in codes])"
     )
     run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     found = ast.literal_eval(run.stdout.splitlines()[-1])
@@ -35,11 +36,11 @@ def test_the_door_puts_the_replacements_in_place():
             *("save_checkpoint", "copy_checkpoint", "load_checkpoint_to_cpu", "prepare_folder"),
         )
     ] + [
-        *(("saving.py", "save"), ("saving.py", "finish"), ("start.py", "begin")),
-        *(("start.py", "begin"), ("workers.py", "start")),
-        *(("workers.py", "wrap_on_any_device"), ("masters.py", "build_masters")),
-        ("masters.py", "begin"),
-        *(("masters.py", "store"), ("masters.py", "load")),
+        *(("saving.py", "saving"), ("saving.py", "finishing"), ("start.py", "beginning")),
+        *(("start.py", "beginning"), ("workers.py", "starting")),
+        *(("workers.py", "on_any_device"), ("masters.py", "keep_masters")),
+        ("masters.py", "drop_gradients"),
+        *(("masters.py", "store_counters"), ("masters.py", "load_counters")),
     ]
 
 

@@ -66,7 +66,7 @@ def test_workers_for_gpus_that_are_not_there_are_refused(settings, monkeypatch):
         {"common": {"cpu": False, "tpu": False}, "distributed_training": section}
     )
     with pytest.raises(ValueError, match="found 4 and no GPU, expected 1, or common.cpu=true"):
-        starting(lambda cfg, main: None)(cfg, None)
+        starting(lambda cfg, main: None, cfg, None)
 
 
 def test_torchrun(settings):

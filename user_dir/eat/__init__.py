@@ -11,31 +11,22 @@ None of this needs fairseq; `eat.load_pretraining_model` and the rooms `tasks`, 
 import importlib
 from typing import Any
 
+from eat.lazy import by_name
+
 __version__ = "0.2.0"
 
-# Public names and the modules they live in: imported on first use, so that `import eat` is quick
-# and what needs fairseq is imported only when it is used.
-_PUBLIC = {
-    "AudioError": "eat.audio",
-    "CheckpointError": "eat.checkpoint",
-    "Classifier": "eat.nn",
-    "Encoder": "eat.nn",
-    "EncoderConfig": "eat.nn",
-    "LogMel": "eat.audio",
-    "convert_checkpoint": "eat.checkpoint",
-    "extract_features": "eat.features",
-    "frame_times": "eat.features",
-    "load_classifier": "eat.checkpoint",
-    "load_encoder": "eat.checkpoint",
-    "load_pretraining_model": "eat.models",
-    "read_audio": "eat.audio",
-    "tag": "eat.evaluation",
-    "tag_over_time": "eat.evaluation",
+# The rooms, and the public names that live in them: imported on first use, so that `import eat` is
+# quick and what needs fairseq is imported only when it is used.
+_ROOMS = {
+    "audio": ("AudioError", "LogMel", "read_audio"),
+    "checkpoint": ("CheckpointError", "convert_checkpoint", "load_classifier", "load_encoder"),
+    "evaluation": ("tag", "tag_over_time"),
+    "features": ("extract_features", "frame_times"),
+    "models": ("load_pretraining_model",),
+    "nn": ("Classifier", "Encoder", "EncoderConfig"),
+    **dict.fromkeys(("criterions", "data", "optim", "tasks"), ()),
 }
-_ROOMS = (
-    *("audio", "checkpoint", "criterions", "data", "evaluation", "features", "models", "nn"),
-    *("optim", "tasks"),
-)
+_PUBLIC = by_name(_ROOMS)
 
 __all__ = ["__version__", *_PUBLIC]
 
@@ -43,15 +34,14 @@ __all__ = ["__version__", *_PUBLIC]
 def __getattr__(name: str) -> Any:
     try:
         if name in _PUBLIC:
-            return getattr(importlib.import_module(_PUBLIC[name]), name)
+            return getattr(importlib.import_module(f"eat.{_PUBLIC[name]}"), name)
         if name in _ROOMS:
             return importlib.import_module(f"eat.{name}")
     except ModuleNotFoundError as error:
         if (error.name or "").split(".")[0] != "fairseq":
             raise
         raise ModuleNotFoundError(
-            f"eat.{name} needs fairseq ({error}): pip install 'eat-fairseq[train]'",
-            name=error.name,
+            f"eat.{name} needs fairseq ({error}): pip install 'eat-fairseq[train]'", name=error.name
         ) from error
     raise AttributeError(f"module 'eat' has no attribute {name!r}")
 

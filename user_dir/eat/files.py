@@ -85,11 +85,8 @@ def lock_file(path: FilePath) -> Iterator[None]:
     hold the lock. The owner must neither lock nor open `path` again meanwhile: closing it would
     free the lock.
 
-    Where the file system has no locks there is one warning, and the work goes on without.
-
-    Raises:
-        InUseError: another process holds the lock.
-        OSError: the file cannot be made.
+    Where the file system has no locks there is one warning, and the work goes on without. An
+    InUseError says that another process holds the lock, another OSError that there can be no file.
     """
     path = os.path.abspath(os.fspath(path))
     descriptor, process = _open_locked(path), os.getpid()

@@ -6,7 +6,12 @@ installed.
 
 import importlib
 import sys
-from typing import Any, Callable, List, Mapping, Optional, Tuple
+from typing import Any, Callable, Dict, List, Mapping, Optional, Sequence, Tuple
+
+
+def by_name(modules: Mapping[str, Sequence[str]]) -> Dict[str, str]:
+    """The modules of names, as `export` takes them, out of the names of modules."""
+    return {name: module for module, names in modules.items() for name in names}
 
 
 def export(

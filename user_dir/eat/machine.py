@@ -34,8 +34,7 @@ class Hardware(NamedTuple):
     def multiplies_bf16(self, device: str = "auto") -> bool:
         """Whether a device has hardware for bf16; without it bf16 is slower than fp32.
 
-        Args:
-            device: "cpu", "cuda", or "auto", a GPU if there is one.
+        The device is "cpu", "cuda", or "auto", a GPU if there is one.
         """
         if device == "cpu" or (device == "auto" and not self.gpus):
             return bool(self.cpu_bf16)
@@ -60,8 +59,7 @@ def describe_hardware() -> Hardware:
 def choose_device(name: str) -> str:
     """Resolve "auto", "cpu" or "cuda" to a device of torch; auto is cuda if there is one.
 
-    Raises:
-        ValueError: there is no CUDA device.
+    A ValueError says that there is no CUDA device.
     """
     import torch
 

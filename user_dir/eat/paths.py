@@ -7,21 +7,13 @@ _SHARE = _PACKAGE / "share"  # only a wheel has it, see setup.py
 
 
 def config_dir() -> Path:
-    """Folder to give to `fairseq-hydra-train --config-dir`.
-
-    Raises:
-        FileNotFoundError: neither a checkout's `config/` nor a wheel's copy of it is there.
-    """
+    """Folder to give to `fairseq-hydra-train --config-dir`, or a FileNotFoundError."""
     checkout = _PACKAGE.parents[1] / "config"
     return _folder_with("pretrain_base.yaml", _SHARE / "config", checkout)
 
 
 def user_dir() -> Path:
-    """Folder to give to fairseq as `common.user_dir`.
-
-    Raises:
-        FileNotFoundError: neither a checkout's `user_dir/` nor a wheel's copy of it is there.
-    """
+    """Folder to give to fairseq as `common.user_dir`, or a FileNotFoundError."""
     return _folder_with("__init__.py", _SHARE / "user_dir", _PACKAGE.parent)
 
 

@@ -1,6 +1,6 @@
 """Dataclasses of settings: declared once, and joined to fairseq's flat configurations."""
 
-from dataclasses import field, fields, make_dataclass
+from dataclasses import MISSING, field, fields, make_dataclass
 from typing import Any, Type, TypeVar, get_type_hints
 
 Config = TypeVar("Config")
@@ -25,11 +25,11 @@ def linked(config_class: Type[Any], section: str) -> Type[Any]:
     return make_dataclass(f"Linked{config_class.__name__}", links)
 
 
-def setting(help_text: str, default: Any, **metadata: Any) -> Any:
-    """A documented field of a dataclass of settings.
+def setting(help_text: str, default: Any = MISSING, **metadata: Any) -> Any:
+    """A documented field of a dataclass of settings, or of a subcommand's options.
 
-    Where a subcommand's options inherit the settings, `help_text` is the help of the option, and
-    `metadata` is what else `eat.commands.options.option` takes, such as `choices`.
+    `help_text` is then the help of the option, and `metadata` what else an option may say of
+    itself, such as `choices`, see `eat.commands.options`.
     """
     metadata = {"help": help_text, **metadata}
     if isinstance(default, (list, tuple)):

@@ -39,14 +39,8 @@ def show_progress(
 ) -> Iterator[Result]:
     """Yield results as they come, with a bar on stderr: share, rate, time left, failures so far.
 
-    There is no bar when stderr is no terminal.
-
-    Args:
-        results: what the work yields.
-        total: how many there will be.
-        description: what the bar says in front.
-        unit: what a result is.
-        failed: whether a result is a failure; the bar counts them.
+    There is no bar when stderr is no terminal. It begins with a description, and counts the results
+    by their `unit`, of which there will be `total`, and those that `failed` says are failures.
     """
     num_failures = 0
     with tqdm(results, total=total, desc=description, unit=unit, disable=None) as bar:

@@ -78,7 +78,7 @@ def test_clips_and_labels_of_a_segment_list(
     assert f"6 of 8 clips of {tmp_path}/segments.csv have an audio file," in printed
     assert "2 of 8 audio files are not used" in printed
     assert "sample rates: 16000 Hz (2 clips), " in printed
-    assert f"left out 3 files, listed in {out}/balanced.unreadable.tsv; the first" in err
+    assert f"left out 3 inputs, listed in {out}/balanced.unreadable.tsv; the first" in err
 
 
 def test_what_is_missing_is_listed(list_segments, files, tmp_path, out):

@@ -84,7 +84,7 @@ def test_unreadable_files_are_left_out_and_listed(
         "two\\nlines.wav": "a line break in its name, which a manifest cannot hold",
     }
     error = capsys.readouterr().err
-    assert f"left out 6 files, listed in {out}/unreadable.tsv; the first is" in error
+    assert f"left out 6 inputs, listed in {out}/unreadable.tsv; the first is" in error
 
 
 def test_a_stream_of_unknown_length_is_counted(write_sound, list_folder, clips_of):
@@ -248,7 +248,7 @@ def test_labels_of_a_table(write_sound, list_folder, tmp_path, labels_of, capsys
     printed, err = capsys.readouterr()
     assert "  3 classes with 0 to 2 clips, 1.5 classes per clip\n" in printed
     assert "  1 classes without a clip: Bird\n" in printed
-    assert f"left out 3 files, listed in {out}/unreadable.tsv; the first is 'gone.wav'" in err
+    assert f"left out 3 inputs, listed in {out}/unreadable.tsv; the first is 'gone.wav'" in err
 
 
 def test_splits_of_the_topmost_folders(write_sound, list_folder, labels_of, out):

@@ -1,6 +1,6 @@
 """Sound to network input: decoding, resampling, the filter bank."""
 
-from eat.lazy import export
+from eat.lazy import by_name, export
 
 SAMPLE_RATE_HZ = 16_000  # of the front end, unless it is set
 
@@ -9,17 +9,11 @@ class AudioError(ValueError):
     """A file cannot be decoded, or its samples cannot be used; the message says which and why."""
 
 
-__getattr__, __dir__, __all__ = export(
-    __name__,
-    {
-        "AudioInfo": "read",
-        "LogMel": "log_mel",
-        "RangeConfig": "ranges",
-        "RateConfig": "ranges",
-        "ReadingConfig": "read",
-        "audio_info": "read",
-        "read_audio": "read",
-        "scan_audio": "checks",
-    },
-)
+_EXPORTS = {
+    "checks": ("scan_audio",),
+    "log_mel": ("LogMel",),
+    "ranges": ("RangeConfig", "RateConfig"),
+    "read": ("AudioInfo", "ReadingConfig", "audio_info", "read_audio"),
+}
+__getattr__, __dir__, __all__ = export(__name__, by_name(_EXPORTS))
 __all__ += ["SAMPLE_RATE_HZ", "AudioError"]

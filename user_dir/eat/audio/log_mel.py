@@ -28,7 +28,6 @@ POWER_FLOOR = torch.finfo(torch.float32).eps  # log -> -15.94
 # Of mel filters: how many, sample rate in Hz, size of the FFT, and the range in Hz.
 _Filters = Tuple[int, int, int, float, float]
 
-
 _MAX_READING_HZ = 20_000_000  # a second at more would take minutes
 
 
@@ -123,6 +122,11 @@ class LogMel:
     def reading_rate_hz(self) -> int:
         """The sample rate at which recordings are read for this front end."""
         return round(self.sample_rate_hz / self.speed)
+
+    @property
+    def frame_seconds(self) -> float:
+        """From a frame to the next, in seconds of the recording."""
+        return self.hop_samples / self.reading_rate_hz
 
     @property
     def step_seconds(self) -> float:

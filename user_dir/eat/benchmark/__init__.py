@@ -7,10 +7,10 @@ Each case runs in a process of its own, so that none inherits memory or threads 
 fields of a case are also the options of `eat benchmark`.
 """
 
-from dataclasses import MISSING, dataclass
+from dataclasses import dataclass
 from typing import List, Optional
 
-from eat.lazy import export
+from eat.lazy import by_name, export
 from eat.settings import setting
 
 DTYPES = ("fp32", "bf16", "fp16")
@@ -57,7 +57,7 @@ class LoadingCase:
     """A manifest to read, and the training that it is read for."""
 
     manifest: str = setting(
-        "manifest whose clips are read, e.g. manifests/mine/train.tsv", MISSING, is_positional=True
+        "manifest whose clips are read, e.g. manifests/mine/train.tsv", is_positional=True
     )
     config: str = setting("config/pretrain_*.yaml to train with", "tiny", flag="train", **_SIZE)
     dtype: str = setting("what the training computes in", "fp32", **_DTYPE)
@@ -98,7 +98,5 @@ _EXPORTS = {
     "measuring": ("describe_machine", "run_cases"),
     "update": ("measure_update",),
 }
-__getattr__, __dir__, __all__ = export(
-    __name__, {name: module for module, names in _EXPORTS.items() for name in names}
-)
+__getattr__, __dir__, __all__ = export(__name__, by_name(_EXPORTS))
 __all__ += ["DTYPES", "RECORDINGS", "ExtractionCase", "LoadingCase", "UpdateCase"]

@@ -25,10 +25,8 @@ def measure_loading(case: LoadingCase) -> Dict[str, Any]:
     """Measure what one worker reads, and then what an update takes; a flat dict.
 
     Training waits if its workers deliver less than it needs. On a CPU they also share the cores
-    with the network, so that the true wait is longer.
-
-    Raises:
-        ManifestError, AudioError: a bad line, or a clip that cannot be read.
+    with the network, so that the true wait is longer. A ManifestError names a bad line, an
+    AudioError a clip that cannot be read.
     """
     folder, file = os.path.split(os.path.abspath(case.manifest))
     split = file.removesuffix(".tsv")

@@ -44,8 +44,7 @@ def describe_machine(device: str) -> Dict[str, Any]:
 def run_cases(measure: Callable[[Case], Result], cases: Sequence[Case]) -> List[Result]:
     """Measure each case in a new Python, one after the other, with a progress bar.
 
-    Raises:
-        ValueError: a process was killed, most likely because memory ran out.
+    A ValueError says that a process was killed, most likely because memory ran out.
     """
 
     def run(case: Case) -> Result:

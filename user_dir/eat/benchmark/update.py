@@ -18,11 +18,7 @@ from .measuring import TORCH_DTYPES, matmul_rate, milliseconds, peak_bytes, stop
 
 
 def measure_update(case: UpdateCase) -> Dict[str, Any]:
-    """Time the updates of a case, part by part; a flat dict.
-
-    Raises:
-        ValueError: a setting that does not exist.
-    """
+    """Time the updates of a case, part by part; a flat dict. See `compose` for errors."""
     cfg, at_start = compose(case), peak_bytes(case.device)
     update, lap = Update(cfg, case), stopwatch(case.device)
     update.trainer.criterion(update.trainer.model, update.batch)[0].backward()
@@ -59,10 +55,8 @@ def measure_update(case: UpdateCase) -> Dict[str, Any]:
 def compose(case: UpdateCase) -> Any:
     """The configuration that `fairseq-hydra-train` would make of the case.
 
-    Registers our tasks, models, criterions and optimizers, repairs fairseq, and keeps it quiet.
-
-    Raises:
-        ValueError: a setting that does not exist.
+    Registers our tasks, models, criterions and optimizers, repairs fairseq, and keeps it quiet. A
+    ValueError names a setting that does not exist.
     """
     logging.disable(logging.INFO)
     warnings.filterwarnings("ignore", category=FutureWarning, module="fairseq")

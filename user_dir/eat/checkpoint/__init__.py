@@ -10,7 +10,7 @@ A layout that is read is a module with two functions, listed in `loading.READABL
 file tells. A layout that is written is a function `write(checkpoint, path)`, named in LAYOUTS.
 """
 
-from eat.lazy import export
+from eat.lazy import by_name, export
 
 # What `eat convert --to` takes -> what writes it.
 LAYOUTS = {
@@ -21,18 +21,10 @@ LAYOUTS = {
     "onnx": "onnx_export.write",
 }
 
-__getattr__, __dir__, __all__ = export(
-    __name__,
-    {
-        "Checkpoint": "checkpoint",
-        "CheckpointError": "checkpoint",
-        "Source": "source",
-        "build_classifier": "building",
-        "build_encoder": "building",
-        "convert_checkpoint": "loading",
-        "load_checkpoint": "loading",
-        "load_classifier": "loading",
-        "load_encoder": "loading",
-        "load_weights": "building",
-    },
-)
+_EXPORTS = {
+    "building": ("build_classifier", "build_encoder", "load_weights"),
+    "checkpoint": ("Checkpoint", "CheckpointError"),
+    "loading": ("convert_checkpoint", "load_checkpoint", "load_classifier", "load_encoder"),
+    "source": ("Source",),
+}
+__getattr__, __dir__, __all__ = export(__name__, by_name(_EXPORTS))

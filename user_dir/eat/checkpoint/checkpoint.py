@@ -3,26 +3,14 @@
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
-from typing import (
-    Any,
-    Dict,
-    Iterable,
-    Iterator,
-    List,
-    Mapping,
-    NamedTuple,
-    Optional,
-    Tuple,
-    Type,
-    TypeVar,
-)
+from typing import Any, Dict, Iterable, Iterator, List, Mapping, NamedTuple, Optional, Tuple, Type
 
 from torch import Tensor
 
 from eat.audio import LogMel, RangeConfig
 from eat.nn import ClassifierConfig, DecoderConfig, EncoderConfig, MaskingConfig, TeacherConfig
+from eat.settings import Config
 
-Config = TypeVar("Config")
 Weights = Dict[str, Tensor]
 Prefixes = Mapping[str, str]  # theirs -> ours; a name falls under at most one of them
 

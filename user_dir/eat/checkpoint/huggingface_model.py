@@ -145,7 +145,7 @@ class EatFeatureExtractor(FeatureExtractionMixin):
 
     def _check_lengths(self, lengths: Sequence[int], truncation: Optional[bool]) -> None:
         """Say which clips will be cut, unless the caller has asked for it."""
-        seconds_each = self._log_mel(None).step_seconds / self.patch_size
+        seconds_each = self._log_mel(None).frame_seconds
         seconds = max(lengths) * seconds_each
         if truncation or max(lengths) <= self.target_length:
             return

@@ -168,10 +168,7 @@ def load_encoder(
 
 
 def load_classifier(
-    path: CheckpointPath,
-    device: Device = None,
-    dtype: Optional[torch.dtype] = None,
-    **stated: Any,
+    path: CheckpointPath, device: Device = None, dtype: Optional[torch.dtype] = None, **stated: Any
 ) -> Classifier:
     """Load a fine-tuned checkpoint of any layout, in evaluation mode.
 

@@ -57,12 +57,8 @@ example:
 def main(argv: Optional[Sequence[str]] = None) -> int:
     """Run one command, with the process's arguments unless some are given.
 
-    Returns:
-        The exit status: 0, or 1 when the work or some of its inputs failed; 130 after Ctrl-C, 141
-        when nobody reads what is printed any more.
-
-    Raises:
-        SystemExit: with status 2 on wrong usage, 0 after `--help` and `--version`.
+    Returns the exit status: 0, or 1 when the work or some of its inputs failed; 130 after Ctrl-C,
+    141 when nobody reads what is printed any more. Wrong usage exits with 2, `--help` with 0.
     """
     argv = sys.argv[1:] if argv is None else list(argv)
     args = _build_parser(argv).parse_args(argv)

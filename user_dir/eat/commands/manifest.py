@@ -3,7 +3,7 @@
 import os
 import sys
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from functools import partial
 from typing import Any, ClassVar, Iterable, List, Optional, Sequence
 
@@ -186,22 +186,11 @@ def _list(name: str, options: Any) -> int:
     """Call `eat.data.annotations.{name}` and print what it listed; 1 if inputs were left out."""
     from eat.data import annotations
 
-    return _print_listing(getattr(annotations, name)(**_arguments(options)))
-
-
-def _list_folder(options: FolderOptions) -> int:
-    from eat.data.annotations import list_folder
-
-    return _print_listing(
-        list_folder(options.folder, options.out, options, options.force, options.workers)
-    )
-
-
-def _list_events(options: EventsOptions) -> int:
-    from eat.data.annotations import list_events
-
-    where = options.tables, options.audio, options.out
-    return _print_listing(list_events(*where, options, options.force, options.workers))
+    given, configs = _arguments(options), (EventConfig, FolderConfig)
+    if isinstance(options, configs):  # settings go together
+        settings = {one.name for config in configs for one in fields(config)}
+        given = {key: given[key] for key in given.keys() - settings} | {"config": options}
+    return _print_listing(getattr(annotations, name)(**given))
 
 
 def _check(options: CheckOptions) -> int:
@@ -233,8 +222,8 @@ ACTIONS = {
     "audioset": (AudiosetOptions, partial(_list, "list_audioset")),
     "check": (CheckOptions, _check),
     "esc50": (Esc50Options, partial(_list, "list_esc50")),
-    "events": (EventsOptions, _list_events),
-    "folder": (FolderOptions, _list_folder),
+    "events": (EventsOptions, partial(_list, "list_events")),
+    "folder": (FolderOptions, partial(_list, "list_folder")),
     "pack": (PackOptions, _pack),
     "speech-commands": (SpeechCommandsOptions, partial(_list, "list_speech_commands")),
 }
@@ -269,7 +258,7 @@ def _print_listing(listing: Any) -> int:
     if listing.left_out:
         name, reason = listing.left_out[0]
         print(
-            f"left out {len(listing.left_out)} files, listed in {listing.left_out_file};"
+            f"left out {len(listing.left_out)} inputs, listed in {listing.left_out_file};"
             f" the first is {name!r}: {reason}",
             file=sys.stderr,
         )

@@ -51,15 +51,8 @@ def argument(help_text: str, metavar: Optional[str] = None, default: Any = MISSI
     return setting(help_text, default, metavar=metavar, is_positional=True)
 
 
-def option(help_text: str, default: Any = MISSING, **details: Any) -> Any:
-    """A field that is given as `--name VALUE`, or `--name` if it is a bool.
-
-    Args:
-        help_text: what it does, in words that stand alone; the default is added.
-        default: its value if it is not given; without one it must be.
-        details: see `_Details`.
-    """
-    return setting(help_text, default, **details)
+# A field that is given as `--name VALUE`, or `--name` if it is a bool.
+option = setting
 
 
 def add_options(parser: argparse.ArgumentParser, options: Type[Any]) -> None:

@@ -23,12 +23,7 @@ from .shared import (
 
 @dataclass(kw_only=True)
 class Options(
-    CheckpointOptions,
-    DeviceOption,
-    LayersOption,
-    TargetLengthOption,
-    WeightsOption,
-    ProbeSettings,
+    CheckpointOptions, DeviceOption, LayersOption, TargetLengthOption, WeightsOption, ProbeSettings
 ):
     """Fit classifiers to the frozen features of labelled clips and test them on other clips.
 

@@ -11,7 +11,7 @@ from eat.randomness import Purpose
 
 from .datasets import SpectrogramDataset
 from .event_targets import cover_steps, crop_events, roll_events
-from .events import Event, EventTable
+from .events import EventTable
 from .labels import LabelTable
 from .sampling import balancing_weights
 
@@ -49,16 +49,6 @@ class ClassificationDataset(SpectrogramDataset):
                 f" {self.manifest.file}; null takes all of them"
             )
 
-    @property
-    def frame_seconds(self) -> float:
-        """From one frame to the next, in seconds of the recording."""
-        return self.log_mel.step_seconds / self.log_mel.patch_size
-
-    @property
-    def step_seconds(self) -> float:
-        """From one step of the targets in time to the next, in seconds of the recording."""
-        return self.log_mel.step_seconds / self.steps_per_row
-
     def __getitem__(self, index: int) -> Dict[str, Any]:
         """The `index`-th kept clip with `target` (C,), 1 at its classes.
 
@@ -73,19 +63,22 @@ class ClassificationDataset(SpectrogramDataset):
 
     def _over_time(self, index: int) -> Dict[str, Any]:
         """A clip with its events, which go where augmentation moves what they are of."""
-        clip, rate_hz = self._number(index), self.log_mel.reading_rate_hz
+        clip, log_mel = self._number(index), self.log_mel
+        rate_hz, frame_seconds = log_mel.reading_rate_hz, log_mel.frame_seconds
         waveform, start, moved_samples = self._moved(clip)
         seconds = len(waveform) / rate_hz
-        events = self.events_of(clip, start / rate_hz, seconds)
+        events = self.events.events(clip % len(self.events))
+        events = crop_events(events, start / rate_hz, seconds)
         events = roll_events(events, moved_samples / rate_hz, seconds)
         source, moved_frames = self._noisy(clip, waveform)
         frames = self._count_frames(waveform)
-        seconds = frames * self.frame_seconds
+        seconds = frames * frame_seconds
         if moved_frames:
             events = crop_events(events, 0.0, seconds)
-            events = roll_events(events, moved_frames * self.frame_seconds, seconds)
-        num_steps = source.shape[1] // self.log_mel.patch_size * self.steps_per_row
-        target = cover_steps(events, num_steps, self.step_seconds, seconds, self.events.num_classes)
+            events = roll_events(events, moved_frames * frame_seconds, seconds)
+        num_steps = source.shape[1] // log_mel.patch_size * self.steps_per_row
+        step_seconds = log_mel.step_seconds / self.steps_per_row
+        target = cover_steps(events, num_steps, step_seconds, seconds, self.events.num_classes)
         sample = {"id": clip, "source": source, "target": target}
         return {**sample, "num_frames": frames, "events": events}
 
@@ -115,12 +108,6 @@ class ClassificationDataset(SpectrogramDataset):
     def _count_frames(self, waveform: Tensor) -> int:
         """Frames of a spectrogram that are no padding."""
         return min(max(1, self.log_mel.num_frames(len(waveform))), self.size(0))
-
-    def events_of(self, clip: int, start: float, seconds: float) -> List[Event]:
-        """The events of a part of a clip, in seconds from its start; none without events."""
-        if self.events is None:
-            return []
-        return crop_events(self.events.events(clip % len(self.events)), start, seconds)
 
     def _draw_weights(self) -> np.ndarray:
         if self.num_samples is None:

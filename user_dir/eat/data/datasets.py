@@ -9,7 +9,7 @@ from fairseq.data import FairseqDataset
 from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
-from eat.audio import AudioError, LogMel, ReadingConfig, read_audio
+from eat.audio import AudioError, LogMel, ReadingConfig
 from eat.audio.checks import check_finite, check_length
 from eat.audio.read import read_part
 from eat.nn.masking import MaskingConfig, check_masking, inverse_block_masks, num_visible_patches
@@ -117,14 +117,11 @@ class SpectrogramDataset(FairseqDataset):
         path, count = self.manifest.path(listed), self.log_mel.max_samples
         rates = {"sample_rate_hz": self.log_mel.reading_rate_hz}
         rates["hdf5_rate_hz"] = self.reading.hdf5_rate_hz
-        start = 0
+        is_random = self.reading.crop == "random"
+        place = self._generator(Purpose.CROP, clip).random() if is_random else 0.0
         try:
-            if self.reading.crop == "start":
-                waveform = read_audio(path, num_samples=count, **rates)
-            else:
-                place = self._generator(Purpose.CROP, clip).random()
-                most = self.manifest.clip_samples(listed)
-                waveform, start = read_part(path, count, place, most, **rates)
+            most = self.manifest.clip_samples(listed)
+            waveform, start = read_part(path, count, place, most, **rates)
             check_length(len(waveform), path, self.log_mel)
             check_finite(waveform, path)
         except (AudioError, OSError) as error:

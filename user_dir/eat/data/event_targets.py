@@ -47,11 +47,7 @@ def merge_events(events: Iterable[Event]) -> List[Event]:
 
 
 def cover_steps(
-    events: Iterable[Event],
-    num_steps: int,
-    step_seconds: float,
-    duration: float,
-    num_classes: int,
+    events: Iterable[Event], num_steps: int, step_seconds: float, duration: float, num_classes: int
 ) -> np.ndarray:
     """The share of each step that events of each class cover, (num_steps, C) float32 in [0, 1].
 
@@ -69,7 +65,7 @@ def cover_steps(
 
 def labels_of(events: EventTable) -> LabelTable:
     """The classes of each clip that has events of them."""
-    classes = [sorted({event.label for event in events.events(i)}) for i in range(len(events))]
-    offsets = np.cumsum([0, *map(len, classes)])
-    indices = np.array([index for of_clip in classes for index in of_clip], dtype=np.int32)
-    return LabelTable(offsets, indices, events.num_classes)
+    classes = [np.unique(events.classes(clip)) for clip in range(len(events))]
+    return LabelTable(
+        np.cumsum([0, *map(len, classes)]), np.concatenate(classes), events.num_classes
+    )

@@ -21,7 +21,7 @@ import numpy as np
 
 from eat.files import FilePath, replace_file
 
-from .labels import DESCRIPTORS_FILE, Label, LabelError, index_labels, read_lines
+from .labels import DESCRIPTORS_FILE, Label, LabelError, LabelTable, index_labels, read_lines
 from .manifest import Manifest, quote
 
 HEADER = "filename\tonset\toffset\tevent_label"
@@ -37,42 +37,31 @@ class Event(NamedTuple):
     label: int  # index of its class
 
 
-class EventTable:
-    """The events of each clip, as arrays that forked workers share.
+class EventTable(LabelTable):
+    """The class of each event of each clip, by onset, and its time.
 
-    Those of clip i are rows `starts[i] : starts[i + 1]` of `times` (n, 2) float64, onset and offset
-    in seconds, and of `classes` (n,) int32; `starts` (N+1,) are int64.
+    `times` (n, 2) float64 are onset and offset in seconds, of all events in the order of `indices`.
     """
 
+    _what = "events"
+
     def __init__(
-        self, starts: np.ndarray, times: np.ndarray, classes: np.ndarray, num_classes: int
+        self, offsets: np.ndarray, times: np.ndarray, indices: np.ndarray, num_classes: int
     ) -> None:
-        self.num_classes = num_classes
-        self._starts, self._times, self._classes = starts, times, classes
+        super().__init__(offsets, indices, num_classes)
+        self._times = times
 
     @classmethod
     def join(cls, tables: Sequence["EventTable"]) -> "EventTable":
         """The events of the clips of several tables, one after the other."""
-        starts = np.cumsum(np.concatenate([[0], *(np.diff(table._starts) for table in tables)]))
-        times = np.concatenate([table._times for table in tables])
-        classes = np.concatenate([table._classes for table in tables])
-        return cls(starts, times, classes, tables[0].num_classes)
-
-    def __len__(self) -> int:
-        return len(self._starts) - 1
+        joined, times = LabelTable.join(tables), np.concatenate([table._times for table in tables])
+        return cls(joined._offsets, times, joined._indices, joined.num_classes)
 
     def events(self, clip: int) -> List[Event]:
         """The events of a clip, sorted by onset."""
-        if not 0 <= clip < len(self):
-            raise IndexError(f"events of clip {clip} of {len(self)}")
-        rows = slice(self._starts[clip], self._starts[clip + 1])
-        times, classes = self._times[rows].tolist(), self._classes[rows].tolist()
+        classes = self.classes(clip).tolist()
+        times = self._times[self._offsets[clip] : self._offsets[clip + 1]].tolist()
         return [Event(*span, label) for span, label in zip(times, classes, strict=True)]
-
-    @property
-    def counts(self) -> np.ndarray:
-        """(C,) int64, the number of events of each class."""
-        return np.bincount(self._classes, minlength=self.num_classes)
 
 
 def read_events(

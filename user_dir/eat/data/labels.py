@@ -60,6 +60,8 @@ class LabelTable:
     Those of clip i are `indices[offsets[i] : offsets[i + 1]]`, int32; `offsets` (N+1,) are int64.
     """
 
+    _what = "labels"  # for messages
+
     def __init__(self, offsets: np.ndarray, indices: np.ndarray, num_classes: int) -> None:
         self.num_classes = num_classes
         self._offsets, self._indices = offsets, indices
@@ -80,7 +82,7 @@ class LabelTable:
     def classes(self, clip: int) -> np.ndarray:
         """(n,) int32, the classes of a clip, each once, in the order of its line."""
         if not 0 <= clip < len(self):
-            raise IndexError(f"labels of clip {clip} of {len(self)}")
+            raise IndexError(f"{self._what} of clip {clip} of {len(self)}")
         return self._indices[self._offsets[clip] : self._offsets[clip + 1]]
 
     def targets(self, clip: int) -> np.ndarray:

@@ -10,7 +10,7 @@ from typing import Any, Dict, Iterator, List, NamedTuple, Sequence, Tuple
 from eat.audio.packing import ZipPack
 from eat.audio.packs import spell_out
 from eat.files import find_unfinished, lock_file, replace_file
-from eat.work import Failure, is_failure, show_progress
+from eat.work import Failure, is_failure, map_ahead, show_progress
 
 from .split import Clip, Split
 from .writing import open_to_rewrite, unreadable_file, write_data_set
@@ -96,10 +96,9 @@ class _Packer:
 
     def read(self, clips: Sequence[int], executor: Executor) -> Iterator[Tuple[str, Any]]:
         """Yield name and content of the clips that can be read, with a progress bar."""
-        blocks = (clips[i : i + _READ_AHEAD] for i in range(0, len(clips), _READ_AHEAD))
-        contents = chain.from_iterable(executor.map(self._load, block) for block in blocks)
-        contents = show_progress(contents, len(clips), "packing")
-        for clip, content in zip(clips, contents, strict=True):
+        loaded = map_ahead(clips, self._load, executor, _READ_AHEAD)
+        failed = lambda one: is_failure(one[1])  # noqa: E731
+        for clip, content in show_progress(loaded, len(clips), "packing", failed=failed):
             name = self._name(self._manifest.relative_path(clip))
             if is_failure(content):
                 self._reasons[name] = content.reason

@@ -21,7 +21,7 @@ from .labels import (
     write_labels,
 )
 from .manifest import ManifestError, write_manifest
-from .split import Clip, Split, open_split
+from .split import Clip, Split, open_split, split_of
 
 _SPLIT_NAME = re.compile(r"[\w-][\w.-]*")  # a file name, and no list for fairseq's valid_subset
 
@@ -71,9 +71,8 @@ def refuse_to_replace(
 
 def open_to_rewrite(manifest: str, out: str, other_file: Optional[str], force: bool) -> Split:
     """Open the split that a manifest file lists, and make another folder for its new version."""
-    folder, file = os.path.split(manifest)
-    name, extension = os.path.splitext(file)
-    if extension != ".tsv":
+    folder, name = split_of(manifest)
+    if not manifest.endswith(".tsv"):
         made = "(`eat manifest folder DIR --out OUT` makes one)"
         raise ValueError(f"{manifest}: expected the file of a manifest, NAME.tsv {made}")
     if os.path.realpath(out) == os.path.realpath(folder):
@@ -145,10 +144,7 @@ def _fresh(folder: str) -> Iterator[None]:
 
 
 def _write_files(
-    folder: str,
-    root: str,
-    splits: Mapping[str, Sequence[Clip]],
-    descriptors: Optional[List[Label]],
+    folder: str, root: str, splits: Mapping[str, Sequence[Clip]], descriptors: Optional[List[Label]]
 ) -> None:
     """Write the manifests of splits that have clips, with labels or events, and classes."""
     if descriptors is not None:

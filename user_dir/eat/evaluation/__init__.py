@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from typing import List, Optional
 
 from eat.features import Layers
-from eat.lazy import export
+from eat.lazy import by_name, export
 from eat.settings import setting
 
 # Here, because the options of commands need them, and the modules that use them import torch.
@@ -85,6 +85,4 @@ _EXPORTS = {
     "tokens": ("TokenStore",),
     "vectors": ("ClipVectors", "Source", "embed_clips", "untrained_like"),
 }
-__getattr__, __dir__, __all__ = export(
-    __name__, {name: module for module, names in _EXPORTS.items() for name in names}
-)
+__getattr__, __dir__, __all__ = export(__name__, by_name(_EXPORTS))

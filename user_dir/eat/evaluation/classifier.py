@@ -5,22 +5,26 @@ import io
 import json
 import os
 from dataclasses import dataclass
-from typing import Any, Dict, Iterable, List, Optional, Sequence
+from typing import Any, Dict, Iterable, List, Optional, Sequence, Tuple
 
 import numpy as np
 import torch
 
 from eat.checkpoint import build_classifier, load_checkpoint
+from eat.data.events import read_events
 from eat.data.labels import DESCRIPTORS_FILE, Label, describe_difference, read_descriptors
+from eat.data.manifest import Manifest
 from eat.data.split import open_split
 from eat.features import BATCH_SIZE
 from eat.files import replace_file
 from eat.machine import choose_device
-from eat.nn import pack_linears
+from eat.nn import Classifier, pack_linears
 from eat.work import Failure
 
 from . import metrics
+from .event_metrics import Recordings, require_event_metrics
 from .tagging import score_clips
+from .timeline import Scorer, describe_thresholds
 
 
 @dataclass
@@ -124,7 +128,8 @@ def evaluate_checkpoint(
 
     Every clip is padded or cropped to the length that the classifier was trained on. `data` is the
     folder of the manifest, its labels and their descriptors; `device` is "auto", "cpu" or "cuda".
-    With labels in time whole recordings are scored, see `over_time`.
+    With labels in time whole recordings are scored, whose events are those of
+    `{split}.events.tsv`; thresholds and median filter are chosen on `tune_split`.
 
     Raises:
         ModuleNotFoundError, FileNotFoundError: there is no scikit-learn, or no such file.
@@ -141,10 +146,8 @@ def evaluate_checkpoint(
         raise ValueError(f"{checkpoint}: {problem} as in {descriptors_file}")
     name = os.fspath(checkpoint)
     if classifier.config.pooling == "time":
-        from .over_time import score_recordings
-
-        scores, targets, *found = score_recordings(classifier, descriptors, data, split, tune_split)
-        return Evaluation(scores, targets, descriptors, name, data, split, *found)
+        found = _score_recordings(classifier, descriptors, data, split, tune_split)
+        return Evaluation(**found, descriptors=descriptors, checkpoint=name, data=data, split=split)
     manifest, _, labels, _ = clips = open_split(data, split)
     scored, failures = score_clips(classifier, clips.paths, batch_size)
     if not scored:
@@ -153,6 +156,47 @@ def evaluate_checkpoint(
     scores = np.stack([scored[clip].numpy() for clip in sorted(scored)])
     targets = np.stack([labels.targets(clip) for clip in sorted(scored)])
     return Evaluation(scores, targets, descriptors, name, data, split, failures)
+
+
+def _score_recordings(
+    classifier: Classifier, descriptors: Sequence[Label], data: str, split: str, tune_split: str
+) -> Dict[str, Any]:
+    """Score whole recordings; returns fields of `Evaluation`."""
+    require_event_metrics()
+    scored, failures = _score_split(classifier, descriptors, data, split)
+    tuned, more = scored, []
+    if tune_split != split:
+        tuned, more = _score_split(classifier, descriptors, data, tune_split)
+    point = tuned.choose_thresholds()
+    scores, targets = scored.steps()
+    return {
+        "scores": scores,
+        "targets": targets,
+        "failures": failures + more,
+        "num_clips": len(scored),
+        "event_metrics": scored.measure(point),
+        "thresholds": {"tune_split": tune_split, **describe_thresholds(point, classifier)},
+    }
+
+
+def _score_split(
+    classifier: Classifier, descriptors: Sequence[Label], data: str, split: str
+) -> Tuple[Recordings, List[Failure]]:
+    manifest, classes = Manifest(f"{data}/{split}.tsv"), os.path.join(data, DESCRIPTORS_FILE)
+    events = read_events(f"{data}/{split}.events.tsv", manifest, descriptors, classes)
+    scores, sounding, durations = {}, {}, {}
+
+    def keep(index: int, found: np.ndarray, seconds: float) -> None:
+        name = str(index)
+        scores[name], sounding[name], durations[name] = found, events.events(index), seconds
+
+    paths = [manifest.path(clip) for clip in range(len(manifest))]
+    failures = Scorer(classifier).run(paths, keep)
+    if not scores:
+        path, reason = failures[0]
+        raise ValueError(f"{manifest.file}: no recording can be read, e.g. {path}: {reason}")
+    names = [label.name for label in descriptors]
+    return Recordings(scores, sounding, durations, classifier.step_seconds, names), failures
 
 
 def _write_csv(path: str, rows: Iterable[Iterable[Any]]) -> None:

@@ -62,17 +62,15 @@ def tag(
     """
     if isinstance(classifier, (str, os.PathLike)):
         classifier = pack_linears(load_classifier(classifier))
-    score = activation_of(classifier, activation)
+    activate = activation_of(classifier, activation)
     if classifier.config.pooling == "time":
         raise ValueError(
             "found a classifier that scores steps of time, expected one of whole clips: call"
             " eat.tag_over_time (eat tag --timeline)"
         )
-    num_frames = classifier.log_mel.target_length or DEFAULT_FRAMES
-    window_seconds = num_frames // classifier.log_mel.patch_size * classifier.log_mel.step_seconds
-    settings = {"window_seconds": window_seconds, "overlap_seconds": 0.0}
-    found = list_paths(paths)
-    probabilities, failures = _score(classifier, found.files, score, "tagging", **settings)
+    settings = {"window_seconds": trained_seconds(classifier), "overlap_seconds": 0.0}
+    network, found = ScoringNetwork(classifier, activate, **settings), list_paths(paths)
+    probabilities, failures = network.score(found.files, "tagging")
     labels = class_names(classifier)
     tagged = []
     for index in sorted(probabilities):
@@ -95,6 +93,12 @@ def class_names(classifier: Classifier) -> List[str]:
     return classifier.labels or list(map(str, range(classifier.config.num_classes)))
 
 
+def trained_seconds(classifier: Classifier) -> float:
+    """The length of the clips that a classifier was trained on, in whole rows of patches."""
+    log_mel = classifier.log_mel
+    return (log_mel.target_length or DEFAULT_FRAMES) // log_mel.patch_size * log_mel.step_seconds
+
+
 def list_paths(paths: Union[AudioPath, Sequence[AudioPath]]) -> Inputs:
     """The audio files behind inputs, or one."""
     single = isinstance(paths, (str, os.PathLike))
@@ -106,29 +110,34 @@ def score_clips(classifier: Classifier, paths: Sequence[str], batch_size: int) -
     target_length = classifier.log_mel.target_length or DEFAULT_FRAMES
     log_mel = replace(classifier.log_mel, target_length=target_length)
     settings = {"log_mel": log_mel, "window_seconds": None, "batch_size": batch_size}
-    score = partial(ranking_scores, activation=classifier.activation)
-    return _score(classifier, paths, score, "evaluating", **settings)
+    activate = partial(ranking_scores, activation=classifier.activation)
+    return ScoringNetwork(classifier, activate, **settings).score(paths, "evaluating")
 
 
-class _Network(NamedTuple):
-    """A classifier as the pipeline runs it: the scores of a window are its one token."""
+class ScoringNetwork:
+    """A classifier as a pipeline runs it: its tokens are scores (C,).
 
-    classifier: Classifier
-    score: Scoring
-    layout: TokenLayout = TokenLayout(num_summary=1, tokens_per_row=0)
+    They are those of a window as a whole, or by the `layout` of each of its steps.
+    """
+
+    layout = TokenLayout(num_summary=1, tokens_per_row=0)
+
+    def __init__(self, classifier: Classifier, activate: Scoring, **settings: Any) -> None:
+        self._classifier, self._activate = classifier, activate
+        settings = {"log_mel": classifier.log_mel, **settings}
+        self.pipeline = Pipeline(device=classifier.encoder.cls_token.device, **settings)
 
     @torch.no_grad()
     def __call__(self, source: Tensor, lengths: Optional[Tensor]) -> Tensor:
-        """(B, 1, T, F) -> (B, 1, C) scores, on the CPU."""
-        return self.score(self.classifier(source, lengths).float()).unsqueeze(1).cpu()
+        """(B, 1, T, F) -> (B, 1, C) or (B, steps, C) scores, on the CPU."""
+        scores = self._activate(self._classifier(source, lengths).float())
+        if scores.ndim == 2:  # of whole windows: all of their steps have the same
+            num_rows = source.shape[2] // self.pipeline.log_mel.patch_size
+            num_tokens = self.layout.num_summary + self.layout.tokens_per_row * num_rows
+            scores = scores.unsqueeze(1).expand(-1, num_tokens, -1)
+        return scores.cpu()
 
-
-def _score(
-    classifier: Classifier, paths: Sequence[str], score: Scoring, title: str, **settings: Any
-) -> Scores:
-    """The scores (C,) of the files that can be read, by index, and the other files."""
-    scores: Dict[int, Tensor] = {}
-    settings = {"log_mel": classifier.log_mel, **settings}
-    pipeline = Pipeline(device=classifier.encoder.cls_token.device, **settings)
-    network = _Network(classifier, score)
-    return scores, pipeline.run_files(paths, network, scores.__setitem__, title)
+    def score(self, paths: Sequence[str], title: str) -> Scores:
+        """The scores (C,) of the files that can be read, by index, and the other files."""
+        scores: Dict[int, Tensor] = {}
+        return scores, self.pipeline.run_files(paths, self, scores.__setitem__, title)

@@ -14,13 +14,12 @@ from dataclasses import replace
 from typing import Any, Callable, Dict, Iterable, Iterator, List, Optional, Sequence, Union
 
 import numpy as np
-import torch
 from torch import Tensor
 
 from eat.audio.opening import AudioPath
 from eat.checkpoint import load_classifier
 from eat.checkpoint.loading import CheckpointPath
-from eat.features import Pipeline, TokenLayout
+from eat.features import TokenLayout
 from eat.features.recordings import FileRecording
 from eat.files import FilePath
 from eat.nn import Classifier, pack_linears
@@ -28,7 +27,14 @@ from eat.work import Failure
 
 from .event_metrics import OperatingPoint
 from .finding import Detection, EventFinder, find_events
-from .tagging import DEFAULT_FRAMES, Tagging, activation_of, class_names, list_paths
+from .tagging import (
+    ScoringNetwork,
+    Tagging,
+    activation_of,
+    class_names,
+    list_paths,
+    trained_seconds,
+)
 
 
 def read_thresholds(threshold: Union[float, FilePath], classifier: Classifier) -> OperatingPoint:
@@ -63,7 +69,7 @@ def describe_thresholds(point: OperatingPoint, classifier: Classifier) -> Dict[s
     return {**times, "thresholds": [*values]}
 
 
-class Scorer:
+class Scorer(ScoringNetwork):
     """A classifier that a pipeline runs over time: a token is the probabilities of a step (C,).
 
     Windows are as long as the clips of the training, or `window_seconds`, and move on by
@@ -79,27 +85,16 @@ class Scorer:
         activation: Optional[str] = None,
     ) -> None:
         log_mel, is_over_time = classifier.log_mel, classifier.config.pooling == "time"
-        window, step = window_seconds, log_mel.step_seconds
-        if window is None:
-            window = (log_mel.target_length or DEFAULT_FRAMES) // log_mel.patch_size * step
+        window = trained_seconds(classifier) if window_seconds is None else window_seconds
         if window_seconds is not None or is_over_time:  # trained without padding
             log_mel = replace(log_mel, target_length=None)
         hop = window / (2 if is_over_time else 8) if hop_seconds is None else hop_seconds
+        step = log_mel.step_seconds
         if not step <= hop <= window:
             raise ValueError(f"hop_seconds: found {hop:g}, expected {step:g} to {window:g} seconds")
-        self.layout = TokenLayout(0, classifier.config.steps_per_row)
-        self._classifier, self._activate = classifier, activation_of(classifier, activation)
         cuts = {"window_seconds": window, "overlap_seconds": window - hop}
-        self.pipeline = Pipeline(log_mel, device=classifier.encoder.cls_token.device, **cuts)
-
-    @torch.no_grad()
-    def __call__(self, source: Tensor, lengths: Optional[Tensor]) -> Tensor:
-        """(B, 1, T, F) -> (B, steps, C) probabilities, on the CPU."""
-        scores = self._activate(self._classifier(source, lengths).float())
-        if scores.ndim == 2:  # of whole windows: all of their steps have the same
-            num_rows = source.shape[2] // self.pipeline.log_mel.patch_size
-            scores = scores.unsqueeze(1).expand(-1, num_rows, -1)
-        return scores.cpu()
+        super().__init__(classifier, activation_of(classifier, activation), log_mel=log_mel, **cuts)
+        self.layout = TokenLayout(0, classifier.config.steps_per_row)
 
     def run(
         self, paths: Sequence[str], use: Callable[[int, np.ndarray, float], None]
@@ -132,11 +127,8 @@ def tag_over_time(
             `eat evaluate --out` wrote.
         settings: `window_seconds`, `hop_seconds` and `activation` of a `Scorer`.
 
-    Returns:
-        For each recording its events by onset, a `Detection` each.
-
-    Raises:
-        ValueError: an impossible setting, thresholds of other classes, a folder without audio.
+    Returns for each recording its events by onset, a `Detection` each. A ValueError for an
+    impossible setting, thresholds of other classes, or a folder without audio.
     """
     if isinstance(classifier, (str, os.PathLike)):
         classifier = pack_linears(load_classifier(classifier))

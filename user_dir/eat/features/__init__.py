@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Optional, Sequence, Union
 
-from eat.lazy import export
+from eat.lazy import by_name, export
 from eat.settings import setting
 
 from .sharding import Shard
@@ -79,6 +79,4 @@ _EXPORTS = {
     "sharding": ("Shard",),
     "windows": ("TokenLayout", "frame_times"),
 }
-__getattr__, __dir__, __all__ = export(
-    __name__, {name: module for module, names in _EXPORTS.items() for name in names}
-)
+__getattr__, __dir__, __all__ = export(__name__, by_name(_EXPORTS))

@@ -26,8 +26,7 @@ class Shard:
     def parse(cls, text: str) -> "Shard":
         """The shard that "2/4" means, or "auto", that of this task of a Slurm job array.
 
-        Raises:
-            ValueError: another text, or "auto" elsewhere or in an array of uneven steps.
+        A ValueError for another text, or "auto" elsewhere or in an array of uneven steps.
         """
         if text == "auto":
             return cls._of_slurm_task()

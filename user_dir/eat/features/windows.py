@@ -44,12 +44,8 @@ def split_into_windows(num_rows: int, window_rows: int, overlap_rows: int) -> Li
 def frame_times(num_rows: int, step_seconds: float = LogMel().step_seconds) -> np.ndarray:
     """When the steps of `granularity="time"` are: the centres of the 160 ms they cover.
 
-    Args:
-        num_rows: H, steps of a clip.
-        step_seconds: `encoder.log_mel.step_seconds`, if that is not 0.16.
-
-    Returns:
-        (H,) float64, seconds from the start of the clip.
+    (num_rows,) float64, in seconds from the start of the clip. `step_seconds` is
+    `encoder.log_mel.step_seconds`, if that is not 0.16.
     """
     return (np.arange(num_rows) + 0.5) * step_seconds
 

@@ -4,27 +4,21 @@ Functions take data and return a matplotlib `Figure`, without pyplot's global st
 is the one way to write it to disk.
 """
 
-from eat.lazy import export
+from eat.lazy import by_name, export
 
 MAPPING_METHODS = ("pca", "tsne")  # of `draw_map`
 MIN_MAPPED_CLIPS = 3
 
-__getattr__, __dir__, __all__ = export(
-    __name__,
-    {
-        "draw_layer": "attention",
-        "draw_classes": "classes",
-        "draw_evaluation": "classes",
-        "read_class_results": "classes",
-        "draw_clip": "clip",
-        "draw_curves": "curves",
-        "draw_where": "layers",
-        "draw_map": "embeddings",
-        "draw_masks": "masks",
-        "examine_masks": "masks",
-        "render_report": "report",
-        "draw_timeline": "timeline",
-        "save_figure": "style",
-    },
-    extra="figures",
-)
+_EXPORTS = {
+    "attention": ("draw_layer",),
+    "classes": ("draw_classes", "draw_evaluation", "read_class_results"),
+    "clip": ("draw_clip",),
+    "curves": ("draw_curves",),
+    "embeddings": ("draw_map",),
+    "layers": ("draw_where",),
+    "masks": ("draw_masks", "examine_masks"),
+    "report": ("render_report",),
+    "style": ("save_figure",),
+    "timeline": ("draw_timeline",),
+}
+__getattr__, __dir__, __all__ = export(__name__, by_name(_EXPORTS), extra="figures")

@@ -11,7 +11,7 @@ from eat.audio import LogMel
 from eat.nn import Encoder
 from eat.nn.transformer import attention_weights
 
-from .clip import draw_whole_clip, patch_grid, seconds_of
+from .clip import draw_whole_clip, patch_grid
 from .style import SHARE_COLOURS, add_note, figure_style, make_panels, show_patches
 
 _NOTE = (
@@ -79,7 +79,7 @@ def draw_attention(
     maps = 100 * attention[:, 1:].reshape(-1, height, width)  # %
     limits = {"vmin": 0, "vmax": np.percentile(maps, _BRIGHTEST_PERCENTILE)}
     panels = make_panels(below, len(maps), num_columns, sharex=True, sharey=True)
-    seconds = seconds_of(source.shape[2], log_mel)
+    seconds = source.shape[2] * log_mel.frame_seconds
     for axes, one in zip([mean, *panels], [maps.mean(axis=0), *maps], strict=True):
         image = show_patches(axes, one, seconds, cmap=SHARE_COLOURS, **limits)
         axes.xaxis.set_major_formatter("{x:g}")  # short, as the panels are narrow

@@ -127,9 +127,7 @@ def _draw_points(axes: Axes, ranked: Sequence[ClassResult], mean: float) -> None
 
 
 @figure_style
-def draw_confusion(
-    counts: np.ndarray, names: Sequence[str], title: str = "Confusion matrix"
-) -> Figure:
+def draw_confusion(counts: np.ndarray, names: Sequence[str]) -> Figure:
     """Draw clips (C, C) by class (rows) and predicted class; the shade is the share of a row."""
     number = len(names)
     if counts.shape != (number, number):
@@ -152,5 +150,5 @@ def draw_confusion(
     share_right = counts.trace() / max(1, counts.sum())
     right = f"{share_right:.1%} of {counts.sum()} clips on the diagonal"
     # In two lines, as the figure of few classes is narrow.
-    figure.suptitle(f"{title}\n{right}", x=0.02, ha="left", fontsize="large")
+    figure.suptitle(f"Confusion matrix\n{right}", x=0.02, ha="left", fontsize="large")
     return figure

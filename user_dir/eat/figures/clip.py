@@ -90,7 +90,7 @@ def count_frames(source: Tensor, log_mel: LogMel) -> int:
 def _mark_padding(axes: Axes, source: Tensor, log_mel: LogMel) -> None:
     num_frames = count_frames(source, log_mel)
     if num_frames < source.shape[2]:
-        end = seconds_of(num_frames, log_mel)
+        end = num_frames * log_mel.frame_seconds
         axes.axvline(end, color="black", linewidth=1.2, linestyle="--")
         axes.annotate(
             f"padding from {end:.2f} s", (1, 1), xycoords="axes fraction", xytext=(0, 2),
@@ -104,9 +104,9 @@ def _draw_spectrogram(
     """Log energies over seconds and frequencies, with thin lines between the patches."""
     energies = (source[0, 0] * (2 * log_mel.std) + log_mel.mean).cpu().numpy()  # (T, F)
     num_frames, num_bins = energies.shape
-    image = show_energies(axes, energies, log_mel, seconds_of(num_frames, log_mel), ticks)
+    image = show_energies(axes, energies, log_mel, num_frames * log_mel.frame_seconds, ticks)
     for frame in range(log_mel.patch_size, num_frames, log_mel.patch_size):
-        axes.axvline(seconds_of(frame, log_mel), color="white", linewidth=0.5, alpha=0.6)
+        axes.axvline(frame * log_mel.frame_seconds, color="white", linewidth=0.5, alpha=0.6)
     for mel_bin in range(log_mel.patch_size, num_bins, log_mel.patch_size):
         axes.axhline(mel_bin, color="white", linewidth=0.5, alpha=0.6)
     return image
@@ -120,11 +120,6 @@ def show_energies(
     limits = {"vmin": np.percentile(energies, 1), "vmax": energies.max()}
     axes.set_yticks([mel_bin_of(hz, log_mel) for hz in ticks], [f"{hz:g}" for hz in ticks])
     return show_grid(axes, energies, (end_of_time, energies.shape[1]), cmap=_COLOURS, **limits)
-
-
-def seconds_of(num_frames: int, log_mel: LogMel) -> float:
-    """The time from a frame to one that comes `num_frames` later, in seconds of the recording."""
-    return num_frames * log_mel.hop_samples / log_mel.reading_rate_hz
 
 
 def ticks_hz(log_mel: LogMel) -> List[float]:

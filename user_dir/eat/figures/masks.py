@@ -12,14 +12,7 @@ from matplotlib.patches import Patch
 from eat.nn import masking
 from eat.nn.masking import MaskingConfig
 
-from .style import (
-    HIDDEN_COLOUR,
-    LINE_COLOURS,
-    SHARE_COLOURS,
-    add_note,
-    figure_style,
-    show_patches,
-)
+from .style import HIDDEN_COLOUR, LINE_COLOURS, SHARE_COLOURS, add_note, figure_style, show_patches
 
 # What became of each patch of a clone; the numbers are those in its picture.
 HIDDEN, IN_BLOCK, ADDED, REMOVED = range(4)

@@ -8,19 +8,7 @@ import shlex
 from collections import Counter
 from datetime import datetime, timezone
 from pathlib import Path
-from typing import (
-    Any,
-    Callable,
-    Dict,
-    Iterator,
-    List,
-    Mapping,
-    NamedTuple,
-    Optional,
-    Sequence,
-    Tuple,
-    Union,
-)
+from typing import Any, Callable, Dict, Iterator, List, NamedTuple, Optional, Sequence, Tuple
 
 import jinja2
 import numpy as np
@@ -70,10 +58,7 @@ class Rank(NamedTuple):
 
 
 def render_report(
-    run: Run,
-    results: Sequence[str] = (),
-    num_embedded: int = 200,
-    compare: Optional[str] = None,
+    run: Run, results: Sequence[str] = (), num_embedded: int = 200, compare: Optional[str] = None
 ) -> str:
     """The whole page about a run as HTML; it needs nothing beside it.
 
@@ -113,7 +98,7 @@ def render_report(
 
 
 def _gather(
-    run: Run, folders: Sequence[str], num_embedded: int, logs: Mapping[str, TrainingLog]
+    run: Run, folders: Sequence[str], num_embedded: int, logs: Dict[str, TrainingLog]
 ) -> Facts:
     """Everything that the template shows, by the names it uses."""
 
@@ -200,7 +185,7 @@ def _examine_split(name: str, file: str) -> Facts:
     """A manifest, the headers of at most `MAX_CLIPS` clips, and classes, most frequent first."""
     manifest, descriptors, labels, _ = open_split(*split_of(file), labelled=False)
 
-    def read_header(clip: int) -> Union[AudioInfo, Failure]:
+    def read_header(clip: int) -> "AudioInfo | Failure":
         try:
             return audio_info(manifest.path(clip))
         except (ValueError, OSError) as error:
@@ -329,7 +314,7 @@ def _picture(figure: Figure, alt: str, is_panel: bool = False) -> Markup:
     return Markup(place + image).format(mime, data, alt, width)
 
 
-def _draw_curves(runs: Mapping[str, TrainingLog]) -> Iterator[Markup]:
+def _draw_curves(runs: Dict[str, TrainingLog]) -> Iterator[Markup]:
     for panel in logged_panels(runs) if runs else ():
         yield _picture(draw_curves(runs, [panel]), f"{panel.title} over the updates", True)
 

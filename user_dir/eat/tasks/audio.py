@@ -1,17 +1,16 @@
 """What both tasks have in common: manifests, a front end, and the start of a training."""
 
 import logging
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from os.path import dirname
 from pathlib import Path
-from typing import Any, Dict, List, Optional, Tuple
+from typing import Any, Dict, List, Optional
 
 import torch
-from fairseq.criterions import FairseqCriterion
 from fairseq.distributed import utils as distributed
 from fairseq.utils import set_torch_seed
 from omegaconf import II, MISSING, OmegaConf
-from torch import Tensor, nn
+from torch import nn
 
 from eat.audio import LogMel, RangeConfig, ReadingConfig
 from eat.checkpoint import Checkpoint
@@ -19,7 +18,7 @@ from eat.data.corpora import check_weights, folders_of, join_manifests
 from eat.data.manifest import Manifest
 from eat.figures.tensorboard import ValidationFigures
 from eat.machine import keep_freed_memory
-from eat.settings import part_of
+from eat.settings import part_of, setting
 from eat.training.guarded import GuardConfig, GuardedTask
 from eat.training.start import record_start
 from eat.training.stopping import save_when_asked
@@ -33,44 +32,27 @@ FILTER_BANKS = ("worker", "device")
 class AudioTaskConfig(RangeConfig, ReadingConfig, GuardConfig):
     """Data and front end."""
 
-    data: Any = field(
-        default=MISSING,
-        metadata={
-            "help": "folder with the manifests, {train_subset}.tsv and {valid_subset}.tsv; or a"
-            " list of such folders"
-        },
+    data: Any = setting(
+        "folder with the manifests, {train_subset}.tsv and {valid_subset}.tsv; or a list of such"
+        " folders",
+        MISSING,
     )
-    weights: Optional[List[float]] = field(
-        default=None,
-        metadata={
-            "help": "the share of each folder of task.data among the training clips of an epoch,"
-            " such as [3,1]; null: all clips once"
-        },
+    weights: Optional[List[float]] = setting(
+        "the share of each folder of task.data among the training clips of an epoch, such as"
+        " [3,1]; null: all clips once",
+        None,
     )
-    mean: float = field(
-        default=-4.268, metadata={"help": "mean of the log-mel values (AudioSet: -4.268)"}
+    mean: float = setting("mean of the log-mel values (AudioSet: -4.268)", -4.268)
+    std: float = setting("standard deviation of the log-mel values (AudioSet: 4.569)", 4.569)
+    target_length: int = setting("frames of hop_ms per clip, a multiple of 16 (10 s: 1024)", 1024)
+    min_samples: int = setting(
+        "clips with fewer samples in the manifest are left out (released: 10000)", 10_000
     )
-    std: float = field(
-        default=4.569,
-        metadata={"help": "standard deviation of the log-mel values (AudioSet: 4.569)"},
-    )
-    target_length: int = field(
-        default=1024,
-        metadata={"help": "frames of hop_ms per clip, a multiple of 16 (10 s: 1024)"},
-    )
-    min_samples: int = field(
-        default=10_000,
-        metadata={
-            "help": "clips with fewer samples in the manifest are left out (released: 10000)"
-        },
-    )
-    filter_bank: str = field(
-        default="worker",
-        metadata={
-            "help": "where training clips become spectrograms: worker, in the processes that read"
-            " them; device, where the network is: a worker then reads several times as many clips"
-            " of 16 kHz in a second (validation: always worker)"
-        },
+    filter_bank: str = setting(
+        "where training clips become spectrograms: worker, in the processes that read them; device,"
+        " where the network is: a worker then reads several times as many clips of 16 kHz in a"
+        " second (validation: always worker)",
+        "worker",
     )
     # Links: each of these is set once, in another section.
     num_mel_bins: int = II("model.num_mel_bins")
@@ -97,8 +79,7 @@ class AudioTask(GuardedTask):
     def setup_task(cls, cfg: AudioTaskConfig, **kwargs: Any) -> "AudioTask":
         """Check what can be checked before anything is loaded.
 
-        Raises:
-            ValueError: no data, weights that do not fit it, or fp16 without a GPU.
+        A ValueError for no data, weights that do not fit it, or fp16 without a GPU.
         """
         if OmegaConf.is_missing(cfg, "data"):
             raise ValueError(
@@ -123,10 +104,8 @@ class AudioTask(GuardedTask):
     def clips_of(self, split: str) -> Dict[str, Any]:
         """The arguments of a `SpectrogramDataset` of a split; only training is random.
 
-        Raises:
-            FileNotFoundError: a folder of `data` has no manifest `{split}.tsv`.
-            ManifestError: a bad line in it.
-            ValueError: impossible settings.
+        A FileNotFoundError names a manifest `{split}.tsv` that is missing in a folder of `data`, a
+        ManifestError a bad line in one, another ValueError an impossible setting.
         """
         cfg, is_training = self.cfg, split == self.cfg.train_subset
         reading = part_of(ReadingConfig, cfg)
@@ -162,18 +141,6 @@ class AudioTask(GuardedTask):
                 " other sounds now",
                 *(checkpoint.path, before.heard, now.heard),
             )
-
-    def train_step(
-        self, sample: Dict[str, Any], model: nn.Module, *args: Any, **kwargs: Any
-    ) -> Tuple[Tensor, Any, Dict[str, Any]]:
-        """Run a batch of the training set forwards and backwards."""
-        return super().train_step(self.with_source(sample, model), model, *args, **kwargs)
-
-    def valid_step(
-        self, sample: Dict[str, Any], model: nn.Module, criterion: FairseqCriterion
-    ) -> Tuple[Tensor, Any, Dict[str, Any]]:
-        """Run a batch of a validation set."""
-        return super().valid_step(self.with_source(sample, model), model, criterion)
 
     def with_source(self, sample: Dict[str, Any], model: nn.Module) -> Dict[str, Any]:
         """The batch with its spectrograms, in the model's precision; see `task.filter_bank`."""

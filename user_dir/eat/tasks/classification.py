@@ -2,7 +2,7 @@
 
 import logging
 import os
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, fields
 from typing import Any, Callable, Dict, List, Optional, Sequence, Tuple
 
 import numpy as np
@@ -28,7 +28,7 @@ from eat.data.labels import (
     read_descriptors,
     read_labels,
 )
-from eat.evaluation.event_metrics import choose_thresholds, event_scores
+from eat.evaluation.event_metrics import Recordings
 from eat.evaluation.metrics import measure
 from eat.settings import part_of, setting
 from eat.training.validation import validation_meter
@@ -42,12 +42,10 @@ logger = logging.getLogger(__name__)
 class ClassificationTaskConfig(AugmentationConfig, AudioTaskConfig):
     """Data, front end and augmentation."""
 
-    num_samples: Optional[int] = field(
-        default=None,
-        metadata={
-            "help": "training clips of an epoch, drawn without replacement, those of rare classes"
-            " more often (released AS-2M: 200000); null: all of them"
-        },
+    num_samples: Optional[int] = setting(
+        "training clips of an epoch, drawn without replacement, those of rare classes more often"
+        " (released AS-2M: 200000); null: all of them",
+        None,
     )
     labels: str = setting(
         "clip: {split}.lbl tells the classes of each clip; time: {split}.events.tsv tells when they"
@@ -68,8 +66,7 @@ class ClassificationTaskConfig(AugmentationConfig, AudioTaskConfig):
 class ClassificationTask(AudioTask):
     """Serve clips with their labels, and score each validation set as a whole.
 
-    Attributes:
-        descriptors: the classes in the order of the logits.
+    `descriptors` are the classes in the order of the logits.
     """
 
     cfg: ClassificationTaskConfig
@@ -155,10 +152,7 @@ class ClassificationTask(AudioTask):
         self.datasets[split] = ClassificationDataset(**clips, labels=labels)
 
     def _check_labels(self, labels: LabelTable, manifest: AnyManifest) -> None:
-        for key, single, other in (
-            ("metric", "accuracy", "mAP"),
-            ("loss", "cross_entropy", "bce"),
-        ):
+        for key, single, other in (("metric", "accuracy", "mAP"), ("loss", "cross_entropy", "bce")):
             if self.cfg[key] == single and not labels.is_single_label:
                 clip = next(i for i in range(len(labels)) if len(labels.classes(i)) != 1)
                 raise ValueError(
@@ -205,26 +199,23 @@ class ClassificationTask(AudioTask):
         Thresholds and median filter are those with which this validation set is best.
         """
         log_mel, metric = self.log_mel, self.cfg.metric
-        seconds = log_mel.step_seconds / log_mel.patch_size
         names = [str(clip) for clip in range(len(scores))]
-        data = (
-            *(dict(zip(names, column, strict=True)) for column in (scores, events)),
-            {name: seconds * count for name, count in zip(names, frames, strict=True)},
+        data = Recordings(
+            dict(zip(names, scores, strict=True)),
+            dict(zip(names, events, strict=True)),
+            {n: log_mel.frame_seconds * count for n, count in zip(names, frames, strict=True)},
             log_mel.step_seconds / self.steps_per_row,
             [label.name for label in self.descriptors],
         )
-        chosen = None if metric == "mAP" else choose_thresholds(*data)
-        return event_scores(*data, chosen, names=[metric])[metric]
+        chosen = None if metric == "mAP" else data.choose_thresholds()
+        return data.measure(chosen, [metric])[metric]
 
 
 class Predictions(Meter):
     """Scores and targets of a validation set by clip, and a metric of the whole set.
 
     A clip that comes twice counts once: fairseq repeats batches for workers that have fewer.
-
-    Args:
-        measure_all: takes the columns of all clips in the order of their numbers, such as scores
-            and targets.
+    `measure_all` takes the columns of all clips in the order of their numbers.
     """
 
     def __init__(self, measure_all: Callable[..., float]) -> None:

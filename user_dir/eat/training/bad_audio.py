@@ -35,8 +35,7 @@ class ReplacingDataset(BaseWrapperDataset):
     def __getitem__(self, index: int) -> Dict[str, Any]:
         """The clip, or another one with the failure under `bad_clip`.
 
-        Raises:
-            AudioError: neither the clip nor any of `MAX_DRAWS` others can be read.
+        An AudioError says that neither the clip nor any of `MAX_DRAWS` others can be read.
         """
         data = self.dataset
         try:
@@ -91,11 +90,7 @@ class BadAudio:
         return len(bad_clips)
 
     def check(self) -> None:
-        """Compare the number of bad clips in this epoch with the limit.
-
-        Raises:
-            TooMuchBadAudio: there are more.
-        """
+        """Raise TooMuchBadAudio if there are more bad clips in this epoch than the limit."""
         count = int(self.count)
         if count > self._max_ratio * self._num_clips:
             raise TooMuchBadAudio(

@@ -18,14 +18,7 @@ from omegaconf import OmegaConf
 
 from eat.checkpoint import CheckpointError
 from eat.checkpoint.loading import read_pickle
-from eat.files import (
-    InUseError,
-    find_unfinished,
-    link_file,
-    lock_file,
-    replace_file,
-    sync_folder,
-)
+from eat.files import InUseError, find_unfinished, link_file, lock_file, replace_file, sync_folder
 
 from .record import LOCK_NAME, RECORD_NAME
 from .workers import check_alone
@@ -49,8 +42,7 @@ _fairseq_copy = PathManager.copy
 def save_checkpoint(obj: Dict[str, Any], filename: str, async_write: bool = False) -> None:
     """Write a checkpoint; an older one of that name stays until this one is on the disk.
 
-    Raises:
-        OSError: several attempts to write it failed; the older one is untouched.
+    An OSError says that several attempts failed; the older one is then untouched.
     """
     if async_write or not PathManager.supports_rename(filename):  # not to a disk
         return _fairseq_save(obj, filename, async_write)
@@ -86,8 +78,7 @@ def load_checkpoint_to_cpu(
 ) -> Dict[str, Any]:
     """Read a training checkpoint: `checkpoint.restore_file`, `finetune_from_model` and the like.
 
-    Raises:
-        CheckpointError: the file is damaged, would run code, or is no checkpoint of fairseq.
+    A CheckpointError for a file that is damaged, would run code, or is no checkpoint of fairseq.
     """
     # Read into memory, not mapped: the file may be replaced while it is in use.
     state = read_pickle(PathManager.get_local_path(path), mapped=False)
@@ -105,9 +96,8 @@ def load_checkpoint_to_cpu(
 def prepare_folder(save_dir: str) -> None:
     """Keep a run's folder from other runs, and remove unfinished files of killed ones.
 
-    Raises:
-        OSError: the folder cannot be written to, or another run writes to it.
-        ValueError: this process is one of several that would write to it.
+    An OSError says that the folder cannot be written to, or that another run writes to it, a
+    ValueError that this process is one of several that would.
     """
     check_alone()
     try:

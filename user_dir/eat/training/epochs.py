@@ -82,10 +82,8 @@ class ResumableIterator(EpochBatchIterator):
         With the same number of workers and the same batch size this is exact. With another number
         of workers the batches stay the same, and a few come twice if the position is no whole
         number of iterations. With another batch size the epoch has other batches, and only the
-        number of clips that are left is the same.
-
-        Raises:
-            ValueError: the run had another task, such as other classes.
+        number of clips that are left is the same. A ValueError says that the run had another task,
+        such as other classes.
         """
         stored = state_dict.get("task_state", {})
         for key, expected in self._task_state.items():
@@ -114,11 +112,8 @@ class ReadAhead:
 
     fairseq never stops its own thread (`BufferedIterator`). When a run ends in the middle of an
     epoch Python kills that thread wherever it is; in the middle of an operation of torch this
-    aborts the process after all was saved, with an exit status that says it failed.
-
-    Args:
-        batches: what the thread iterates over.
-        size: how many batches are kept ready.
+    aborts the process after all was saved, with an exit status that says it failed. So many of the
+    `batches` as `size` says are kept ready.
     """
 
     def __init__(self, batches: Iterator[Any], size: int) -> None:

@@ -43,8 +43,7 @@ class GradientGuard:
     def before_batch(self, optimizer: FairseqOptimizer) -> None:
         """In fp16, find out whether fairseq skipped the step before.
 
-        Raises:
-            TrainingHealthError: the gradients keep overflowing.
+        A TrainingHealthError says that the gradients keep overflowing.
         """
         if not _take_overflow(optimizer):
             return
@@ -71,8 +70,7 @@ class GradientGuard:
     def allows_step(self, optimizer: FairseqOptimizer, update_num: int) -> bool:
         """Whether the gradients are finite; if not, a warning names the clips.
 
-        Raises:
-            TrainingHealthError: they were not finite too many times in a row.
+        After too many times in a row it is a TrainingHealthError.
         """
         batches, self._batches = self._batches, []
         self.skipped_last = _take_overflow(optimizer)

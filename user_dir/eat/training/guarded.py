@@ -2,7 +2,7 @@
 
 import logging
 import os
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, Dict, List, Tuple
 
 import torch.distributed as dist
@@ -13,6 +13,8 @@ from fairseq.optim import FairseqOptimizer
 from fairseq.tasks import FairseqTask
 from omegaconf import II
 from torch import Tensor, nn
+
+from eat.settings import setting
 
 from .bad_audio import POLICIES, BadAudio, ReplacingDataset
 from .epochs import ResumableIterator
@@ -28,31 +30,24 @@ logger = logging.getLogger(__name__)
 class GuardConfig(FairseqDataclass):
     """What a run does about clips that cannot be read and updates that cannot be made."""
 
-    bad_audio: str = field(
-        default="error",
-        metadata={
-            "help": "clips that cannot be read: error stops at the first one; skip takes other"
-            " clips in their place and lists them in bad_audio.tsv beside the checkpoints"
-        },
+    bad_audio: str = setting(
+        "clips that cannot be read: error stops at the first one; skip takes other clips in their"
+        " place and lists them in bad_audio.tsv beside the checkpoints",
+        "error",
     )
-    max_bad_ratio: float = field(
-        default=0.05,
-        metadata={"help": "with skip: largest share of an epoch's clips that may be unreadable"},
+    max_bad_ratio: float = setting(
+        "with skip: largest share of an epoch's clips that may be unreadable", 0.05
     )
-    max_skipped_updates: int = field(
-        default=10,
-        metadata={"help": "stop after this many updates in a row without finite gradients"},
+    max_skipped_updates: int = setting(
+        "stop after this many updates in a row without finite gradients", 10
     )
-    save_interval_minutes: float = field(
-        default=30.0,
-        metadata={"help": "also save after this many minutes since the last such save; 0: never"},
+    save_interval_minutes: float = setting(
+        "also save after this many minutes since the last such save; 0: never", 30.0
     )
-    stall_minutes: float = field(
-        default=15.0,
-        metadata={
-            "help": "end a worker that finishes no batch for so many minutes, as when another one"
-            " was stopped or a disk does not answer; 0: never"
-        },
+    stall_minutes: float = setting(
+        "end a worker that finishes no batch for so many minutes, as when another one was stopped"
+        " or a disk does not answer; 0: never",
+        15.0,
     )
     # Links: each of these is set once, in another section.
     log_interval: int = II("common.log_interval")
@@ -87,8 +82,7 @@ class GuardedTask(FairseqTask):
     def build_model(self, cfg: Any, *args: Any, **kwargs: Any) -> nn.Module:
         """Build the model; its checkpoints hold float32 weights.
 
-        Raises:
-            ValueError: settings that cannot be used, by their keys with the section.
+        A ValueError names a setting that cannot be used by its key with the section.
         """
         try:
             model = super().build_model(cfg, *args, **kwargs)
@@ -111,6 +105,10 @@ class GuardedTask(FairseqTask):
             self._bad_audio.start_epoch(iterator.epoch, num_clips)
         return iterator
 
+    def with_source(self, sample: Dict[str, Any], model: nn.Module) -> Dict[str, Any]:
+        """The batch as the network takes it."""
+        return sample
+
     def train_step(
         self,
         sample: Dict[str, Any],
@@ -122,8 +120,7 @@ class GuardedTask(FairseqTask):
     ) -> Tuple[Tensor, Any, Dict[str, Any]]:
         """Forward and backward; remembers the batch, in case its gradients are not finite.
 
-        Raises:
-            SystemExit: with status 0, if a run that has made all its updates is started again.
+        A run that has made all its updates and is started again exits with status 0.
         """
         if 0 < self.cfg.max_update <= update_num:
             logger.info("nothing to do: optimization.max_update=%d is reached", update_num)
@@ -134,6 +131,7 @@ class GuardedTask(FairseqTask):
             self._has_workers_that_agree = True
         self.num_updates = update_num
         self._gradients.before_batch(optimizer)
+        sample = self.with_source(sample, model)
         loss, sample_size, log = super().train_step(
             sample, model, criterion, optimizer, update_num, ignore_grad
         )
@@ -144,14 +142,11 @@ class GuardedTask(FairseqTask):
     def valid_step(
         self, sample: Dict[str, Any], model: nn.Module, criterion: FairseqCriterion
     ) -> Tuple[Tensor, Any, Dict[str, Any]]:
-        """Forward in evaluation mode.
-
-        Raises:
-            StopAsked: the run stops without the rest of the validation.
-        """
+        """Forward in evaluation mode; StopAsked if the run stops without the other batches."""
         self.stall.begin_batch()
         self.requests.check()
         self._bad_audio.note(sample)
+        sample = self.with_source(sample, model)
         loss, sample_size, log = super().valid_step(sample, model, criterion)
         return loss, sample_size, {**log, **self.requests.values()}
 
@@ -187,8 +182,7 @@ class GuardedTask(FairseqTask):
     def check_health(self, logging_outputs: List[Dict[str, Any]]) -> None:
         """Called every `common.log_interval` updates with the same sums in all workers.
 
-        Raises:
-            TooMuchBadAudio, TrainingHealthError: the run should not go on.
+        A TooMuchBadAudio or TrainingHealthError says that the run should not go on.
         """
         self._bad_audio.check()
 

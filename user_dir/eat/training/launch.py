@@ -52,12 +52,9 @@ def training_arguments(config_name: str, settings: Mapping[str, Any]) -> List[st
 def recipe_arguments(config: str, overrides: Sequence[str]) -> List[str]:
     """The same for settings that are written as overrides.
 
-    Args:
-        config: the name of a recipe of `config/`, or the path of another yaml.
-        overrides: "section.key=value", as hydra reads them.
-
-    Raises:
-        ValueError: there is no such recipe, or an override that cannot be meant.
+    `config` is the name of a recipe of `config/`, or the path of another yaml; `overrides` are
+    "section.key=value", as hydra reads them. A ValueError says that there is no such recipe, or
+    that an override cannot be meant.
     """
     recipe = find_recipe(config)
     check_overrides(recipe, overrides)
@@ -68,11 +65,7 @@ def recipe_arguments(config: str, overrides: Sequence[str]) -> List[str]:
 
 
 def find_recipe(config: str) -> Path:
-    """The yaml of a recipe.
-
-    Raises:
-        ValueError: there is none.
-    """
+    """The yaml of a recipe; a ValueError if there is none."""
     path = Path(config) if config.endswith(".yaml") else Path(config_dir()) / f"{config}.yaml"
     if not path.is_file():
         folder = path.parent if config.endswith(".yaml") else Path(config_dir())
@@ -88,8 +81,7 @@ def find_recipe(config: str) -> Path:
 def check_overrides(recipe: Path, overrides: Iterable[str]) -> None:
     """Check the keys of overrides against a recipe.
 
-    Raises:
-        ValueError: an unknown key, a list that is given as one value, or no folder of the plugin.
+    A ValueError for an unknown key, a list that is given as one value, or no folder of the plugin.
     """
     known = _settings(recipe)
     for text in overrides:
@@ -137,15 +129,9 @@ def override(key: str, value: Any) -> str:
 
 
 def train(arguments: List[str], log: Union[str, "os.PathLike[str]"], num_updates: int) -> None:
-    """Run `fairseq-hydra-train`, append its output to `log` and show the updates in a bar.
+    """Run `fairseq-hydra-train`, append its output to the file `log`; a TrainingError if it fails.
 
-    Args:
-        arguments: from `training_arguments`.
-        log: a file.
-        num_updates: how many the whole training has.
-
-    Raises:
-        TrainingError: it failed.
+    Arguments are those of `training_arguments`. A bar shows the updates, `num_updates` in all.
     """
     with open(log, "a", encoding="utf-8") as file:
 
@@ -163,14 +149,7 @@ def train(arguments: List[str], log: Union[str, "os.PathLike[str]"], num_updates
 def run_recipe(config: str, overrides: Sequence[str]) -> int:
     """Run `fairseq-hydra-train`; print what it logs for people, progress, and why it failed.
 
-    Args:
-        config, overrides: as for `recipe_arguments`.
-
-    Returns:
-        The exit status of the training.
-
-    Raises:
-        ValueError: as `recipe_arguments`.
+    Takes and raises what `recipe_arguments` does; returns the exit status of the training.
     """
     arguments = recipe_arguments(config, overrides)
     last_lines: deque[str] = deque(maxlen=_TAIL_LINES)
@@ -192,12 +171,8 @@ def run_recipe(config: str, overrides: Sequence[str]) -> int:
 def run(arguments: List[str], num_updates: int, take: Callable[[str], None]) -> int:
     """Run `fairseq-hydra-train` with its progress in a bar; returns its exit status.
 
-    Signals are passed on to it, so that it saves before it stops.
-
-    Args:
-        arguments: from `recipe_arguments`.
-        num_updates: how many the whole training has.
-        take: called with every line that it prints.
+    Signals are passed on to it, so that it saves before it stops. Arguments are those of
+    `recipe_arguments`, `num_updates` all that there will be; `take` gets every line that it prints.
     """
     with subprocess.Popen(
         [sys.executable, "-m", "fairseq_cli.hydra_train", *arguments],

@@ -5,44 +5,35 @@ rounds them for the network. fairseq saves the rounded ones, as float32. Here a 
 masters in their place: it is as large, and whatever reads it gets the exact weights.
 """
 
-import functools
 from typing import Any, Callable, Dict, Sequence
 
 from torch import nn
 
 
-def keep_masters(build: Callable[..., Any]) -> Callable[..., Any]:
+def keep_masters(
+    build: Callable[..., Any], args: Any, params: Sequence[nn.Parameter], flatten: bool = True
+) -> Any:
     """fairseq's function that makes the masters; each parameter then knows its own.
 
     A parameter that was loaded since `hold_masters` gets the master that was in the checkpoint.
     """
-
-    @functools.wraps(build)
-    def build_masters(args: Any, params: Sequence[nn.Parameter], flatten: bool = True) -> Any:
-        masters = build(args, params, flatten)
-        if not flatten:
-            for parameter, master in zip(params, masters, strict=True):
-                loaded = vars(parameter).pop("loaded", None)
-                if loaded is not None:
-                    master.data.copy_(loaded)
-                parameter.master = master
-        return masters
-
-    return build_masters
+    masters = build(args, params, flatten)
+    if not flatten:
+        for parameter, master in zip(params, masters, strict=True):
+            loaded = vars(parameter).pop("loaded", None)
+            if loaded is not None:
+                master.data.copy_(loaded)
+            parameter.master = master
+    return masters
 
 
-def drop_gradients(zero_grad: Callable[..., None]) -> Callable[..., None]:
+def drop_gradients(zero_grad: Callable[..., None], optimizer: Any) -> None:
     """fairseq's function that begins an update, without the gradients and factor of the last."""
-
-    @functools.wraps(zero_grad)
-    def begin(optimizer: Any) -> None:
-        for master in () if optimizer.has_flat_params else optimizer.fp32_params:
-            master.grad = None
-        zero_grad(optimizer)
-        if optimizer.scaler is None:
-            optimizer._multiply_factor = 1.0
-
-    return begin
+    for master in () if optimizer.has_flat_params else optimizer.fp32_params:
+        master.grad = None
+    zero_grad(optimizer)
+    if optimizer.scaler is None:
+        optimizer._multiply_factor = 1.0
 
 
 def hold_masters(model: nn.Module) -> None:
@@ -68,26 +59,18 @@ def _load(model: nn.Module, state: Dict[str, Any], prefix: str, *_: Any) -> None
 _COUNTERS = ("_iter", "_last_overflow_iter", "_last_rescale_iter", "_overflows_since_rescale")
 
 
-def store_counters(state_dict: Callable[..., Any]) -> Callable[..., Any]:
+def store_counters(state_dict: Callable[..., Any], optimizer: Any) -> Dict[str, Any]:
     """fairseq's function for the optimizer's state, with the counters of the loss scaler."""
-
-    @functools.wraps(state_dict)
-    def store(optimizer: Any) -> Dict[str, Any]:
-        state, scaler = state_dict(optimizer), optimizer.scaler
-        if scaler is not None:
-            state["loss_scaler"] = {name: getattr(scaler, name) for name in _COUNTERS}
-        return state
-
-    return store
+    state, scaler = state_dict(optimizer), optimizer.scaler
+    if scaler is not None:
+        state["loss_scaler"] = {name: getattr(scaler, name) for name in _COUNTERS}
+    return state
 
 
-def load_counters(load_state_dict: Callable[..., None]) -> Callable[..., None]:
+def load_counters(
+    load: Callable[..., None], optimizer: Any, state_dict: Any, optimizer_overrides: Any = None
+) -> None:
     """fairseq's function that loads what `store_counters` adds to."""
-
-    @functools.wraps(load_state_dict)
-    def load(optimizer: Any, state_dict: Dict[str, Any], *args: Any, **kwargs: Any) -> None:
-        load_state_dict(optimizer, state_dict, *args, **kwargs)
-        if optimizer.scaler is not None:
-            vars(optimizer.scaler).update(state_dict.get("loss_scaler", {}))
-
-    return load
+    load(optimizer, state_dict, optimizer_overrides)
+    if optimizer.scaler is not None:
+        vars(optimizer.scaler).update(state_dict.get("loss_scaler", {}))

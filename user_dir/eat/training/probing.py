@@ -91,7 +91,9 @@ class Prober:
 
     def measure(self, model: nn.Module, epoch: int, num_updates: int) -> Dict[str, float]:
         """The scores and `probe_seconds`, by the names to log; the first worker's for all."""
-        found = [self._measure(model, self._methods(epoch, num_updates))] if _is_first() else [None]
+        found = [None]
+        if not dist.is_initialized() or dist.get_rank() == 0:
+            found = [self._measure(model, self._methods(epoch, num_updates))]
         if dist.is_initialized():
             dist.broadcast_object_list(found)
         return found[0]
@@ -128,7 +130,3 @@ class Prober:
             for one in found:
                 scores[f"{_PREFIXES[one['method']]}{self._metric}{suffix}"] = one["mean"]
         return {**scores, "probe_seconds": time.perf_counter() - started}
-
-
-def _is_first() -> bool:
-    return not dist.is_initialized() or dist.get_rank() == 0

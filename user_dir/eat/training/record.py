@@ -36,8 +36,7 @@ _FAIRSEQ_PROGRAMS = ("fairseq-hydra-train", "hydra_train.py")
 def read_starts(folder: FilePath) -> List[Dict[str, Any]]:
     """How a run was started, each time; an empty list if its folder holds no record.
 
-    Raises:
-        ValueError: the record is damaged.
+    A ValueError says that the record is damaged.
     """
     path = Path(folder, RECORD_NAME)
     if not path.exists():
@@ -49,12 +48,7 @@ def read_starts(folder: FilePath) -> List[Dict[str, Any]]:
 
 
 def add_start(folder: FilePath, start: Mapping[str, Any]) -> None:
-    """Add a start to the record in a run's folder.
-
-    Raises:
-        ValueError: the record that is there is damaged.
-        OSError: the file cannot be written.
-    """
+    """Add a start to the record in a run's folder; a ValueError if that is damaged."""
     starts = [*read_starts(folder), start]
     with replace_file(os.path.join(folder, RECORD_NAME)) as file:
         file.write(json.dumps({"starts": starts}, indent=2).encode())

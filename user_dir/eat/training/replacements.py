@@ -4,6 +4,7 @@ If the installed fairseq has another name or other parameters for something in t
 ends before it begins. It never trains without what keeps it safe.
 """
 
+import functools
 import inspect
 import pkgutil
 import sys
@@ -19,9 +20,9 @@ class Replacement(NamedTuple):
     parts: Tuple[str, ...]  # what must be there: "module:owner.name", "(parameters)" if they matter
     by: str  # "module:name" takes the place of the first part; other texts say what works around it
     why: str  # what is wrong in fairseq
-    upstream: str  # issues of github.com/facebookresearch/fairseq
     until: str  # when this row, and what it names, can go
-    wraps: bool = False  # whether `by` is a decorator of the original
+    upstream: str = "none known"  # issues of github.com/facebookresearch/fairseq
+    wraps: bool = False  # whether `by` takes the original, before the arguments
     applies: Callable[[], bool] = lambda: True  # whether this program and this fairseq need it
 
 
@@ -42,7 +43,6 @@ TABLE = (
         ("fairseq.checkpoint_utils:torch_persistent_save(obj, filename, async_write)",),
         by="eat.training.checkpoint_files:save_checkpoint",
         why="renames a file that may not be on the disk yet; repeats a failed write in a torn file",
-        upstream="none known",
         until="it syncs file and folder, and every attempt writes a new file",
     ),
     Replacement(
@@ -70,7 +70,6 @@ TABLE = (
         by="eat.training.checkpoint_files:prepare_folder",
         why="its error does not name the setting, it lets two runs write to one folder, and it"
         " leaves unfinished files of killed runs",
-        upstream="none known",
         until="it locks the folder, and save_checkpoint goes, whose unfinished files it removes",
     ),
     Replacement(
@@ -93,7 +92,6 @@ TABLE = (
         applies=_is_training,
         why="a validation that was due when a run was stopped would be left out; a worker waits for"
         " one that was stopped half an hour or for ever",
-        upstream="none known",
         until="saving:saving goes, which stops runs, and it has a limit for each batch",
     ),
     Replacement(
@@ -102,7 +100,6 @@ TABLE = (
         wraps=True,
         applies=_is_training,
         why="settings are not checked together, errors of users are tracebacks, output is noisy",
-        upstream="none known",
         until="it does all that",
     ),
     Replacement(
@@ -111,7 +108,6 @@ TABLE = (
         wraps=True,
         applies=_is_hydra_training,
         why="the same, before the workers start",
-        upstream="none known",
         until="the row above goes",
     ),
     Replacement(
@@ -124,7 +120,6 @@ TABLE = (
         applies=_is_training,
         why="without GPUs, torchrun starts trainings that do not know each other, and Slurm none;"
         " a signal ends the process that started the workers with a traceback",
-        upstream="none known",
         until="it starts workers on CPUs, and passes signals on",
     ),
     Replacement(
@@ -132,7 +127,6 @@ TABLE = (
         by="eat.training.workers:on_any_device",
         wraps=True,
         why="passes device_ids for a model on the CPU as well, which torch refuses",
-        upstream="none known",
         until="it passes them for models on a GPU only",
     ),
     Replacement(
@@ -143,7 +137,6 @@ TABLE = (
         by="eat.training.masters:keep_masters",
         wraps=True,
         why="with fp16 and bf16 a resumed run starts from rounded weights",
-        upstream="none known",
         until="checkpoints hold the float32 weights, and runs resume from them",
     ),
     Replacement(
@@ -155,7 +148,6 @@ TABLE = (
         wraps=True,
         why="with bf16 the gradients of the update after a skipped one are scaled down twice; keeps"
         " float32 gradients, and writes zeros over them, for nothing",
-        upstream="none known",
         until="it resets the factor without a loss scaler as well, and frees gradients",
     ),
     *(
@@ -167,7 +159,6 @@ TABLE = (
             by=f"eat.training.masters:{by}",
             wraps=True,
             why="with fp16 the loss scale of a resumed run grows at other updates",
-            upstream="none known",
             until="checkpoints hold the counters of the loss scaler",
         )
         for function, by in (
@@ -222,14 +213,12 @@ TABLE = (
         ),
         by="guarded.GuardedTask.train_step",
         why="a finished run that is started again makes one more update",
-        upstream="none known",
         until="it compares max_update with the checkpoint before it trains",
     ),
     Replacement(
         ("fairseq.logging.metrics:get_active_aggregators()",),
         by="eat.tasks.classification.Predictions",
         why="its meters are means over batches, and mAP is a metric of the whole set",
-        upstream="none known",
         until="it logs metrics of whole validation sets",
     ),
 )
@@ -238,10 +227,8 @@ TABLE = (
 def install() -> None:
     """Verify the whole table, then replace what is to be replaced; the fairseq door calls this.
 
-    The door is opened twice: by the recipe before the workers start, and by fairseq in each.
-
-    Raises:
-        RuntimeError: the installed fairseq is not what the table expects.
+    The door is opened twice: by the recipe before the workers start, and by fairseq in each. A
+    RuntimeError says that the installed fairseq is not what the table expects.
     """
     spec = getattr(sys.modules["__main__"], "__spec__", None)
     if spec is not None and spec.name == _PROGRAM:  # python -m fairseq_cli.hydra_train
@@ -258,7 +245,18 @@ def install() -> None:
             _installed.append(row)
             owner, name, _ = _locate(row.parts[0])
             by = pkgutil.resolve_name(row.by)
-            setattr(owner, name, by(getattr(owner, name)) if row.wraps else by)
+            setattr(owner, name, around(getattr(owner, name), by) if row.wraps else by)
+
+
+def around(original: Callable[..., Any], by: Callable[..., Any]) -> Callable[..., Any]:
+    """A function that calls `by` with the original and the arguments."""
+
+    @functools.wraps(original)
+    def replaced(*args: Any, **kwargs: Any) -> Any:
+        return by(original, *args, **kwargs)
+
+    replaced.by = by
+    return replaced
 
 
 def find_problems(part: str) -> Iterator[str]:

@@ -72,10 +72,8 @@ class Run:
 def name_runs(paths: Sequence[str]) -> Dict[str, str]:
     """Runs by the shortest ends of their folders' paths that tell them apart.
 
-    A `train.log` goes by its folder; "checkpoints" alone is no name.
-
-    Raises:
-        ValueError: a run is there twice.
+    A `train.log` goes by its folder; "checkpoints" alone is no name. A ValueError names runs of
+    which one is there twice.
     """
     parts = [os.path.abspath(path).split(os.sep) for path in paths]
     parts = [part[:-1] if part[-1] == LOG_NAME else part for part in parts]
@@ -89,13 +87,9 @@ def name_runs(paths: Sequence[str]) -> Dict[str, str]:
 def read_run(folder: str, log: Optional[str] = None) -> Run:
     """Read everything that a run's folder holds; what is damaged is noted in the run.
 
-    Args:
-        folder: `checkpoint.save_dir`.
-        log: a file with what the run printed; None: the log in its folder.
-
-    Raises:
-        FileNotFoundError: there is no such folder or log, or nothing of a run in the folder.
-        ValueError: `log` holds no statistics.
+    `folder` is its `checkpoint.save_dir`, `log` a file with what it printed (None: the log in its
+    folder). A FileNotFoundError says that there is no such folder or log, or nothing of a run in
+    the folder, a ValueError that `log` holds no statistics.
     """
     if not os.path.isdir(folder):
         raise FileNotFoundError(f"no such folder: {folder}, expected a run's checkpoint.save_dir")
@@ -130,9 +124,7 @@ def find_checkpoint(folder: str) -> Optional[str]:
 def read_training_state(path: FilePath) -> TrainingState:
     """Read the state of a run from a checkpoint that `fairseq-hydra-train` wrote.
 
-    Raises:
-        FileNotFoundError: there is no such file.
-        CheckpointError: the file is damaged, or not a checkpoint of a training.
+    A CheckpointError says that the file is damaged, or not a checkpoint of a training.
     """
     from eat.checkpoint import CheckpointError  # here, as curves need no torch
     from eat.checkpoint.loading import read_pickle
@@ -183,17 +175,12 @@ def parse_log_line(line: str) -> Optional[LogLine]:
 
 
 def read_training_log(run: FilePath) -> TrainingLog:
-    """Read what a run printed, or its `common.log_file`.
+    """Read what a run printed, from a file (`common.log_file`) or the `train.log` in its folder.
 
-    A run that was resumed repeats some updates; the last word on each counts. fairseq writes
-    the lines of later epochs to `common.log_file` several times; they count once.
-
-    Args:
-        run: the file, or the run's folder, which holds a `train.log`.
-
-    Raises:
-        FileNotFoundError: there is no such folder or file, or the folder holds no log.
-        ValueError: the file holds no statistics.
+    A run that was resumed repeats some updates; the last word on each counts. fairseq writes the
+    lines of later epochs to `common.log_file` several times; they count once. A FileNotFoundError
+    says that there is no such file or folder, or no log in it, a ValueError that it holds no
+    statistics.
     """
     if not os.path.exists(run):
         raise FileNotFoundError(f"no such run: {run}, expected a folder or a log file")

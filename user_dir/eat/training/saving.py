@@ -3,9 +3,8 @@
 These functions are put around fairseq's own; `replacements` says which, and why.
 """
 
-import functools
 import logging
-from typing import Any, Callable, Dict, List, NamedTuple, NoReturn
+from typing import Any, Dict, List, NamedTuple, NoReturn
 
 import fairseq_cli.train as fairseq_train
 import torch.distributed as dist
@@ -19,45 +18,34 @@ from .stopping import NOTHING_TO_SAVE, StopAsked, exit_status, requeue
 logger = logging.getLogger(__name__)
 
 
-def saving(validate_and_save: Callable[..., Any]) -> Callable[..., Any]:
-    """The same function, which also saves after the last epoch, by time, and to stop."""
-
-    @functools.wraps(validate_and_save)
-    def save(cfg, trainer, task, epoch_itr, valid_subsets, end_of_epoch):
-        if not isinstance(task, GuardedTask):
-            return validate_and_save(cfg, trainer, task, epoch_itr, valid_subsets, end_of_epoch)
-        if end_of_epoch and 0 < cfg.optimization.max_epoch < epoch_itr.next_epoch_idx:
-            cfg.checkpoint.save_interval = cfg.dataset.validate_interval = 1
-        try:
-            task.requests.check()
-            losses, should_stop = validate_and_save(
-                cfg, trainer, task, epoch_itr, valid_subsets, end_of_epoch
-            )
-        except StopAsked:
-            _stop(cfg.checkpoint, trainer, epoch_itr, end_of_epoch)
-        if task.requests.take_due_save() and not should_stop:
-            checkpoint_utils.save_checkpoint(cfg.checkpoint, trainer, epoch_itr, None)
-        return losses, should_stop
-
-    return save
+def saving(validate_and_save, cfg, trainer, task, epoch_itr, valid_subsets, end_of_epoch) -> Any:
+    """fairseq's function, which also saves after the last epoch, by time, and to stop."""
+    arguments = cfg, trainer, task, epoch_itr, valid_subsets, end_of_epoch
+    if not isinstance(task, GuardedTask):
+        return validate_and_save(*arguments)
+    if end_of_epoch and 0 < cfg.optimization.max_epoch < epoch_itr.next_epoch_idx:
+        cfg.checkpoint.save_interval = cfg.dataset.validate_interval = 1
+    try:
+        task.requests.check()
+        losses, should_stop = validate_and_save(*arguments)
+    except StopAsked:
+        _stop(cfg.checkpoint, trainer, epoch_itr, end_of_epoch)
+    if task.requests.take_due_save() and not should_stop:
+        checkpoint_utils.save_checkpoint(cfg.checkpoint, trainer, epoch_itr, None)
+    return losses, should_stop
 
 
-def finishing(train: Callable[..., Any]) -> Callable[..., Any]:
-    """The same function, which cannot stall; first it does what was due when the run was stopped.
+def finishing(train, cfg, trainer, task, epoch_itr) -> Any:
+    """fairseq's function, which cannot stall; first it does what was due when the run was stopped.
 
     So a run that was stopped at an update after which it validates, or while it does, has the same
     validations as one that was never stopped.
     """
-
-    @functools.wraps(train)
-    def finish(cfg, trainer, task, epoch_itr):
-        if not isinstance(task, GuardedTask):
-            return train(cfg, trainer, task, epoch_itr)
-        with task.stall.watching():
-            due = _finish(cfg, trainer, task, epoch_itr)
-            return due or train(cfg, trainer, task, epoch_itr)
-
-    return finish
+    if not isinstance(task, GuardedTask):
+        return train(cfg, trainer, task, epoch_itr)
+    with task.stall.watching():
+        due = _finish(cfg, trainer, task, epoch_itr)
+        return due or train(cfg, trainer, task, epoch_itr)
 
 
 def _finish(cfg: Any, trainer: Any, task: GuardedTask, epoch_itr: Any) -> Any:

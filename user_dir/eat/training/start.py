@@ -1,6 +1,5 @@
 """What a training does once, when it starts: its memory, its log, and a note of how it started."""
 
-import functools
 import logging
 import os
 from dataclasses import fields
@@ -25,24 +24,19 @@ logger = logging.getLogger(__name__)
 _FORMAT = "%(asctime)s | %(levelname)s | %(name)s | %(message)s"  # fairseq's own
 
 
-def beginning(add_defaults: Callable[[DictConfig], None]) -> Callable[[DictConfig], None]:
+def beginning(add_defaults: Callable[[DictConfig], None], cfg: DictConfig) -> None:
     """fairseq's function that completes the configuration; here a training begins."""
-
-    @functools.wraps(add_defaults)
-    def begin(cfg: DictConfig) -> None:
-        show_errors_in_one_line()
-        listen()
-        quieten(cfg)
-        try:
-            add_defaults(cfg)
-        except OmegaConfBaseException as error:
-            raise ValueError(_explain(cfg, error)) from error
-        if str(cfg.task._name).startswith("eat_") and not OmegaConf.is_missing(cfg.task, "data"):
-            check_settings(cfg)
-            if OmegaConf.is_list(cfg.task.data):  # fairseq looks for such subsets in a string
-                cfg.dataset.ignore_unused_valid_subsets = True
-
-    return begin
+    show_errors_in_one_line()
+    listen()
+    quieten(cfg)
+    try:
+        add_defaults(cfg)
+    except OmegaConfBaseException as error:
+        raise ValueError(_explain(cfg, error)) from error
+    if str(cfg.task._name).startswith("eat_") and not OmegaConf.is_missing(cfg.task, "data"):
+        check_settings(cfg)
+        if OmegaConf.is_list(cfg.task.data):  # fairseq looks for such subsets in a string
+            cfg.dataset.ignore_unused_valid_subsets = True
 
 
 def _explain(cfg: DictConfig, error: OmegaConfBaseException) -> str:
@@ -77,13 +71,8 @@ def record_start(
 ) -> None:
     """Open the run's log and add this start to its record, in the first worker only.
 
-    If they cannot be written this is a warning, and the training goes on.
-
-    Args:
-        folder: the run's `checkpoint.save_dir`.
-        epoch: the epoch in which the training starts or continues.
-        model: what is trained.
-        datasets: by split.
+    If they cannot be written this is a warning, and the training goes on. `folder` is the run's
+    `checkpoint.save_dir`, `epoch` the one in which it starts or continues; `datasets` are by split.
     """
     if distributed.get_global_rank() != 0:
         return end_early_messages()

@@ -129,11 +129,7 @@ def _ask_slurm(*command: str) -> str:
 
 
 class Requests:
-    """What the workers of a run are asked for.
-
-    Args:
-        save_interval_minutes: time between two saves; 0: none by time.
-    """
+    """What the workers of a run are asked for; after 0 minutes there is no save by time."""
 
     def __init__(self, save_interval_minutes: float) -> None:
         self._interval_seconds = 60 * save_interval_minutes
@@ -153,11 +149,7 @@ class Requests:
         self._agreed, self._reduced = self._reduced, (sums[0], sums[1])
 
     def check(self) -> None:
-        """Called at the same places by all workers.
-
-        Raises:
-            StopAsked: the run has to stop here.
-        """
+        """Raise StopAsked if the run has to stop here; all workers call it at the same places."""
         if self._agreed[0] or (not dist.is_initialized() and _received.numbers):
             raise StopAsked
 

@@ -6,7 +6,6 @@ starts in a way that a signal ends with a traceback. This takes the place of its
 `distributed_main`, is fairseq's own.
 """
 
-import functools
 import multiprocessing
 import os
 import re
@@ -40,65 +39,52 @@ class Place(NamedTuple):
     starts: int = 0  # how many workers this process starts; 0: it is one itself
 
 
-def starting(call_main: Callable[..., Any]) -> Callable[..., Any]:
+def starting(
+    call_main: Callable[..., Any], cfg: DictConfig, main: Callable[..., Any], **kwargs: Any
+) -> None:
     """fairseq's function that starts the workers of a run, with another decision on who they are.
 
-    Raises:
-        ValueError: the processes that there are cannot be the workers of one run.
+    A ValueError says that the processes that there are cannot be the workers of one run.
     """
-
-    @functools.wraps(call_main)
-    def start(cfg: DictConfig, main: Callable[..., Any], **kwargs: Any) -> None:
-        settings = cfg.distributed_training
-        if cfg.common.tpu or settings.pipeline_model_parallel:
-            return call_main(cfg, main, **kwargs)
-        uses_gpus = torch.cuda.is_available() and not cfg.common.cpu
-        place = find_place(settings, os.environ, torch.cuda.device_count() if uses_gpus else 0)
-        if place.starts > 1 and not (uses_gpus or cfg.common.cpu):
-            raise ValueError(
-                f"{_SECTION}.distributed_world_size: found {place.num_workers} and no GPU, expected"
-                " 1, or common.cpu=true for as many workers on the CPU"
-            )
-        if place.meet is None:
-            settings.distributed_world_size = 1
-            return call_main(cfg, main, **kwargs)
-        with open_dict(cfg):
-            settings.distributed_world_size = place.num_workers
-            settings.distributed_init_method = place.meet
-            settings.distributed_rank, settings.device_id = place.rank, place.local
-            settings.distributed_no_spawn = place.starts == 0
-            if not uses_gpus:
-                settings.distributed_backend = "gloo"
-        if place.starts == 0:
-            return distributed_main(place.local, main, cfg, kwargs)
-        settings.distributed_rank = None  # each counts from start_rank
-        _start(place.starts, main, cfg, {**kwargs, "start_rank": place.rank})
-
-    return start
+    settings = cfg.distributed_training
+    if cfg.common.tpu or settings.pipeline_model_parallel:
+        return call_main(cfg, main, **kwargs)
+    uses_gpus = torch.cuda.is_available() and not cfg.common.cpu
+    place = find_place(settings, os.environ, torch.cuda.device_count() if uses_gpus else 0)
+    if place.starts > 1 and not (uses_gpus or cfg.common.cpu):
+        raise ValueError(
+            f"{_SECTION}.distributed_world_size: found {place.num_workers} and no GPU, expected"
+            " 1, or common.cpu=true for as many workers on the CPU"
+        )
+    if place.meet is None:
+        settings.distributed_world_size = 1
+        return call_main(cfg, main, **kwargs)
+    with open_dict(cfg):
+        settings.distributed_world_size = place.num_workers
+        settings.distributed_init_method = place.meet
+        settings.distributed_rank, settings.device_id = place.rank, place.local
+        settings.distributed_no_spawn = place.starts == 0
+        if not uses_gpus:
+            settings.distributed_backend = "gloo"
+    if place.starts == 0:
+        return distributed_main(place.local, main, cfg, kwargs)
+    settings.distributed_rank = None  # each counts from start_rank
+    _start(place.starts, main, cfg, {**kwargs, "start_rank": place.rank})
 
 
-def on_any_device(wrap: Callable[..., nn.Module]) -> Callable[..., nn.Module]:
+def on_any_device(wrap: Callable[..., nn.Module], module: nn.Module, **options: Any) -> nn.Module:
     """torch's DistributedDataParallel, for models on the CPU too, as fairseq calls it."""
-
-    @functools.wraps(wrap)
-    def wrap_on_any_device(module: nn.Module, **options: Any) -> nn.Module:
-        if next(module.parameters()).device.type == "cpu":
-            options.update(device_ids=None, output_device=None)
-        return wrap(module, **options)
-
-    return wrap_on_any_device
+    if next(module.parameters()).device.type == "cpu":
+        options.update(device_ids=None, output_device=None)
+    return wrap(module, **options)
 
 
 def find_place(settings: DictConfig, environment: Mapping[str, str], num_gpus: int) -> Place:
     """This process among the workers of a run.
 
-    Args:
-        settings: the section `distributed_training`.
-        environment: the variables of torchrun or Slurm.
-        num_gpus: that this process sees and may use.
-
-    Raises:
-        ValueError: more processes than GPUs, or a job of several nodes without srun.
+    By the section `distributed_training`, the variables of torchrun or Slurm, and how many GPUs the
+    process sees and may use. A ValueError for more processes than GPUs, or a job of several nodes
+    without srun.
     """
     world_size, meet = settings.distributed_world_size, settings.distributed_init_method
     if meet is not None:
@@ -126,11 +112,7 @@ def find_place(settings: DictConfig, environment: Mapping[str, str], num_gpus: i
 
 
 def check_alone() -> None:
-    """Check that a process that trains alone was not meant to be one of several.
-
-    Raises:
-        ValueError: torchrun or Slurm started several.
-    """
+    """Raise a ValueError if torchrun or Slurm started several processes that each train alone."""
     if torch.distributed.is_initialized():
         return
     for name in ("WORLD_SIZE", "SLURM_STEP_NUM_TASKS"):
@@ -188,8 +170,7 @@ def _port(settings: DictConfig, environment: Mapping[str, str]) -> int:
 def _start(num_workers: int, main: Callable[..., Any], cfg: DictConfig, kwargs: Dict) -> None:
     """Start workers on this machine and wait for them; signals are theirs.
 
-    Raises:
-        SystemExit: one failed, or they were stopped; with the status of that one.
+    If one failed, or they were stopped, this process exits with the status of that one.
     """
     resource_tracker.ensure_running()  # it would unblock signals
     signal.pthread_sigmask(signal.SIG_BLOCK, STOP_SIGNALS)  # the workers begin like that

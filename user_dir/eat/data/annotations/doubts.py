@@ -16,7 +16,7 @@ _SPLIT = re.compile(
 )
 
 
-def doubt_table(rows: Sequence[Row], columns: Columns) -> Iterator[str]:
+def of_table(rows: Sequence[Row], columns: Columns) -> Iterator[str]:
     """Say if labels hold what may separate labels, and no separator was given."""
     for mark in ";|" if columns.separator is None else "":
         count = sum(any(mark in label for label in row.labels) for row in rows)
@@ -27,7 +27,7 @@ def doubt_table(rows: Sequence[Row], columns: Columns) -> Iterator[str]:
             )
 
 
-def doubt_tars(scan: Scan) -> Iterator[str]:
+def of_tars(scan: Scan) -> Iterator[str]:
     """Say if there are clips in tars beside other files, which may be the same."""
     num_files = sum(path not in scan.members for path in scan.paths)
     if scan.members and num_files:
@@ -37,7 +37,7 @@ def doubt_tars(scan: Scan) -> Iterator[str]:
         )
 
 
-def doubt_labels(names: Collection[str]) -> Iterator[str]:
+def of_labels(names: Collection[str]) -> Iterator[str]:
     """Say if labels out of paths look like splits."""
     alike = sorted(filter(_SPLIT.match, names))
     if len(alike) > 1 or (alike and len(alike) == len(names)):
@@ -54,7 +54,7 @@ def note_forms(names: Collection[str]) -> Iterator[str]:
         yield f"{count} labels fit others but for blanks around them or their Unicode form"
 
 
-def doubt_draw(root: str, paths: Sequence[str]) -> Iterator[str]:
+def of_draw(root: str, paths: Sequence[str]) -> Iterator[str]:
     """Say if splits are drawn from folders that look like splits."""
     names, hint = _find_tops(root, paths)
     alike = [*filter(_SPLIT.match, names)]
@@ -65,7 +65,7 @@ def doubt_draw(root: str, paths: Sequence[str]) -> Iterator[str]:
         )
 
 
-def doubt_parents(root: str, paths: Sequence[str], labels: Collection[str]) -> Iterator[str]:
+def of_parents(root: str, paths: Sequence[str], labels: Collection[str]) -> Iterator[str]:
     """Say if labels by the innermost folders might be meant to be the topmost ones."""
     names, hint = _find_tops(root, paths)
     if len(names) > 1 and not {*names} <= {*labels} and not any(map(_SPLIT.match, names)):

@@ -19,16 +19,8 @@ from ..labels import (
 from ..sampling import draw_parts, draw_stratified_parts
 from ..split import Clip, read_headers
 from ..writing import Listing, refuse_to_replace, unreadable_file, write_data_set
-from . import FolderConfig, ListingConfig
+from . import FolderConfig, ListingConfig, doubts
 from .companions import COMPANIONS, label_by_companion
-from .doubts import (
-    doubt_draw,
-    doubt_labels,
-    doubt_parents,
-    doubt_table,
-    doubt_tars,
-    note_forms,
-)
 from .matching import normal_form
 from .table import Annotations, annotate, label_by_path, read_table, split_by_top
 
@@ -53,7 +45,7 @@ def list_folder(
         config: which files to list, and where labels and splits come from; None: no labels, 5 % of
             the clips in valid.
     """
-    config = FolderConfig() if config is None else config
+    config = config or FolderConfig()
     config.check()
     names = [config.split] if config.split else list(DRAWN)
     left_out_file = unreadable_file(config.split)
@@ -70,10 +62,9 @@ def list_folder(
     classes = None
     if has_labels:
         classes, id_of = choose_classes({c.path: found.labels[c.path] for c in clips}, config, out)
-        ids = ((id_of[name] for name in found.labels[clip.path]) for clip in clips)
-        clips = [
-            c._replace(labels=tuple(dict.fromkeys(i))) for c, i in zip(clips, ids, strict=True)
-        ]
+        for index, clip in enumerate(clips):
+            ids = dict.fromkeys(id_of[name] for name in found.labels[clip.path])
+            clips[index] = clip._replace(labels=tuple(ids))
     splits = dict.fromkeys(names, ()) | split_clips(clips, found.splits, classes, config)
     for name, part in splits.items():
         splits[name] = [clip._replace(path=scan.address(clip.path)) for clip in part]
@@ -90,7 +81,7 @@ def list_folder(
 def _annotate(scan: Scan, config: FolderConfig) -> Annotations:
     """The labels and splits of files, with what else they might be."""
     folder, paths = scan.root, scan.paths
-    notes, warnings = [], [*doubt_tars(scan)]
+    notes, warnings = [], [*doubts.of_tars(scan)]
     kind, _, field = (config.labels_from or "").partition(":")
     if kind in COMPANIONS:
         found = label_by_companion(scan, kind, field)
@@ -100,22 +91,26 @@ def _annotate(scan: Scan, config: FolderConfig) -> Annotations:
         found.left_out.extend(
             Failure(path, "no label") for path in paths if path not in found.labels
         )
-        warnings += doubt_table(rows, config.columns)
+        warnings += doubts.of_table(rows, config.columns)
     elif config.labels_from is not None:
         found = label_by_path(paths, config.labels_from)
-        warnings += doubt_labels({name for names in found.labels.values() for name in names})
+        warnings += doubts.of_labels({name for names in found.labels.values() for name in names})
     else:
         found = Annotations({}, {}, [])
-    notes += note_forms({name for names in found.labels.values() for name in names})
-    if config.splits_from == "top":
-        found.splits.update(split_by_top(paths))
-    elif config.split is not None:
-        found.splits.update(dict.fromkeys(paths, config.split))
-    elif config.splits_from is None:
-        warnings += doubt_draw(folder, paths)
+    notes += doubts.note_forms({name for names in found.labels.values() for name in names})
+    found.splits.update(choose_splits(paths, config))
+    if config.splits_from is None and config.split is None:
+        warnings += doubts.of_draw(folder, paths)
     if config.labels_from == "parent" and config.splits_from is None:
-        notes += doubt_parents(folder, paths, {names[0] for names in found.labels.values()})
+        notes += doubts.of_parents(folder, paths, {names[0] for names in found.labels.values()})
     return found._replace(notes=[*found.notes, *notes], warnings=[*found.warnings, *warnings])
+
+
+def choose_splits(paths: Sequence[str], config: ListingConfig) -> Dict[str, str]:
+    """The splits of files that no table tells; none if they are to be drawn."""
+    if config.splits_from == "top":
+        return split_by_top(paths)
+    return dict.fromkeys(paths, config.split) if config.split else {}
 
 
 def choose_classes(

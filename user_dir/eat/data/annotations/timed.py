@@ -12,6 +12,7 @@ from eat.audio.finding import find_audio
 from eat.audio.ranges import WINDOW_MS
 from eat.work import Failure
 
+from ..event_targets import crop_events
 from ..events import format_seconds
 from ..labels import clip_spellings
 from ..split import Clip, read_headers
@@ -19,9 +20,9 @@ from ..writing import Listing, refuse_to_replace, unreadable_file, write_data_se
 from . import EventConfig
 from .audioset import Segment, match_files
 from .event_tables import find_tables, name_of_recording, read_events_of
-from .folder import DRAWN, choose_classes, split_clips
+from .folder import DRAWN, choose_classes, choose_splits, split_clips
 from .matching import FileNames
-from .table import Row, annotate, split_by_top
+from .table import Row, annotate
 
 _MIN_SECONDS = WINDOW_MS / 1000  # of a clip
 _MIN_EVENT_SECONDS = 1e-6  # what files of events can hold
@@ -54,8 +55,7 @@ def list_events(
     rows, left_out = _read_tables(tables, FileNames(root, scan.paths), config)
     found = annotate(_find_segments(rows, scan.paths), root, scan.paths)
     paths = sorted(found.rows)
-    split_of = split_by_top(paths) if config.splits_from == "top" else found.splits
-    split_of = dict.fromkeys(paths, config.split) if config.split else split_of
+    split_of = found.splits | choose_splits(paths, config)
     names += sorted({*split_of.values()} - {*names})
     refuse_to_replace(out, names, None, force)
 
@@ -193,6 +193,6 @@ def _cut(recording: Clip, seconds: Optional[float]) -> Iterator[Clip]:
             events_in[index].append(event)
     bounds = [*(round(index * seconds, 6) for index in range(count)), end]
     for (begin, stop), events in zip(pairwise(bounds), events_in, strict=True):
-        inside = [(max(on, begin) - begin, min(off, stop) - begin, i) for on, off, i in events]
-        inside = [event for event in inside if event[1] - event[0] >= _MIN_EVENT_SECONDS]
+        inside = crop_events(events, begin, stop - begin)
+        inside = (e for e in inside if e.offset - e.onset >= _MIN_EVENT_SECONDS)
         yield _part_of(recording, begin, stop)._replace(events=tuple(inside))

@@ -13,7 +13,7 @@ from eat.commands.main import main
 from eat.data.events import write_events
 from eat.data.labels import Label, write_descriptors
 from eat.evaluation import Evaluation, Scorer, read_thresholds
-from eat.evaluation.event_metrics import OperatingPoint, choose_thresholds, event_scores
+from eat.evaluation.event_metrics import OperatingPoint, Recordings
 from eat.evaluation.timeline import describe_thresholds
 
 
@@ -57,9 +57,9 @@ def test_whole_recordings_are_evaluated_and_thresholds_chosen_on_another_split(d
         for line in (data / f"{split}.events.tsv").read_text().splitlines()[1:]:
             _, onset, offset, label = line.split("\t")
             events["0"].append((float(onset), float(offset), int(label[1:])))
-        tables.append((scores, events, {"0": 40.0}, 0.16, classifier.labels))
-    point = choose_thresholds(*tables[0])
-    assert found["metrics"] == pytest.approx(event_scores(*tables[1], point), nan_ok=True)
+        tables.append(Recordings(scores, events, {"0": 40.0}, 0.16, classifier.labels))
+    point = tables[0].choose_thresholds()
+    assert found["metrics"] == pytest.approx(tables[1].measure(point), nan_ok=True)
     assert found["metrics"]["event_f1"] > 0.7
     mean = np.mean([row["average_precision"] for row in found["classes"]])
     assert found["metrics"]["mAP"] == pytest.approx(mean)
