@@ -240,6 +240,17 @@ def test_the_threads_of_torch_are_left_alone(encoder, num_clips):
         torch.set_num_threads(before)
 
 
+def test_threads_of_the_caller_do_not_take_time_from_those_that_compute(encoder):
+    before = torch.get_num_threads()
+    try:
+        torch.set_num_threads(3)
+        results = Pipeline(encoder.log_mel, batch_size=2).run([noise(0.3)] * 6, Embedder(encoder))
+        assert [torch.get_num_threads() for _ in results] == [1] * 6
+        assert torch.get_num_threads() == 3
+    finally:
+        torch.set_num_threads(before)
+
+
 def test_the_number_of_workers_changes_nothing(encoder):
     clips = [noise(0.2 + 0.1 * index, index) for index in range(12)]
     runs = [eat.extract_features(clips, encoder, num_workers=n, batch_size=3) for n in (1, 2, 4)]

@@ -3,6 +3,7 @@
 import ctypes
 import os
 import platform
+from contextlib import contextmanager
 from typing import Iterator, List, NamedTuple, Tuple
 
 # Names of the CPU's bf16 units in /proc/cpuinfo. With avx512_bf16 alone (an AMD EPYC) an MLP of
@@ -77,6 +78,22 @@ def _cpu_info(field: str) -> Iterator[str]:
     except OSError:
         return
     yield from (value.strip() for name, _, value in pairs if name.strip() == field)
+
+
+@contextmanager
+def one_torch_thread() -> Iterator[None]:
+    """Let torch use the calling thread alone, where its operations are short or few.
+
+    Threads that wait for the next operation keep their cores busy, and others from using them.
+    """
+    import torch
+
+    num_threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(num_threads)
 
 
 def keep_freed_memory() -> None:

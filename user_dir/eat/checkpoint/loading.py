@@ -13,6 +13,7 @@ from typing import Any, Callable, Dict, Optional, Union
 import torch
 from safetensors import safe_open
 
+from eat.machine import one_torch_thread
 from eat.nn import Classifier, Encoder
 
 from . import LAYOUTS, bare, huggingface, native, official
@@ -138,6 +139,7 @@ def _refuse_others(path: str) -> None:
         raise CheckpointError("found a text file, expected a checkpoint")
 
 
+@one_torch_thread()
 def load_encoder(
     path: CheckpointPath,
     weights: str = "student",
@@ -167,6 +169,7 @@ def load_encoder(
     return encoder.to(device=device, dtype=dtype or torch.float32).eval()
 
 
+@one_torch_thread()
 def load_classifier(
     path: CheckpointPath, device: Device = None, dtype: Optional[torch.dtype] = None, **stated: Any
 ) -> Classifier:

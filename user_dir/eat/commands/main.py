@@ -12,6 +12,7 @@ or, if it is made of actions such as `eat manifest folder`,
 """
 
 import argparse
+import gc
 import importlib
 import io
 import itertools
@@ -62,6 +63,7 @@ def main(argv: Optional[Sequence[str]] = None) -> int:
     """
     argv = sys.argv[1:] if argv is None else list(argv)
     args = _build_parser(argv).parse_args(argv)
+    gc.set_threshold(100_000)  # objects; by default collecting takes a sixth of `import torch`
     _accept_any_name()
     try:
         status = args.function(args)

@@ -244,6 +244,10 @@ class Pipeline:
         batches = make_batches(parts, lambda p: p.window.num_rows, self.batch_size, max_rows)
         # On the CPU every thread computes; another device gets one batch after the other.
         in_threads = on_cpu and self.batch_size > 1
+        if in_threads and len(batches) > 1:
+            # The caller's few operations must not wake threads that take the processor, waiting for
+            # more, from those that compute.
+            torch.set_num_threads(1)
 
         def work(batch: List[_Part]) -> List[Any]:
             contents = [part.read() for part in batch]

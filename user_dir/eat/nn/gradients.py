@@ -15,6 +15,8 @@ from torch import Tensor, nn
 from torch.autograd.function import Function, once_differentiable
 from torch.utils.checkpoint import checkpoint as run_checkpointed
 
+from eat.machine import one_torch_thread
+
 # With more tokens than this, the L x L weights of `AttentionByHand` take too much memory.
 MAX_TOKENS_WITH_WEIGHTS = 1024
 
@@ -97,6 +99,7 @@ def _autocasts() -> bool:
         return torch.is_autocast_cpu_enabled()
 
 
+@one_torch_thread()
 def pack_linears(network: Network) -> Network:
     """Make a network on a CPU faster, for inference only; returns it.
 

@@ -40,9 +40,10 @@ def sincos_positions(num_rows: int, num_columns: int, embed_dim: int) -> Tensor:
     """
     if embed_dim % 4:
         raise ValueError(f"embed_dim: found {embed_dim}, expected a multiple of 4")
-    time, frequency = np.meshgrid(np.arange(num_rows), np.arange(num_columns), indexing="ij")
-    halves = [_sincos(index.reshape(-1), embed_dim // 2) for index in (frequency, time)]
-    return torch.from_numpy(np.concatenate(halves, axis=1).astype(np.float32))
+    grid = np.empty((num_rows, num_columns, 2, embed_dim // 2), np.float32)
+    grid[:, :, 0] = _sincos(np.arange(num_columns), embed_dim // 2)
+    grid[:, :, 1] = _sincos(np.arange(num_rows), embed_dim // 2)[:, None]
+    return torch.from_numpy(grid.reshape(-1, embed_dim))
 
 
 def positions_of(table: Tensor, num_patches: int, num_columns: int) -> Tensor:
