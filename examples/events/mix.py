@@ -45,10 +45,9 @@ TEST_KITS = ("ColomboAcousticDrumkit", "Millo_MultiLayered3", "The Black Pearl 1
 RATIOS_DB = (20, 10, 0)  # of signal to noise, by recording in turns
 TEST_SPLITS = {ratio: f"test_{ratio}dB" for ratio in RATIOS_DB}
 PART_SECONDS = 5.12  # 512 frames
-MAX_SECONDS = 4.0  # longer sounds are cut
-MEAN_GAP_SECONDS = 2.5  # from the beginning of a sound to that of the next, of any class
-NUM_RECORDINGS = {"unlabelled": 40, "train": 6, "valid": 3, "test": 6}
-
+MIN_SECONDS, MAX_SECONDS = 0.5, 4.0  # shorter sounds are repeated, longer ones are cut
+MEAN_GAP_SECONDS = 1.25  # from the beginning of a sound to that of the next, of any class
+NUM_RECORDINGS = {"unlabelled": 40, "train": 3, "valid": 3, "test": 6}
 
 Clip = Tuple[str, int, List[Event]]  # its path, its samples, and what sounds when
 
@@ -109,9 +108,9 @@ def find_sounds(packages: Path, is_test: bool) -> Dict[str, List[np.ndarray]]:
                 instrument = prepare.instrument_of(path.name)
                 if instrument in found and path.suffix in (".wav", ".flac", ".aiff"):
                     found[instrument].append(path)
-    pattern = "freedesktop/stereo/*.oga" if is_test else "Oxygen-*.ogg"
-    chimes = (path for path in (packages / THEMES).glob(pattern) if "audio-" not in path.name)
-    found["chime"] += chimes
+    for pattern in ("freedesktop/stereo/*.oga", "Oxygen-*.ogg"):
+        chimes = sorted(p for p in (packages / THEMES).glob(pattern) if "audio-" not in p.name)
+        found["chime"] += chimes[-len(chimes) // 3 :] if is_test else chimes[: -len(chimes) // 3]
     for name, paths in found.items():
         if not paths:
             raise prepare.missing(packages, f"packages for {name}: {', '.join(PACKAGES)}")
@@ -121,17 +120,18 @@ def find_sounds(packages: Path, is_test: bool) -> Dict[str, List[np.ndarray]]:
 
 
 def trim(samples: np.ndarray) -> np.ndarray:
-    """A sound from where it is louder than a twentieth of its peak to where it last is, faded out.
+    """A sound from where it is louder than a tenth of its peak to where it last is, faded out.
 
-    A sound that is shorter than 50 ms or silent becomes an empty one.
+    It is repeated until it is long enough. One below 50 ms, or silent, becomes an empty one.
     """
     samples = samples[: round(MAX_SECONDS * SAMPLE_RATE_HZ)]
-    loud = np.flatnonzero(np.abs(samples) > np.abs(samples).max(initial=0.0) / 20)
+    loud = np.flatnonzero(np.abs(samples) > np.abs(samples).max(initial=0.0) / 10)
     sound = samples[loud[0] : loud[-1] + 1].copy() if len(loud) else samples[:0]
     if len(sound) < prepare.MIN_SAMPLES:
         return sound[:0]
     fade = SAMPLE_RATE_HZ // 100
     sound[-fade:] *= np.linspace(1, 0, fade, dtype=np.float32)
+    sound = np.tile(sound, int(np.ceil(MIN_SECONDS * SAMPLE_RATE_HZ / len(sound))))
     return sound / np.sqrt(np.mean(np.square(sound)))
 
 
@@ -161,9 +161,9 @@ def mix(
 
 
 def background(count: int, generator: np.random.Generator) -> np.ndarray:
-    """Noise whose power falls with frequency, by 2 to 5 dB per octave, at an RMS of 1."""
+    """Noise whose power falls with frequency, by up to 3 dB per octave, at an RMS of 1."""
     spectrum = np.fft.rfft(generator.standard_normal(count))
-    slope = generator.uniform(0.33, 0.83)  # of the amplitude
+    slope = generator.uniform(0, 0.5)  # of the amplitude
     spectrum *= np.maximum(np.arange(len(spectrum)) * 50.0 / count, 1e-3) ** -slope
     noise = np.fft.irfft(spectrum, count)
     return noise / np.sqrt(np.mean(np.square(noise)))

@@ -4,7 +4,7 @@
     python examples/events/run.py --data events/data --out events/run
 
 pre-trains `pretrain_tiny` on recordings without labels, fine-tunes it with `finetune_events_tiny`
-on 18 minutes with labels, and measures on recordings of other voices, drum kits and chimes how well
+on 9 minutes with labels, and measures on recordings of other voices, drum kits and chimes how well
 it finds events, against a network that was not pre-trained. Needs the extra `[events]`. An
 interrupted run continues; what is finished is kept.
 """
@@ -67,7 +67,7 @@ def parse_arguments(argv: Optional[Sequence[str]]) -> argparse.Namespace:
         __doc__.splitlines()[0], [1, 2, 3], 500, source="--data", writer="mix.py"
     )
     parser.add_argument(
-        "--finetuning-updates", type=int, default=700, help="(default: %(default)s)"
+        "--finetuning-updates", type=int, default=200, help="(default: %(default)s)"
     )
     return parser.parse_args(argv)
 

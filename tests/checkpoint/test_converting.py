@@ -302,6 +302,7 @@ def test_classes_of_one_name_do_not_fit_the_official_layout(ours, tmp_path):
 def test_a_classifier_over_time_is_exported_where_it_fits(official_finetune, tmp_path):
     checkpoint = load_checkpoint(official_finetune)
     weights = {k: torch.cat([v, 2 * v]) for k, v in checkpoint.classifier.items() if "head" in k}
+    weights["head.weight"] = weights["head.weight"].repeat(1, 8)
     time = dataclasses.replace(checkpoint.classifier_config, pooling="time", steps_per_row=2)
     ours = dataclasses.replace(
         checkpoint, classifier={**checkpoint.classifier, **weights}, classifier_config=time

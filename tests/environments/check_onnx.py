@@ -161,7 +161,7 @@ def check_classifier_over_time():
     checkpoint = load_checkpoint(GOLDEN / "official_finetune.pt")
     config = dataclasses.replace(checkpoint.classifier_config, pooling="time", steps_per_row=3)
     head = {key: value for key, value in checkpoint.classifier.items() if "norm" in key}
-    head["head.weight"] = torch.randn(9, 48, generator=torch.Generator().manual_seed(0))
+    head["head.weight"] = torch.randn(9, 8 * 48, generator=torch.Generator().manual_seed(0))
     head["head.bias"] = torch.arange(9.0)
     checkpoint = dataclasses.replace(checkpoint, classifier=head, classifier_config=config)
     onnx_export.write(checkpoint, FOLDER / "time.onnx")

@@ -24,7 +24,7 @@ class ClassifierConfig:
     num_classes: int = setting("C, classes (AudioSet: 527)", 527)
     pooling: str = setting(
         "input of the head: cls token (paper); mean of the patches; or time: the patches of each"
-        " row averaged over frequency, for scores over time",
+        " row side by side, for scores over time",
         "cls",
     )
     use_fc_norm: bool = setting("LayerNorm before the linear head; ESP-AVES2's have none", True)
@@ -62,9 +62,10 @@ class Classifier(nn.Module):
             num_mel_bins=encoder.config.num_mel_bins, patch_size=encoder.config.patch_size
         )
         embed_dim = encoder.config.embed_dim
-        norm = nn.LayerNorm(embed_dim, eps=_NORM_EPS)
-        self.fc_norm = norm if config.use_fc_norm else nn.Identity()
-        self.head = nn.Linear(embed_dim, config.num_classes * config.steps_per_row)
+        self.fc_norm = nn.LayerNorm(embed_dim, _NORM_EPS) if config.use_fc_norm else nn.Identity()
+        # Over time the patches of a row stay apart: a mean would hide from the head what is high.
+        columns = encoder.config.num_columns if config.pooling == "time" else 1
+        self.head = nn.Linear(columns * embed_dim, config.num_classes * config.steps_per_row)
         nn.init.trunc_normal_(self.head.weight, std=0.02)
         nn.init.zeros_(self.head.bias)
 
@@ -77,16 +78,15 @@ class Classifier(nn.Module):
 
     def classify(self, tokens: Tensor, lengths: Optional[Tensor] = None) -> Tensor:
         """The logits of the encoder's output (B, 1+L, D), as `forward` returns them."""
-        pooling, columns = self.config.pooling, self.encoder.config.num_columns
-        if pooling == "time":
-            rows = tokens[:, 1:].unflatten(1, (-1, columns)).mean(dim=2)
-            logits = self.head(self.fc_norm(rows))
+        if self.config.pooling == "time":
+            rows = self.fc_norm(tokens[:, 1:]).unflatten(1, (-1, self.encoder.config.num_columns))
+            logits = self.head(rows.flatten(2))
             return logits.unflatten(2, (-1, self.config.num_classes)).flatten(1, 2)
         valid = None
         if lengths is not None:
             lengths = torch.as_tensor(lengths, device=tokens.device)
             valid = self.encoder.valid_patches(lengths, tokens.shape[1] - 1)
-        return self.head(self.fc_norm(pool_for_head(tokens, pooling, valid)))
+        return self.head(self.fc_norm(pool_for_head(tokens, self.config.pooling, valid)))
 
     @property
     def step_seconds(self) -> float:
