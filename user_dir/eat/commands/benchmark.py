@@ -7,11 +7,12 @@ from itertools import product
 from typing import Any, ClassVar, Dict, List, Optional, Sequence, Type
 
 from eat.benchmark import DTYPES, ExtractionCase, LoadingCase, UpdateCase
+from eat.features import DeviceOption
 from eat.files import replace_file
 from eat.machine import choose_device
 
 from .options import option
-from .shared import CheckpointOptions, DeviceOption
+from .shared import CheckpointOptions
 
 # Results that the table leaves to the JSON, beside the least of repeated times.
 _NOT_SHOWN = ("device", "manifest", "num_files", "profile", "settings", "tflop")

@@ -4,9 +4,10 @@ from dataclasses import dataclass
 from typing import ClassVar, Optional
 
 from eat.checkpoint import LAYOUTS
+from eat.features import WeightsOption
 
 from .options import argument, option
-from .shared import CHECKPOINT, LabelsOption, WeightsOption
+from .shared import CHECKPOINT, LabelsOption
 
 
 @dataclass(kw_only=True)

@@ -4,10 +4,10 @@ import json
 from dataclasses import dataclass
 from typing import ClassVar, Optional
 
-from eat.features import BATCH_SIZE
+from eat.features import BATCH_SIZE, DeviceOption
 
 from .options import argument, option
-from .shared import CHECKPOINT, DeviceOption, LabelsOption, print_failures
+from .shared import CHECKPOINT, LabelsOption, print_failures
 
 
 @dataclass(kw_only=True)

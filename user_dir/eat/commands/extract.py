@@ -6,28 +6,11 @@ from typing import ClassVar, List
 from eat.features import ExtractionSettings
 
 from .options import argument, option
-from .shared import (
-    CHECKPOINT,
-    CheckpointOptions,
-    DeviceOption,
-    Hdf5Option,
-    LayersOption,
-    TargetLengthOption,
-    WeightsOption,
-    print_failures,
-)
+from .shared import CHECKPOINT, CheckpointOptions, print_failures
 
 
 @dataclass(kw_only=True)
-class Options(
-    CheckpointOptions,
-    DeviceOption,
-    Hdf5Option,
-    LayersOption,
-    TargetLengthOption,
-    WeightsOption,
-    ExtractionSettings,
-):
+class Options(CheckpointOptions, ExtractionSettings):
     """Write the features of recordings of any length, format and rate.
 
     OUT gets one .npy file per input, in the folders that the input has below the folder or manifest

@@ -10,9 +10,9 @@ from typing import Any, ClassVar, Iterable, List, Optional, Sequence
 from eat.audio import RateConfig
 from eat.data import MAX_TARGET_LENGTH
 from eat.data.annotations import EventConfig, FolderConfig
+from eat.features import Hdf5Option
 
 from .options import argument, option
-from .shared import Hdf5Option
 
 
 @dataclass(kw_only=True)

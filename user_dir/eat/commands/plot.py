@@ -5,17 +5,11 @@ from typing import Any, ClassVar, List, Optional
 
 import eat
 from eat import figures
+from eat.features import DeviceOption, TargetLengthOption, WeightsOption
 from eat.machine import choose_device
 
 from .options import argument, option
-from .shared import (
-    CHECKPOINT,
-    CheckpointOptions,
-    DeviceOption,
-    TargetLengthOption,
-    WeightsOption,
-    print_failures,
-)
+from .shared import CHECKPOINT, CheckpointOptions, print_failures
 
 
 def _out(default: str) -> Any:

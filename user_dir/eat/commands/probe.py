@@ -10,21 +10,11 @@ from eat.files import replace_file
 from eat.work import Failure
 
 from .options import argument, option
-from .shared import (
-    CHECKPOINT,
-    CheckpointOptions,
-    DeviceOption,
-    LayersOption,
-    TargetLengthOption,
-    WeightsOption,
-    print_failures,
-)
+from .shared import CHECKPOINT, CheckpointOptions, print_failures
 
 
 @dataclass(kw_only=True)
-class Options(
-    CheckpointOptions, DeviceOption, LayersOption, TargetLengthOption, WeightsOption, ProbeSettings
-):
+class Options(CheckpointOptions, ProbeSettings):
     """Fit classifiers to the frozen features of labelled clips and test them on other clips.
 
     A logistic regression and nearest neighbours learn from standardised features. They are

@@ -6,9 +6,10 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from eat.audio import RangeConfig
+from eat.features import Hdf5Option
 
 from .options import argument, option
-from .shared import Hdf5Option, print_failures
+from .shared import print_failures
 
 
 @dataclass(kw_only=True)

@@ -6,9 +6,10 @@ from dataclasses import dataclass
 from typing import Any, ClassVar, List, Optional, Union
 
 from eat.evaluation import EVENT_FORMATS
+from eat.features import DeviceOption
 
 from .options import argument, option
-from .shared import CHECKPOINT, DeviceOption, LabelsOption, print_failures
+from .shared import CHECKPOINT, LabelsOption, print_failures
 
 
 def _parse_threshold(text: str) -> Union[float, str]:

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import List, Optional
 
-from eat.features import Layers
+from eat.features import DeviceOption, LayersOption, TargetLengthOption, WeightsOption
 from eat.lazy import by_name, export
 from eat.settings import setting
 
@@ -16,12 +16,8 @@ LABELLED_SPLITS = ("train", "valid", "eval", "test")
 
 
 @dataclass(kw_only=True)
-class ProbeSettings:
-    """What `probe_checkpoint` does; the fields are the options of `eat probe`.
-
-    `layers` and `target_length` are those of `extract_features`, `weights` is that of
-    `load_encoder`, `device` is "auto", "cpu" or "cuda".
-    """
+class ProbeSettings(DeviceOption, LayersOption, TargetLengthOption, WeightsOption):
+    """What `probe_checkpoint` does; the fields are the options of `eat probe`."""
 
     splits: Optional[List[str]] = setting(
         f"manifests to use. Not given: those of {', '.join(LABELLED_SPLITS)} that have labels",
@@ -49,9 +45,6 @@ class ProbeSettings:
         choices=POOLINGS,
     )
     steps: int = setting("time steps that the pooling `time` keeps", 8, at_least=1)
-    layers: Layers = "last"
-    weights: str = "student"
-    target_length: Optional[int] = None
     methods: List[str] = setting(
         "classifiers: logistic regression; knn: nearest neighbours by cosine. Two learn from all"
         " tokens where the information is: attentive: learned queries attend to CLS and patches of"
@@ -71,7 +64,6 @@ class ProbeSettings:
         1,
         at_least=0,
     )
-    device: str = "auto"
 
 
 _EXPORTS = {

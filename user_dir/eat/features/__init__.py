@@ -1,7 +1,7 @@
 """Features of recordings: any length, in batches, in bounded memory."""
 
 from dataclasses import dataclass
-from typing import Optional, Sequence, Union
+from typing import List, Optional, Sequence, Union
 
 from eat.lazy import by_name, export
 from eat.settings import setting
@@ -19,13 +19,75 @@ BATCH_SIZE = 32
 Layers = Optional[Union[str, Sequence[int]]]
 
 
-@dataclass(kw_only=True)
-class ExtractionSettings:
-    """How `extract_to_folder` makes features; the fields are the options of `eat extract`.
+def _parse_layers(text: str) -> Union[str, List[int]]:
+    if text in ("last", "all", "mean"):
+        return text
+    numbers = text.split(",")
+    if not all(number.isdecimal() for number in numbers):
+        expected = "last, all, mean or numbers of blocks such as 3,6,9"
+        raise ValueError(f"found {text!r}, expected {expected}")
+    return [int(number) for number in numbers]
 
-    `layers`, `target_length` and `hdf5_rate_hz` are those of `extract_features` and `read_audio`,
-    `weights` is that of `load_encoder`, `device` is "auto", "cpu" or "cuda".
-    """
+
+@dataclass(kw_only=True)
+class DeviceOption:
+    """Where to compute."""
+
+    device: str = setting(
+        "where to compute; auto: cuda if there is one", "auto", choices=("auto", "cpu", "cuda")
+    )
+
+
+@dataclass(kw_only=True)
+class WeightsOption:
+    """Whose weights to take."""
+
+    weights: str = setting(
+        "whose weights of a pre-training checkpoint", "student", choices=("student", "teacher")
+    )
+
+
+@dataclass(kw_only=True)
+class LayersOption:
+    """Which blocks' outputs to take."""
+
+    layers: Layers = setting(
+        "blocks whose outputs are taken: last; all, or numbers from 1 such as 3,6,9; or mean, the"
+        " average over all blocks",
+        "last",
+        parse=_parse_layers,
+    )
+
+
+@dataclass(kw_only=True)
+class TargetLengthOption:
+    """How long clips are made."""
+
+    target_length: Optional[int] = setting(
+        "frames (of 10 ms as released), a multiple of 16, that every clip is padded or cut to; the"
+        " network attends to the padding as in training (released code: 1024). Not given: each clip"
+        " at its own length",
+        None,
+        at_least=1,
+        metavar="FRAMES",
+    )
+
+
+@dataclass(kw_only=True)
+class Hdf5Option:
+    """The sample rate of HDF5 packs that do not tell theirs."""
+
+    hdf5_rate_hz: Optional[int] = setting(
+        "sample rate of clips in HDF5 packs that have no attribute sample_rate",
+        None,
+        at_least=1,
+        metavar="HZ",
+    )
+
+
+@dataclass(kw_only=True)
+class ExtractionSettings(DeviceOption, Hdf5Option, LayersOption, TargetLengthOption, WeightsOption):
+    """How `extract_to_folder` makes features; the fields are the options of `eat extract`."""
 
     granularity: str = setting(
         "which features: all: CLS and patches (1+L, D); frame: patches (L, D); utterance: CLS (D);"
@@ -33,9 +95,6 @@ class ExtractionSettings:
         "frame",
         choices=GRANULARITIES,
     )
-    layers: Layers = "last"
-    weights: str = "student"
-    target_length: Optional[int] = None
     window_seconds: Optional[float] = setting(
         "longer clips run in windows of this length, in seconds of the recording. Not given:"
         f" {WINDOW_SECONDS} with frames of 10 ms, as many frames at another hop or speed",
@@ -52,8 +111,6 @@ class ExtractionSettings:
         " EAT-base's tokens with those of float32 is 0.9999",
         False,
     )
-    device: str = "auto"
-    hdf5_rate_hz: Optional[int] = None
     batch_size: int = setting(
         "clips in one pass at most, fewer when they are long", BATCH_SIZE, at_least=1
     )
