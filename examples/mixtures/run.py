@@ -41,14 +41,16 @@ PAIRS = {"digit + drum": ("digits", "instruments"), "digit + digit": ("digits", 
 NUM_CLIPS = {"train": 1000, "test": 500}
 LEVELS_DB = (-5.0, 5.0)  # of the second sound, relative to the first
 # What is not learnt from: voices, and drum kits that together have every instrument.
-TEST_SOURCES = r"_(f4|f5|m7|m8)_|/(Colombo|Millo_MultiLayered3|The Black|circAfrique)[^/]*__"
+TEST_SOURCES = r"_(f4|f5|m7|m8)_|/(Colombo|Millo_MultiLayered3|(The )?Black|circAfrique)[^/]*__"
 POOLINGS = ("cls", "mean")
-# Half of the clones are of mixtures; the clones of both kinds of training are equally many.
-MIXED = {"model.mixtures": True, "model.num_clones": 4, "model.utterance_top_k_layers": 1}
+SECOND_STAGE = {"optimization.lr": [0.0005], "dataset.batch_size": 12}  # half of the first's
 STAGES: Dict[str, Dict[str, Any]] = {
-    "without mixtures": {},
-    "with mixtures": MIXED,
-    "mixtures without source loss": {**MIXED, "criterion.source_weight": 0.0},
+    "without mixtures": {"model.num_clones": 8},
+    "with mixtures": {
+        "model.mixtures": True,
+        "model.num_clones": 4,  # and 4 of each mixture
+        "model.utterance_top_k_layers": 1,
+    },
 }
 
 Scores = Dict[str, Dict[str, float]]  # task -> pooling -> score
@@ -80,7 +82,7 @@ def run_all(
     """Train and probe all networks; returns the scores of each, one for each seed."""
     found: Dict[str, List[Scores]] = {}
     manifests, first = out / "manifests", out / "stage_1"
-    start = {"model.init_from": first / "checkpoint_last.pt", "optimization.lr": [0.0005]}
+    start = {"model.init_from": first / "checkpoint_last.pt", **SECOND_STAGE}
     runs = [("stage 1", first, args.seeds[0], {})]
     for seed in args.seeds:
         for name, settings in STAGES.items():
@@ -108,6 +110,11 @@ def mix_clips(audio: Path, out: Path, folders: Sequence[str]) -> Dict[str, Any]:
         of_split = [[path for path in paths
                      if bool(re.search(TEST_SOURCES, str(path))) == (split == "test")]
                     for paths in sources]  # fmt: skip
+        if not all(of_split):
+            missing = " and ".join(folders)
+            raise ValueError(
+                f"{audio}: found no clips to {split} of {missing}, expected some of each"
+            )
         sizes, labels = [], []
         for index in range(count):
             pair = [paths[generator.integers(len(paths))] for paths in of_split]

@@ -78,7 +78,7 @@ def test_the_model_predicts_clips_mixtures_and_sources(batch):
     torch.manual_seed(1)
     found = model(**batch)
     torch.manual_seed(1)
-    mixtures, ids = mix_partners(model.mixtures, batch["source"], 16)
+    mixtures, ids = mix_partners(model.mixing, batch["source"], 16)
     plain = make_model(utterance_top_k_layers=1)
     for place, source in ((0, batch["source"]), (1, mixtures)):
         expected = plain(source=source, mask=batch["mask"])

@@ -49,8 +49,8 @@ class PretrainingModel(BaseFairseqModel):
         self.encoder = Encoder(part_of(EncoderConfig, cfg))
         self.decoder = Decoder(part_of(DecoderConfig, cfg), cfg.embed_dim)
         self.teacher = Teacher(part_of(TeacherConfig, cfg), self.encoder)
-        self.mixtures = part_of(MixturesConfig, cfg)
-        check_mixtures(self.mixtures)
+        self.mixing = part_of(MixturesConfig, cfg)
+        check_mixtures(self.mixing)
         self.num_updates = 0
         for part in (self.encoder, self.decoder):
             part.checkpoint_activations = cfg.checkpoint_activations
@@ -89,8 +89,8 @@ class PretrainingModel(BaseFairseqModel):
         grid = self.encoder.grid(source.shape[2])
         _check_mask(mask, source.shape[0], grid[0] * grid[1])
         clips = source
-        if self.mixtures.mixtures:
-            mixed, mixed_ids = mix_partners(self.mixtures, clips, self.encoder.config.patch_size)
+        if self.mixing.mixtures:
+            mixed, mixed_ids = mix_partners(self.mixing, clips, self.encoder.config.patch_size)
             source, mask = torch.cat([clips, mixed]), torch.cat([mask, mask])
         batch_size, num_clones, _ = mask.shape
         visible_ids, hidden_ids = split_mask(mask.flatten(0, 1), num_visible)
@@ -108,7 +108,7 @@ class PretrainingModel(BaseFairseqModel):
             "utterance_targets": utterance_targets.repeat_interleave(num_clones, dim=0),
             "mask": mask,
         }
-        if self.mixtures.mixtures:
+        if self.mixing.mixtures:
             alone, _ = self.teacher(clips, mixed_ids)
             kept = mean_of_sources(targets[: len(clips)], alone, mixed_ids)
             hidden_ids = hidden_ids.reshape(batch_size, -1)[len(clips) :]

@@ -47,7 +47,7 @@ def partners(x: Tensor) -> Tensor:
 def draw_mixed_rows(config: MixturesConfig, num_rows: int) -> Tensor:
     """The rows of the patch grid in which both clips sound: (H,) bool on the CPU.
 
-    The unmixed regions are equally long, apart, and anywhere; at least one row is mixed.
+    The unmixed regions are equally long, anywhere, and do not overlap; at least one row is mixed.
     """
     share = config.unmixed_ratio / _NUM_UNMIXED_REGIONS
     length = min(round(num_rows * share), (num_rows - 1) // _NUM_UNMIXED_REGIONS)
