@@ -5,8 +5,8 @@
 
 pre-trains `pretrain_tiny`, goes on from it with mixtures and, for as many updates, without, and
 asks with `eat probe` what the features hold of single sounds and of two at once: a spoken digit and
-a drum, or two digits. Voices and drum kits of the tests were not learnt from. An interrupted run
-continues; what is finished is kept.
+a drum, or two digits, of voices and drum kits that the classifiers did not learn from. An
+interrupted run continues; what is finished is kept.
 """
 
 import argparse
