@@ -103,12 +103,20 @@ model:
   {embed_dim: 1024, depth: 24, num_heads: 16, mask_ratio: 0.75, mask_ratio_adjust: 0.10,
    decoder_depth: 3, decoder_kernel_size: 5, ema_anneal_updates: 150000, average_top_k_layers: 24}
 """
+# SSLAM's second stage: what its released script changes.
+MIXTURES = """
+lr_scheduler: {warmup_updates: 25000}
+optimization: {max_update: 200000, lr: [5e-5]}
+criterion: {source_weight: 1.0}
+model: {num_clones: 8, mixtures: true, unmixed_ratio: 0.469, utterance_top_k_layers: 1}
+"""
 RECIPES = {
     "finetune_as2m": (FINETUNE, AUDIOSET, AS2M),
     "finetune_as20k": (FINETUNE, AUDIOSET, AS20K),
     "finetune_esc50": (FINETUNE, ESC50),
     "finetune_spcv2": (FINETUNE, SPCV2),
     "pretrain_base": (PRETRAIN, BASE),
+    "pretrain_base_mixtures": (PRETRAIN, BASE, MIXTURES),
     "pretrain_large": (PRETRAIN, LARGE),
 }
 
@@ -199,7 +207,7 @@ def test_form(name):
     assert name.startswith("pretrain_") or OmegaConf.is_missing(cfg.model, "init_from")
 
 
-@pytest.mark.parametrize("kind, number", [("pretrain", 3), ("finetune", 7)])
+@pytest.mark.parametrize("kind, number", [("pretrain", 4), ("finetune", 7)])
 def test_all_configs_of_a_kind_have_the_same_keys(kind, number):
     """Any override that works with one works with all."""
     keys = [_keys(OmegaConf.to_container(load(n))) for n in CONFIGS if n.startswith(kind)]

@@ -119,6 +119,38 @@ def test_resuming_in_mid_epoch_gives_the_uninterrupted_run(train, labelled, tmp_
 
 
 @pytest.mark.slow
+def test_the_second_stage_of_mixtures_continues_exactly(trained, train, tmp_path):
+    """From a checkpoint of the first; 4 updates equal 2 and 2 more to the bit."""
+    overrides = [
+        f"model.init_from='{trained[1] / 'checkpoints' / 'checkpoint_last.pt'}'",
+        *("model.num_position_rows=64", "model.mask_block_size=3", "task.target_length=128"),
+        *("task.min_samples=1000", "common.fp16=false", "criterion.utterance_weight=1"),
+        *("optimization.max_update=4", "checkpoint.save_interval_updates=2"),
+        *("dataset.batch_size_valid=4", "checkpoint.keep_interval_updates=2"),
+    ]
+    whole = train(*overrides, config="pretrain_base_mixtures")
+    assert whole.returncode == 0, whole.stdout
+    for record in logged(whole.stdout):
+        parts = (record[f"{name}_loss"] for name in ("frame", "utterance", "source"))
+        assert record["loss"] == pytest.approx(sum(parts), abs=1e-3)
+        assert record["bsz"] == 4 and record["mask_ratio"] == pytest.approx(52 / 64, abs=1e-4)
+    folder = tmp_path / "checkpoints"
+    expected = checkpoint(tmp_path)
+    for name in ("checkpoint_last.pt", "checkpoint_best.pt", "checkpoint_2_4.pt"):
+        (folder / name).unlink(missing_ok=True)
+    shutil.move(folder / "checkpoint_1_2.pt", folder / "checkpoint_last.pt")
+    resumed = train(*overrides, config="pretrain_base_mixtures")
+    assert [record["num_updates"] for record in logged(resumed.stdout)] == [3, 4], resumed.stdout
+    for key, value in checkpoint(tmp_path)["model"].items():
+        assert torch.equal(value, expected["model"][key]), key
+    # It is a plain EAT checkpoint.
+    eat.convert_checkpoint(folder / "checkpoint_last.pt", tmp_path / "official.pt", to="official")
+    encoder = eat.load_encoder(tmp_path / "official.pt")
+    assert torch.equal(encoder.cls_token, expected["model"]["encoder.cls_token"])
+    assert eat.load_pretraining_model(folder / "checkpoint_last.pt").num_updates == 0
+
+
+@pytest.mark.slow
 def test_a_run_that_an_epoch_ends_is_saved(train, tmp_path):
     """Also where the recipe validates and saves by updates only."""
     settings = ("optimization.max_epoch=2", "optimization.max_update=1000")

@@ -26,6 +26,8 @@ def test_two_clips_of_sixteen_clones_take_two_teraflop():
     two = step_flops(BASE, 1024, 2, 16)
     assert two == pytest.approx(2.16e12, rel=0.005)
     assert step_flops(BASE, 1024, 5, 16) == pytest.approx(5 * two / 2)
+    mixtures = OmegaConf.merge(BASE, {"mixtures": True})  # a mixture is a clip more
+    assert step_flops(mixtures, 1024, 1, 16) == two
 
 
 def test_a_block_by_hand():

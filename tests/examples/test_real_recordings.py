@@ -11,8 +11,11 @@ import pytest
 import soundfile
 from helpers import REPOSITORY
 
+from eat.data.manifest import Manifest
+
 FOLDER = REPOSITORY / "examples" / "real_recordings"
 PAPER = REPOSITORY / "examples" / "paper_in_small"
+MIXTURES = REPOSITORY / "examples" / "mixtures"
 MINIATURE = [f"model.{key}=2" for key in ("depth", "num_heads", "decoder_depth")]
 MINIATURE += ["model.embed_dim=32", "model.average_top_k_layers=2", "dataset.batch_size=4"]
 PROMPTS = "usr/share/asterisk/sounds"
@@ -198,3 +201,31 @@ def test_the_paper_in_small_runs_and_continues(packages, environment, tmp_path):
     ]
     assert (out / "results.md").read_text() == table
     assert (out / "figure.png").stat().st_size > 10_000
+
+
+@pytest.mark.slow
+def test_the_experiment_with_mixtures_runs_and_continues(packages, environment, tmp_path):
+    pytest.importorskip("fairseq")
+    audio, out = tmp_path / "audio", tmp_path / "out"
+    prepare(packages, audio, 6, environment)
+    arguments = ("--audio", audio, "--out", out, "--seeds", 3, "--updates", 2, "--set", *MINIATURE)
+    result = run_script(MIXTURES / "run.py", *arguments, env=environment)
+    assert result.returncode == 0, result.stdout + result.stderr
+    table = (out / "results.md").read_text()
+    assert result.stdout.endswith(f"\n{table}\n")
+    rows = [[cell.strip() for cell in line.split("|")[1:-1]] for line in table.splitlines()[2:]]
+    assert [row[0] for row in rows] == [
+        *("untrained", "stage 1", "without mixtures", "with mixtures")
+    ]
+    logs = [(out / f"{kind}_mixtures_3" / "train.log").read_text() for kind in ("without", "with")]
+    assert ["train_source_loss" in text for text in logs] == [False, True]
+    clips = Manifest(out / "manifests" / "digit + drum" / "test.tsv")
+    assert len(clips) == 500 and clips.num_samples[0] == 4800
+    lines = (out / "manifests" / "digit + digit" / "train.lbl").read_text().splitlines()
+    assert len(lines) == 1000 and all(len(set(x.split("\t")[1].split(","))) == 2 for x in lines)
+
+    (out / "with_mixtures_3" / "probes.json").unlink()
+    again = run_script(MIXTURES / "run.py", *arguments, env=environment)
+    titles = [line for line in again.stdout.splitlines() if line.startswith("==")]
+    assert titles[0] == "== Probes, with mixtures, seed 3", again.stdout + again.stderr
+    assert (out / "results.md").read_text() == table

@@ -23,7 +23,14 @@ def settings(manifests, config="pretrain_tiny", **overrides):
 
 @pytest.mark.parametrize(
     "config",
-    ["pretrain_tiny", "pretrain_base", "pretrain_large", "finetune_tiny", "finetune_as2m"],
+    [
+        "pretrain_tiny",
+        "pretrain_base",
+        "pretrain_base_mixtures",
+        "pretrain_large",
+        "finetune_tiny",
+        "finetune_as2m",
+    ],
 )
 def test_the_recipes_hold_no_contradiction(manifests, config):
     check_settings(settings(manifests, config))
@@ -59,6 +66,10 @@ def test_the_recipes_hold_no_contradiction(manifests, config):
         ({"common__seed": -1}, "common.seed: found -1, expected 0 to 4294967295"),
         ({"common__log_interval": 0}, "common.log_interval: found 0, expected 1 or more updates"),
         ({"dataset__batch_size": None}, "dataset.batch_size: found None, expected 1 or more clips"),
+        (
+            {"model__mixtures": True, "dataset__batch_size": 1},
+            "dataset.batch_size: found 1, expected 2 or more clips with model.mixtures=true",
+        ),
         ({"dataset__batch_size_valid": 0}, "dataset.batch_size_valid: found 0, expected"),
         ({"dataset__num_workers": -1}, "dataset.num_workers: found -1, expected 0 or more"),
         ({"optimization__update_freq": [0]}, "optimization.update_freq: found [0], expected whole"),

@@ -212,7 +212,9 @@ def step_flops(model: Any, num_frames: int, num_clips: int, num_clones: int) -> 
     decoder = 2 * (model.decoder_depth * convolution + projection)
     embedding = 2 * num_patches * width * model.patch_size**2
     clone = 3 * (encoder_flops(model, 1 + num_visible) + decoder)
-    return num_clips * (num_clones * clone + encoder_flops(model, 1 + num_patches) + embedding)
+    clip = num_clones * clone + encoder_flops(model, 1 + num_patches) + embedding
+    # A mixture costs what a clip does; the teacher's look at its sources is little beside it.
+    return num_clips * (1 + model.mixtures) * clip
 
 
 def encoder_flops(model: Any, num_tokens: int) -> float:

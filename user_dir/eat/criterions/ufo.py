@@ -44,6 +44,12 @@ def ufo_losses(output: Mapping[str, Tensor]) -> UfoLosses:
     )
 
 
+def source_loss(output: Mapping[str, Tensor]) -> Tensor:
+    """The summed loss of the mixtures' patches, the last half of all, against their sources."""
+    targets = output["source_targets"]
+    return _scaled_squared_error(output["frame_predictions"][-len(targets) :], targets)
+
+
 def _scaled_squared_error(prediction: Tensor, target: Tensor) -> Tensor:
     """Sum over all elements of squared errors / sqrt(D), in float32."""
     error = F.mse_loss(prediction.float(), target.float(), reduction="sum")
@@ -59,25 +65,32 @@ class UfoConfig(FairseqDataclass):
         " 192 = 12 clips x 16 clones; the paper's lambda = 1)",
         192.0,
     )
+    source_weight: float = setting(
+        "weight of the source retention loss of mixtures, a mean over their hidden patches"
+        " (SSLAM: 1); without model.mixtures it has no effect",
+        1.0,
+    )
 
 
 @register_criterion("ufo", dataclass=UfoConfig)
 class UfoCriterion(FairseqCriterion):
-    """Frame loss plus weighted utterance loss.
+    """Frame loss plus weighted utterance loss, and that of the sources of mixtures.
 
     loss / sample_size = mean over hidden patches of the frame term
-                       + utterance_weight * mean over (clip, clone) of the utterance term,
+                       + utterance_weight * mean over (clip, clone) of the utterance term
+                       + source_weight * mean over hidden patches of mixtures of the source term,
 
     each term a squared error summed over D and divided by sqrt(D). The released code *sums* the
     utterance term over the clones of a GPU's clips, which makes its weight that number of
     rows, 12 x 16 = 192, times lambda. Here the weight is explicit and independent of the batch.
+    The source term, SSLAM's source retention loss, is there with `model.mixtures` only.
 
     Validation also logs the effective ranks of the student's CLS tokens and patches.
     """
 
     def __init__(self, cfg: UfoConfig, task: Any) -> None:
         super().__init__(task)
-        self.utterance_weight = cfg.utterance_weight
+        self.utterance_weight, self.source_weight = cfg.utterance_weight, cfg.source_weight
 
     def forward(
         self, model: nn.Module, sample: Dict[str, Any], reduce: bool = True
@@ -102,6 +115,11 @@ class UfoCriterion(FairseqCriterion):
             "nsentences": sample["net_input"]["source"].shape[0],
             "ntokens": losses.num_masked,
         }
+        if "source_targets" in output:
+            # As for the utterance: a mean over the mixtures' patches, half of all.
+            source_sum = 2 * source_loss(output)
+            loss = loss + self.source_weight * source_sum
+            log.update(loss=loss.detach(), source_loss=source_sum.detach())
         if not self.training:  # whole clips, as features are extracted of them
             tokens = model.encoder(sample["net_input"]["source"])
             log.update(cls_moments=moments(tokens[:, 0]), patch_moments=moments(tokens[:, 1:]))
@@ -112,8 +130,10 @@ class UfoCriterion(FairseqCriterion):
         """Log means over the hidden patches of all workers and accumulated batches."""
         total = {key: sum(log[key] for log in logging_outputs) for key in logging_outputs[0]}
         num_masked = total["sample_size"]
-        for key in ("loss", "frame_loss", "utterance_loss", "target_var", "prediction_var"):
-            metrics.log_scalar(key, total[key] / num_masked, num_masked, round=4)
+        means = ("loss", "frame_loss", "utterance_loss", "source_loss")
+        for key in (*means, "target_var", "prediction_var"):
+            if key in total:
+                metrics.log_scalar(key, total[key] / num_masked, num_masked, round=4)
         metrics.log_scalar("mask_ratio", num_masked / total["num_patches"], num_masked, round=4)
         metrics.log_scalar("ema_decay", total["ema_decay"] / num_masked, weight=0, round=6)
         for rank in ("cls_rank", "patch_rank"):

@@ -29,6 +29,7 @@ PANELS = (
     Panel("probe_logistic_mAP", "Probe: logistic regression", "mean average precision"),
     Panel("frame_loss", "Frame loss", "per hidden patch"),
     Panel("utterance_loss", "Utterance loss", "per clone"),
+    Panel("source_loss", "Loss of mixtures' sources", "per hidden patch"),
     Panel("mAP", "Mean average precision", "mean over classes"),
     Panel("accuracy", "Accuracy", "share of the clips"),
     Panel("event_f1", "F1 of events", "mean over classes"),

@@ -10,9 +10,10 @@ from fairseq.models import BaseFairseqModel, register_model
 from torch import Tensor, nn
 
 from eat.checkpoint import Checkpoint, CheckpointError, load_checkpoint, load_weights
-from eat.nn import Decoder, DecoderConfig, Encoder, EncoderConfig, MaskingConfig
+from eat.nn import Decoder, DecoderConfig, Encoder, EncoderConfig, MaskingConfig, MixturesConfig
 from eat.nn.decoder import DecoderLayer
 from eat.nn.masking import select_patches, split_mask
+from eat.nn.mixtures import check_mixtures, mean_of_sources, mix_partners
 from eat.nn.teacher import Teacher, TeacherConfig
 from eat.nn.transformer import Block
 from eat.settings import part_of, setting
@@ -22,7 +23,7 @@ logger = logging.getLogger(__name__)
 
 @dataclass
 class PretrainingModelConfig(
-    EncoderConfig, MaskingConfig, DecoderConfig, TeacherConfig, FairseqDataclass
+    EncoderConfig, MaskingConfig, DecoderConfig, TeacherConfig, MixturesConfig, FairseqDataclass
 ):
     """All settings of the model; the task reads the masks' settings from here."""
 
@@ -48,6 +49,8 @@ class PretrainingModel(BaseFairseqModel):
         self.encoder = Encoder(part_of(EncoderConfig, cfg))
         self.decoder = Decoder(part_of(DecoderConfig, cfg), cfg.embed_dim)
         self.teacher = Teacher(part_of(TeacherConfig, cfg), self.encoder)
+        self.mixing = part_of(MixturesConfig, cfg)
+        check_mixtures(self.mixing)
         self.num_updates = 0
         for part in (self.encoder, self.decoder):
             part.checkpoint_activations = cfg.checkpoint_activations
@@ -75,7 +78,9 @@ class PretrainingModel(BaseFairseqModel):
         Returns:
             `frame_predictions` and `frame_targets`, both (M, D), at the hidden patches in the
             order of `mask`; `utterance_predictions` and `utterance_targets`, both (B*K, D);
-            `mask` as given. Targets are float32.
+            `mask` as given. Targets are float32. With mixtures B is twice the clips, which come
+            first, and `source_targets` (M/2, D) are further targets of the mixtures' patches, the
+            last M/2.
 
         Raises:
             ValueError: the shapes of `source` and `mask` do not fit.
@@ -83,23 +88,32 @@ class PretrainingModel(BaseFairseqModel):
         self.encoder.check_source(source)
         grid = self.encoder.grid(source.shape[2])
         _check_mask(mask, source.shape[0], grid[0] * grid[1])
+        clips = source
+        if self.mixing.mixtures:
+            mixed, mixed_ids = mix_partners(self.mixing, clips, self.encoder.config.patch_size)
+            source, mask = torch.cat([clips, mixed]), torch.cat([mask, mask])
         batch_size, num_clones, _ = mask.shape
         visible_ids, hidden_ids = split_mask(mask.flatten(0, 1), num_visible)
 
-        targets = self.teacher(source)  # (B, L, D)
+        targets, utterance_targets = self.teacher(source)  # (B, L, D), (B, D)
         visible = self.encoder.embed_visible(
             source, visible_ids.reshape(batch_size, num_clones, -1)
         )
         for x, _ in self.encoder.run_blocks(visible):
             pass
-        return {
+        output = {
             "frame_predictions": self.decoder(x[:, 1:], visible_ids, hidden_ids, grid),
             "frame_targets": select_patches(targets, hidden_ids.reshape(batch_size, -1)),
             "utterance_predictions": x[:, 0],
-            # Over all patches, hidden and visible, and not normalised again.
-            "utterance_targets": targets.mean(dim=1).repeat_interleave(num_clones, dim=0),
+            "utterance_targets": utterance_targets.repeat_interleave(num_clones, dim=0),
             "mask": mask,
         }
+        if self.mixing.mixtures:
+            alone, _ = self.teacher(clips, mixed_ids)
+            kept = mean_of_sources(targets[: len(clips)], alone, mixed_ids)
+            hidden_ids = hidden_ids.reshape(batch_size, -1)[len(clips) :]
+            output["source_targets"] = select_patches(kept, hidden_ids)
+        return output
 
     def step_teacher(self, num_updates: int) -> None:
         """Move the teacher after the optimizer's `num_updates`-th step."""

@@ -1,8 +1,8 @@
 """The networks, in plain torch, without fairseq.
 
-In reading order: `patches`, `transformer`, `encoder`; `masking`, `teacher` and `decoder` for
-pre-training; `classifier` and `lora` for fine-tuning. `gradients` only makes work on a CPU
-cheaper.
+In reading order: `patches`, `transformer`, `encoder`; `masking`, `teacher`, `decoder` and
+`mixtures` for pre-training; `classifier` and `lora` for fine-tuning. `gradients` only makes work
+on a CPU cheaper.
 """
 
 from eat.lazy import export
@@ -17,6 +17,7 @@ __getattr__, __dir__, __all__ = export(
         "Encoder": "encoder",
         "EncoderConfig": "transformer",
         "MaskingConfig": "masking",
+        "MixturesConfig": "mixtures",
         "Teacher": "teacher",
         "TeacherConfig": "teacher",
         "pack_linears": "gradients",

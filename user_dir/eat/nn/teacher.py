@@ -1,9 +1,10 @@
 """The teacher: a moving average of the student's encoder, and the targets that it makes."""
 
 import copy
+from collections import deque
 from dataclasses import dataclass
 from itertools import islice
-from typing import Any, Callable, Dict, Iterable, Mapping, Optional
+from typing import Any, Callable, Deque, Dict, Iterable, Iterator, Mapping, Optional, Tuple
 
 import torch
 import torch.nn.functional as F
@@ -30,6 +31,9 @@ class TeacherConfig:
     average_top_k_layers: int = setting(
         "last blocks averaged in the target (all: base 12, large 24)", 12
     )
+    utterance_top_k_layers: int = setting(
+        "last blocks averaged in the utterance loss's target; 0: average_top_k_layers (SSLAM: 1)", 0
+    )
 
 
 def ema_decay(config: TeacherConfig, num_updates: int) -> float:
@@ -53,6 +57,11 @@ class Teacher(nn.Module):
                 f"average_top_k_layers: found {config.average_top_k_layers},"
                 f" expected 1 to depth {depth}"
             )
+        if not 0 <= config.utterance_top_k_layers <= config.average_top_k_layers:
+            raise ValueError(
+                f"utterance_top_k_layers: found {config.utterance_top_k_layers}, expected 0 to"
+                f" average_top_k_layers {config.average_top_k_layers}"
+            )
         self.config = config
         self.encoder = copy.deepcopy(student).requires_grad_(False)
         # float32 values by name while `encoder` itself is in half precision, else None.
@@ -64,11 +73,20 @@ class Teacher(nn.Module):
         return super().train(False)
 
     @torch.no_grad()
-    def forward(self, source: Tensor) -> Tensor:
-        """Targets for every patch: (B, 1, T, F) -> (B, L, D) float32."""
+    def forward(self, source: Tensor, ids: Optional[Tensor] = None) -> Tuple[Tensor, Tensor]:
+        """Targets of every patch and of the clip: (B, 1, T, F) -> (B, L, D), (B, D) float32.
+
+        With `ids` (N,) int64 the teacher sees these patches alone, and L is N. The target of a clip
+        is the mean over its patches, which is not normalised again.
+        """
+        patches = self.encoder.embed(source)
+        if ids is not None:
+            patches = patches[:, ids]
         first = len(self.encoder.blocks) - self.config.average_top_k_layers
-        layers = islice(self.encoder.layers(source), first, None)
-        return average_layers(mlp_output for _, mlp_output in layers)
+        layers = islice(self.encoder.run_blocks(patches), first, None)
+        last: Deque[Tensor] = deque(maxlen=self.config.utterance_top_k_layers)
+        targets = average_layers(_remember((mlp_output for _, mlp_output in layers), last))
+        return targets, (average_layers(last) if last else targets).mean(dim=1)
 
     @torch.no_grad()
     def step(self, student: Encoder, num_updates: int) -> None:
@@ -119,6 +137,12 @@ class Teacher(nn.Module):
 def _store_masters(teacher: Teacher, state: Dict[str, Any], prefix: str, _: Any) -> None:
     for name, master in (teacher._masters or {}).items():
         state[f"{prefix}encoder.{name}"] = master
+
+
+def _remember(outputs: Iterable[Tensor], last: Deque[Tensor]) -> Iterator[Tensor]:
+    for output in outputs:
+        last.append(output)
+        yield output
 
 
 def average_layers(mlp_outputs: Iterable[Tensor]) -> Tensor:

@@ -22,13 +22,14 @@
     In the training process, called by fairseq's trainer:
       training/guarded         task.train_step: forward and backward, with the guards around them
       training/stalling        ends this process if it waits for ever
+        nn/mixtures            with model.mixtures alone: clips and their mixtures, in one batch
         models/pretraining     student: patches + positions -> K clones -> V visible patches -> CLS
                                -> blocks -> (B*K, 1+V, D)
                                decoder: visible patches back on the grid, noise elsewhere
                                -> predictions at the hidden patches (M, D)
                                teacher: all patches, no gradient -> outputs of all blocks,
                                normalised and averaged -> targets (B, L, D)
-        criterions/ufo         frame loss + utterance_weight * utterance loss
+        criterions/ufo         frame loss + utterance_weight * utterance loss (+ that of mixtures)
       training/workers         the mean of the gradients of all workers, during the backward pass
       training/gradients       task.optimizer_step: skips it unless all gradients are finite
         optim/adamw            one step of AdamW

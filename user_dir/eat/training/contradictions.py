@@ -81,6 +81,8 @@ def _batches(cfg: Any) -> Iterator[Contradiction]:
     data, factors = cfg.dataset, list(cfg.optimization.update_freq)
     if data.batch_size is None or data.batch_size < 1:
         yield Contradiction("dataset.batch_size", data.batch_size, "1 or more clips")
+    elif cfg.model.get("mixtures") and data.batch_size < 2:
+        yield Contradiction("dataset.batch_size", 1, "2 or more clips with model.mixtures=true")
     if data.batch_size_valid is not None and data.batch_size_valid < 1:
         yield Contradiction("dataset.batch_size_valid", data.batch_size_valid, "1 or more clips")
     for key in ("num_workers", "data_buffer_size"):
