@@ -4,15 +4,17 @@ import argparse
 import json
 import time
 from pathlib import Path
-from typing import Any, Callable, Dict, Mapping, NamedTuple, Sequence, Tuple
+from typing import Any, Callable, Dict, List, Mapping, NamedTuple, Sequence, Tuple
 
 import numpy as np
+from matplotlib.axes import Axes
 
+from eat.benchmark import UpdateCase, measure_update, run_cases
 from eat.data.annotations import FolderConfig, list_folder
 from eat.data.statistics import measure_statistics
 from eat.evaluation import ProbeSettings, probe_checkpoint
 from eat.files import replace_file
-from eat.machine import describe_hardware
+from eat.machine import choose_device, describe_hardware
 from eat.training.launch import train, training_arguments
 
 
@@ -36,6 +38,37 @@ TASKS = (
     Task("instrument", "instruments", r"regex:/(.+?)__"),  # drum kits
 )
 NUM_FOLDS = 4
+TIMED_UPDATES = 10
+UNTRAINED = "untrained"
+
+Settings = Mapping[str, Any]  # what differs from a recipe
+
+
+class Comparison(NamedTuple):
+    """Networks that are pre-trained for the same time, and what becomes of them.
+
+    Attributes:
+        common: settings of all of them.
+        variants: by name, what each sets besides; the first is the reference.
+        timed: the names of those whose updates do not take the reference's time.
+        poolings: what is probed of them.
+    """
+
+    common: Settings
+    variants: Mapping[str, Settings]
+    timed: Sequence[str]
+    poolings: Sequence[str] = ("cls", "mean")
+
+    @property
+    def reference(self) -> str:
+        return next(iter(self.variants))
+
+
+class Outcome(NamedTuple):
+    """What became of a network: how long it was trained, and what its features hold."""
+
+    updates: int
+    accuracies: Dict[str, Dict[str, List[float]]]  # task -> pooling -> one of each seed
 
 
 def parse_setting(text: str) -> Tuple[str, Any]:
@@ -186,6 +219,103 @@ def probe(
         kind = "pre-trained" if result["encoder"] == str(checkpoint) else "untrained"
         found[kind][result["pooling"]] = result["mean"]
     return found
+
+
+def compare(args: argparse.Namespace, comparison: Comparison) -> Dict[str, Outcome]:
+    """Pre-train and probe all networks; returns what became of each, "untrained" first.
+
+    `args` are those of `experiment_arguments`; the reference is trained for `args.updates`.
+    """
+    manifests, record = args.out / "manifests", args.out / "statistics.json"
+    statistics = step(record, "Manifests", make_manifests, args.audio, manifests)
+    record, reference = args.out / "update_ms.json", comparison.reference
+    update_ms = step(record, "Time of an update", time_updates, args, comparison)
+    outcomes = {UNTRAINED: Outcome(0, {})}
+    for name in comparison.variants:
+        share = update_ms[reference] / update_ms.get(name, update_ms[reference])
+        outcomes[name] = Outcome(max(1, round(args.updates * share)), {})
+    for seed in args.seeds:
+        for name in comparison.variants:
+            folder = args.out / f"seed{seed}" / name.replace(" ", "_")
+            inputs = (folder, args, statistics, comparison, name, outcomes[name].updates, seed)
+            result = step(folder / "result.json", f"{name}, seed {seed}", run_variant, *inputs)
+            for task, by_encoder in result["probes"].items():
+                for encoder, by_pooling in by_encoder.items():
+                    owner = UNTRAINED if encoder == UNTRAINED else name
+                    found = outcomes[owner].accuracies.setdefault(task, {})
+                    for pooling, value in by_pooling.items():
+                        found.setdefault(pooling, []).append(value)
+    return outcomes
+
+
+def time_updates(args: argparse.Namespace, comparison: Comparison) -> Dict[str, float]:
+    """Milliseconds of an update with its reading, of the reference and of those to be timed."""
+    names = [comparison.reference, *comparison.timed]
+    cases = []
+    for name in names:
+        settings = {**comparison.common, **comparison.variants[name], **dict(args.set)}
+        settings["dataset.num_workers"] = 0  # as `run_training` has it
+        cases.append(
+            UpdateCase(
+                config="tiny",
+                dtype="bf16" if describe_hardware().multiplies_bf16() else "fp32",
+                settings=[f"{key}={json.dumps(value)}" for key, value in settings.items()],
+                data=str(args.out / "manifests" / "all"),
+                device=choose_device("auto"),
+                repeats=TIMED_UPDATES,
+            )
+        )
+    # The least, as whatever else runs on the machine can only add to it.
+    return {
+        name: round(found["update_ms_minimum"] + found["data_wait_ms_minimum"], 1)
+        for name, found in zip(names, run_cases(measure_update, cases), strict=True)
+    }
+
+
+def run_variant(
+    folder: Path,
+    args: argparse.Namespace,
+    statistics: Mapping[str, float],
+    comparison: Comparison,
+    name: str,
+    num_updates: int,
+    seed: int,
+) -> Dict[str, Any]:
+    """Pre-train and probe one network; its settings, its time and its accuracies."""
+    manifests, checkpoints = args.out / "manifests", folder / "pretraining"
+    settings = {**comparison.common, **comparison.variants[name], **dict(args.set)}
+    timing = pretrain(checkpoints, manifests, statistics, num_updates, seed, settings)
+    # The untrained encoder is the same for all.
+    is_reference = name == comparison.reference
+    options = {"pooling": list(comparison.poolings), "untrained": int(is_reference)}
+    checkpoint = checkpoints / "checkpoint_last.pt"
+    probes = {
+        task.name: probe(checkpoint, manifests, task, seed, folder / task.name, **options)
+        for task in TASKS
+    }
+    return {"settings": settings, "updates": num_updates, **timing, "probes": probes}
+
+
+def comparison_table(outcomes: Mapping[str, Outcome]) -> str:
+    """Markdown: mean and standard deviation over seeds, the untrained network first."""
+    probed = outcomes[UNTRAINED].accuracies
+    columns = [(task, pooling) for task, found in probed.items() for pooling in found]
+    rows = [["network", "updates", *(f"{task}: {pooling}" for task, pooling in columns)]]
+    for name, (updates, accuracies) in outcomes.items():
+        cells = [mean_and_spread(accuracies[task][pooling]) for task, pooling in columns]
+        rows.append([name, str(updates), *cells])
+    return as_markdown(rows)
+
+
+def draw_series(
+    axes: Axes, values: Sequence[Sequence[float]], label: str, colour: str, pooling: str
+) -> None:
+    """Means over seeds as a line, CLS dashed, and every seed as a point."""
+    means = [np.mean(of_setting) for of_setting in values]
+    style = {"linestyle": "--", "markerfacecolor": "white"} if pooling == "cls" else {}
+    axes.plot(means, color=colour, marker="o", label=label, **style)
+    for place, of_setting in enumerate(values):
+        axes.plot([place] * len(of_setting), of_setting, ".", color=colour, alpha=0.5, zorder=3)
 
 
 def mean_and_spread(values: Sequence[float]) -> str:
