@@ -1,5 +1,6 @@
 """The published figures, locked: a change of a recipe must be made here too."""
 
+import ast
 import dataclasses
 import re
 
@@ -132,6 +133,24 @@ def test_recipe(name):
     assert found == OmegaConf.to_container(expected)
 
 
+def test_the_best_tiny_recipe_differs_in_what_its_experiment_trains():
+    """`examples/best_recipe` sets these on `pretrain_tiny`, for as much time."""
+    run = (REPOSITORY / "examples" / "best_recipe" / "run.py").read_text()
+    best = ast.literal_eval(re.search(r"^BEST = (.*)$", run, re.MULTILINE)[1])
+    of_length = {
+        "checkpoint.save_dir": "checkpoints/pretrain_tiny_best",
+        "checkpoint.save_interval_updates": 1000,
+        "dataset.validate_interval_updates": 1000,
+        "task.collapse_after_updates": 1000,
+        "lr_scheduler.warmup_updates": 300,
+        "optimization.max_update": 4000,
+    }
+    expected = load("pretrain_tiny")
+    for key, value in {**best, **of_length}.items():
+        OmegaConf.update(expected, key, value)
+    assert load("pretrain_tiny_best") == expected
+
+
 @pytest.mark.parametrize("name", CONFIGS)
 def test_every_key_is_spelled_out(name):
     """Hydra composes before the plugin is imported: a key that is absent cannot be overridden."""
@@ -207,7 +226,7 @@ def test_form(name):
     assert name.startswith("pretrain_") or OmegaConf.is_missing(cfg.model, "init_from")
 
 
-@pytest.mark.parametrize("kind, number", [("pretrain", 4), ("finetune", 7)])
+@pytest.mark.parametrize("kind, number", [("pretrain", 5), ("finetune", 7)])
 def test_all_configs_of_a_kind_have_the_same_keys(kind, number):
     """Any override that works with one works with all."""
     keys = [_keys(OmegaConf.to_container(load(n))) for n in CONFIGS if n.startswith(kind)]
