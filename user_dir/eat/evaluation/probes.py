@@ -14,7 +14,7 @@ from eat.checkpoint import load_encoder
 from eat.data.sampling import draw_clips
 from eat.machine import choose_device, keep_freed_memory
 from eat.nn import Encoder, pack_linears
-from eat.nn.classifier import POOLINGS
+from eat.nn.classifier import CLIP_POOLINGS
 from eat.work import show_progress
 
 from . import METHODS, TOKEN_METHODS, ProbeSettings
@@ -109,7 +109,7 @@ def conclude(results: Sequence[Dict[str, Any]], trained: str, last_layer: int) -
                 f"{pooling} of {place}: {result['mean']:.3f} is below the"
                 f" {baseline['mean']:.3f} of an untrained network; training made it worse"
             )
-    found = [best[key] for name in POOLINGS if (key := (True, last_layer, name)) in best]
+    found = [best[key] for name in CLIP_POOLINGS if (key := (True, last_layer, name)) in best]
     found.sort(key=lambda one: -one["mean"])
     if len(found) > 1 and found[0]["mean"] - found[1]["mean"] > max(one["std"] for one in found):
         scores = ", ".join(f"{one['pooling']} {one['mean']:.3f}" for one in found)

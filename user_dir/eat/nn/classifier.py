@@ -13,7 +13,8 @@ from .encoder import Encoder
 from .patches import pool_for_head
 
 _NORM_EPS = 1e-6
-POOLINGS = ("cls", "mean", "time")
+CLIP_POOLINGS = ("cls", "mean")  # of heads that score whole clips
+POOLINGS = (*CLIP_POOLINGS, "time")
 ACTIVATIONS = ("sigmoid", "softmax")
 
 
