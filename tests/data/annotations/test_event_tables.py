@@ -190,6 +190,16 @@ def test_which_recording_a_table_is_of(tmp_path):
     assert name_of_recording("dusk.txt", files) is None
 
 
+def test_names_from_the_working_directory(tmp_path, monkeypatch):
+    """As `eat tag recordings/ --format csv` prints them."""
+    (tmp_path / "recordings").mkdir()
+    (tmp_path / "recordings" / "dawn.wav").touch()
+    monkeypatch.chdir(tmp_path)
+    files = FileNames("recordings", ["dawn.wav"])
+    assert files.find("recordings/dawn.wav") == ["dawn.wav"]
+    assert files.find("recordings/dusk.wav") == []
+
+
 def test_tables_in_folders(tmp_path):
     for name in ("b.txt", "c/a.TSV", "c/d.wav", "a.csv"):
         (tmp_path / name).parent.mkdir(exist_ok=True)

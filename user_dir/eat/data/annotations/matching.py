@@ -24,7 +24,8 @@ class FileNames:
 
     A name is a path below the root, an absolute path or the name of a file alone, with or without
     extension. What is called exactly so counts first; then blanks around a name and its Unicode
-    form do not matter, on both sides.
+    form do not matter, on both sides. Last, it is a path from the working directory, as `eat tag`
+    prints it.
     """
 
     def __init__(self, root: str, paths: Sequence[str]) -> None:
@@ -39,6 +40,8 @@ class FileNames:
             if not paths:
                 paths = self._look_up(name, form)
                 names += [name] * bool(paths)
+        if not paths and os.path.exists(name):
+            return self._look_up(os.path.abspath(name), str)
         return paths
 
     def find_near(self, name: str) -> Optional[str]:
