@@ -2,7 +2,7 @@
 
     python examples/events/mix.py --out events/data
 
-speaks digits with `espeak-ng`, downloads drum sounds (Debian's hydrogen-drumkits, 120 MB; needs
+speaks digits with `espeak-ng`, downloads drum sounds (Debian's hydrogen-drumkits, 143 MB; needs
 `apt-get` and `dpkg`, but not root), and mixes both with coloured noise, at three ratios of words to
 noise. It writes the recordings with their manifests (`manifests/README.md` has the formats):
 
