@@ -1,23 +1,23 @@
-"""Recordings of several minutes, mixed from sounds of Debian's packages at known times.
+"""Recordings of two minutes in which digits are spoken at known times, among drums and noise.
 
     python examples/events/mix.py --out events/data
 
-downloads eight packages (240 MB; needs `apt-get` and `dpkg`, but not root) and mixes recordings of
-three minutes: speech, kick, snare, hi-hat, cymbal and chime over coloured noise, at three ratios of
-signal to noise. It writes them with their manifests (`manifests/README.md` has the formats):
+speaks digits with `espeak-ng`, downloads drum sounds (Debian's hydrogen-drumkits, 143 MB; needs
+`apt-get` and `dpkg`, but not root), and mixes both with coloured noise, at three ratios of words to
+noise. It writes the recordings with their manifests (`manifests/README.md` has the formats):
 
+    words/                      what espeak-ng spoke
     recordings/test-003.flac    16 kHz
-    test.tsv, test.events.tsv   whole recordings; what sounds when. valid is alike
+    test.tsv, test.events.tsv   whole recordings; which word is spoken when. valid is alike
     train.tsv, unlabelled.tsv   parts of 5.12 s of other recordings
-    test_20dB.tsv, ...          the test recordings of one ratio of signal to noise
 
-`test` has voices, drum kits and chimes that none of the others has.
+`test` has voices and drum kits that none of the others has.
 """
 
 import argparse
 import sys
 from pathlib import Path
-from typing import Dict, List, NamedTuple, Optional, Sequence, Tuple
+from typing import List, NamedTuple, Optional, Sequence, Tuple
 
 import numpy as np
 import soundfile
@@ -32,28 +32,29 @@ from eat.data.labels import DESCRIPTORS_FILE, Label, write_descriptors
 from eat.data.manifest import write_manifest
 from eat.files import replace_file
 
-PACKAGES = (
-    *(f"asterisk-core-sounds-{language}-wav" for language in ("en", "es", "fr", "it", "ru")),
-    *("hydrogen-drumkits", "sound-theme-freedesktop", "oxygen-sounds"),
-)
-THEMES = Path("usr/share/sounds")
-CLASSES = ("speech", "kick", "snare", "hihat", "cymbal", "chime")
-DESCRIPTORS = [Label(index, name, name) for index, name in enumerate(CLASSES)]
-TEST_VOICES = ("it_IT_m_Carlo", "ru_RU_f_IvrvoiceRU")
+DESCRIPTORS = [Label(index, word, word) for index, word in enumerate(prepare.WORDS)]
+TEST_VOICES = ("f1", "f2", "m1", "m2")
 TEST_KITS = ("ColomboAcousticDrumkit", "Millo_MultiLayered3", "The Black Pearl 1.0")
+WORDS_PER_MINUTE = (100, 120)  # words of 0.4 to 0.9 s
 
-RATIOS_DB = (20, 10, 0)  # of signal to noise, by recording in turns
-TEST_SPLITS = {ratio: f"test_{ratio}dB" for ratio in RATIOS_DB}
+RATIOS_DB = (20, 10, 5)  # of words to noise, by recording in turns
 PART_SECONDS = 5.12  # 512 frames
-MIN_SECONDS, MAX_SECONDS = 0.5, 4.0  # shorter sounds are repeated, longer ones are cut
-MEAN_GAP_SECONDS = 1.25  # from the beginning of a sound to that of the next, of any class
+MAX_SECONDS = 1.0  # longer sounds are cut
+PAUSE_SECONDS, DRUMS_SECONDS = 0.6, 2.0  # means: from word to word, from drum to drum
 NUM_RECORDINGS = {"unlabelled": 40, "train": 3, "valid": 3, "test": 6}
 
 Clip = Tuple[str, int, List[Event]]  # its path, its samples, and what sounds when
 
 
+class Sounds(NamedTuple):
+    """What recordings are mixed from: by word, and of drums."""
+
+    words: List[List[np.ndarray]]
+    drums: List[np.ndarray]
+
+
 class Mix(NamedTuple):
-    """A recording, and what sounds when in it."""
+    """A recording, and what is said when in it."""
 
     samples: np.ndarray
     events: List[Event]
@@ -63,14 +64,13 @@ def main(argv: Optional[Sequence[str]] = None) -> int:
     """Write recordings and manifests; returns 0, or 1 if something is missing."""
     args = parse_arguments(argv)
     try:
-        packages = args.packages or prepare.download(
-            args.out.with_name(f"{args.out.name}.packages"), PACKAGES
-        )
-        sources = {is_test: find_sounds(packages, is_test) for is_test in (False, True)}
+        prepare.find_espeak()
+        beside = args.out.with_name(f"{args.out.name}.packages")
+        packages = args.packages or prepare.download(beside, ["hydrogen-drumkits"])
+        sources = {is_test: find_sounds(args.out, packages, is_test) for is_test in (False, True)}
     except prepare.PrepareError as error:
         print(f"mix: {error}", file=sys.stderr)
         return 1
-    args.out.mkdir(parents=True, exist_ok=True)
     write_descriptors(args.out / DESCRIPTORS_FILE, DESCRIPTORS)
     for number, (split, count) in enumerate(NUM_RECORDINGS.items()):
         count = max(1, round(count * args.scale))
@@ -88,75 +88,71 @@ def parse_arguments(argv: Optional[Sequence[str]]) -> argparse.Namespace:
     """The command line."""
     parser = prepare.packages_arguments(__doc__.splitlines()[0])
     parser.add_argument("--seed", type=int, default=1, help="of all draws (default: 1)")
-    parser.add_argument("--seconds", type=float, default=180, help="of a recording (default: 180)")
+    parser.add_argument("--seconds", type=float, default=120, help="of a recording (default: 120)")
     parser.add_argument(
         "--scale", type=float, default=1.0, help="number of recordings, times this (default: 1)"
     )
     return parser.parse_args(argv)
 
 
-def find_sounds(packages: Path, is_test: bool) -> Dict[str, List[np.ndarray]]:
-    """The sounds of each class, those to test on or the others, without silence at the ends."""
-    found: Dict[str, List[Path]] = {name: [] for name in CLASSES}
-    for voice in prepare.subfolders(packages / prepare.PROMPTS, "asterisk-core-sounds-*-wav"):
-        if (voice.name in TEST_VOICES) == is_test:
-            names = (path for path in voice.rglob("*.wav") if path.parent.name != "silence")
-            found["speech"] += sorted(names)[::5]
-    for kit in prepare.subfolders(packages / prepare.KITS, "hydrogen-drumkits"):
-        if (kit.name in TEST_KITS) == is_test:
-            for path in kit.iterdir():
-                instrument = prepare.instrument_of(path.name)
-                if instrument in found and path.suffix in (".wav", ".flac", ".aiff"):
-                    found[instrument].append(path)
-    for pattern in ("freedesktop/stereo/*.oga", "Oxygen-*.ogg"):
-        chimes = sorted(p for p in (packages / THEMES).glob(pattern) if "audio-" not in p.name)
-        found["chime"] += chimes[-len(chimes) // 3 :] if is_test else chimes[: -len(chimes) // 3]
-    for name, paths in found.items():
-        if not paths:
-            raise prepare.missing(packages, f"packages for {name}: {', '.join(PACKAGES)}")
-    sounds = {name: [trim(read_audio(path)) for path in sorted(paths)]
-              for name, paths in found.items()}  # fmt: skip
-    return {name: [s for s in values if len(s)] for name, values in sounds.items()}
+def find_sounds(out: Path, packages: Path, is_test: bool) -> Sounds:
+    """The sounds to test on or the others, without silence at the ends; speaks the words."""
+    kits = prepare.subfolders(packages / prepare.KITS, "hydrogen-drumkits")
+    paths = [path for kit in kits if (kit.name in TEST_KITS) == is_test for path in kit.iterdir()]
+    paths = sorted(path for path in paths if path.suffix in (".wav", ".flac", ".aiff"))
+    if not paths:
+        raise prepare.missing(packages / prepare.KITS, "hydrogen-drumkits")
+    num_samples = 2 * SAMPLE_RATE_HZ
+    drums = [trim(read_audio(path, num_samples=num_samples)) for path in paths]
+    voices = [voice for voice in prepare.VARIANTS if (voice in TEST_VOICES) == is_test]
+    utterances = [
+        prepare.Utterance(word, accent, voice, speed)
+        for word in prepare.WORDS
+        for accent in prepare.ACCENTS
+        for voice in voices
+        for speed in WORDS_PER_MINUTE
+    ]
+    prepare.speak_all(utterances, out / "words", num_samples)
+    words = [[trim(read_audio(out / "words" / f"{one.name}.flac")) for one in utterances
+              if one.word == word] for word in prepare.WORDS]  # fmt: skip
+    return Sounds(words, [drum for drum in drums if len(drum)])
 
 
 def trim(samples: np.ndarray) -> np.ndarray:
-    """A sound from where it is louder than a tenth of its peak to where it last is, faded out.
-
-    It is repeated until it is long enough. One below 50 ms, or silent, becomes an empty one.
+    """A sound from where it is louder than a tenth of its peak to where it last is, faded out, at
+    an RMS of 1. One below 50 ms, or silent, becomes an empty one.
     """
-    samples = samples[: round(MAX_SECONDS * SAMPLE_RATE_HZ)]
     loud = np.flatnonzero(np.abs(samples) > np.abs(samples).max(initial=0.0) / 10)
-    sound = samples[loud[0] : loud[-1] + 1].copy() if len(loud) else samples[:0]
+    sound = samples[loud[0] : loud[-1] + 1] if len(loud) else samples[:0]
+    sound = sound[: round(MAX_SECONDS * SAMPLE_RATE_HZ)].copy()
     if len(sound) < prepare.MIN_SAMPLES:
         return sound[:0]
     fade = SAMPLE_RATE_HZ // 100
     sound[-fade:] *= np.linspace(1, 0, fade, dtype=np.float32)
-    sound = np.tile(sound, int(np.ceil(MIN_SECONDS * SAMPLE_RATE_HZ / len(sound))))
     return sound / np.sqrt(np.mean(np.square(sound)))
 
 
-def mix(
-    sounds: Dict[str, List[np.ndarray]],
-    ratio_db: float,
-    seconds: float,
-    generator: np.random.Generator,
-) -> Mix:
-    """A recording in which sounds begin at random times; none overlaps another of its class."""
+def mix(sounds: Sounds, ratio_db: float, seconds: float, generator: np.random.Generator) -> Mix:
+    """A recording in which one word after the other is said, while drums sound at random times."""
     count = round(seconds * SAMPLE_RATE_HZ)
     samples, events = background(count, generator), []
     level = 10 ** (ratio_db / 20)
-    free = dict.fromkeys(CLASSES, 0.0)  # by class: when the last sound has ended
-    onset = generator.exponential(MEAN_GAP_SECONDS)
+
+    def add(kind: Sequence[np.ndarray], onset: float) -> float:
+        """Add a sound of a kind, and return when it ends."""
+        sound, start = kind[generator.integers(len(kind))], round(onset * SAMPLE_RATE_HZ)
+        samples[start : start + len(sound)] += level * generator.uniform(0.7, 1.4) * sound
+        return onset + len(sound) / SAMPLE_RATE_HZ
+
+    onset = generator.exponential(PAUSE_SECONDS)
     while onset < seconds - MAX_SECONDS:
-        label = int(generator.integers(len(CLASSES)))
-        name = CLASSES[label]
-        if onset > free[name] + 0.2:
-            sound = sounds[name][generator.integers(len(sounds[name]))]
-            start = round(onset * SAMPLE_RATE_HZ)
-            samples[start : start + len(sound)] += level * generator.uniform(0.7, 1.4) * sound
-            free[name] = (start + len(sound)) / SAMPLE_RATE_HZ
-            events.append(Event(start / SAMPLE_RATE_HZ, free[name], label))
-        onset += generator.exponential(MEAN_GAP_SECONDS)
+        label = int(generator.integers(len(sounds.words)))
+        events.append(Event(onset, add(sounds.words[label], onset), label))
+        onset = events[-1].offset + 0.2 + generator.exponential(PAUSE_SECONDS - 0.2)
+    onset = generator.exponential(DRUMS_SECONDS)
+    while onset < seconds - MAX_SECONDS:
+        add(sounds.drums, onset)
+        onset += generator.exponential(DRUMS_SECONDS)
     return Mix((0.5 * samples / np.abs(samples).max()).astype(np.float32), events)
 
 
@@ -184,16 +180,9 @@ def write_split(out: Path, split: str, mixes: Sequence[Mix]) -> None:
             part = f"{name}/{start:.2f}-{start + PART_SECONDS:.2f}"
             inside = crop_events(events, start, PART_SECONDS)
             clips.append((part, round(PART_SECONDS * SAMPLE_RATE_HZ), inside))
-    write_manifests(out, split, clips)
-    if split == "test":
-        for number, name in enumerate(TEST_SPLITS.values()):
-            write_manifests(out, name, clips[number :: len(TEST_SPLITS)])
-
-
-def write_manifests(out: Path, split: str, clips: Sequence[Clip]) -> None:
-    """Write `{split}.tsv` and `{split}.events.tsv`."""
     write_manifest(out / f"{split}.tsv", "recordings", ((name, size) for name, size, _ in clips))
-    lines = [(name, e.onset, e.offset, CLASSES[e.label]) for name, _, found in clips for e in found]
+    lines = [(name, e.onset, e.offset, prepare.WORDS[e.label])
+             for name, _, found in clips for e in found]  # fmt: skip
     write_events(out / f"{split}.events.tsv", lines)
 
 
