@@ -124,7 +124,7 @@ def finetune(
         "task.mean": statistics["mean"],
         "task.std": statistics["std"],
         "task.target_length": FRAMES,
-        # The recipe's augmentation slows down so short a training.
+        # No augmentation in so short a training, see README.md.
         "task.roll": False,
         "task.spec_augment_ratio": 0.0,
         "model.drop_path": 0.0,
