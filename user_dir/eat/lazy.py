@@ -10,18 +10,19 @@ from typing import Any, Callable, Dict, List, Mapping, Optional, Sequence, Tuple
 
 
 def by_name(modules: Mapping[str, Sequence[str]]) -> Dict[str, str]:
-    """The modules of names, as `export` takes them, out of the names of modules."""
+    """The module of each name, out of the names of each module."""
     return {name: module for module, names in modules.items() for name in names}
 
 
 def export(
-    package: str, modules: Mapping[str, str], extra: Optional[str] = None
+    package: str, exports: Mapping[str, Sequence[str]], extra: Optional[str] = None
 ) -> Tuple[Callable[[str], Any], Callable[[], List[str]], List[str]]:
     """Make `__getattr__`, `__dir__` and `__all__` of the package of this `__name__`.
 
-    `modules` has for each public name the module that defines it, relative to the package. An error
-    about a missing library names the `extra` of pip install that brings it.
+    `exports` are the public names of each module, which is relative to the package. An error about
+    a missing library names the `extra` of pip install that brings it.
     """
+    modules = by_name(exports)
 
     def get(name: str) -> Any:
         if name not in modules:

@@ -1,6 +1,6 @@
 """Sound to network input: decoding, resampling, the filter bank."""
 
-from eat.lazy import by_name, export
+from eat.lazy import export
 
 SAMPLE_RATE_HZ = 16_000  # of the front end, unless it is set
 
@@ -15,5 +15,5 @@ _EXPORTS = {
     "ranges": ("RangeConfig", "RateConfig"),
     "read": ("AudioInfo", "ReadingConfig", "audio_info", "read_audio"),
 }
-__getattr__, __dir__, __all__ = export(__name__, by_name(_EXPORTS))
+__getattr__, __dir__, __all__ = export(__name__, _EXPORTS)
 __all__ += ["SAMPLE_RATE_HZ", "AudioError"]

@@ -10,7 +10,7 @@ fields of a case are also the options of `eat benchmark`.
 from dataclasses import dataclass
 from typing import List, Optional
 
-from eat.lazy import by_name, export
+from eat.lazy import export
 from eat.settings import setting
 
 DTYPES = ("fp32", "bf16", "fp16")
@@ -98,5 +98,5 @@ _EXPORTS = {
     "measuring": ("describe_machine", "run_cases"),
     "update": ("measure_update",),
 }
-__getattr__, __dir__, __all__ = export(__name__, by_name(_EXPORTS))
+__getattr__, __dir__, __all__ = export(__name__, _EXPORTS)
 __all__ += ["DTYPES", "RECORDINGS", "ExtractionCase", "LoadingCase", "UpdateCase"]

@@ -10,7 +10,7 @@ A layout that is read is a module with two functions, listed in `loading.READABL
 file tells. A layout that is written is a function `write(checkpoint, path)`, named in LAYOUTS.
 """
 
-from eat.lazy import by_name, export
+from eat.lazy import export
 
 # What `eat convert --to` takes -> what writes it.
 LAYOUTS = {
@@ -27,4 +27,4 @@ _EXPORTS = {
     "loading": ("convert_checkpoint", "load_checkpoint", "load_classifier", "load_encoder"),
     "source": ("Source",),
 }
-__getattr__, __dir__, __all__ = export(__name__, by_name(_EXPORTS))
+__getattr__, __dir__, __all__ = export(__name__, _EXPORTS)

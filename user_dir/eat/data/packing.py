@@ -97,8 +97,9 @@ class _Packer:
     def read(self, clips: Sequence[int], executor: Executor) -> Iterator[Tuple[str, Any]]:
         """Yield name and content of the clips that can be read, with a progress bar."""
         loaded = map_ahead(clips, self._load, executor, _READ_AHEAD)
-        failed = lambda one: is_failure(one[1])  # noqa: E731
-        for clip, content in show_progress(loaded, len(clips), "packing", failed=failed):
+        for clip, content in show_progress(
+            loaded, len(clips), "packing", failed=lambda pair: is_failure(pair[1])
+        ):
             name = self._name(self._manifest.relative_path(clip))
             if is_failure(content):
                 self._reasons[name] = content.reason

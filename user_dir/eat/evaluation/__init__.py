@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from typing import List, Optional
 
 from eat.features import DeviceOption, LayersOption, TargetLengthOption, WeightsOption
-from eat.lazy import by_name, export
+from eat.lazy import export
 from eat.settings import setting
 
 # Here, because the options of commands need them, and the modules that use them import torch.
@@ -77,4 +77,4 @@ _EXPORTS = {
     "tokens": ("TokenStore",),
     "vectors": ("ClipVectors", "Source", "embed_clips", "untrained_like"),
 }
-__getattr__, __dir__, __all__ = export(__name__, by_name(_EXPORTS))
+__getattr__, __dir__, __all__ = export(__name__, _EXPORTS)

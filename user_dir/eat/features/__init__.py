@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import List, Optional, Sequence, Union
 
-from eat.lazy import by_name, export
+from eat.lazy import export
 from eat.settings import setting
 
 from .sharding import Shard
@@ -136,4 +136,4 @@ _EXPORTS = {
     "sharding": ("Shard",),
     "windows": ("TokenLayout", "frame_times"),
 }
-__getattr__, __dir__, __all__ = export(__name__, by_name(_EXPORTS))
+__getattr__, __dir__, __all__ = export(__name__, _EXPORTS)

@@ -4,7 +4,7 @@ Functions take data and return a matplotlib `Figure`, without pyplot's global st
 is the one way to write it to disk.
 """
 
-from eat.lazy import by_name, export
+from eat.lazy import export
 
 MAPPING_METHODS = ("pca", "tsne")  # of `draw_map`
 MIN_MAPPED_CLIPS = 3
@@ -21,4 +21,4 @@ _EXPORTS = {
     "style": ("save_figure",),
     "timeline": ("draw_timeline",),
 }
-__getattr__, __dir__, __all__ = export(__name__, by_name(_EXPORTS), extra="figures")
+__getattr__, __dir__, __all__ = export(__name__, _EXPORTS, extra="figures")

@@ -7,19 +7,14 @@ on a CPU cheaper.
 
 from eat.lazy import export
 
-__getattr__, __dir__, __all__ = export(
-    __name__,
-    {
-        "Classifier": "classifier",
-        "ClassifierConfig": "classifier",
-        "Decoder": "decoder",
-        "DecoderConfig": "decoder",
-        "Encoder": "encoder",
-        "EncoderConfig": "transformer",
-        "MaskingConfig": "masking",
-        "MixturesConfig": "mixtures",
-        "Teacher": "teacher",
-        "TeacherConfig": "teacher",
-        "pack_linears": "gradients",
-    },
-)
+_EXPORTS = {
+    "classifier": ("Classifier", "ClassifierConfig"),
+    "decoder": ("Decoder", "DecoderConfig"),
+    "encoder": ("Encoder",),
+    "gradients": ("pack_linears",),
+    "masking": ("MaskingConfig",),
+    "mixtures": ("MixturesConfig",),
+    "teacher": ("Teacher", "TeacherConfig"),
+    "transformer": ("EncoderConfig",),
+}
+__getattr__, __dir__, __all__ = export(__name__, _EXPORTS)

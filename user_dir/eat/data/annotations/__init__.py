@@ -251,14 +251,12 @@ class EventConfig(ListingConfig):
         super().check()
 
 
-__getattr__, __dir__, __all__ = export(
-    __name__,
-    {
-        "list_audioset": "audioset",
-        "list_esc50": "esc50",
-        "list_events": "timed",
-        "list_folder": "folder",
-        "list_speech_commands": "speech_commands",
-    },
-)
+_EXPORTS = {
+    "audioset": ("list_audioset",),
+    "esc50": ("list_esc50",),
+    "folder": ("list_folder",),
+    "speech_commands": ("list_speech_commands",),
+    "timed": ("list_events",),
+}
+__getattr__, __dir__, __all__ = export(__name__, _EXPORTS)
 __all__ += ["EventConfig", "FolderConfig"]
