@@ -142,7 +142,9 @@ def test_what_a_gated_probe_reads_and_its_gradients_are_those_of_the_formula():
         ],
         dim=1,
     )
-    found, parameters = probe.read(tokens, mask), (probe.gates, probe.prototypes)
+    chosen = torch.tensor([[True, False, True], [True, True, True]])
+    expected = expected * chosen[..., None, None]
+    found, parameters = probe.read(tokens, mask, chosen), (probe.gates, probe.prototypes)
     torch.testing.assert_close(found, expected)
     weights = torch.randn(expected.shape)
     for one, other in zip(
@@ -167,9 +169,10 @@ def test_padding_never_counts(method):
             value.copy_(torch.randn(value.shape))
         alone, _ = store.read([0], store.layers)
         both, mask = store.read([0, 1], store.layers)
-        expected = probe(alone.float(), torch.ones(1, 4, dtype=torch.bool))[:, 0]
+        chosen = torch.ones(2, 2, dtype=torch.bool)
+        expected = probe(alone.float(), torch.ones(1, 4, dtype=torch.bool), chosen[:, :1])[:, 0]
         both = both.float().masked_fill(~mask[None, ..., None], 7.0)
-        torch.testing.assert_close(probe(both, mask)[:, 0], expected)
+        torch.testing.assert_close(probe(both, mask, chosen)[:, 0], expected)
 
 
 def test_a_uniform_query_is_a_regression_on_the_mean(single, monkeypatch):

@@ -3,11 +3,11 @@
 They are trained for all folds at once, so that tokens are read once for all: a parameter has the
 folds in front, and a clip counts for the folds that learn from it. Shapes: R folds, Y layers, C
 classes; tokens are (Y, B, N, D), of each clip CLS and then its patches, N with the padding, where
-`mask` (B, N) is False.
+`mask` (B, N) is False; what comes of a clip counts for the folds for which it is `chosen` (R, B).
 """
 
 import math
-from typing import Any, Dict, Iterator, List, NamedTuple, Optional, Sequence, Tuple, Union
+from typing import Dict, Iterator, List, NamedTuple, Sequence, Tuple, Union
 
 import numpy as np
 import torch
@@ -16,11 +16,11 @@ from torch import Tensor, nn
 from torch.func import functional_call
 
 from eat.features.pipeline import make_batches
+from eat.nn.gradients import ExtremeCosines
 
 from .tokens import TokenStore
 
 _NUM_QUERIES = 4
-_NORM_EPS = 1e-12  # as in F.normalize
 _STD_EPS = 1e-6  # of features of unit tokens, which are about 1 / sqrt(D)
 
 _BATCH_SIZE = 48  # as in BAT
@@ -83,12 +83,12 @@ class AttentiveProbe(nn.Module):
         )
         return (found / self.std[:, None, None]).sum(dim=3)
 
-    def forward(self, tokens: Tensor, mask: Tensor) -> Tensor:
-        """Logits (R, B, C)."""
+    def forward(self, tokens: Tensor, mask: Tensor, chosen: Tensor) -> Tensor:
+        """Logits (R, B, C), of all, as a product for all folds costs no more."""
         found = self.read(tokens, self.attend(tokens, mask)).flatten(2)
         return torch.baddbmm(self.offset[:, None], found, self.head.mT)
 
-    def explain(self, tokens: Tensor, mask: Tensor) -> Tuple[Tensor, Tensor]:
+    def explain(self, tokens: Tensor, mask: Tensor, chosen: Tensor) -> Tuple[Tensor, Tensor]:
         """Of each clip, how much attention the layers (R, B, Y) and `parts` (R, B, 2) get."""
         weights = self.attend(tokens, mask).mean(dim=2)
         cls_share = weights[..., 0].sum(-1)
@@ -98,63 +98,6 @@ class AttentiveProbe(nn.Module):
     def share_of_parts(explained: Tensor) -> Tensor:
         """The mean over clips, (2,), of what `explain` says of one fold."""
         return explained.mean(dim=0)
-
-
-class _ExtremeCosines(torch.autograd.Function):
-    """What a gated probe reads, in a third of the time of the plain formula with autograd.
-
-    Of all cosines only the lowest, the highest and those of CLS have a gradient, which is a sum of
-    few tokens; and a fold at a time fits into the processor's caches.
-    """
-
-    @staticmethod
-    def forward(
-        ctx: Any, weights: Tensor, prototypes: Tensor, tokens: Tensor, mask: Tensor
-    ) -> Tensor:
-        """(R, Y), (R, K, D) of length 1, (Y, B, N, D) and (B, N) -> (R, B, 3, K)."""
-        first = torch.arange(len(mask), device=mask.device)[:, None, None] * mask.shape[1]
-        found, rows, norms, mixtures = [], [], [], []
-        for weight, prototype in zip(weights, prototypes, strict=True):
-            mixed = (weight @ tokens.flatten(1)).view(tokens.shape[1:])
-            norm = mixed.norm(dim=-1).clamp(min=_NORM_EPS)
-            cosines = (mixed.flatten(0, 1) @ prototype.T).view(*mask.shape, -1) / norm[..., None]
-            patches = lowest = highest = cosines[:, 1:]
-            if not mask.all():
-                is_padding = ~mask[:, 1:, None]
-                lowest = patches.masked_fill(is_padding, math.inf)
-                highest = patches.masked_fill(is_padding, -math.inf)
-            (low, at_low), (high, at_high) = lowest.min(dim=1), highest.max(dim=1)
-            found.append(torch.stack([low, high, cosines[:, 0]], dim=1))
-            place = torch.stack([at_low + 1, at_high + 1, torch.zeros_like(at_low)], dim=1)
-            rows.append(place + first)
-            norms.append(norm)
-            mixtures.append(mixed)
-        values = torch.stack(found)
-        ctx.save_for_backward(weights, prototypes, tokens, values, *rows, *norms, *mixtures)
-        return values
-
-    @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> Tuple[Optional[Tensor], ...]:
-        weights, prototypes, tokens, values, *saved = ctx.saved_tensors
-        of_weights, of_prototypes = torch.empty_like(weights), torch.empty_like(prototypes)
-        for fold in range(len(weights)):
-            rows, norm, mixed = saved[fold :: len(weights)]
-            scaled = gradient[fold] / norm.flatten()[rows]  # (B, 3, K)
-            by_prototype = [x.flatten(0, 1).T.contiguous() for x in (rows, scaled)]
-            sums = torch.stack([_sum_rows(layer.flatten(0, 1), *by_prototype) for layer in tokens])
-            of_prototypes[fold] = torch.tensordot(weights[fold], sums, 1)
-            # A longer mixture does not change a cosine.
-            along = torch.zeros_like(norm).flatten()
-            along.index_add_(0, rows.flatten(), (scaled * values[fold]).flatten())
-            along = mixed * (along.view_as(norm) / norm)[..., None]
-            of_weights[fold] = sums.flatten(1) @ prototypes[fold].flatten()
-            of_weights[fold] -= tokens.flatten(1) @ along.flatten()
-        return of_weights, of_prototypes, None, None
-
-
-def _sum_rows(table: Tensor, rows: Tensor, weights: Tensor) -> Tensor:
-    """(K, D): for each of K lists, `rows` (K, M), the sum of these rows with `weights` (K, M)."""
-    return F.embedding_bag(rows, table, per_sample_weights=weights, mode="sum")
 
 
 class GatedProbe(nn.Module):
@@ -177,19 +120,19 @@ class GatedProbe(nn.Module):
         self.head = nn.Parameter(torch.zeros(num_folds, num_classes, 3 * number))
         self.offset = nn.Parameter(torch.zeros(num_folds, num_classes))
 
-    def read(self, tokens: Tensor, mask: Tensor) -> Tensor:
+    def read(self, tokens: Tensor, mask: Tensor, chosen: Tensor) -> Tensor:
         """Similarities to the prototypes, (R, B, 3, K): minimum and maximum of patches, CLS."""
         prototypes = F.normalize(self.prototypes, dim=-1)
-        return _ExtremeCosines.apply(self.gates.softmax(-1), prototypes, tokens, mask)
+        return ExtremeCosines.apply(self.gates.softmax(-1), prototypes, tokens, mask, chosen)
 
-    def forward(self, tokens: Tensor, mask: Tensor) -> Tensor:
+    def forward(self, tokens: Tensor, mask: Tensor, chosen: Tensor) -> Tensor:
         """Logits (R, B, C); cosines are about 1 / sqrt(D), on which a head would learn slowly."""
-        found = self.read(tokens, mask).flatten(2) * math.sqrt(tokens.shape[-1])
+        found = self.read(tokens, mask, chosen).flatten(2) * math.sqrt(tokens.shape[-1])
         return torch.baddbmm(self.offset[:, None], found, self.head.mT)
 
-    def explain(self, tokens: Tensor, mask: Tensor) -> Tuple[Tensor, Tensor]:
+    def explain(self, tokens: Tensor, mask: Tensor, chosen: Tensor) -> Tuple[Tensor, Tensor]:
         """The weights of the layers (R, B, Y), and what `parts` add to the logits (R, B, 3, C)."""
-        found = self.read(tokens, mask)
+        found = self.read(tokens, mask, chosen)
         added = torch.einsum("rbpk,rcpk->rbpc", found, self.head.unflatten(2, found.shape[2:]))
         return self.gates.softmax(-1)[:, None].expand(-1, len(mask), -1), added
 
@@ -277,7 +220,8 @@ def update(
     optimizer.zero_grad()
     counts = data.train[:, batch].sum(1, keepdim=True).clamp(min=1)
     for indices, tokens, mask in data.batches(batch):
-        losses = data.losses(probe(tokens, mask), indices) * data.train[:, indices] / counts
+        chosen = data.train[:, indices]
+        losses = data.losses(probe(tokens, mask, chosen), indices) * chosen / counts
         losses.sum().backward()
     optimizer.step()
 
@@ -286,13 +230,13 @@ def update(
 def stop_losses(probe: nn.Module, data: LabelledTokens) -> Tensor:
     """The mean loss (R,) of each fold on the clips that it stops by."""
     losses = []
-    for fold, chosen in enumerate(data.stop.cpu().numpy()):
+    for fold, chosen in enumerate(data.stop.split(1)):
         state = {name: value[fold : fold + 1] for name, value in probe.state_dict().items()}
         total = 0.0
-        for indices, tokens, mask in data.batches(np.flatnonzero(chosen)):
-            logits = functional_call(probe, state, (tokens, mask))
+        for indices, tokens, mask in data.batches(np.flatnonzero(chosen[0].cpu())):
+            logits = functional_call(probe, state, (tokens, mask, chosen[:, indices]))
             total += float(data.losses(logits, indices).sum())
-        losses.append(total / chosen.sum())
+        losses.append(total / int(chosen.sum()))
     return torch.tensor(losses)
 
 
@@ -310,8 +254,9 @@ def apply_probe(probe: nn.Module, data: LabelledTokens) -> Findings:
     order, logits, weights, explained = [], [], [], []
     for indices, tokens, mask in data.batches(np.flatnonzero(data.test.any(0).cpu())):
         order.append(indices)
-        logits.append(probe(tokens, mask))
-        for values, found in zip((weights, explained), probe.explain(tokens, mask), strict=True):
+        inputs = tokens, mask, data.test[:, indices]
+        logits.append(probe(*inputs))
+        for values, found in zip((weights, explained), probe.explain(*inputs), strict=True):
             values.append(found)
     tested = torch.cat(order).argsort()
     logits, weights, explained = (

@@ -1,11 +1,13 @@
 """How gradients are computed: by autograd or by hand, with activations kept or computed again.
 
 The networks show plain formulas. On a CPU, autograd's way through three of them costs time or
-memory that a gradient written by hand saves; `by_hand` marks those formulas. Without gradients,
-`pack_linears` saves time. Private functions of torch are used in this file only.
+memory that a gradient written by hand saves; `by_hand` marks those formulas. `ExtremeCosines` is
+what a gated probe reads. Without gradients, `pack_linears` saves time. Private functions of torch
+are used in this file only.
 """
 
 import functools
+import math
 import platform
 from typing import Any, Callable, Iterable, Iterator, Optional, Tuple, Type, TypeVar
 
@@ -19,6 +21,8 @@ from eat.machine import one_torch_thread
 
 # With more tokens than this, the L x L weights of `AttentionByHand` take too much memory.
 MAX_TOKENS_WITH_WEIGHTS = 1024
+
+_NORM_EPS = 1e-12  # as in F.normalize
 
 Formula = Callable[..., Tensor]
 Network = TypeVar("Network", bound=nn.Module)
@@ -238,3 +242,66 @@ class NormGeluByHand(Function):
             normed = F.layer_norm(x, x.shape[-1:], eps=ctx.eps)
         grad_normed = torch.ops.aten.gelu_backward(grad, normed.detach())
         return torch.autograd.grad(normed, x, grad_normed)[0], None
+
+
+class ExtremeCosines(Function):
+    """Cosines of mixed tokens to prototypes: lowest and highest of the patches, and that of CLS.
+
+    Of all cosines only these have a gradient, a sum over few tokens. Lengths and their gradients
+    come from the products of a token's layers with each other, which serve all mixtures.
+
+    Shapes: R mixtures of Y layers, K prototypes; tokens (Y, B, N, D) are CLS, patches, and padding
+    where `mask` (B, N) is False.
+    """
+
+    @staticmethod
+    def forward(
+        ctx: Any, weights: Tensor, prototypes: Tensor, tokens: Tensor, mask: Tensor, chosen: Tensor
+    ) -> Tensor:
+        """(R, Y), (R, K, D) of length 1, ... -> (R, B, 3, K), 0 where not `chosen` (R, B)."""
+        layers = tokens.flatten(1, 2)  # (Y, B * N, D)
+        products = torch.bmm(layers.transpose(0, 1), layers.permute(1, 2, 0))  # (B * N, Y, Y)
+        inner = (weights @ products.flatten(0, 1).T).view(len(weights), *products.shape[:2])
+        norms = (inner * weights[:, None]).sum(-1).clamp(min=_NORM_EPS**2).sqrt()  # (R, B * N)
+        mixed = (weights @ tokens.flatten(1)).view(len(weights), *tokens.shape[1:])
+        values = tokens.new_zeros(*chosen.shape, 3, prototypes.shape[1])
+        rows = torch.zeros_like(values, dtype=torch.long)
+        first = torch.arange(len(mask), device=mask.device)[:, None] * mask.shape[1]
+        for number, clips in enumerate(chosen):
+            norm = norms[number].view_as(mask)[clips]
+            cosines = mixed[number, clips].flatten(0, 1) @ prototypes[number].T
+            cosines = cosines.view(*norm.shape, -1).div_(norm[..., None])
+            lowest = highest = cosines[:, 1:]
+            if not mask.all():
+                is_padding = ~mask[clips, 1:, None]
+                lowest = lowest.masked_fill(is_padding, math.inf)
+                highest = highest.masked_fill(is_padding, -math.inf)
+            (low, at_low), (high, at_high) = lowest.min(dim=1), highest.max(dim=1)
+            values[number, clips] = torch.stack([low, high, cosines[:, 0]], dim=1)
+            places = torch.stack([at_low + 1, at_high + 1, torch.zeros_like(at_low)], dim=1)
+            rows[number, clips] = places + first[clips, None]
+        ctx.save_for_backward(weights, prototypes, tokens, chosen, values, rows, norms, inner)
+        return values
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, grad: Tensor) -> Tuple[Optional[Tensor], ...]:
+        weights, prototypes, tokens, chosen, values, rows, norms, inner = ctx.saved_tensors
+        grad_weights, grad_prototypes = torch.empty_like(weights), torch.empty_like(prototypes)
+        for number, clips in enumerate(chosen):
+            row = rows[number, clips]
+            scaled = grad[number, clips] / norms[number][row]
+            by_prototype = [x.flatten(0, 1).T.contiguous() for x in (row, scaled)]
+            sums = torch.stack([_sum_rows(layer.flatten(0, 1), *by_prototype) for layer in tokens])
+            grad_prototypes[number] = torch.tensordot(weights[number], sums, 1)
+            # A longer mixture does not change a cosine.
+            along = torch.zeros_like(norms[number])
+            along.index_add_(0, row.flatten(), (scaled * values[number, clips]).flatten())
+            grad_weights[number] = sums.flatten(1) @ prototypes[number].flatten()
+            grad_weights[number] -= (along / norms[number]) @ inner[number]
+        return grad_weights, grad_prototypes, None, None, None
+
+
+def _sum_rows(table: Tensor, rows: Tensor, weights: Tensor) -> Tensor:
+    """(K, D): for each of K lists, `rows` (K, M), the sum of these rows with `weights` (K, M)."""
+    return F.embedding_bag(rows, table, per_sample_weights=weights, mode="sum")
