@@ -2,20 +2,23 @@
 
 import argparse
 import json
+import sys
 import time
 from pathlib import Path
-from typing import Any, Callable, Dict, List, Mapping, NamedTuple, Sequence, Tuple
+from typing import Any, Callable, Dict, List, Mapping, NamedTuple, Optional, Sequence, Tuple
 
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.figure import Figure
 
 from eat.benchmark import UpdateCase, measure_update, run_cases
 from eat.data.annotations import FolderConfig, list_folder
 from eat.data.statistics import measure_statistics
 from eat.evaluation import ProbeSettings, probe_checkpoint
+from eat.figures import save_figure
 from eat.files import replace_file
 from eat.machine import choose_device, describe_hardware
-from eat.training.launch import train, training_arguments
+from eat.training.launch import TrainingError, train, training_arguments
 
 
 class Task(NamedTuple):
@@ -38,10 +41,13 @@ TASKS = (
     Task("instrument", "instruments", r"regex:/(.+?)__"),  # drum kits
 )
 NUM_FOLDS = 4
-TIMED_UPDATES = 10
+TIMED_UPDATES = 40
 UNTRAINED = "untrained"
 
+_GROWING = ("out", "seeds", "clips_per_word")  # with more of them, only those are computed
+
 Settings = Mapping[str, Any]  # what differs from a recipe
+Result = Tuple[str, Optional[Figure]]  # of an experiment: tables in Markdown, and a figure
 
 
 class Comparison(NamedTuple):
@@ -92,8 +98,9 @@ def experiment_arguments(
     The option `source` takes the folder that the script `writer` wrote.
     """
     parser = argparse.ArgumentParser(description=description)
-    parser.add_argument(source, type=Path, required=True, help=f"what {writer} wrote")
-    parser.add_argument("--out", type=Path, required=True, help="folder for everything")
+    folder = lambda text: Path(text).resolve()  # noqa: E731
+    parser.add_argument(source, type=folder, required=True, help=f"what {writer} wrote")
+    parser.add_argument("--out", type=folder, required=True, help="folder for everything")
     parser.add_argument(
         "--seeds", type=int, nargs="+", default=seeds, help="(default: %(default)s)"
     )
@@ -109,6 +116,34 @@ def experiment_arguments(
         help="other settings of pretrain_tiny, such as model.depth=2",
     )
     return parser
+
+
+def run_experiment(args: argparse.Namespace, work: Callable[[argparse.Namespace], Result]) -> int:
+    """Do the work, and leave its tables and its figure in `args.out`; returns 0, 1 if it failed.
+
+    What an earlier call has finished there is kept, so that other options than `_GROWING` must be
+    those of that call.
+    """
+    fixed = {key: value for key, value in vars(args).items() if key not in _GROWING}
+    fixed = json.loads(json.dumps(fixed, default=str))
+    try:
+        first = step(args.out / "options.json", f"All in {args.out}", lambda: fixed)
+        if fixed != first:
+            raise ValueError(
+                f"{args.out}: found results of the options {first}, expected {fixed};"
+                " take another --out"
+            )
+        text, figure = work(args)
+    except (ValueError, OSError, ImportError, TrainingError) as error:
+        print(f"\n{error}\n\n(the same command continues)", file=sys.stderr)
+        return 1
+    written = [args.out / "results.md"]
+    with replace_file(written[0]) as file:
+        file.write(f"{text}\n".encode())
+    if figure is not None:
+        written += save_figure(figure, args.out / "figure")
+    print(f"\n== {', '.join(map(str, written))}\n\n{text}")
+    return 0
 
 
 def step(file: Path, title: str, work: Callable[..., Dict[str, Any]], *inputs: Any) -> Any:

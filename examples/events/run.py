@@ -17,15 +17,23 @@ from typing import Any, Dict, List, Mapping, Optional, Sequence
 import torch
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # examples/
-from experiment import as_markdown, experiment_arguments, mean_and_spread, run_training, step
+from experiment import (
+    Result,
+    as_markdown,
+    experiment_arguments,
+    mean_and_spread,
+    run_experiment,
+    run_training,
+    step,
+)
+from matplotlib.figure import Figure
 
 import eat
 from eat.data.split import open_split
 from eat.data.statistics import measure_statistics
 from eat.evaluation import evaluate_checkpoint
 from eat.evaluation.event_metrics import require_event_metrics
-from eat.files import replace_file
-from eat.training.launch import TrainingError
+from eat.figures.style import figure_style
 
 STARTS = ("pre-trained", "untrained")
 METRICS = {
@@ -41,34 +49,24 @@ SHOWN, SHOWN_SECONDS = 1, (20.0, 35.0)  # what the figure shows of the test reco
 
 def main(argv: Optional[Sequence[str]] = None) -> int:
     """Run all steps; returns 0, 1 if one failed."""
-    args = parse_arguments(argv)
-    args.data, args.out = args.data.resolve(), args.out.resolve()
-    try:
-        require_event_metrics()
-        statistics = step(args.out / "statistics.json", "Statistics", measure, args.data)
-        pretrained = args.out / "pretraining"
-        step(args.out / "pretraining.json", "Pre-training", pretrain, args, statistics, pretrained)
-        results = {start: [run_seed(args, statistics, start, s) for s in args.seeds]
-                   for start in STARTS}  # fmt: skip
-    except (ValueError, OSError, ImportError, TrainingError) as error:
-        print(f"\n{error}\n\n(the same command continues)", file=sys.stderr)
-        return 1
-    text = as_markdown(table(results))
-    (args.out / "results.md").write_text(f"{text}\n")
-    draw(args)
-    print(f"\n== {args.out / 'results.md'}\n\n{text}")
-    return 0
-
-
-def parse_arguments(argv: Optional[Sequence[str]]) -> argparse.Namespace:
-    """The command line."""
     parser = experiment_arguments(
         __doc__.splitlines()[0], [1, 2, 3], 1000, source="--data", writer="mix.py"
     )
     parser.add_argument(
         "--finetuning-updates", type=int, default=400, help="(default: %(default)s)"
     )
-    return parser.parse_args(argv)
+    return run_experiment(parser.parse_args(argv), compare_starts)
+
+
+def compare_starts(args: argparse.Namespace) -> Result:
+    """The table of both networks, and a figure of what they find."""
+    require_event_metrics()
+    statistics = step(args.out / "statistics.json", "Statistics", measure, args.data)
+    pretrained = args.out / "pretraining"
+    step(args.out / "pretraining.json", "Pre-training", pretrain, args, statistics, pretrained)
+    results = {start: [run_seed(args, statistics, start, s) for s in args.seeds]
+               for start in STARTS}  # fmt: skip
+    return as_markdown(table(results)), draw(args)
 
 
 def measure(data: Path) -> Dict[str, float]:
@@ -154,13 +152,9 @@ def table(results: Mapping[str, Sequence[Mapping[str, float]]]) -> List[List[str
     return [["", *METRICS.values()], *rows]
 
 
-def draw(args: argparse.Namespace) -> None:
-    """The figure: a part of a test recording, its events, and those that are found in it."""
-    import matplotlib
-
-    matplotlib.use("Agg")
-    from matplotlib import pyplot
-
+@figure_style
+def draw(args: argparse.Namespace) -> Figure:
+    """A part of a test recording, its events, and those that are found in it."""
     begin, end = SHOWN_SECONDS
     split = open_split(str(args.data), "test", labelled=False)
     labels, path = [label.name for label in split.descriptors], split.paths[SHOWN]
@@ -173,7 +167,8 @@ def draw(args: argparse.Namespace) -> None:
     part = eat.read_audio(path, rate_hz, round(begin * rate_hz), round((end - begin) * rate_hz))
     frames = round((end - begin) * 100) - 2  # without padding
     image = eat.LogMel(target_length=None)(torch.from_numpy(part))[0, 0, :frames].T
-    figure, axes = pyplot.subplots(4, 1, figsize=(9, 7), sharex=True, height_ratios=(2, 1, 1, 1))
+    figure = Figure(figsize=(9, 7), layout="constrained")
+    axes = figure.subplots(4, 1, sharex=True, height_ratios=(2, 1, 1, 1))
     image -= image.median(1, keepdim=True).values  # the noise
     extent = (begin, end, 0, len(image))
     axes[0].imshow(image, aspect="auto", origin="lower", extent=extent, clim=(0.15, 0.7))
@@ -186,9 +181,7 @@ def draw(args: argparse.Namespace) -> None:
         axis.set_yticklabels(labels, fontsize=7)
         axis.set_ylim(len(labels) - 0.5, -0.5)
     axes[-1].set(xlim=(begin, end), xlabel="seconds")
-    figure.tight_layout()
-    with replace_file(args.out / "figure.png") as file:
-        figure.savefig(file, format="png", dpi=90)
+    return figure
 
 
 if __name__ == "__main__":

@@ -21,6 +21,7 @@ import soundfile
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # examples/
 from experiment import (
     TASKS,
+    Result,
     Task,
     as_markdown,
     experiment_arguments,
@@ -28,13 +29,13 @@ from experiment import (
     mean_and_spread,
     pretrain,
     probe,
+    run_experiment,
     step,
 )
 
 from eat.audio import SAMPLE_RATE_HZ, read_audio
 from eat.data.labels import Label, write_descriptors, write_labels
 from eat.data.manifest import write_manifest
-from eat.training.launch import TrainingError
 
 # Of two sounds: the folders that they are of.
 PAIRS = {"digit + drum": ("digits", "instruments"), "digit + digit": ("digits", "digits")}
@@ -58,35 +59,30 @@ Scores = Dict[str, Dict[str, float]]  # task -> pooling -> score
 
 def main(argv: Optional[Sequence[str]] = None) -> int:
     """Run all steps; returns 0, 1 if one failed."""
-    args = experiment_arguments(__doc__.splitlines()[0], [1, 2], 500).parse_args(argv)
-    audio, out = args.audio.resolve(), args.out.resolve()
-    manifests = out / "manifests"
-    try:
-        statistics = step(out / "statistics.json", "Manifests", make_manifests, audio, manifests)
-        for name, folders in PAIRS.items():
-            folder = manifests / name
-            step(folder / "mixed.json", f"Clips of {name}", mix_clips, audio, folder, folders)
-        scores = run_all(args, out, statistics)
-    except (ValueError, OSError, TrainingError) as error:
-        print(f"\n{error}\n\n(the same command continues)", file=sys.stderr)
-        return 1
-    text = as_markdown(table(scores)) + "\n"
-    (out / "results.md").write_text(text)
-    print(f"\n== {out / 'results.md'}\n\n{text}")
-    return 0
+    parser = experiment_arguments(__doc__.splitlines()[0], seeds=[1, 2], num_updates=500)
+    return run_experiment(parser.parse_args(argv), compare_stages)
 
 
-def run_all(
-    args: argparse.Namespace, out: Path, statistics: Mapping[str, float]
-) -> Dict[str, List[Scores]]:
+def compare_stages(args: argparse.Namespace) -> Result:
+    """The table of all networks."""
+    manifests, record = args.out / "manifests", args.out / "statistics.json"
+    statistics = step(record, "Manifests", make_manifests, args.audio, manifests)
+    for name, folders in PAIRS.items():
+        folder = manifests / name
+        step(folder / "mixed.json", f"Clips of {name}", mix_clips, args.audio, folder, folders)
+    return as_markdown(table(run_all(args, statistics))), None
+
+
+def run_all(args: argparse.Namespace, statistics: Mapping[str, float]) -> Dict[str, List[Scores]]:
     """Train and probe all networks; returns the scores of each, one for each seed."""
     found: Dict[str, List[Scores]] = {}
-    manifests, first = out / "manifests", out / "stage_1"
+    manifests, first = args.out / "manifests", args.out / "stage_1"
     start = {"model.init_from": first / "checkpoint_last.pt", **SECOND_STAGE}
     runs = [("stage 1", first, args.seeds[0], {})]
     for seed in args.seeds:
         for name, settings in STAGES.items():
-            runs.append((name, out / f"{name.replace(' ', '_')}_{seed}", seed, start | settings))
+            folder = args.out / f"{name.replace(' ', '_')}_{seed}"
+            runs.append((name, folder, seed, start | settings))
     for name, folder, seed, settings in runs:
         title, settings = f"{name}, seed {seed}", {**settings, **dict(args.set)}
         inputs = (folder, manifests, statistics, args.updates, seed, settings)

@@ -9,6 +9,7 @@ continues; what is finished is kept. At the end OUT holds results.md and figure.
 other numbers of clones train for as long as the reference: an update of each is timed first.
 """
 
+import argparse
 import sys
 from pathlib import Path
 from typing import Dict, Mapping, NamedTuple, Optional, Sequence
@@ -20,15 +21,15 @@ from experiment import (
     UNTRAINED,
     Comparison,
     Outcome,
+    Result,
     compare,
     comparison_table,
     draw_series,
     experiment_arguments,
+    run_experiment,
 )
 
-from eat.figures import save_figure
 from eat.figures.style import LINE_COLOURS, figure_style
-from eat.training.launch import TrainingError
 
 COMPARISON = Comparison(
     common={
@@ -74,18 +75,13 @@ QUESTIONS = (
 def main(argv: Optional[Sequence[str]] = None) -> int:
     """Run all steps; returns 0, 1 if one failed."""
     parser = experiment_arguments(__doc__.splitlines()[0], seeds=[1, 2, 3], num_updates=500)
-    args = parser.parse_args(argv)
-    args.audio, args.out = args.audio.resolve(), args.out.resolve()
-    try:
-        outcomes = compare(args, COMPARISON)
-    except (ValueError, OSError, TrainingError) as error:
-        print(f"\n{error}\n\n(the same command continues)", file=sys.stderr)
-        return 1
-    table = comparison_table(outcomes)
-    (args.out / "results.md").write_text(table + "\n")
-    save_figure(draw(outcomes), args.out / "figure")
-    print(f"\n== {args.out / 'results.md'}, figure.png, figure.svg\n\n{table}")
-    return 0
+    return run_experiment(parser.parse_args(argv), compare_all)
+
+
+def compare_all(args: argparse.Namespace) -> Result:
+    """The networks' table and figure."""
+    outcomes = compare(args, COMPARISON)
+    return comparison_table(outcomes), draw(outcomes)
 
 
 @figure_style

@@ -20,12 +20,14 @@ import numpy as np
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # examples/
 from experiment import (
     TASKS,
+    Result,
     as_markdown,
     experiment_arguments,
     make_manifests,
     mean_and_spread,
     pretrain,
     probe,
+    run_experiment,
     run_training,
     step,
 )
@@ -33,7 +35,6 @@ from experiment import (
 from eat.data.labels import DESCRIPTORS_FILE, write_labels
 from eat.data.manifest import Manifest, write_manifest
 from eat.evaluation import evaluate_checkpoint
-from eat.training.launch import TrainingError
 
 POOLINGS = ("cls", "mean", "time")
 ENCODER_SIZES = ("model.embed_dim", "model.depth", "model.num_heads")
@@ -49,23 +50,6 @@ class Start(NamedTuple):
 
 def main(argv: Optional[Sequence[str]] = None) -> int:
     """Run all steps; returns 0, 1 if one failed."""
-    args = parse_arguments(argv)
-    args.audio, args.out = args.audio.resolve(), args.out.resolve()
-    manifests, record = args.out / "manifests", args.out / "statistics.json"
-    try:
-        statistics = step(record, "Manifests", make_manifests, args.audio, manifests)
-        results = [run_seed(args, statistics, seed) for seed in args.seeds]
-    except (ValueError, OSError, TrainingError) as error:
-        print(f"\n{error}\n\n(the same command continues)", file=sys.stderr)
-        return 1
-    text = f"{probe_table(results)}\n\n{finetuning_table(results)}\n"
-    (args.out / "results.md").write_text(text)
-    print(f"\n== {args.out / 'results.md'}\n\n{text}")
-    return 0
-
-
-def parse_arguments(argv: Optional[Sequence[str]]) -> argparse.Namespace:
-    """The command line."""
     parser = experiment_arguments(__doc__.splitlines()[0], seeds=[1], num_updates=2000)
     parser.add_argument(
         "--finetuning-updates", type=int, default=300, help="(default: %(default)s)"
@@ -77,7 +61,15 @@ def parse_arguments(argv: Optional[Sequence[str]]) -> argparse.Namespace:
         default=[1, 5, 20],
         help="budgets of labels for fine-tuning (default: 1 5 20)",
     )
-    return parser.parse_args(argv)
+    return run_experiment(parser.parse_args(argv), run_seeds)
+
+
+def run_seeds(args: argparse.Namespace) -> Result:
+    """The tables of probes and of fine-tuning."""
+    manifests, record = args.out / "manifests", args.out / "statistics.json"
+    statistics = step(record, "Manifests", make_manifests, args.audio, manifests)
+    results = [run_seed(args, statistics, seed) for seed in args.seeds]
+    return f"{probe_table(results)}\n\n{finetuning_table(results)}", None
 
 
 def run_seed(args: argparse.Namespace, statistics: Dict[str, Any], seed: int) -> Dict[str, Any]:

@@ -16,6 +16,7 @@ from eat.data.manifest import Manifest
 FOLDER = REPOSITORY / "examples" / "real_recordings"
 PAPER = REPOSITORY / "examples" / "paper_in_small"
 MIXTURES = REPOSITORY / "examples" / "mixtures"
+BEST = REPOSITORY / "examples" / "best_recipe"
 MINIATURE = [f"model.{key}=2" for key in ("depth", "num_heads", "decoder_depth")]
 MINIATURE += ["model.embed_dim=32", "model.average_top_k_layers=2", "dataset.batch_size=4"]
 PROMPTS = "usr/share/asterisk/sounds"
@@ -127,6 +128,10 @@ def test_the_experiment_needs_the_recordings(environment, tmp_path):
     result = run_script("run.py", *options, env=environment)
     assert result.returncode == 1
     assert f"{tmp_path}: no recordings, expected the folder that prepare.py wrote" in result.stderr
+    result = run_script("run.py", *options, "--updates", 10, env=environment)
+    assert result.returncode == 1
+    assert f"{tmp_path / 'out'}: found results of the options {{" in result.stderr
+    assert "'updates': 10" in result.stderr and "take another --out" in result.stderr
 
 
 @pytest.mark.slow
@@ -141,7 +146,7 @@ def test_the_experiment_runs_and_continues(packages, environment, tmp_path):
     assert result.returncode == 0, result.stdout + result.stderr
     seed = tmp_path / "out" / "seed1"
     table = (tmp_path / "out" / "results.md").read_text()
-    assert result.stdout.endswith(f"\n{table}\n")
+    assert result.stdout.endswith(f"\n{table}")
     rows = [[cell.strip() for cell in line.split("|")[1:-1]] for line in table.splitlines()]
     probes = {name: json.loads((seed / f"probe_{name}" / "result.json").read_text())
               for name in ("digit", "voice", "instrument")}  # fmt: skip
@@ -176,7 +181,7 @@ def test_the_paper_in_small_runs_and_continues(packages, environment, tmp_path):
     result = run_script(PAPER / "run.py", *arguments, env=environment)
     assert result.returncode == 0, result.stdout + result.stderr
     table = (out / "results.md").read_text()
-    assert result.stdout.endswith(f"\n{table}\n"[:-1])
+    assert result.stdout.endswith(f"\n{table}")
     rows = [[cell.strip() for cell in line.split("|")[1:-1]] for line in table.splitlines()[2:]]
     names = ["untrained", "reference", "block 1", "block 5", "weight 0", "weight 192"]
     assert [row[0] for row in rows] == [*names, "clones 1", "clones 16"]
@@ -206,6 +211,27 @@ def test_the_paper_in_small_runs_and_continues(packages, environment, tmp_path):
 
 
 @pytest.mark.slow
+def test_the_best_recipe_is_compared_in_equal_time(packages, environment, tmp_path):
+    pytest.importorskip("fairseq")
+    audio, out = tmp_path / "audio", tmp_path / "out"
+    prepare(packages, audio, 6, environment)
+    sizes = [setting for setting in MINIATURE if not setting.startswith("dataset.")]
+    arguments = ("--audio", audio, "--out", out, "--seeds", 3, "--updates", 4, "--set", *sizes)
+    result = run_script(BEST / "run.py", *arguments, env=environment)
+    assert result.returncode == 0, result.stdout + result.stderr
+    together, alone = (out / "results.md").read_text().split("\n\n")
+    rows = [[cell.strip() for cell in line.split("|")[1:3]] for line in together.splitlines()[2:]]
+    times = json.loads((out / "update_ms.json").read_text())
+    best = max(1, round(4 * times["pretrain_tiny"] / times["best"]))
+    assert rows == [["untrained", "0"], ["pretrain_tiny", "4"], ["best", str(best)]]
+    names = [line.split("|")[1].strip() for line in alone.splitlines()[2:]]
+    assert names[:3] == ["untrained", "pretrain_tiny", "12 clips"] and len(names) == 8
+    found = json.loads((out / "one_by_one/seed3/blocks_of_one_patch/result.json").read_text())
+    assert found["updates"] == 1 and found["settings"]["model.mask_block_size"] == 1
+    assert (out / "figure.png").stat().st_size > 10_000
+
+
+@pytest.mark.slow
 def test_the_experiment_with_mixtures_runs_and_continues(packages, environment, tmp_path):
     pytest.importorskip("fairseq")
     audio, out = tmp_path / "audio", tmp_path / "out"
@@ -214,7 +240,7 @@ def test_the_experiment_with_mixtures_runs_and_continues(packages, environment, 
     result = run_script(MIXTURES / "run.py", *arguments, env=environment)
     assert result.returncode == 0, result.stdout + result.stderr
     table = (out / "results.md").read_text()
-    assert result.stdout.endswith(f"\n{table}\n")
+    assert result.stdout.endswith(f"\n{table}")
     rows = [[cell.strip() for cell in line.split("|")[1:-1]] for line in table.splitlines()[2:]]
     assert [row[0] for row in rows] == [
         *("untrained", "stage 1", "without mixtures", "with mixtures")
