@@ -152,6 +152,9 @@ def test_what_a_gated_probe_reads_and_its_gradients_are_those_of_the_formula():
         strict=True,
     ):
         torch.testing.assert_close(one, other)
+    nothing = probe.read(tokens, mask, chosen & False)
+    (gradient,) = torch.autograd.grad(nothing.sum(), probe.prototypes)
+    assert not nothing.any() and not gradient.any()
 
 
 @pytest.mark.parametrize("method", TOKEN_METHODS)

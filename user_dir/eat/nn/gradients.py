@@ -9,7 +9,7 @@ are used in this file only.
 import functools
 import math
 import platform
-from typing import Any, Callable, Iterable, Iterator, Optional, Tuple, Type, TypeVar
+from typing import Any, Callable, Iterable, Iterator, List, Optional, Tuple, Type, TypeVar
 
 import torch
 import torch.nn.functional as F
@@ -267,7 +267,7 @@ class ExtremeCosines(Function):
         values = tokens.new_zeros(*chosen.shape, 3, prototypes.shape[1])
         rows = torch.zeros_like(values, dtype=torch.long)
         first = torch.arange(len(mask), device=mask.device)[:, None] * mask.shape[1]
-        for number, clips in enumerate(chosen):
+        for number, clips in _not_empty(chosen):
             norm = norms[number].view_as(mask)[clips]
             cosines = mixed[number, clips].flatten(0, 1) @ prototypes[number].T
             cosines = cosines.view(*norm.shape, -1).div_(norm[..., None])
@@ -287,8 +287,8 @@ class ExtremeCosines(Function):
     @once_differentiable
     def backward(ctx: Any, grad: Tensor) -> Tuple[Optional[Tensor], ...]:
         weights, prototypes, tokens, chosen, values, rows, norms, inner = ctx.saved_tensors
-        grad_weights, grad_prototypes = torch.empty_like(weights), torch.empty_like(prototypes)
-        for number, clips in enumerate(chosen):
+        grad_weights, grad_prototypes = torch.zeros_like(weights), torch.zeros_like(prototypes)
+        for number, clips in _not_empty(chosen):
             row = rows[number, clips]
             scaled = grad[number, clips] / norms[number][row]
             by_prototype = [x.flatten(0, 1).T.contiguous() for x in (row, scaled)]
@@ -300,6 +300,10 @@ class ExtremeCosines(Function):
             grad_weights[number] = sums.flatten(1) @ prototypes[number].flatten()
             grad_weights[number] -= (along / norms[number]) @ inner[number]
         return grad_weights, grad_prototypes, None, None, None
+
+
+def _not_empty(chosen: Tensor) -> List[Tuple[int, Tensor]]:
+    return [(number, clips) for number, clips in enumerate(chosen) if clips.any()]
 
 
 def _sum_rows(table: Tensor, rows: Tensor, weights: Tensor) -> Tensor:
