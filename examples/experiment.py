@@ -57,13 +57,15 @@ class Comparison(NamedTuple):
         common: settings of all of them.
         variants: by name, what each sets besides; the first is the reference.
         timed: the names of those whose updates do not take the reference's time.
-        poolings: what is probed of them.
+        poolings: what is probed of them by a logistic regression.
+        methods: by what else they are probed; "gated" goes by the pooling "prototypes".
     """
 
     common: Settings
     variants: Mapping[str, Settings]
     timed: Sequence[str]
     poolings: Sequence[str] = ("cls", "mean")
+    methods: Sequence[str] = ()
 
     @property
     def reference(self) -> str:
@@ -227,9 +229,15 @@ def pretrain(
 
 
 def probe(
-    checkpoint: Path, manifests: Path, task: Task, seed: int, out: Path, **settings: Any
+    checkpoint: Path,
+    manifests: Path,
+    task: Task,
+    seed: int,
+    out: Path,
+    methods: Sequence[str] = (),
+    **settings: Any,
 ) -> Dict[str, Dict[str, float]]:
-    """Probe a checkpoint and untrained encoders with a logistic regression.
+    """Probe a checkpoint and untrained encoders with a logistic regression and further `methods`.
 
     Args:
         checkpoint: what to probe.
@@ -243,7 +251,11 @@ def probe(
         By "pre-trained" and "untrained", the accuracy by kind of pooling.
     """
     chosen = ProbeSettings(
-        groups_from=task.groups, folds=NUM_FOLDS, seed=seed, methods=["logistic"], **settings
+        groups_from=task.groups,
+        folds=NUM_FOLDS,
+        seed=seed,
+        methods=["logistic", *methods],
+        **settings,
     )
     report = probe_checkpoint(str(checkpoint), str(manifests / task.name), chosen)
     out.mkdir(parents=True, exist_ok=True)
@@ -322,7 +334,11 @@ def run_variant(
     timing = pretrain(checkpoints, manifests, statistics, num_updates, seed, settings)
     # The untrained encoder is the same for all.
     is_reference = name == comparison.reference
-    options = {"pooling": list(comparison.poolings), "untrained": int(is_reference)}
+    options = {
+        "methods": comparison.methods,
+        "pooling": list(comparison.poolings),
+        "untrained": int(is_reference),
+    }
     checkpoint = checkpoints / "checkpoint_last.pt"
     probes = {
         task.name: probe(checkpoint, manifests, task, seed, folder / task.name, **options)

@@ -32,7 +32,7 @@ from eat.figures.style import LINE_COLOURS, figure_style
 
 # Of pretrain_tiny_best.
 BEST = {"dataset.batch_size": 12, "model.mask_block_size": 1, "model.ema_anneal_updates": 2000}
-TOGETHER = Comparison({}, {"pretrain_tiny": {}, "best": BEST}, timed=["best"])
+TOGETHER = Comparison({}, {"pretrain_tiny": {}, "best": BEST}, timed=["best"], methods=["gated"])
 ONE_BY_ONE = {
     "12 clips": {"dataset.batch_size": 12},
     "12 clips, 4 clones": {"dataset.batch_size": 12, "model.num_clones": 4},
