@@ -64,6 +64,15 @@ def test_steps_of_a_classifier_of_clips_have_the_score_of_the_window_around_them
         assert scores[step] == pytest.approx(window.numpy(), abs=2e-3)
 
 
+@pytest.mark.parametrize("pooling, length", [("mean", 112), ("time", 16)])
+def test_windows_of_short_clips_move_on_by_a_step(sound, pooling, length):
+    classifier = Loud(pooling)
+    classifier.log_mel = replace(classifier.log_mel, target_length=length)
+    found = []
+    assert Scorer(classifier).run([sound], lambda *result: found.append(result)) == []
+    assert found[0][1].shape == (375, 2)
+
+
 @pytest.mark.parametrize(
     "pooling, rate_hz, as_wav",
     [("time", 16000, False), ("time", 44100, True), ("cls", 16000, True)],

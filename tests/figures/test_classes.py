@@ -28,6 +28,7 @@ def test_few_classes_are_all_named_the_best_first():
     assert shown == {result.label: result.average_precision for result in results}
     assert list(shown.values()) == sorted(shown.values(), reverse=True)
     assert bars.get_ylim()[0] > bars.get_ylim()[1]  # the first bar is the top one
+    assert points.get_xlabel() == "clips or steps with the class"
     offsets = points.collections[0].get_offsets().tolist()
     assert sorted(offsets) == sorted([r.num_positives, r.average_precision] for r in results)
     mean = np.mean([result.average_precision for result in results])

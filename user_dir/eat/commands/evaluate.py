@@ -29,8 +29,9 @@ class Options(DeviceOption, LabelsOption):
     data: str = option("folder of the manifest and the labels")
     split: str = option("which manifest of the folder", "eval")
     out: Optional[str] = option(
-        "folder to write to: metrics.json, classes.csv with the average precision of each class and"
-        " its figure, and confusion.csv with its figure if clips have one label",
+        "folder to write to: metrics.json; classes.csv with the average precision of each class and"
+        " its positives (clips, or with labels in time steps), and its figure; and confusion.csv"
+        " with its figure if clips have one label",
         None,
     )
     tune_split: str = option(
@@ -60,8 +61,9 @@ def run(options: Options) -> int:
         print(f"{name:<9} {value:.4f}")
     left_out = evaluation.left_out
     if left_out:
+        what = "clip" if evaluation.event_metrics is None else "step"
         print(
-            f"{len(left_out)} of {len(evaluation.descriptors)} classes have no clip here and are"
+            f"{len(left_out)} of {len(evaluation.descriptors)} classes have no {what} here and are"
             f" left out of mAP: {', '.join(left_out)}"
         )
     if evaluation.never_found:

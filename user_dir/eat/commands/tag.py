@@ -132,7 +132,7 @@ def _refuse_unused(options: Options) -> None:
     found = [name for name in names if getattr(options, name) != getattr(Options, name)]
     if found:
         flags = ", ".join(f"--{name.replace('_', '-')}" for name in found)
-        raise ValueError(f"{flags}: found {where}, expected none of them: they change nothing there")
+        raise ValueError(f"{flags}: found {where}, expected none of these")
 
 
 def _tag_stdin(options: Options, classifier: Any, settings: Any) -> int:

@@ -123,14 +123,14 @@ class ScoringNetwork:
     layout = TokenLayout(num_summary=1, tokens_per_row=0)
 
     def __init__(self, classifier: Classifier, activate: Scoring, **settings: Any) -> None:
-        self._classifier, self._activate = classifier, activate
+        self.classifier, self._activate = classifier, activate
         settings = {"log_mel": classifier.log_mel, **settings}
         self.pipeline = Pipeline(device=classifier.encoder.cls_token.device, **settings)
 
     @torch.no_grad()
     def __call__(self, source: Tensor, lengths: Optional[Tensor]) -> Tensor:
         """(B, 1, T, F) -> (B, 1, C) or (B, steps, C) scores, on the CPU."""
-        scores = self._activate(self._classifier(source, lengths).float())
+        scores = self._activate(self.classifier(source, lengths).float())
         if scores.ndim == 2:  # of whole windows: all of their steps have the same
             num_rows = source.shape[2] // self.pipeline.log_mel.patch_size
             num_tokens = self.layout.num_summary + self.layout.tokens_per_row * num_rows

@@ -19,7 +19,7 @@ from torch import Tensor
 from eat.audio.opening import AudioPath
 from eat.checkpoint import load_classifier
 from eat.checkpoint.loading import CheckpointPath
-from eat.features import TokenLayout
+from eat.features import BATCH_SIZE, TokenLayout
 from eat.features.recordings import FileRecording
 from eat.files import FilePath
 from eat.nn import Classifier, pack_linears
@@ -73,8 +73,9 @@ class Scorer(ScoringNetwork):
     """A classifier that a pipeline runs over time: a token is the probabilities of a step (C,).
 
     Windows are as long as the clips of the training, or `window_seconds`, and move on by
-    `hop_seconds`: half a window, or for a classifier of whole clips an eighth. Shorter recordings
-    are padded if they were in the training. `activation` is that of `eat.tag`.
+    `hop_seconds`: half a window, or for a classifier of whole clips an eighth, but at least a step.
+    Shorter recordings are padded if they were in the training. `activation` is that of `eat.tag`,
+    `batch_size` that of `Pipeline`.
     """
 
     def __init__(
@@ -83,17 +84,19 @@ class Scorer(ScoringNetwork):
         window_seconds: Optional[float] = None,
         hop_seconds: Optional[float] = None,
         activation: Optional[str] = None,
+        batch_size: int = BATCH_SIZE,
     ) -> None:
         log_mel, is_over_time = classifier.log_mel, classifier.config.pooling == "time"
         window = trained_seconds(classifier) if window_seconds is None else window_seconds
         if window_seconds is not None or is_over_time:  # trained without padding
             log_mel = replace(log_mel, target_length=None)
-        hop = window / (2 if is_over_time else 8) if hop_seconds is None else hop_seconds
         step = log_mel.step_seconds
+        hop = max(step, window / (2 if is_over_time else 8)) if hop_seconds is None else hop_seconds
         if not step <= hop <= window:
             raise ValueError(f"hop_seconds: found {hop:g}, expected {step:g} to {window:g} seconds")
-        cuts = {"window_seconds": window, "overlap_seconds": window - hop}
-        super().__init__(classifier, activation_of(classifier, activation), log_mel=log_mel, **cuts)
+        how = {"log_mel": log_mel, "batch_size": batch_size}
+        how |= {"window_seconds": window, "overlap_seconds": window - hop}
+        super().__init__(classifier, activation_of(classifier, activation), **how)
         self.layout = TokenLayout(0, classifier.config.steps_per_row)
 
     def run(
