@@ -323,6 +323,14 @@ def test_a_killed_run_leaves_nothing_half_written(audio, tmp_path, official_pret
     assert json.loads((out / "settings.json").read_text())["made_with"]["eat"] == eat.__version__
 
 
+def test_a_folder_of_weights_is_noted_by_its_name(audio, official_pretrain, tmp_path):
+    weights = tmp_path / "weights" / "eat.safetensors"
+    eat.checkpoint.convert_checkpoint(official_pretrain, weights, "safetensors")
+    features.extract_to_folder([str(audio)], f"{tmp_path}/weights/", f"{tmp_path}/out")
+    noted = json.loads((tmp_path / "out" / "settings.json").read_text())
+    assert noted["made_with"]["checkpoint"] == "weights"
+
+
 @pytest.mark.parametrize("form, ending", [("zip", ".zip"), ("hdf5", ".h5")])
 def test_a_manifest_of_packs(extract, audio, tmp_path, form, ending):
     main(["manifest", "folder", str(audio), "--out", f"{tmp_path}/files", "--valid-fraction", "0"])

@@ -139,6 +139,19 @@ def test_a_note_that_is_not_ours(tmp_path, content):
         FeatureStore(str(tmp_path)).claim([], {}, {})
 
 
+@pytest.mark.parametrize("format, num_bytes", [("npy", 0), ("npy", 60), ("npy", 140), ("npz", 190)])
+def test_damaged_features_are_named_when_they_are_read(tmp_path, format, num_bytes):
+    store = FeatureStore(str(tmp_path), format)
+    store.write("a", features(3, 4))
+    store.finish()
+    (path,) = tmp_path.glob(f"*.{format}")
+    content = path.read_bytes()
+    rest = content[num_bytes + 10 :] if format == "npz" else b""
+    path.write_bytes(content[:num_bytes] + bytes(10) * bool(rest) + rest)
+    with pytest.raises(ValueError, match=rf"{path.name}: damaged .*; remove it to extract"):
+        open_features(str(tmp_path))["a"]()
+
+
 @pytest.mark.parametrize("name", ["features.npz", "features.safetensors"])
 @pytest.mark.parametrize("num_bytes", [0, 20])
 def test_a_damaged_file_is_named(tmp_path, name, num_bytes):

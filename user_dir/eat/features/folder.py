@@ -64,7 +64,7 @@ def extract_to_folder(
     options = {key: getattr(settings, key) for key in _PIPELINE_SETTINGS}
     options["num_workers"] = settings.workers
     pipeline = make_pipeline(encoder, settings.target_length, **options)
-    made_with = {"checkpoint": os.path.basename(checkpoint), "eat": __version__}
+    made_with = {"checkpoint": os.path.basename(os.path.normpath(checkpoint)), "eat": __version__}
     described = _describe(settings, encoder)
     pack_linears(encoder)
     with keep_others_out(out, settings.format, settings.shard):

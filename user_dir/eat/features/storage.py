@@ -187,7 +187,7 @@ def _arrays_below(folder: str) -> Arrays:
     """The arrays of all .npy files in a folder."""
     files = (os.path.join(parent, name) for parent, _, names in os.walk(folder) for name in names)
     return {
-        os.path.relpath(file, folder).removesuffix(".npy"): partial(np.load, file, mmap_mode="r")
+        os.path.relpath(file, folder).removesuffix(".npy"): partial(_read, file, np.load, file, "r")
         for file in sorted(files)
         if file.endswith(".npy")
     }
@@ -197,12 +197,17 @@ def _open_arrays(path: str) -> Arrays:
     """All arrays in a file; a ValueError if it is of another kind, or damaged."""
     if os.path.splitext(path)[1] not in _WRITERS:
         raise ValueError(f"{path}: found another kind of file, expected {' or '.join(_WRITERS)}")
+    if path.endswith(".npz"):
+        archive = _read(path, np.load, path)
+        return {name: partial(_read, path, archive.__getitem__, name) for name in archive}
+    file = _read(path, safe_open, path, framework="numpy")
+    return {name: partial(_read, path, file.get_tensor, name) for name in file.keys()}  # noqa: SIM118
+
+
+def _read(path: str, load: Callable[..., Any], *args: Any, **settings: Any) -> Any:
+    """What a function reads from a file; a ValueError if the file is damaged."""
     try:
-        if path.endswith(".npz"):
-            archive = np.load(path)
-            return {name: partial(archive.__getitem__, name) for name in archive}
-        file = safe_open(path, framework="numpy")
-        return {name: partial(file.get_tensor, name) for name in file.keys()}  # noqa: SIM118
+        return load(*args, **settings)
     except (zipfile.BadZipFile, SafetensorError, ValueError, EOFError) as error:
         raise ValueError(
             f"{path}: damaged ({error}), expected features of `eat extract`; remove it to extract"
