@@ -43,7 +43,7 @@ def draw_evaluation(report: Mapping[str, Any]) -> Dict[str, Figure]:
 def read_class_results(path: FilePath) -> List[ClassResult]:
     """Read the table of classes that `eat evaluate` writes; a ValueError names a bad line."""
     columns, results = ClassResult._fields, []
-    with open(path, encoding="utf-8", errors="backslashreplace", newline="") as file:
+    with open(path, encoding="utf-8-sig", errors="backslashreplace", newline="") as file:
         reader = csv.DictReader(file)
         names = reader.fieldnames or []
         if not {*columns} <= {*names}:
@@ -54,9 +54,11 @@ def read_class_results(path: FilePath) -> List[ClassResult]:
         for row in reader:
             label, precision, positives = (row[name] or "" for name in columns)
             try:
-                results.append(ClassResult(label, float(precision or "nan"), int(positives)))
-                if results[-1].average_precision < 0 or results[-1].average_precision > 1:
+                result = ClassResult(label, float(precision or "nan"), int(positives))
+                is_possible = 0 <= result.average_precision <= 1 and result.num_positives > 0
+                if not (is_possible or np.isnan(result.average_precision)):
                     raise ValueError(precision)
+                results.append(result)
             except ValueError as error:
                 raise ValueError(
                     f"{path}:{reader.line_num}: found {precision!r} and {positives!r}, expected an"
