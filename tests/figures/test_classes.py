@@ -57,7 +57,7 @@ def test_classes_without_positives_are_counted_and_not_averaged():
 
 def test_reading_names_with_commas_and_classes_without_precision(tmp_path):
     path = tmp_path / "classes.csv"
-    path.write_text(f'\ufeff{HEADER}\nRain,0.5,3\n')  # of a spreadsheet
+    path.write_text(f"\ufeff{HEADER}\nRain,0.5,3\n")  # of a spreadsheet
     assert read_class_results(path) == [ClassResult("Rain", 0.5, 3)]
     path.write_text(f'index,{HEADER}\n0,"Rain, heavy",0.25,3\n1,Wind,,0\n2,Sea,nan,0\n')
     rain, wind, sea = read_class_results(path)
