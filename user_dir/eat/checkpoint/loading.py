@@ -244,9 +244,6 @@ def convert_checkpoint(
     checkpoint = replace(checkpoint, encoder=checkpoint.encoder_weights(weights))
     # Building the network is the check that nothing is missing.
     (build_encoder if checkpoint.classifier is None else build_classifier)(checkpoint)
-    if to == "safetensors":
-        left_out = ("decoder", "decoder_config", "teacher", "teacher_config")
-        checkpoint = replace(checkpoint, **dict.fromkeys(left_out))
     os.makedirs(os.path.dirname(os.path.abspath(destination)), exist_ok=True)
     write(checkpoint, destination, **options)
 

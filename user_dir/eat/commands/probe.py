@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any, ClassVar, Dict, Optional, Tuple
 
 from eat.evaluation import ProbeSettings
-from eat.files import replace_file
+from eat.files import write_file
 from eat.work import Failure
 
 from .options import argument, option
@@ -41,9 +41,7 @@ def run(options: Options) -> int:
     report = probe_checkpoint(options.checkpoint, options.data, options)
     text = json.dumps(report, indent=2)
     if options.out is not None:
-        os.makedirs(options.out, exist_ok=True)
-        with replace_file(os.path.join(options.out, "probe.json")) as file:
-            file.write(f"{text}\n".encode())
+        write_file(os.path.join(options.out, "probe.json"), f"{text}\n".encode())
         if any("where" in result for result in report["results"]):
             from eat.figures import draw_where, save_figure
 

@@ -16,7 +16,7 @@ from eat.data.labels import DESCRIPTORS_FILE, Label, describe_difference, read_d
 from eat.data.manifest import Manifest
 from eat.data.split import open_split
 from eat.features import BATCH_SIZE
-from eat.files import replace_file
+from eat.files import write_file
 from eat.machine import choose_device
 from eat.nn import pack_linears
 from eat.work import Failure
@@ -103,11 +103,9 @@ class Evaluation:
         """Write metrics.json, classes.csv, and if clips have one class confusion.csv, with figures
         of both tables; for scores over time thresholds.json. Files of these names are replaced.
         """
-        os.makedirs(folder, exist_ok=True)
         for name, content in (("metrics", self.as_dict()), ("thresholds", self.thresholds)):
             if content is not None:
-                with replace_file(os.path.join(folder, f"{name}.json")) as file:
-                    file.write((json.dumps(content, indent=2) + "\n").encode())
+                write_file(f"{folder}/{name}.json", (json.dumps(content, indent=2) + "\n").encode())
         rows = self.rows()
         _write_csv(f"{folder}/classes.csv", [rows[0].keys(), *(row.values() for row in rows)])
         if self.confusion is not None:
@@ -209,5 +207,4 @@ def _score_split(
 def _write_csv(path: str, rows: Iterable[Iterable[Any]]) -> None:
     text = io.StringIO()
     csv.writer(text, lineterminator="\n").writerows(rows)  # None becomes an empty field
-    with replace_file(path) as file:
-        file.write(text.getvalue().encode())
+    write_file(path, text.getvalue().encode())

@@ -2,7 +2,7 @@
 
 import os
 from dataclasses import dataclass, field
-from typing import Any, Iterator, List, Optional, Sequence, Tuple, Union
+from typing import Any, List, Optional, Sequence, Union
 
 import numpy as np
 import soxr
@@ -31,27 +31,22 @@ def list_inputs(inputs: Sequence[str]) -> Inputs:
     """List the audio files of inputs; a ValueError for a folder without any or a bad manifest."""
     found = Inputs()
     for path in inputs:
-        for file, below in _list_files(path, found):
-            found.files.append(file)
-            found.below.append(below)
-    return found
-
-
-def _list_files(path: str, found: Inputs) -> Iterator[Tuple[str, str]]:
-    """The files behind an input, and their paths below its root."""
-    if is_manifest(path):
+        if not is_manifest(path):
+            files, notes, left_out = find_inputs([path])
+            found.files += (file for file, _ in files)
+            found.below += (below for _, below in files)
+            found.other_files += notes
+            found.failures += left_out
+            continue
         manifest = Manifest(path)
         for index in range(len(manifest)):
             file = manifest.path(index)
             try:
-                yield file, spell_out(manifest.relative_path(index), manifest.root)
+                found.below.append(spell_out(manifest.relative_path(index), manifest.root))
+                found.files.append(file)
             except (AudioError, OSError) as error:  # a pack that is missing or damaged, one of many
                 found.failures.append(Failure.of(file, error))
-    else:
-        files, notes, left_out = find_inputs([path])
-        found.other_files += notes
-        found.failures += left_out
-        yield from files
+    return found
 
 
 class FileRecording:
