@@ -104,9 +104,9 @@ def test_the_threshold_and_the_hop(capsys, classifier, paths):
     assert tag(paths[0], "--threshold", "1") == 0
     assert capsys.readouterr().out == f"{paths[0]}\n"
     for impossible in ("nan", "2", "-0.1"):
-        with pytest.raises(SystemExit):
-            tag(paths[0], "--threshold", impossible)
-        assert f"found {impossible}, expected a probability" in capsys.readouterr().err
+        assert tag(paths[0], "--threshold", impossible) == 1
+        found = f"threshold: found {float(impossible)}, expected a probability, 0 to 1\n"
+        assert capsys.readouterr().err == f"eat tag: error: {found}"
     assert tag(paths[0], "--hop-seconds", "30") == 1
     error = "hop_seconds: found 30, expected 0.16 to 10.24 seconds"
     assert capsys.readouterr().err == f"eat tag: error: {error}\n"

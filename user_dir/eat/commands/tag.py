@@ -14,12 +14,9 @@ from .shared import CHECKPOINT, LabelsOption, print_failures
 
 def _parse_threshold(text: str) -> Union[float, str]:
     try:
-        value = float(text)
+        return float(text)
     except ValueError:
         return text
-    if not 0 <= value <= 1:
-        raise ValueError(f"found {text}, expected a probability, 0 to 1, or a file")
-    return value
 
 
 @dataclass(kw_only=True)

@@ -8,11 +8,10 @@ from typing import Any, Callable, Dict, List, NamedTuple, Optional, Sequence, Tu
 import torch
 from torch import Tensor
 
-from eat.audio.opening import AudioPath
 from eat.checkpoint import load_classifier
 from eat.checkpoint.loading import CheckpointPath
 from eat.features import Pipeline, TokenLayout
-from eat.features.recordings import Inputs, list_inputs
+from eat.features.recordings import Paths, list_inputs
 from eat.nn import Classifier, pack_linears
 from eat.nn.classifier import ACTIVATIONS, ranking_scores
 from eat.work import Failure
@@ -40,7 +39,7 @@ class Tagging(NamedTuple):
 
 
 def tag(
-    paths: Union[AudioPath, Sequence[AudioPath]],
+    paths: Paths,
     classifier: Union[Classifier, CheckpointPath],
     top: int = 10,
     activation: Optional[str] = None,
@@ -69,7 +68,7 @@ def tag(
             " eat.tag_over_time (eat tag --timeline)"
         )
     settings = {"window_seconds": trained_seconds(classifier), "overlap_seconds": 0.0}
-    network, found = ScoringNetwork(classifier, activate, **settings), list_paths(paths)
+    network, found = ScoringNetwork(classifier, activate, **settings), list_inputs(paths)
     probabilities, failures = network.score(found.files, "tagging")
     labels = class_names(classifier)
     tagged = []
@@ -97,12 +96,6 @@ def trained_seconds(classifier: Classifier) -> float:
     """The length of the clips that a classifier was trained on, in whole rows of patches."""
     log_mel = classifier.log_mel
     return (log_mel.target_length or DEFAULT_FRAMES) // log_mel.patch_size * log_mel.step_seconds
-
-
-def list_paths(paths: Union[AudioPath, Sequence[AudioPath]]) -> Inputs:
-    """The audio files behind inputs, or one."""
-    single = isinstance(paths, (str, os.PathLike))
-    return list_inputs([os.fspath(path) for path in ([paths] if single else paths)])
 
 
 def score_clips(classifier: Classifier, paths: Sequence[str], batch_size: int) -> Scores:

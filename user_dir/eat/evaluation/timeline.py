@@ -11,36 +11,31 @@ import math
 import os
 from contextlib import suppress
 from dataclasses import replace
+from numbers import Real
 from typing import Any, Callable, Dict, Iterable, Iterator, List, Optional, Sequence, Union
 
 import numpy as np
 from torch import Tensor
 
-from eat.audio.opening import AudioPath
 from eat.checkpoint import load_classifier
 from eat.checkpoint.loading import CheckpointPath
 from eat.features import BATCH_SIZE, TokenLayout
-from eat.features.recordings import FileRecording
+from eat.features.recordings import FileRecording, Paths, list_inputs
 from eat.files import FilePath
 from eat.nn import Classifier, pack_linears
 from eat.work import Failure
 
 from .event_metrics import OperatingPoint
 from .finding import Detection, EventFinder, find_events
-from .tagging import (
-    ScoringNetwork,
-    Tagging,
-    activation_of,
-    class_names,
-    list_paths,
-    trained_seconds,
-)
+from .tagging import ScoringNetwork, Tagging, activation_of, class_names, trained_seconds
 
 
 def read_thresholds(threshold: Union[float, FilePath], classifier: Classifier) -> OperatingPoint:
     """One threshold for all classes, or the file that `Evaluation.write` wrote for them."""
     names = class_names(classifier)
-    if isinstance(threshold, (float, int)):
+    if isinstance(threshold, Real):
+        if not 0 <= threshold <= 1:
+            raise ValueError(f"threshold: found {threshold}, expected a probability, 0 to 1")
         return OperatingPoint(np.full(len(names), float(threshold)), 1)
     path = os.fspath(threshold)
     with open(path, encoding="utf-8") as file:
@@ -115,7 +110,7 @@ class Scorer(ScoringNetwork):
 
 
 def tag_over_time(
-    paths: Union[AudioPath, Sequence[AudioPath]],
+    paths: Paths,
     classifier: Union[Classifier, CheckpointPath],
     threshold: Union[float, FilePath] = 0.5,
     **settings: Any,
@@ -136,7 +131,7 @@ def tag_over_time(
     if isinstance(classifier, (str, os.PathLike)):
         classifier = pack_linears(load_classifier(classifier))
     scorer, thresholds = Scorer(classifier, **settings), read_thresholds(threshold, classifier)
-    found = list_paths(paths)
+    found = list_inputs(paths)
     events: Dict[int, List[Detection]] = {}
 
     def find(index: int, scores: np.ndarray, seconds: float) -> None:

@@ -16,6 +16,8 @@ from eat.audio.packs import spell_out
 from eat.data.manifest import Manifest, is_manifest
 from eat.work import Failure
 
+Paths = Union[AudioPath, Sequence[AudioPath]]  # one or more
+
 
 @dataclass
 class Inputs:
@@ -27,10 +29,12 @@ class Inputs:
     failures: List[Failure] = field(default_factory=list)
 
 
-def list_inputs(inputs: Sequence[str]) -> Inputs:
-    """List the audio files of inputs; a ValueError for a folder without any or a bad manifest."""
-    found = Inputs()
-    for path in inputs:
+def list_inputs(inputs: Paths) -> Inputs:
+    """List the audio files of inputs, or of one; a ValueError for a folder without any or a bad
+    manifest.
+    """
+    found, is_one = Inputs(), isinstance(inputs, (str, os.PathLike))
+    for path in map(os.fspath, [inputs] if is_one else inputs):
         if not is_manifest(path):
             files, notes, left_out = find_inputs([path])
             found.files += (file for file, _ in files)

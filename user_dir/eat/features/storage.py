@@ -21,6 +21,7 @@ from safetensors.numpy import save
 
 from eat.files import find_unfinished, lock_file, replace_file
 
+from . import FORMATS
 from .sharding import Shard
 from .windows import frame_times
 
@@ -34,6 +35,8 @@ Arrays = Dict[str, Callable[[], np.ndarray]]  # each is read when it is needed
 
 def _one_file(folder: str, format: str, shard: Optional[Shard]) -> Optional[str]:
     """The file that all features go to, if they do."""
+    if format not in FORMATS:
+        raise ValueError(f"format: found {format!r}, expected one of {FORMATS}")
     part = f"-{shard.number}-of-{shard.count}" if shard else ""
     return None if format == "npy" else os.path.join(folder, f"features{part}.{format}")
 
