@@ -111,7 +111,7 @@ def test_a_folder_is_claimed_for_its_settings(tmp_path):
     noted = json.loads((folder / "settings.json").read_text())
     assert noted == {"settings": settings, "made_with": {"eat": "1"}}
     store.write("a", features(4))
-    store.claim(["a"], settings, {"eat": "2"})
+    store.claim(["a"], {**settings, "layers": (3, 6)}, {"eat": "2"})
     assert json.loads((folder / "settings.json").read_text()) == noted
     message = (
         r"settings.json: found features that were made with other settings,"

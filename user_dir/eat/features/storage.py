@@ -87,6 +87,7 @@ class FeatureStore:
         differ. A FileExistsError says that there are features of these names but no note.
         """
         is_there = bool(self._stored) or any(map(self.has, names))
+        note = json.dumps({"settings": settings, "made_with": made_with}, indent=2)
         if not os.path.exists(self._note):  # asked last: others may start at the same time
             if is_there:
                 folder = os.path.dirname(self._note)
@@ -94,9 +95,8 @@ class FeatureStore:
                     f"{folder}: found features without the {SETTINGS_NAME} that says how they were"
                     " made; expected a new folder, or that of an earlier run"
                 )
-            note = json.dumps({"settings": settings, "made_with": made_with}, indent=2).encode()
-            _write_whole(self._note, lambda file: file.write(note))
-        _compare(self._note, settings)
+            _write_whole(self._note, lambda file: file.write(note.encode()))
+        _compare(self._note, json.loads(note)["settings"])  # where tuples are lists
         files = [self._note, *filter(None, [self._file]), *map(self._path, names)]
         places = set(map(os.path.abspath, files))
         for folder in set(map(os.path.dirname, places)):
