@@ -78,6 +78,15 @@ def test_files(capsys, official_finetune, data, tmp_path):
     assert [list(map(int, row[1:])) for row in table[1:]] == report["confusion_matrix"]
 
 
+def test_results_are_printed_also_where_they_cannot_be_written(
+    capsys, official_finetune, data, tmp_path
+):
+    (tmp_path / "out").write_text("a file")
+    status, out, err = evaluate(capsys, official_finetune, data, "--out", tmp_path / "out")
+    assert (status, err.startswith("eat evaluate: error: ")) == (1, True)
+    assert out.startswith("clips     9\naccuracy")
+
+
 def test_several_labels_and_a_class_without_clips(capsys, official_finetune, multi_labelled, data):
     for name in ("valid.tsv", "valid.lbl"):
         shutil.copy(multi_labelled / name, data)

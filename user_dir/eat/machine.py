@@ -15,6 +15,8 @@ _M_TRIM_THRESHOLD = -1
 _M_MMAP_THRESHOLD = -3
 _MMAP_THRESHOLD_BYTES = 1 << 30
 
+DEVICES = ("auto", "cpu", "cuda")  # of `choose_device`
+
 
 class Gpu(NamedTuple):
     """A CUDA device."""
@@ -64,8 +66,8 @@ def choose_device(name: str) -> str:
     """
     import torch
 
-    if name not in ("auto", "cpu", "cuda"):
-        raise ValueError(f"device: found {name!r}, expected auto, cpu or cuda")
+    if name not in DEVICES:
+        raise ValueError(f"device: found {name!r}, expected one of {DEVICES}")
     has_cuda = torch.cuda.is_available()
     if name == "cuda" and not has_cuda:
         raise ValueError("device: found no CUDA device (`eat doctor` says more), expected one")

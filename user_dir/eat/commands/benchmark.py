@@ -82,9 +82,9 @@ def _run(measure: str, case: Type[Any], options: Any) -> int:
         "cases": benchmark.run_cases(getattr(benchmark, measure), cases),
     }
     text = json.dumps(found, indent=2)
+    print(text if options.json else _as_text(found["machine"], found["cases"]))
     if options.out:
         write_file(options.out, f"{text}\n".encode())
-    print(text if options.json else _as_text(found["machine"], found["cases"]))
     return 0
 
 

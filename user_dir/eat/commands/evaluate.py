@@ -2,7 +2,7 @@
 
 import json
 from dataclasses import dataclass
-from typing import ClassVar, Optional
+from typing import Any, ClassVar, Optional
 
 from eat.features import BATCH_SIZE, DeviceOption
 
@@ -51,21 +51,23 @@ def run(options: Options) -> int:
     names = ("data", "split", "batch_size", "device", "tune_split")
     settings = {name: getattr(options, name) for name in names}
     evaluation = evaluate_checkpoint(options.checkpoint, **settings)
+    print(json.dumps(evaluation.as_dict(), indent=2) if options.json else _as_text(evaluation))
     if options.out is not None:
         evaluation.write(options.out)
-    if options.json:
-        print(json.dumps(evaluation.as_dict(), indent=2))
-        return print_failures(evaluation.failures)
-    print(f"{'clips':<9} {evaluation.num_clips}")
-    for name, value in evaluation.metrics.items():
-        print(f"{name:<9} {value:.4f}")
+    return print_failures(evaluation.failures)
+
+
+def _as_text(evaluation: Any) -> str:
+    """A line for each metric, and the classes that some leave out."""
+    lines = [f"{'clips':<9} {evaluation.num_clips}"]
+    lines += [f"{name:<9} {value:.4f}" for name, value in evaluation.metrics.items()]
     left_out = evaluation.left_out
     if left_out:
         what = "clip" if evaluation.event_metrics is None else "step"
-        print(
+        lines.append(
             f"{len(left_out)} of {len(evaluation.descriptors)} classes have no {what} here and are"
             f" left out of mAP: {', '.join(left_out)}"
         )
     if evaluation.never_found:
-        print(f"never found with these thresholds: {', '.join(evaluation.never_found)}")
-    return print_failures(evaluation.failures)
+        lines.append(f"never found with these thresholds: {', '.join(evaluation.never_found)}")
+    return "\n".join(lines)

@@ -121,7 +121,7 @@ def tag_over_time(
         paths: audio files, folders and manifests (.tsv), as for `eat.tag`; or one.
         classifier: from `eat.load_classifier`, or a checkpoint. If it is one of whole clips, the
             score of a step is that of the window around it.
-        threshold: the probability from which on a class is there, or the file thresholds.json that
+        threshold: the probability above which a class is there, or the file thresholds.json that
             `eat evaluate --out` wrote.
         settings: `window_seconds`, `hop_seconds` and `activation` of a `Scorer`.
 
