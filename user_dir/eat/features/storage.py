@@ -11,9 +11,9 @@ import os
 import re
 import shutil
 import zipfile
-from contextlib import contextmanager, suppress
+from contextlib import nullcontext, suppress
 from functools import partial
-from typing import Any, BinaryIO, Callable, Dict, Iterable, Iterator, Mapping, Optional
+from typing import Any, BinaryIO, Callable, ContextManager, Dict, Iterable, Mapping, Optional
 
 import numpy as np
 from safetensors import SafetensorError, safe_open
@@ -41,19 +41,16 @@ def _one_file(folder: str, format: str, shard: Optional[Shard]) -> Optional[str]
     return None if format == "npy" else os.path.join(folder, f"features{part}.{format}")
 
 
-@contextmanager
-def keep_others_out(folder: str, format: str, shard: Optional[Shard]) -> Iterator[None]:
+def keep_others_out(folder: str, format: str, shard: Optional[Shard]) -> ContextManager[None]:
     """Lock the one file of a `FeatureStore`; many processes may write .npy files.
 
     An `eat.files.InUseError` names the process that writes it.
     """
     file = _one_file(folder, format, shard)
     if file is None:
-        yield
-        return
+        return nullcontext()
     os.makedirs(folder, exist_ok=True)
-    with lock_file(f"{file}.lock"):
-        yield
+    return lock_file(f"{file}.lock")
 
 
 class FeatureStore:
