@@ -152,6 +152,14 @@ def test_damaged_features_are_named_when_they_are_read(tmp_path, format, num_byt
         open_features(str(tmp_path))["a"]()
 
 
+def test_damage_of_any_kind_is_named(tmp_path):
+    FeatureStore(str(tmp_path)).write("a", features(3, 4))
+    path = tmp_path / "a.npy"
+    path.write_bytes(path.read_bytes().replace(b"'shape'", b"'shap(("))  # numpy: a TokenError
+    with pytest.raises(ValueError, match="a.npy: damaged .*; remove it to extract"):
+        open_features(str(tmp_path))["a"]()
+
+
 @pytest.mark.parametrize("name", ["features.npz", "features.safetensors"])
 @pytest.mark.parametrize("num_bytes", [0, 20])
 def test_a_damaged_file_is_named(tmp_path, name, num_bytes):

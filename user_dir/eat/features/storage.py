@@ -16,7 +16,7 @@ from functools import partial
 from typing import Any, BinaryIO, Callable, ContextManager, Dict, Iterable, Mapping, Optional
 
 import numpy as np
-from safetensors import SafetensorError, safe_open
+from safetensors import safe_open
 from safetensors.numpy import save
 
 from eat.files import find_unfinished, lock_file, replace_file
@@ -208,7 +208,9 @@ def _read(path: str, load: Callable[..., Any], *args: Any, **settings: Any) -> A
     """What a function reads from a file; a ValueError if the file is damaged."""
     try:
         return load(*args, **settings)
-    except (zipfile.BadZipFile, SafetensorError, ValueError, EOFError) as error:
+    except Exception as error:  # a damaged file can raise anything
+        if isinstance(error, MemoryError) or getattr(error, "filename", None) is not None:
+            raise
         raise ValueError(
             f"{path}: damaged ({error}), expected features of `eat extract`; remove it to extract"
             " them anew"
