@@ -20,6 +20,7 @@ from eat.files import (
     replace_file,
     sync_folder,
     url_problem,
+    write_file,
 )
 
 # Locks the file that is its argument, says so, and waits in a process that it has forked as well.
@@ -31,6 +32,15 @@ with lock_file(sys.argv[1]):
         print("locked", flush=True)
     time.sleep(60)
 """
+
+
+def test_a_file_is_written_in_a_new_folder(tmp_path, monkeypatch):
+    write_file(tmp_path / "new" / "folder" / "a.txt", b"first")
+    write_file(tmp_path / "new" / "folder" / "a.txt", b"second")
+    assert (tmp_path / "new" / "folder" / "a.txt").read_bytes() == b"second"
+    monkeypatch.chdir(tmp_path)
+    write_file("here.txt", b"third")
+    assert (tmp_path / "here.txt").read_bytes() == b"third"
 
 
 def test_a_file_is_replaced_only_when_complete(tmp_path):

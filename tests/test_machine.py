@@ -1,5 +1,7 @@
+import pytest
+
 from eat import machine
-from eat.machine import Gpu, Hardware, describe_hardware
+from eat.machine import Gpu, Hardware, choose_device, describe_hardware
 
 
 def test_hardware_multiplies_bf16_where_it_has_units_for_it():
@@ -26,3 +28,9 @@ def test_a_machine_that_tells_nothing(monkeypatch):
     monkeypatch.setattr(machine.platform, "machine", lambda: "riscv64")
     found = describe_hardware()
     assert (found.processor, found.cpu_bf16) == ("riscv64", ())
+
+
+@pytest.mark.parametrize("name", ["cuda:1", "mps", ""])
+def test_other_devices_are_refused(name):
+    with pytest.raises(ValueError, match=f"device: found '{name}', expected one of"):
+        choose_device(name)

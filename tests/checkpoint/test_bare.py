@@ -283,12 +283,13 @@ def test_where_the_names_of_audioset_are(finetuned, tmp_path, caplog):
         ),
         ("a.json", '{"a": 0, "b": 0, "c": 1}', "a.json: found indices that skip or repeat some"),
         ("a.json", "[1, 2, 3]", "a.json: found no map of names and indices"),
+        ("a.txt", "a\ncaf\udce9\nc\n", "a.txt: found 'utf-8' codec .* expected names in UTF-8"),
         ("a.csv", "0,/m/a,Speech\n2,/m/b,Owl\n", "a.csv:2: found"),
     ],
 )
 def test_names_that_do_not_fit(name, content, message, finetuned, tmp_path):
     save_file(finetuned, tmp_path / "ft.safetensors")
-    (tmp_path / name).write_text(content)
+    (tmp_path / name).write_text(content, errors="surrogateescape")
     with pytest.raises(ValueError, match=message):
         eat.load_classifier(tmp_path / "ft.safetensors", labels=tmp_path / name, **HEADS)
 

@@ -188,13 +188,13 @@ def test_no_path_and_no_optimizer_state_is_exported(official_finetune, to, tmp_p
 def test_nothing_is_overwritten(official_pretrain, tmp_path):
     out = tmp_path / "out.pt"
     out.write_text("precious")
-    with pytest.raises(FileExistsError, match=r"out.pt: exists already"):
+    with pytest.raises(FileExistsError, match=r"out.pt: exists already \(--force"):
         convert_checkpoint(official_pretrain, out, to="eat")
     with pytest.raises(ValueError, match="to: found 'keras', expected one of eat, official"):
         convert_checkpoint(official_pretrain, out, to="keras", force=True)
     assert out.read_text() == "precious"
     convert_checkpoint(official_pretrain, out, to="eat", force=True)
-    with pytest.raises(FileExistsError):
+    with pytest.raises(FileExistsError, match="exists already, and is the source: expected a new"):
         convert_checkpoint(out, out, to="official", force=True)
     assert load_checkpoint(out).kind == "pre-training"
 

@@ -251,13 +251,13 @@ def test_a_folder_with_a_configuration_is_complete(finetuned, folder, monkeypatc
     assert (folder / "config.json").exists()  # nothing was touched yet
     monkeypatch.undo()
 
-    def fail(path):
+    def fail(path, content):
         if path.endswith("README.md"):
             raise OSError("disk full")
-        return replace_file(path)
+        write_file(path, content)
 
-    replace_file = huggingface.replace_file
-    monkeypatch.setattr(huggingface, "replace_file", fail)
+    write_file = huggingface.write_file
+    monkeypatch.setattr(huggingface, "write_file", fail)
     with pytest.raises(OSError, match="disk full"):
         huggingface.write(finetuned, str(folder))
     assert not (folder / "config.json").exists()

@@ -15,7 +15,7 @@ def benchmark(*arguments):
 @pytest.mark.slow
 def test_a_real_update(tmp_path, capsys):
     """Two batch sizes of a small model, each in its own process."""
-    out = tmp_path / "speed.json"
+    out = tmp_path / "new" / "speed.json"
     numbers = ("--clips", "1", "2", "--repeats", "1")
     assert benchmark("train", *MINIATURE, *numbers, "--out", str(out)) == 0
     lines = capsys.readouterr().out.splitlines()

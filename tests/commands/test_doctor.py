@@ -45,6 +45,10 @@ def test_what_cannot_crash_is_only_looked_up(install):
     ]
 
 
+def test_the_libraries_of_labels_in_time_are_parts():
+    assert {"sed_eval", "sed_scores_eval"} <= {part.name for part in doctor.PARTS}
+
+
 @pytest.mark.parametrize("how", ["look up", "import"])
 def test_a_part_that_is_absent(how):
     assert examine([Part("no_such_package", "nothing", how)]) == [

@@ -9,6 +9,7 @@ import torch
 import eat
 from eat.commands.main import main
 from eat.data.labels import Label, write_descriptors
+from eat.evaluation import evaluate_checkpoint
 from eat.evaluation.metrics import accuracy, average_precisions
 from eat.evaluation.tagging import score_clips
 
@@ -66,6 +67,7 @@ def test_files(capsys, official_finetune, data, tmp_path):
     assert {path.name for path in (tmp_path / "out").iterdir()} == tables | figures
     report = json.loads((tmp_path / "out" / "metrics.json").read_text())
     assert report == json.loads(out)
+    assert report == evaluate_checkpoint(official_finetune, data, "valid").as_dict()  # of a Path
     with open(tmp_path / "out" / "classes.csv", newline="") as file:
         rows = list(csv.DictReader(file))
     for row, expected in zip(rows, report["classes"], strict=True):
@@ -74,6 +76,15 @@ def test_files(capsys, official_finetune, data, tmp_path):
         table = list(csv.reader(file))
     assert table[0] == ["", "en", "fr", "ru"]
     assert [list(map(int, row[1:])) for row in table[1:]] == report["confusion_matrix"]
+
+
+def test_results_are_printed_also_where_they_cannot_be_written(
+    capsys, official_finetune, data, tmp_path
+):
+    (tmp_path / "out").write_text("a file")
+    status, out, err = evaluate(capsys, official_finetune, data, "--out", tmp_path / "out")
+    assert (status, err.startswith("eat evaluate: error: ")) == (1, True)
+    assert out.startswith("clips     9\naccuracy")
 
 
 def test_several_labels_and_a_class_without_clips(capsys, official_finetune, multi_labelled, data):

@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import h5py
 import numpy as np
@@ -321,6 +322,27 @@ def test_a_killed_run_leaves_nothing_half_written(audio, tmp_path, official_pret
     others = {path.name for path in out.iterdir() if path.suffix != ".npy" and path.is_file()}
     assert others == settings
     assert json.loads((out / "settings.json").read_text())["made_with"]["eat"] == eat.__version__
+
+
+def test_a_folder_of_weights_is_noted_by_its_name(audio, official_pretrain, tmp_path):
+    weights = tmp_path / "weights" / "eat.safetensors"
+    eat.checkpoint.convert_checkpoint(official_pretrain, weights, "safetensors")
+    features.extract_to_folder([str(audio)], f"{tmp_path}/weights/", f"{tmp_path}/out")
+    noted = json.loads((tmp_path / "out" / "settings.json").read_text())
+    assert noted["made_with"]["checkpoint"] == "weights"
+
+
+def test_one_input_and_paths_are_taken(audio, official_pretrain, tmp_path):
+    paths = audio, Path(official_pretrain), tmp_path / "out"
+    assert features.extract_to_folder(*paths).num_extracted == 4
+    assert features.extract_to_folder([str(audio)], *map(str, paths[1:])).num_present == 4
+
+
+def test_another_format_is_refused_before_clips_are_read(audio, official_pretrain, tmp_path):
+    settings = features.ExtractionSettings(format="h5")
+    with pytest.raises(ValueError, match="format: found 'h5', expected one of"):
+        features.extract_to_folder(audio, official_pretrain, tmp_path / "out", settings)
+    assert not (tmp_path / "out").exists()
 
 
 @pytest.mark.parametrize("form, ending", [("zip", ".zip"), ("hdf5", ".h5")])

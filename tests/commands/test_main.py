@@ -2,13 +2,16 @@ import importlib
 import os
 import subprocess
 import sys
-from dataclasses import fields
+from argparse import ArgumentParser
+from dataclasses import dataclass, fields
+from typing import ClassVar
 
 import pytest
 from helpers import write_clips, write_tsv
 
 import eat
 from eat.commands.main import COMMANDS, main
+from eat.commands.options import add_options, option
 
 
 @pytest.fixture
@@ -44,6 +47,23 @@ def test_other_errors_keep_their_traceback(failing_command):
     failing_command(ZeroDivisionError("a mistake of ours"))
     with pytest.raises(ZeroDivisionError):
         main(["stats", "x"])
+
+
+@dataclass(kw_only=True)
+class Percent:
+    """Halve."""
+
+    EXAMPLE: ClassVar[str] = "eat halve"
+
+    half: bool = option("by 50 %", False)
+    share: float = option("by a share, 50 %", 0.5)
+
+
+def test_help_may_hold_a_percent_sign():
+    parser = ArgumentParser()
+    add_options(parser, Percent)
+    found = parser.format_help()
+    assert "by 50 %\n" in found and "by a share, 50 % (default: 0.5)\n" in found
 
 
 def test_a_reader_that_has_read_enough(tmp_path):

@@ -213,7 +213,8 @@ def test_groups_are_on_one_side(capsys, monkeypatch, official_pretrain, data, tm
     options = ("--splits", "train", "--folds", 4, "--groups-from", groups_from, "--untrained", 0)
     status, report, _ = probe(capsys, official_pretrain, data, *options, "--pooling", "cls")
     assert status == 0 and report["num_folds"] == 4
-    assert seen == [[name.split("/")[1][0] for name in manifest_names]]
+    # Before the clips are embedded, and of those that could be read.
+    assert seen == [[name.split("/")[1][0] for name in manifest_names]] * 2
 
 
 def test_a_class_in_one_group_cannot_be_learnt_and_this_is_said(capsys, official_pretrain, data):
@@ -250,6 +251,14 @@ def test_unreadable_clips_are_left_out_and_named(capsys, official_pretrain, data
     path = str(data / "low/broken.wav")
     assert report["failed"] == [{"path": path, "reason": f"no such audio file: {path}"}]
     assert err == f"failed {path}: no such audio file: {path}\n"
+
+
+def test_impossible_folds_are_refused_before_clips_are_embedded(
+    capsys, monkeypatch, official_pretrain, data
+):
+    monkeypatch.setattr("eat.evaluation.probes.embed_clips", None)
+    status, _, err = probe(capsys, official_pretrain, data, "--folds", 37)
+    assert (status, "found 37 for 12 clips of the most frequent class" in err) == (1, True)
 
 
 def test_wrong_use_is_explained(capsys, official_pretrain, data, tmp_path):

@@ -14,12 +14,13 @@ import torch
 
 import eat.figures.style
 from eat.commands.main import main
+from eat.figures.report import as_duration, measure_speed
 from eat.training.record import read_starts
 from eat.training.run import read_training_log
 
 EVALUATION = {
     "checkpoint": "best.pt", "data": "manifests/mine", "split": "eval", "num_clips": 12,
-    "failed": [], "metrics": {"accuracy": 0.75, "mAP": 0.8125},
+    "failed": [], "metrics": {"accuracy": 0.75, "mAP": 0.8125, "d_prime": None},
     "classes": [
         {"label": "Rain <b>", "num_positives": 8, "average_precision": 0.9},
         {"label": "Wind", "num_positives": 4, "average_precision": None},
@@ -139,6 +140,8 @@ def test_facts_commands_and_settings_are_those_of_the_run(whole, manifests):
         assert text in page.text
     for start in read_starts(run_folder):
         assert shlex.join(start["command"]) in page.text and start["time"] in page.text
+    speed = measure_speed(read_training_log(run_folder / "train.log")["train_inner"])
+    assert page.row("sound")[0] == as_duration(1.28 * speed["clips_per_second"])
     assert page.row("torch")[0] == torch.__version__
     assert page.row("utterance_weight") == ["1.0"]
     assert page.row("clips") == ["12", "4"]
@@ -203,6 +206,7 @@ def test_results_in_the_runs_folder_and_in_others(report, run_folder, tmp_path):
         (folder / name).write_text(json.dumps(values))
     page, figures = report(run_folder, "--results", tmp_path / "probes", "--num-embedded", 0)
     assert page.row("accuracy")[0] == "0.7500" and page.row("mAP")[0] == "0.8125"
+    assert page.row("d_prime")[0] == "not defined, or infinite"
     assert page.row("last.pt") == ["12", "cls", "knn", "0.500 ± 0.062"]
     assert str(run_folder / "evaluation" / "metrics.json") in page.text
     assert "gated: use CLS" in page.text

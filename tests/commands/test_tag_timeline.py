@@ -104,17 +104,14 @@ def test_the_threshold_and_the_hop(capsys, classifier, paths):
     assert tag(paths[0], "--threshold", "1") == 0
     assert capsys.readouterr().out == f"{paths[0]}\n"
     for impossible in ("nan", "2", "-0.1"):
-        with pytest.raises(SystemExit):
-            tag(paths[0], "--threshold", impossible)
-        assert f"found {impossible}, expected a probability" in capsys.readouterr().err
+        assert tag(paths[0], "--threshold", impossible) == 1
+        found = f"threshold: found {float(impossible)}, expected a probability, 0 to 1\n"
+        assert capsys.readouterr().err == f"eat tag: error: {found}"
     assert tag(paths[0], "--hop-seconds", "30") == 1
     error = "hop_seconds: found 30, expected 0.16 to 10.24 seconds"
     assert capsys.readouterr().err == f"eat tag: error: {error}\n"
     assert tag(paths[0], "--threshold", "absent.json") == 1
     assert "absent.json" in capsys.readouterr().err
-    assert main(["tag", paths[0], "--checkpoint", "some.pt", "--format", "csv"]) == 1
-    error = "--hop-seconds, --format, --out, --figure, --rate need --timeline"
-    assert capsys.readouterr().err == f"eat tag: error: {error}\n"
     assert main(["tag", paths[0], "--checkpoint", "some.pt"]) == 1
     error = "found a classifier that scores steps of time, expected one of whole clips: call"
     assert capsys.readouterr().err.startswith(f"eat tag: error: {error}")
@@ -140,10 +137,21 @@ def test_events_of_stdin_are_those_of_the_file(capsys, monkeypatch, classifier, 
         assert tag("-", "--format", "csv", *options) == 0
         found = capsys.readouterr().out
         assert sorted(found.splitlines()) == sorted(expected.replace(paths[0], "").splitlines())
-    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(samples)))
-    assert tag("-", "--out", "x.csv", "--rate", RATE_HZ) == 1
-    error = "--out, --figure, --json: found with the input -, expected none of them"
-    assert capsys.readouterr().err == f"eat tag: error: {error}\n"
+
+
+@pytest.mark.parametrize(
+    "arguments, error",
+    [
+        ("a.wav --format csv", "--format: found without --timeline"),
+        ("a.wav --threshold 0.3 --hop-seconds 0", "--threshold, --hop-seconds: found without"),
+        ("a.wav --timeline --json --out x.csv", "--out: found with --timeline --json and files"),
+        ("a.wav --timeline --top 3 --rate 8000", "--top, --rate: found with --timeline and files"),
+        ("- --timeline --rate 16000 --out x.csv", "--out: found with the input -, expected none"),
+    ],
+)
+def test_options_without_effect_are_refused(capsys, arguments, error):
+    assert main(["tag", "--checkpoint", "some.pt", *arguments.split()]) == 1
+    assert capsys.readouterr().err.startswith(f"eat tag: error: {error}")
 
 
 def test_streams_that_cannot_be_used():
@@ -188,5 +196,8 @@ def test_the_figure_shows_events_above_the_spectrogram(capsys, monkeypatch, clas
     whole = eat.LogMel(target_length=None)(torch.from_numpy(eat.read_audio(paths[0])))[0, 0]
     np.testing.assert_allclose(image.get_array().T, whole * 2 * 4.569 - 4.268, atol=0.001)
     assert tag(*paths, "--figure", "a.png") == 1
-    error = "eat tag: error: --figure: found 2 recordings, expected one\n"
-    assert capsys.readouterr().err == error
+    error = "eat tag: error: --figure: found {} recordings, expected one\n"
+    assert capsys.readouterr().err == error.format(2)
+    assert tag("absent.wav", "--figure", "a.png") == 1
+    reason = "failed absent.wav: no such audio file: absent.wav\n"
+    assert capsys.readouterr().err == reason + error.format(0)

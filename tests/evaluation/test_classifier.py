@@ -1,3 +1,6 @@
+import json
+import sys
+
 import numpy as np
 import pytest
 import torch
@@ -49,6 +52,23 @@ def test_clips_with_any_number_of_labels(scores):
     assert evaluation.confusion is None
     counts = [row["num_positives"] for row in evaluation.rows()]
     assert counts == targets.sum(axis=0).tolist()
+
+
+def test_metrics_json_has_no_numbers_that_json_lacks():
+    targets = np.array([[1, 0], [0, 1], [0, 1], [0, 0]])
+    evaluation = Evaluation(scores=targets, targets=targets, descriptors=CLASSES[:2])
+    assert evaluation.metrics == {"mAP": 1.0, "auc": 1.0, "d_prime": np.inf}
+    report = json.loads(json.dumps(evaluation.as_dict(), allow_nan=False))
+    assert report["metrics"] == {"mAP": 1.0, "auc": 1.0, "d_prime": None}
+
+
+def test_tables_are_written_where_figures_cannot_be_drawn(tmp_path, monkeypatch, scores):
+    targets = np.eye(4)[np.arange(20) % 4]
+    monkeypatch.setitem(sys.modules, "eat.figures", None)
+    with pytest.raises(ModuleNotFoundError):
+        Evaluation(scores=scores, targets=targets, descriptors=CLASSES).write(tmp_path)
+    files = {path.name for path in tmp_path.iterdir()}
+    assert files == {"metrics.json", "classes.csv", "confusion.csv"}
 
 
 @pytest.mark.parametrize("activation", ["sigmoid", "softmax"])

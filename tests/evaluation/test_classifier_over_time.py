@@ -12,7 +12,7 @@ import eat
 from eat.commands.main import main
 from eat.data.events import write_events
 from eat.data.labels import Label, write_descriptors
-from eat.evaluation import Evaluation, Scorer, read_thresholds
+from eat.evaluation import Evaluation, Scorer, evaluate_checkpoint, read_thresholds
 from eat.evaluation.event_metrics import OperatingPoint, Recordings
 from eat.evaluation.timeline import describe_thresholds
 
@@ -76,6 +76,31 @@ def test_the_table(data, capsys):
     lines = capsys.readouterr().out.splitlines()
     names = ["clips", "mAP", "event_f1", "segment_f1", "psds", "psds_macro"]
     assert [line.split()[0] for line in lines] == names
+
+
+def test_classes_without_a_step_are_named(monkeypatch, capsys):
+    scores, targets = np.array([[0.1, 0.9], [0.8, 0.2]]), np.array([[0, 1], [0, 1]])
+    classes = [Label(0, "a", "a"), Label(1, "b", "b")]
+    evaluation = Evaluation(scores, targets, classes, num_clips=1, event_metrics={"mAP": 0.5})
+    assert [row["num_positives"] for row in evaluation.rows()] == [0, 2]
+    monkeypatch.setattr(eat.evaluation, "evaluate_checkpoint", lambda *_, **__: evaluation)
+    assert main(["evaluate", "some.pt", "--data", "data"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[2] == "1 of 2 classes have no step here and are left out of mAP: a"
+
+
+def test_the_batch_size_is_that_of_windows(tmp_path, monkeypatch):
+    for name in ("load_checkpoint", "build_classifier"):
+        monkeypatch.setattr(f"eat.evaluation.classifier.{name}", lambda _: Loud())
+    names = enumerate(Loud().labels)
+    write_descriptors(tmp_path / "label_descriptors.csv", [Label(i, f"/{i}", n) for i, n in names])
+
+    def stop(scorer, *_):
+        raise ValueError(f"{scorer.pipeline.batch_size} windows")
+
+    monkeypatch.setattr("eat.evaluation.classifier._score_recordings", stop)
+    with pytest.raises(ValueError, match="3 windows"):
+        evaluate_checkpoint("some.pt", tmp_path, batch_size=3)
 
 
 def test_thresholds_of_other_classes_are_refused(tmp_path):

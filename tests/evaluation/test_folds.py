@@ -3,8 +3,8 @@ from collections import Counter
 import numpy as np
 import pytest
 
-from eat.evaluation import make_folds
-from eat.evaluation.folds import Clips, find_groups
+from eat.evaluation import ProbeSettings, make_folds
+from eat.evaluation.folds import Clips, choose_folds, find_groups, read_clips
 
 NAMES = ["seven/anna_1.wav", "seven/ben_1.wav", "eight/anna_2.wav"]
 CLIPS = Clips("/audio", [], NAMES, NAMES, None, None)
@@ -39,6 +39,19 @@ def test_groups_come_from_paths(source, groups):
 def test_bad_groups_are_errors(source, message):
     with pytest.raises(ValueError, match=message):
         find_groups(source, CLIPS)
+
+
+def test_groups_are_on_one_side_of_a_test_split_too():
+    clips = CLIPS._replace(splits=np.array(["train", "valid", "valid"]), targets=np.eye(3))
+    with pytest.raises(ValueError, match="groups: found 'anna' in valid and in what is learnt"):
+        choose_folds(clips, ProbeSettings(test="valid", groups_from=r"regex:/(\w+)_"))
+    ((train, test),) = choose_folds(clips, ProbeSettings(test="valid", groups_from="regex:/(.*)"))
+    assert (train.tolist(), test.tolist()) == ([0], [1, 2])
+
+
+def test_a_split_that_is_named_twice_counts_once(labelled):
+    expected, found = (read_clips(str(labelled), ["valid"] * number) for number in (1, 2))
+    assert found.names == expected.names
 
 
 @pytest.mark.filterwarnings("error")

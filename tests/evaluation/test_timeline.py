@@ -64,6 +64,22 @@ def test_steps_of_a_classifier_of_clips_have_the_score_of_the_window_around_them
         assert scores[step] == pytest.approx(window.numpy(), abs=2e-3)
 
 
+def test_a_threshold_is_any_number_from_0_to_1(sound):
+    expected = events_of(sound, Loud(), threshold=0.5)
+    assert events_of(sound, Loud(), threshold=np.float32(0.5)) == expected
+    with pytest.raises(ValueError, match="threshold: found 50, expected a probability, 0 to 1"):
+        events_of(sound, Loud(), threshold=50)
+
+
+@pytest.mark.parametrize("pooling, length", [("mean", 112), ("time", 16)])
+def test_windows_of_short_clips_move_on_by_a_step(sound, pooling, length):
+    classifier = Loud(pooling)
+    classifier.log_mel = replace(classifier.log_mel, target_length=length)
+    found = []
+    assert Scorer(classifier).run([sound], lambda *result: found.append(result)) == []
+    assert found[0][1].shape == (375, 2)
+
+
 @pytest.mark.parametrize(
     "pooling, rate_hz, as_wav",
     [("time", 16000, False), ("time", 44100, True), ("cls", 16000, True)],

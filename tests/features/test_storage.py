@@ -111,7 +111,7 @@ def test_a_folder_is_claimed_for_its_settings(tmp_path):
     noted = json.loads((folder / "settings.json").read_text())
     assert noted == {"settings": settings, "made_with": {"eat": "1"}}
     store.write("a", features(4))
-    store.claim(["a"], settings, {"eat": "2"})
+    store.claim(["a"], {**settings, "layers": (3, 6)}, {"eat": "2"})
     assert json.loads((folder / "settings.json").read_text()) == noted
     message = (
         r"settings.json: found features that were made with other settings,"
@@ -137,6 +137,27 @@ def test_a_note_that_is_not_ours(tmp_path, content):
     (tmp_path / "settings.json").write_text(content)
     with pytest.raises(ValueError, match="settings.json: not a settings file of `eat extract`"):
         FeatureStore(str(tmp_path)).claim([], {}, {})
+
+
+@pytest.mark.parametrize("format, num_bytes", [("npy", 0), ("npy", 60), ("npy", 140), ("npz", 190)])
+def test_damaged_features_are_named_when_they_are_read(tmp_path, format, num_bytes):
+    store = FeatureStore(str(tmp_path), format)
+    store.write("a", features(3, 4))
+    store.finish()
+    (path,) = tmp_path.glob(f"*.{format}")
+    content = path.read_bytes()
+    rest = content[num_bytes + 10 :] if format == "npz" else b""
+    path.write_bytes(content[:num_bytes] + bytes(10) * bool(rest) + rest)
+    with pytest.raises(ValueError, match=rf"{path.name}: damaged .*; remove it to extract"):
+        open_features(str(tmp_path))["a"]()
+
+
+def test_damage_of_any_kind_is_named(tmp_path):
+    FeatureStore(str(tmp_path)).write("a", features(3, 4))
+    path = tmp_path / "a.npy"
+    path.write_bytes(path.read_bytes().replace(b"'shape'", b"'shap(("))  # numpy: a TokenError
+    with pytest.raises(ValueError, match="a.npy: damaged .*; remove it to extract"):
+        open_features(str(tmp_path))["a"]()
 
 
 @pytest.mark.parametrize("name", ["features.npz", "features.safetensors"])

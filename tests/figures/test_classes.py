@@ -28,6 +28,7 @@ def test_few_classes_are_all_named_the_best_first():
     assert shown == {result.label: result.average_precision for result in results}
     assert list(shown.values()) == sorted(shown.values(), reverse=True)
     assert bars.get_ylim()[0] > bars.get_ylim()[1]  # the first bar is the top one
+    assert points.get_xlabel() == "clips or steps with the class"
     offsets = points.collections[0].get_offsets().tolist()
     assert sorted(offsets) == sorted([r.num_positives, r.average_precision] for r in results)
     mean = np.mean([result.average_precision for result in results])
@@ -56,6 +57,8 @@ def test_classes_without_positives_are_counted_and_not_averaged():
 
 def test_reading_names_with_commas_and_classes_without_precision(tmp_path):
     path = tmp_path / "classes.csv"
+    path.write_text(f"\ufeff{HEADER}\nRain,0.5,3\n")  # of a spreadsheet
+    assert read_class_results(path) == [ClassResult("Rain", 0.5, 3)]
     path.write_text(f'index,{HEADER}\n0,"Rain, heavy",0.25,3\n1,Wind,,0\n2,Sea,nan,0\n')
     rain, wind, sea = read_class_results(path)
     assert rain == ClassResult("Rain, heavy", 0.25, 3)
@@ -70,6 +73,7 @@ def test_reading_names_with_commas_and_classes_without_precision(tmp_path):
         (f"{HEADER}\n", ": found no class"),
         (f"{HEADER}\nRain,high,3\n", ":2: found 'high' and '3', expected an average"),
         (f"{HEADER}\nRain,0.5,3\nSea,40.2,3\n", r":3: found '40\.2' and '3', expected .*\[0, 1"),
+        (f"{HEADER}\nRain,0.5,0\n", r":2: found '0\.5' and '0', expected an average"),
         ("\x7fELF\x00\n\udcff", ":1: found the columns .*, expected label, average"),
     ],
 )

@@ -186,6 +186,11 @@ def test_one_very_long_recording_is_in_the_last_bar():
     assert edges[-1] < 60 and values.sum() == pytest.approx(100)
 
 
+def test_each_of_many_splits_has_a_line():
+    names = [f"train of {number}" for number in range(9)]
+    assert list(shares(draw_lengths(dict.fromkeys(names, np.array([1.0]))))) == names
+
+
 def test_lengths_of_no_clip_are_refused():
     with pytest.raises(ValueError, match="seconds: found no clip"):
         draw_lengths({"train": np.array([])})

@@ -4,7 +4,21 @@ import numpy as np
 import pytest
 
 from eat.figures.curves import training_columns
-from eat.figures.report import Rank, as_duration, find_ranks, list_warnings, measure_speed
+from eat.figures.report import (
+    Rank,
+    as_duration,
+    find_ranks,
+    list_warnings,
+    measure_speed,
+    target_seconds,
+)
+from eat.training.run import Run, TrainingState
+
+
+def test_seconds_of_clips_are_those_of_the_recording():
+    cfg = {"task": {"target_length": 1024, "hop_ms": 5.0, "speed": 0.5}}
+    assert target_seconds(Run("run", state=TrainingState(cfg, 0, 0, None, 0.0))) == 2.56
+    assert target_seconds(Run("run")) == 0
 
 
 def make_columns(**columns):

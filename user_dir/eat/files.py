@@ -54,6 +54,13 @@ def replace_file(path: FilePath) -> Iterator[BinaryIO]:
         os.replace(unfinished, path)
 
 
+def write_file(path: FilePath, content: bytes) -> None:
+    """Write a file that is complete or absent, in a folder that is made if it is not there."""
+    os.makedirs(os.path.dirname(os.path.abspath(path)), exist_ok=True)
+    with replace_file(path) as file:
+        file.write(content)
+
+
 def guard_first(line: bytes) -> bytes:
     """The first line of a text, with a mark before one that begins as the byte order mark does."""
     return BOM * line.startswith(BOM) + line

@@ -15,6 +15,8 @@ _M_TRIM_THRESHOLD = -1
 _M_MMAP_THRESHOLD = -3
 _MMAP_THRESHOLD_BYTES = 1 << 30
 
+DEVICES = ("auto", "cpu", "cuda")  # of `choose_device`
+
 
 class Gpu(NamedTuple):
     """A CUDA device."""
@@ -60,10 +62,12 @@ def describe_hardware() -> Hardware:
 def choose_device(name: str) -> str:
     """Resolve "auto", "cpu" or "cuda" to a device of torch; auto is cuda if there is one.
 
-    A ValueError says that there is no CUDA device.
+    A ValueError says that there is no CUDA device, or no such name.
     """
     import torch
 
+    if name not in DEVICES:
+        raise ValueError(f"device: found {name!r}, expected one of {DEVICES}")
     has_cuda = torch.cuda.is_available()
     if name == "cuda" and not has_cuda:
         raise ValueError("device: found no CUDA device (`eat doctor` says more), expected one")

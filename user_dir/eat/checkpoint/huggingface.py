@@ -19,7 +19,7 @@ from safetensors.torch import save
 
 from eat import settings
 from eat.audio import SAMPLE_RATE_HZ, LogMel, log_mel, ranges
-from eat.files import replace_file
+from eat.files import write_file
 from eat.nn import EncoderConfig, patches, transformer
 
 from .checkpoint import (
@@ -162,12 +162,10 @@ def write(
         "README.md": _card(checkpoint, license, name).encode(),
         CONFIG: _json(config),
     }
-    os.makedirs(folder, exist_ok=True)
     with suppress(FileNotFoundError):
         os.remove(os.path.join(folder, CONFIG))
     for name, content in files.items():
-        with replace_file(os.path.join(folder, name)) as file:
-            file.write(content)
+        write_file(os.path.join(folder, name), content)
 
 
 def _config(checkpoint: Checkpoint) -> Dict[str, Any]:

@@ -238,14 +238,12 @@ def convert_checkpoint(
     source, destination = source_of(source, **stated), os.fspath(destination)
     is_same = os.path.realpath(source) == os.path.realpath(destination)
     if os.path.exists(destination) and (not force or is_same):
-        raise FileExistsError(f"{destination}: exists already, expected a new name")
+        hint = ", and is the source: expected a new name" if is_same else " (--force replaces it)"
+        raise FileExistsError(f"{destination}: exists already{hint}")
     checkpoint = load_checkpoint(source)
     checkpoint = replace(checkpoint, encoder=checkpoint.encoder_weights(weights))
     # Building the network is the check that nothing is missing.
     (build_encoder if checkpoint.classifier is None else build_classifier)(checkpoint)
-    if to == "safetensors":
-        left_out = ("decoder", "decoder_config", "teacher", "teacher_config")
-        checkpoint = replace(checkpoint, **dict.fromkeys(left_out))
     os.makedirs(os.path.dirname(os.path.abspath(destination)), exist_ok=True)
     write(checkpoint, destination, **options)
 

@@ -11,12 +11,13 @@ In a `.safetensors` file everything but the tensors is JSON in its metadata.
 """
 
 import json
+from dataclasses import replace
 from typing import Any, Dict
 
 import torch
 from safetensors.torch import save
 
-from eat.files import replace_file
+from eat.files import replace_file, write_file
 from eat.nn.lora import merge_lora
 
 from .checkpoint import (
@@ -69,15 +70,15 @@ def write(checkpoint: Checkpoint, path: str) -> None:
 
 
 def write_safetensors(checkpoint: Checkpoint, path: str) -> None:
-    """Write a `.safetensors` file of the same content."""
-    state = _state(checkpoint)
-    # The library refuses tensors that share memory, as a teacher does that is also the encoder.
+    """Write a `.safetensors` file of the same content, without decoder and teacher."""
+    left_out = ("decoder", "decoder_config", "teacher", "teacher_config")
+    state = _state(replace(checkpoint, **dict.fromkeys(left_out)))
+    # The library refuses tensors that share memory.
     model = {
         key: value.clone(memory_format=torch.contiguous_format)
         for key, value in state.pop("model").items()
     }
-    with replace_file(path) as file:
-        file.write(save(model, metadata={"format": "pt", _KEY: json.dumps(state)}))
+    write_file(path, save(model, metadata={"format": "pt", _KEY: json.dumps(state)}))
 
 
 def _state(checkpoint: Checkpoint) -> Dict[str, Any]:

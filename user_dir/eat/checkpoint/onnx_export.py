@@ -11,7 +11,7 @@ from typing import Any, Iterator, Optional
 
 import torch
 
-from eat.files import replace_file
+from eat.files import write_file
 
 from .building import build_classifier, build_encoder
 from .checkpoint import FRONT_END, Checkpoint, CheckpointError
@@ -67,8 +67,7 @@ def write(
     graph.metadata_props.add(key="eat", value=json.dumps(description))
     content = graph.SerializeToString()
     _check(content, network, TOLERANCE if quantize is None else INT8_TOLERANCE, path)
-    with replace_file(path) as file:
-        file.write(content)
+    write_file(path, content)
 
 
 def _check_request(input: str, quantize: Optional[str]) -> None:

@@ -133,8 +133,11 @@ def read_label_names(path: PathLike) -> List[str]:
     path = os.fspath(path)
     if path.endswith(".csv"):
         return [label.name for label in read_descriptors(path)]
-    with open(path, encoding="utf-8-sig") as file:
-        text = file.read()
+    try:
+        with open(path, encoding="utf-8-sig") as file:
+            text = file.read()
+    except UnicodeDecodeError as error:
+        raise ValueError(f"{path}: found {error}, expected names in UTF-8") from error
     if not path.endswith(".json"):
         return text.rstrip().splitlines()
     try:

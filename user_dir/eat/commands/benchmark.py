@@ -8,7 +8,7 @@ from typing import Any, ClassVar, Dict, List, Optional, Sequence, Type
 
 from eat.benchmark import DTYPES, ExtractionCase, LoadingCase, UpdateCase
 from eat.features import DeviceOption
-from eat.files import replace_file
+from eat.files import write_file
 from eat.machine import choose_device
 
 from .options import option
@@ -82,10 +82,9 @@ def _run(measure: str, case: Type[Any], options: Any) -> int:
         "cases": benchmark.run_cases(getattr(benchmark, measure), cases),
     }
     text = json.dumps(found, indent=2)
-    if options.out:
-        with replace_file(options.out) as file:
-            file.write(f"{text}\n".encode())
     print(text if options.json else _as_text(found["machine"], found["cases"]))
+    if options.out:
+        write_file(options.out, f"{text}\n".encode())
     return 0
 
 

@@ -57,6 +57,8 @@ PARTS = (
     Part("onnxruntime", "eat convert --to onnx", "import"),
     Part("h5py", "audio packed in HDF5", "import"),
     Part("huggingface_hub", "checkpoints by name", "import"),
+    Part("sed_eval", "eat evaluate with labels in time"),
+    Part("sed_scores_eval", "eat evaluate with labels in time"),
     Part("inference", "features and tags", "try"),
     Part("training", "pre-training and fine-tuning", "try"),
 )

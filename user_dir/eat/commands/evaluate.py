@@ -2,7 +2,7 @@
 
 import json
 from dataclasses import dataclass
-from typing import ClassVar, Optional
+from typing import Any, ClassVar, Optional
 
 from eat.features import BATCH_SIZE, DeviceOption
 
@@ -29,8 +29,9 @@ class Options(DeviceOption, LabelsOption):
     data: str = option("folder of the manifest and the labels")
     split: str = option("which manifest of the folder", "eval")
     out: Optional[str] = option(
-        "folder to write to: metrics.json, classes.csv with the average precision of each class and"
-        " its figure, and confusion.csv with its figure if clips have one label",
+        "folder to write to: metrics.json; classes.csv with the average precision of each class and"
+        " its positives (clips, or with labels in time steps), and its figure; and confusion.csv"
+        " with its figure if clips have one label",
         None,
     )
     tune_split: str = option(
@@ -50,20 +51,23 @@ def run(options: Options) -> int:
     names = ("data", "split", "batch_size", "device", "tune_split")
     settings = {name: getattr(options, name) for name in names}
     evaluation = evaluate_checkpoint(options.checkpoint, **settings)
+    print(json.dumps(evaluation.as_dict(), indent=2) if options.json else _as_text(evaluation))
     if options.out is not None:
         evaluation.write(options.out)
-    if options.json:
-        print(json.dumps(evaluation.as_dict(), indent=2))
-        return print_failures(evaluation.failures)
-    print(f"{'clips':<9} {evaluation.num_clips}")
-    for name, value in evaluation.metrics.items():
-        print(f"{name:<9} {value:.4f}")
+    return print_failures(evaluation.failures)
+
+
+def _as_text(evaluation: Any) -> str:
+    """A line for each metric, and the classes that some leave out."""
+    lines = [f"{'clips':<9} {evaluation.num_clips}"]
+    lines += [f"{name:<9} {value:.4f}" for name, value in evaluation.metrics.items()]
     left_out = evaluation.left_out
     if left_out:
-        print(
-            f"{len(left_out)} of {len(evaluation.descriptors)} classes have no clip here and are"
+        what = "clip" if evaluation.event_metrics is None else "step"
+        lines.append(
+            f"{len(left_out)} of {len(evaluation.descriptors)} classes have no {what} here and are"
             f" left out of mAP: {', '.join(left_out)}"
         )
     if evaluation.never_found:
-        print(f"never found with these thresholds: {', '.join(evaluation.never_found)}")
-    return print_failures(evaluation.failures)
+        lines.append(f"never found with these thresholds: {', '.join(evaluation.never_found)}")
+    return "\n".join(lines)

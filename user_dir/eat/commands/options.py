@@ -86,11 +86,11 @@ def _has_default(one: Field) -> bool:
 def _add(target: Any, one: Field, annotation: Any, details: _Details) -> None:
     kind, is_list = _kind_of(annotation)
     flag = f"--{details.flag or one.name.replace('_', '-')}"
+    text = details.help.replace("%", "%%")
     if kind is bool:
-        target.add_argument(flag, dest=one.name, action="store_true", help=details.help)
+        target.add_argument(flag, dest=one.name, action="store_true", help=text)
         return
     default = one.default_factory() if one.default_factory is not MISSING else one.default
-    text = details.help.replace("%", "%%")
     if default not in (MISSING, None, []):
         shown = " ".join(map(str, default)) if isinstance(default, list) else default
         text += f" (default: {shown})"

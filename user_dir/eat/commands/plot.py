@@ -78,7 +78,8 @@ class Attention(_ClipOptions, CheckpointOptions, WeightsOption, DeviceOption):
 class Classes:
     """Draw the average precision of each class, from the table of `eat evaluate`.
 
-    As bars (of more than 60 classes the best and worst 25), and against their number of clips.
+    As bars (of more than 60 classes the best and worst 25), and against their numbers of positives:
+    clips, or steps of a classifier with labels in time.
     """
 
     EXAMPLE: ClassVar[str] = "eat plot classes evaluation/classes.csv"

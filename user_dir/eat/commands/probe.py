@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any, ClassVar, Dict, Optional, Tuple
 
 from eat.evaluation import ProbeSettings
-from eat.files import replace_file
+from eat.files import write_file
 from eat.work import Failure
 
 from .options import argument, option
@@ -40,15 +40,13 @@ def run(options: Options) -> int:
 
     report = probe_checkpoint(options.checkpoint, options.data, options)
     text = json.dumps(report, indent=2)
+    print(text if options.json else as_text(report))
     if options.out is not None:
-        os.makedirs(options.out, exist_ok=True)
-        with replace_file(os.path.join(options.out, "probe.json")) as file:
-            file.write(f"{text}\n".encode())
+        write_file(os.path.join(options.out, "probe.json"), f"{text}\n".encode())
         if any("where" in result for result in report["results"]):
             from eat.figures import draw_where, save_figure
 
             save_figure(draw_where(report), os.path.join(options.out, "layers"))
-    print(text if options.json else as_text(report))
     return print_failures(Failure(**failure) for failure in report["failed"])
 
 

@@ -1,6 +1,5 @@
 """`eat report`: a training run as one page."""
 
-import os
 from dataclasses import dataclass
 from typing import ClassVar, List, Optional
 
@@ -40,13 +39,11 @@ class Options:
 def run(options: Options) -> int:
     """Write the page."""
     from eat.figures import render_report
-    from eat.files import replace_file
+    from eat.files import write_file
     from eat.training.run import read_run
 
     run = read_run(options.run, options.log)
     page = render_report(run, options.results, options.num_embedded, options.compare)
-    os.makedirs(os.path.dirname(os.path.abspath(options.out)), exist_ok=True)
-    with replace_file(options.out) as file:
-        file.write(page.encode(errors="backslashreplace"))  # names need not be UTF-8
+    write_file(options.out, page.encode(errors="backslashreplace"))  # names need not be UTF-8
     print(options.out)
     return 0

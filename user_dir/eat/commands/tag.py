@@ -14,12 +14,9 @@ from .shared import CHECKPOINT, LabelsOption, print_failures
 
 def _parse_threshold(text: str) -> Union[float, str]:
     try:
-        value = float(text)
+        return float(text)
     except ValueError:
         return text
-    if not 0 <= value <= 1:
-        raise ValueError(f"found {text}, expected a probability, 0 to 1, or a file")
-    return value
 
 
 @dataclass(kw_only=True)
@@ -86,12 +83,10 @@ def run(options: Options) -> int:
     from eat.machine import choose_device
     from eat.nn import pack_linears
 
+    _refuse_unused(options)
     classifier = pack_linears(load_classifier(options.checkpoint, choose_device(options.device)))
     settings = {"hop_seconds": options.hop_seconds, "activation": options.activation}
     if not options.timeline:
-        names = ("hop_seconds", "out", "figure", "rate")
-        if any(getattr(options, name) for name in names) or options.format != Options.format:
-            raise ValueError("--hop-seconds, --format, --out, --figure, --rate need --timeline")
         tagging = tag(options.inputs, classifier, options.top, options.activation)
     elif options.inputs == ["-"]:
         return _tag_stdin(options, classifier, settings)
@@ -110,13 +105,31 @@ def run(options: Options) -> int:
         writer = EventWriter(sys.stdout, options.format, classifier.log_mel)
         for recording in tagging.files:
             writer.write(*recording)
+    status = print_failures(tagging.failures, tagging.other_files)
     if options.figure is not None:
         from eat.figures import draw_timeline, save_figure
 
         if len(tagging.files) != 1:
             raise ValueError(f"--figure: found {len(tagging.files)} recordings, expected one")
         save_figure(draw_timeline(*tagging.files[0], classifier.log_mel), options.figure)
-    return print_failures(tagging.failures, tagging.other_files)
+    return status
+
+
+def _refuse_unused(options: Options) -> None:
+    """Raise a ValueError for options that would have no effect beside the others."""
+    if not options.timeline:
+        names = ("threshold", "hop_seconds", "format", "out", "figure", "rate")
+        where = "without --timeline"
+    elif options.inputs == ["-"]:
+        names, where = ("top", "json", "out", "figure"), "with the input -"
+    elif options.json:
+        names, where = ("top", "rate", "format", "out"), "with --timeline --json and files"
+    else:
+        names, where = ("top", "rate"), "with --timeline and files"
+    found = [name for name in names if getattr(options, name) != getattr(Options, name)]
+    if found:
+        flags = ", ".join(f"--{name.replace('_', '-')}" for name in found)
+        raise ValueError(f"{flags}: found {where}, expected none of these")
 
 
 def _tag_stdin(options: Options, classifier: Any, settings: Any) -> int:
@@ -124,8 +137,6 @@ def _tag_stdin(options: Options, classifier: Any, settings: Any) -> int:
     from eat.audio.stream import read_stream
     from eat.evaluation import EventWriter, tag_stream
 
-    if options.out or options.figure or options.json:
-        raise ValueError("--out, --figure, --json: found with the input -, expected none of them")
     log_mel = classifier.log_mel
     chunks = read_stream(sys.stdin.buffer, log_mel.reading_rate_hz, options.rate)
     writer = EventWriter(sys.stdout, options.format, log_mel)

@@ -16,9 +16,9 @@ from eat.data.labels import DESCRIPTORS_FILE, Label, describe_difference, read_d
 from eat.data.manifest import Manifest
 from eat.data.split import open_split
 from eat.features import BATCH_SIZE
-from eat.files import replace_file
+from eat.files import write_file
 from eat.machine import choose_device
-from eat.nn import Classifier, pack_linears
+from eat.nn import pack_linears
 from eat.work import Failure
 
 from . import metrics
@@ -46,8 +46,9 @@ class Evaluation:
         scored = self.scores, self.targets
         self.average_precisions = metrics.average_precisions(*scored)
         self.roc_aucs = metrics.roc_aucs(*scored)
-        mean, left_out = metrics.mean_over_classes(self.average_precisions)
-        self.left_out = [self.descriptors[index].name for index in left_out]  # of mAP: no clips
+        mean = metrics.mean_over_classes(self.average_precisions)
+        undefined = np.flatnonzero(np.isnan(self.average_precisions))
+        self.left_out = [self.descriptors[index].name for index in undefined]  # of mAP
         self.confusion: Optional[np.ndarray] = None  # (C, C), if each clip has one class
         if self.event_metrics is not None:
             self.metrics = self.event_metrics
@@ -57,7 +58,7 @@ class Evaluation:
             self.metrics = {"accuracy": metrics.accuracy(*scored), "mAP": mean}
             self.confusion = metrics.confusion_matrix(*scored)
         else:
-            auc = metrics.mean_over_classes(self.roc_aucs).value
+            auc = metrics.mean_over_classes(self.roc_aucs)
             self.metrics = {"mAP": mean, "auc": auc, "d_prime": metrics.d_prime(auc)}
 
     @property
@@ -68,7 +69,10 @@ class Evaluation:
         ]
 
     def rows(self) -> List[Dict[str, Any]]:
-        """One row per class, for tables; None where a value is not defined."""
+        """One row per class, for tables; None where a value is not defined.
+
+        `num_positives` counts what the values are of: clips, of scores over time steps.
+        """
         counts = self.targets.sum(axis=0).astype(int).tolist()
         columns = (self.descriptors, counts, self.average_precisions, self.roc_aucs)
         return [
@@ -83,11 +87,12 @@ class Evaluation:
         ]
 
     def as_dict(self) -> Dict[str, Any]:
-        """The content of metrics.json."""
+        """The content of metrics.json; None where a value is not defined or infinite."""
+        values = {key: v if np.isfinite(v) else None for key, v in self.metrics.items()}
         return {
             **{key: getattr(self, key) for key in ("checkpoint", "data", "split", "num_clips")},
             "failed": [failure._asdict() for failure in self.failures],
-            "metrics": self.metrics,
+            "metrics": values,
             "classes_left_out": self.left_out,
             "classes": self.rows(),
             "confusion_matrix": None if self.confusion is None else self.confusion.tolist(),
@@ -98,13 +103,9 @@ class Evaluation:
         """Write metrics.json, classes.csv, and if clips have one class confusion.csv, with figures
         of both tables; for scores over time thresholds.json. Files of these names are replaced.
         """
-        from eat.figures import draw_evaluation, save_figure
-
-        os.makedirs(folder, exist_ok=True)
         for name, content in (("metrics", self.as_dict()), ("thresholds", self.thresholds)):
             if content is not None:
-                with replace_file(os.path.join(folder, f"{name}.json")) as file:
-                    file.write((json.dumps(content, indent=2) + "\n").encode())
+                write_file(f"{folder}/{name}.json", (json.dumps(content, indent=2) + "\n").encode())
         rows = self.rows()
         _write_csv(f"{folder}/classes.csv", [rows[0].keys(), *(row.values() for row in rows)])
         if self.confusion is not None:
@@ -112,6 +113,8 @@ class Evaluation:
             counts = zip(names, self.confusion.tolist(), strict=True)
             table = [["", *names], *([name, *row] for name, row in counts)]
             _write_csv(f"{folder}/confusion.csv", table)
+        from eat.figures import draw_evaluation, save_figure  # last: it may not be installed
+
         for name, figure in draw_evaluation(self.as_dict()).items():
             save_figure(figure, f"{folder}/{name}")
 
@@ -144,9 +147,10 @@ def evaluate_checkpoint(
     problem = describe_difference(classifier.config.num_classes, classifier.labels, descriptors)
     if problem is not None:
         raise ValueError(f"{checkpoint}: {problem} as in {descriptors_file}")
-    name = os.fspath(checkpoint)
+    name, data = os.fspath(checkpoint), os.fspath(data)
     if classifier.config.pooling == "time":
-        found = _score_recordings(classifier, descriptors, data, split, tune_split)
+        scorer = Scorer(classifier, batch_size=batch_size)
+        found = _score_recordings(scorer, descriptors, data, split, tune_split)
         return Evaluation(**found, descriptors=descriptors, checkpoint=name, data=data, split=split)
     manifest, _, labels, _ = clips = open_split(data, split)
     scored, failures = score_clips(classifier, clips.paths, batch_size)
@@ -159,14 +163,14 @@ def evaluate_checkpoint(
 
 
 def _score_recordings(
-    classifier: Classifier, descriptors: Sequence[Label], data: str, split: str, tune_split: str
+    scorer: Scorer, descriptors: Sequence[Label], data: str, split: str, tune_split: str
 ) -> Dict[str, Any]:
     """Score whole recordings; returns fields of `Evaluation`."""
     require_event_metrics()
-    scored, failures = _score_split(classifier, descriptors, data, split)
+    scored, failures = _score_split(scorer, descriptors, data, split)
     tuned, more = scored, []
     if tune_split != split:
-        tuned, more = _score_split(classifier, descriptors, data, tune_split)
+        tuned, more = _score_split(scorer, descriptors, data, tune_split)
     point = tuned.choose_thresholds()
     scores, targets = scored.steps()
     return {
@@ -175,12 +179,12 @@ def _score_recordings(
         "failures": failures + more,
         "num_clips": len(scored),
         "event_metrics": scored.measure(point),
-        "thresholds": {"tune_split": tune_split, **describe_thresholds(point, classifier)},
+        "thresholds": {"tune_split": tune_split, **describe_thresholds(point, scorer.classifier)},
     }
 
 
 def _score_split(
-    classifier: Classifier, descriptors: Sequence[Label], data: str, split: str
+    scorer: Scorer, descriptors: Sequence[Label], data: str, split: str
 ) -> Tuple[Recordings, List[Failure]]:
     manifest, classes = Manifest(f"{data}/{split}.tsv"), os.path.join(data, DESCRIPTORS_FILE)
     events = read_events(f"{data}/{split}.events.tsv", manifest, descriptors, classes)
@@ -191,16 +195,16 @@ def _score_split(
         scores[name], sounding[name], durations[name] = found, events.events(index), seconds
 
     paths = [manifest.path(clip) for clip in range(len(manifest))]
-    failures = Scorer(classifier).run(paths, keep)
+    failures = scorer.run(paths, keep)
     if not scores:
         path, reason = failures[0]
         raise ValueError(f"{manifest.file}: no recording can be read, e.g. {path}: {reason}")
     names = [label.name for label in descriptors]
-    return Recordings(scores, sounding, durations, classifier.step_seconds, names), failures
+    step_seconds = scorer.classifier.step_seconds
+    return Recordings(scores, sounding, durations, step_seconds, names), failures
 
 
 def _write_csv(path: str, rows: Iterable[Iterable[Any]]) -> None:
     text = io.StringIO()
     csv.writer(text, lineterminator="\n").writerows(rows)  # None becomes an empty field
-    with replace_file(path) as file:
-        file.write(text.getvalue().encode())
+    write_file(path, text.getvalue().encode())

@@ -6,7 +6,7 @@ import os
 from typing import Any, Iterable, List, Sequence, TextIO, Tuple
 
 from eat.audio import LogMel
-from eat.files import replace_file
+from eat.files import write_file
 
 from .finding import Detection
 
@@ -73,6 +73,4 @@ def write_event_tables(
         writer = EventWriter(text, format, log_mel)
         for recording in rows:
             writer.write(*recording)
-        os.makedirs(os.path.dirname(os.path.abspath(path)), exist_ok=True)
-        with replace_file(path) as file:
-            file.write(text.getvalue().encode(errors="surrogateescape"))
+        write_file(path, text.getvalue().encode(errors="surrogateescape"))

@@ -98,7 +98,7 @@ class Recordings:
         if not self._classes:
             return dict.fromkeys(names, float("nan"))
         if "mAP" in names:
-            found["mAP"] = mean_over_classes(average_precisions(*self.steps())).value
+            found["mAP"] = mean_over_classes(average_precisions(*self.steps()))
         f1 = [name for name in ("event_f1", "segment_f1") if name in names]
         if point is not None and f1:
             step, scores = self._step_seconds, self._scores.items()

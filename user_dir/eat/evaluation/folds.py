@@ -52,6 +52,7 @@ class Fold(NamedTuple):
 
 def read_clips(folder: str, splits: Optional[Sequence[str]] = None) -> Clips:
     """Read the labelled clips of some splits; None: of all usual ones that have labels."""
+    splits = [*dict.fromkeys(splits or ())]  # a clip that is there twice would test itself
     if not splits:
         files = {name: f"{name}.lbl" for name in LABELLED_SPLITS}
         splits = [s for s, file in files.items() if os.path.exists(os.path.join(folder, file))]
@@ -163,8 +164,8 @@ def hold_out(fold: Fold, targets: np.ndarray, groups: Optional[Sequence[str]], s
 
 def choose_folds(clips: Clips, settings: ProbeSettings) -> List[Fold]:
     """One fold that learns from all splits but `test` and tests on that, or a cross-validation."""
+    groups = find_groups(settings.groups_from, clips)
     if settings.test is None:
-        groups = find_groups(settings.groups_from, clips)
         return make_folds(clips.targets, groups, settings.folds, settings.seed)
     is_tested = clips.splits == settings.test
     if is_tested.all() or not is_tested.any():
@@ -172,4 +173,12 @@ def choose_folds(clips: Clips, settings: ProbeSettings) -> List[Fold]:
             f"--test: found the splits {', '.join(clips.split_names)}, expected {settings.test} and"
             " another to learn from"
         )
-    return [Fold(np.flatnonzero(~is_tested), np.flatnonzero(is_tested))]
+    fold = Fold(np.flatnonzero(~is_tested), np.flatnonzero(is_tested))
+    if groups is not None:
+        shared = {groups[clip] for clip in fold.train} & {groups[clip] for clip in fold.test}
+        if shared:
+            raise ValueError(
+                f"groups: found {min(shared)!r} in {settings.test} and in what is learnt from,"
+                " expected groups that are in one of them"
+            )
+    return [fold]

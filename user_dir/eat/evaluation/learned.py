@@ -78,10 +78,9 @@ class AttentiveProbe(nn.Module):
         """What the queries read, (R, B, Q, D)."""
         by_layer = weights.permute(3, 1, 0, 2, 4)  # (Y, B, R, Q, N)
         found = (by_layer.flatten(2, 3) @ tokens).unflatten(2, by_layer.shape[2:4])
-        found = (
-            found.permute(2, 1, 3, 0, 4) - weights.sum(-1, keepdim=True) * self.mean[:, None, None]
-        )
-        return (found / self.std[:, None, None]).sum(dim=3)
+        mean, std = self.mean[:, None, None], self.std[:, None, None]
+        found = found.permute(2, 1, 3, 0, 4) - weights.sum(-1, keepdim=True) * mean
+        return (found / std).sum(dim=3)
 
     def forward(self, tokens: Tensor, mask: Tensor, chosen: Tensor) -> Tensor:
         """Logits (R, B, C), of all, as a product for all folds costs no more."""
@@ -251,17 +250,13 @@ class Findings(NamedTuple):
 @torch.no_grad()
 def apply_probe(probe: nn.Module, data: LabelledTokens) -> Findings:
     """Score the tested clips, and tell where the scores come from."""
-    order, logits, weights, explained = [], [], [], []
+    batches = []
     for indices, tokens, mask in data.batches(np.flatnonzero(data.test.any(0).cpu())):
-        order.append(indices)
         inputs = tokens, mask, data.test[:, indices]
-        logits.append(probe(*inputs))
-        for values, found in zip((weights, explained), probe.explain(*inputs), strict=True):
-            values.append(found)
+        batches.append((indices, probe(*inputs), *probe.explain(*inputs)))
+    order, *outputs = zip(*batches, strict=True)
     tested = torch.cat(order).argsort()
-    logits, weights, explained = (
-        torch.cat(v, dim=1)[:, tested] for v in (logits, weights, explained)
-    )
+    logits, weights, explained = (torch.cat(some, dim=1)[:, tested] for some in outputs)
     activate = torch.softmax if data.is_single else lambda x, _: x.sigmoid()
     chosen = data.test[:, data.test.any(0)]  # (R, M)
     scores = [activate(logits[n, c], -1).cpu().numpy() for n, c in enumerate(chosen)]

@@ -7,7 +7,7 @@ with the extra `[train]`.
 """
 
 import importlib.util
-from typing import Callable, List, NamedTuple
+from typing import Callable
 
 import numpy as np
 
@@ -32,21 +32,13 @@ def measure(metric: str, scores: np.ndarray, targets: np.ndarray) -> float:
     """The value of one of `METRICS`."""
     if metric == "accuracy":
         return accuracy(scores, targets)
-    return mean_over_classes(average_precisions(scores, targets)).value
+    return mean_over_classes(average_precisions(scores, targets))
 
 
-class MeanOverClasses(NamedTuple):
-    """A mean over the classes for which it is defined, and the indices of the others."""
-
-    value: float
-    left_out: List[int]
-
-
-def mean_over_classes(per_class: np.ndarray) -> MeanOverClasses:
+def mean_over_classes(per_class: np.ndarray) -> float:
     """Average (C,) values, leaving out those that are NaN; NaN if all are."""
-    is_defined = ~np.isnan(per_class)
-    value = float(per_class[is_defined].mean()) if is_defined.any() else float("nan")
-    return MeanOverClasses(value, np.flatnonzero(~is_defined).tolist())
+    defined = per_class[~np.isnan(per_class)]
+    return float(defined.mean()) if len(defined) else float("nan")
 
 
 def average_precisions(scores: np.ndarray, targets: np.ndarray) -> np.ndarray:

@@ -60,6 +60,7 @@ def probe_checkpoint(
     require_scikit_learn()
     clips = read_clips(data, settings.splits)
     clips = clips.select(draw_clips(len(clips.paths), settings.max_clips, settings.seed))
+    choose_folds(clips, settings)  # refuses what is impossible before long work
     features = (settings.pooling, settings.layers, settings.steps, settings.target_length)
     results, failures = [], set()
     for path, encoder in _open_encoders(checkpoint, settings):
@@ -76,14 +77,9 @@ def probe_checkpoint(
             results += ({"encoder": path, **score} for score in scores)
     return {
         "checkpoint": os.fspath(checkpoint),
-        "data": data,
+        "data": os.fspath(data),
         "conclusions": conclude(results, os.fspath(checkpoint), encoder.config.depth),
-        "splits": readable.split_names,
-        "metric": metric_for(readable.targets),
-        "num_clips": len(readable.paths),
-        "num_classes": int(readable.targets.any(axis=0).sum()),
-        "num_folds": len(folds),
-        "not_learnt": _find_unlearnt(readable, folds),
+        **_describe(readable, folds),
         "results": results,
         **{key: getattr(settings, key) for key in _RECORDED},
         "failed": [failure._asdict() for failure in sorted(failures)],
@@ -162,12 +158,19 @@ def _open_encoders(checkpoint: str, settings: ProbeSettings) -> Iterator[Tuple[s
         yield f"untrained (seed {seed})", pack_linears(untrained_like(encoder, seed))
 
 
-def _find_unlearnt(clips: Clips, folds: Sequence[Fold]) -> List[str]:
-    """The classes that are tested somewhere without a clip to learn them from."""
+def _describe(clips: Clips, folds: Sequence[Fold]) -> Dict[str, Any]:
+    """What the report says of the clips that were used, and how."""
     unlearnt = np.zeros(len(clips.classes), dtype=bool)
     for train, test in folds:
         unlearnt |= clips.targets[test].any(axis=0) & ~clips.targets[train].any(axis=0)
-    return [clips.classes[index] for index in np.flatnonzero(unlearnt)]
+    return {
+        "splits": clips.split_names,
+        "metric": metric_for(clips.targets),
+        "num_clips": len(clips.paths),
+        "num_classes": int(clips.targets.any(axis=0).sum()),
+        "num_folds": len(folds),
+        "not_learnt": [clips.classes[index] for index in np.flatnonzero(unlearnt)],
+    }
 
 
 def score_vectors(
@@ -245,13 +248,9 @@ def _open_store(encoder: Encoder, settings: ProbeSettings) -> ContextManager[Opt
     return TokenStore([*range(1, encoder.config.depth + 1), *mean])
 
 
-def _summary(per_fold: Sequence[float]) -> Dict[str, Any]:
+def _summary(per_fold: List[float]) -> Dict[str, Any]:
     """What is said of the values of the metric, one of each fold."""
-    return {
-        "mean": float(np.mean(per_fold)),
-        "std": float(np.std(per_fold)),
-        "per_fold": [*per_fold],
-    }
+    return {"mean": float(np.mean(per_fold)), "std": float(np.std(per_fold)), "per_fold": per_fold}
 
 
 def classify(

@@ -8,11 +8,10 @@ from typing import Any, Callable, Dict, List, NamedTuple, Optional, Sequence, Tu
 import torch
 from torch import Tensor
 
-from eat.audio.opening import AudioPath
 from eat.checkpoint import load_classifier
 from eat.checkpoint.loading import CheckpointPath
 from eat.features import Pipeline, TokenLayout
-from eat.features.recordings import Inputs, list_inputs
+from eat.features.recordings import Paths, list_inputs
 from eat.nn import Classifier, pack_linears
 from eat.nn.classifier import ACTIVATIONS, ranking_scores
 from eat.work import Failure
@@ -40,7 +39,7 @@ class Tagging(NamedTuple):
 
 
 def tag(
-    paths: Union[AudioPath, Sequence[AudioPath]],
+    paths: Paths,
     classifier: Union[Classifier, CheckpointPath],
     top: int = 10,
     activation: Optional[str] = None,
@@ -69,7 +68,7 @@ def tag(
             " eat.tag_over_time (eat tag --timeline)"
         )
     settings = {"window_seconds": trained_seconds(classifier), "overlap_seconds": 0.0}
-    network, found = ScoringNetwork(classifier, activate, **settings), list_paths(paths)
+    network, found = ScoringNetwork(classifier, activate, **settings), list_inputs(paths)
     probabilities, failures = network.score(found.files, "tagging")
     labels = class_names(classifier)
     tagged = []
@@ -99,12 +98,6 @@ def trained_seconds(classifier: Classifier) -> float:
     return (log_mel.target_length or DEFAULT_FRAMES) // log_mel.patch_size * log_mel.step_seconds
 
 
-def list_paths(paths: Union[AudioPath, Sequence[AudioPath]]) -> Inputs:
-    """The audio files behind inputs, or one."""
-    single = isinstance(paths, (str, os.PathLike))
-    return list_inputs([os.fspath(path) for path in ([paths] if single else paths)])
-
-
 def score_clips(classifier: Classifier, paths: Sequence[str], batch_size: int) -> Scores:
     """Score clips as validation does: padded or cropped to the length of the training."""
     target_length = classifier.log_mel.target_length or DEFAULT_FRAMES
@@ -123,14 +116,14 @@ class ScoringNetwork:
     layout = TokenLayout(num_summary=1, tokens_per_row=0)
 
     def __init__(self, classifier: Classifier, activate: Scoring, **settings: Any) -> None:
-        self._classifier, self._activate = classifier, activate
+        self.classifier, self._activate = classifier, activate
         settings = {"log_mel": classifier.log_mel, **settings}
         self.pipeline = Pipeline(device=classifier.encoder.cls_token.device, **settings)
 
     @torch.no_grad()
     def __call__(self, source: Tensor, lengths: Optional[Tensor]) -> Tensor:
         """(B, 1, T, F) -> (B, 1, C) or (B, steps, C) scores, on the CPU."""
-        scores = self._activate(self._classifier(source, lengths).float())
+        scores = self._activate(self.classifier(source, lengths).float())
         if scores.ndim == 2:  # of whole windows: all of their steps have the same
             num_rows = source.shape[2] // self.pipeline.log_mel.patch_size
             num_tokens = self.layout.num_summary + self.layout.tokens_per_row * num_rows

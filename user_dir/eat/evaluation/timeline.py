@@ -11,36 +11,31 @@ import math
 import os
 from contextlib import suppress
 from dataclasses import replace
+from numbers import Real
 from typing import Any, Callable, Dict, Iterable, Iterator, List, Optional, Sequence, Union
 
 import numpy as np
 from torch import Tensor
 
-from eat.audio.opening import AudioPath
 from eat.checkpoint import load_classifier
 from eat.checkpoint.loading import CheckpointPath
-from eat.features import TokenLayout
-from eat.features.recordings import FileRecording
+from eat.features import BATCH_SIZE, TokenLayout
+from eat.features.recordings import FileRecording, Paths, list_inputs
 from eat.files import FilePath
 from eat.nn import Classifier, pack_linears
 from eat.work import Failure
 
 from .event_metrics import OperatingPoint
 from .finding import Detection, EventFinder, find_events
-from .tagging import (
-    ScoringNetwork,
-    Tagging,
-    activation_of,
-    class_names,
-    list_paths,
-    trained_seconds,
-)
+from .tagging import ScoringNetwork, Tagging, activation_of, class_names, trained_seconds
 
 
 def read_thresholds(threshold: Union[float, FilePath], classifier: Classifier) -> OperatingPoint:
     """One threshold for all classes, or the file that `Evaluation.write` wrote for them."""
     names = class_names(classifier)
-    if isinstance(threshold, (float, int)):
+    if isinstance(threshold, Real):
+        if not 0 <= threshold <= 1:
+            raise ValueError(f"threshold: found {threshold}, expected a probability, 0 to 1")
         return OperatingPoint(np.full(len(names), float(threshold)), 1)
     path = os.fspath(threshold)
     with open(path, encoding="utf-8") as file:
@@ -73,8 +68,9 @@ class Scorer(ScoringNetwork):
     """A classifier that a pipeline runs over time: a token is the probabilities of a step (C,).
 
     Windows are as long as the clips of the training, or `window_seconds`, and move on by
-    `hop_seconds`: half a window, or for a classifier of whole clips an eighth. Shorter recordings
-    are padded if they were in the training. `activation` is that of `eat.tag`.
+    `hop_seconds`: half a window, or for a classifier of whole clips an eighth, but at least a step.
+    Shorter recordings are padded if they were in the training. `activation` is that of `eat.tag`,
+    `batch_size` that of `Pipeline`.
     """
 
     def __init__(
@@ -83,17 +79,19 @@ class Scorer(ScoringNetwork):
         window_seconds: Optional[float] = None,
         hop_seconds: Optional[float] = None,
         activation: Optional[str] = None,
+        batch_size: int = BATCH_SIZE,
     ) -> None:
         log_mel, is_over_time = classifier.log_mel, classifier.config.pooling == "time"
         window = trained_seconds(classifier) if window_seconds is None else window_seconds
         if window_seconds is not None or is_over_time:  # trained without padding
             log_mel = replace(log_mel, target_length=None)
-        hop = window / (2 if is_over_time else 8) if hop_seconds is None else hop_seconds
         step = log_mel.step_seconds
+        hop = max(step, window / (2 if is_over_time else 8)) if hop_seconds is None else hop_seconds
         if not step <= hop <= window:
             raise ValueError(f"hop_seconds: found {hop:g}, expected {step:g} to {window:g} seconds")
-        cuts = {"window_seconds": window, "overlap_seconds": window - hop}
-        super().__init__(classifier, activation_of(classifier, activation), log_mel=log_mel, **cuts)
+        how = {"log_mel": log_mel, "batch_size": batch_size}
+        how |= {"window_seconds": window, "overlap_seconds": window - hop}
+        super().__init__(classifier, activation_of(classifier, activation), **how)
         self.layout = TokenLayout(0, classifier.config.steps_per_row)
 
     def run(
@@ -112,7 +110,7 @@ class Scorer(ScoringNetwork):
 
 
 def tag_over_time(
-    paths: Union[AudioPath, Sequence[AudioPath]],
+    paths: Paths,
     classifier: Union[Classifier, CheckpointPath],
     threshold: Union[float, FilePath] = 0.5,
     **settings: Any,
@@ -123,7 +121,7 @@ def tag_over_time(
         paths: audio files, folders and manifests (.tsv), as for `eat.tag`; or one.
         classifier: from `eat.load_classifier`, or a checkpoint. If it is one of whole clips, the
             score of a step is that of the window around it.
-        threshold: the probability from which on a class is there, or the file thresholds.json that
+        threshold: the probability above which a class is there, or the file thresholds.json that
             `eat evaluate --out` wrote.
         settings: `window_seconds`, `hop_seconds` and `activation` of a `Scorer`.
 
@@ -133,7 +131,7 @@ def tag_over_time(
     if isinstance(classifier, (str, os.PathLike)):
         classifier = pack_linears(load_classifier(classifier))
     scorer, thresholds = Scorer(classifier, **settings), read_thresholds(threshold, classifier)
-    found = list_paths(paths)
+    found = list_inputs(paths)
     events: Dict[int, List[Detection]] = {}
 
     def find(index: int, scores: np.ndarray, seconds: float) -> None:

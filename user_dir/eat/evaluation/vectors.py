@@ -50,13 +50,12 @@ def embed_clips(
         if pooling not in POOLINGS:
             raise ValueError(f"poolings: found {pooling!r}, expected some of {POOLINGS}")
     chosen = Embedder(encoder, "all", layers).layers
-    every = [*range(1, encoder.config.depth + 1)]
-    embedder = Embedder(encoder, "all", layers if store is None else every)
+    embedder = Embedder(encoder, "all", layers if store is None else "all")
     vectors: Dict[int, Dict[Source, np.ndarray]] = {}
 
     def keep(index: int, tokens: Tensor) -> None:
         tokens = tokens.reshape(-1, *tokens.shape[-2:])
-        found = {**dict(zip(embedder.layers, tokens, strict=True))}
+        found = dict(zip(embedder.layers, tokens, strict=True))
         if store is not None:
             found.setdefault("mean", tokens.mean(dim=0))
             store.add(index, torch.stack([found[layer] for layer in store.layers]))

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from typing import List, Optional, Sequence, Union
 
 from eat.lazy import export
+from eat.machine import DEVICES
 from eat.settings import setting
 
 from .sharding import Shard
@@ -33,9 +34,7 @@ def _parse_layers(text: str) -> Union[str, List[int]]:
 class DeviceOption:
     """Where to compute."""
 
-    device: str = setting(
-        "where to compute; auto: cuda if there is one", "auto", choices=("auto", "cpu", "cuda")
-    )
+    device: str = setting("where to compute; auto: cuda if there is one", "auto", choices=DEVICES)
 
 
 @dataclass(kw_only=True)

@@ -4,20 +4,21 @@ import hashlib
 import os
 import time
 from collections import defaultdict
-from dataclasses import dataclass, field
-from typing import Any, Dict, List, Optional, Sequence, Set
+from dataclasses import dataclass
+from typing import Any, Dict, List, Optional, Set
 
 import torch
 
 from eat import __version__
 from eat.checkpoint import load_encoder
+from eat.files import FilePath
 from eat.machine import choose_device, describe_hardware
 from eat.nn import Encoder, pack_linears
 from eat.work import Failure
 
 from . import OVERLAP_SECONDS, WINDOW_SECONDS, ExtractionSettings
 from .extraction import Embedder, make_pipeline
-from .recordings import Inputs, list_inputs
+from .recordings import Inputs, Paths, list_inputs
 from .storage import TIMES_NAME, FeatureStore, keep_others_out, name_features
 
 _PIPELINE_SETTINGS = ("window_seconds", "overlap_seconds", "batch_size", "hdf5_rate_hz")
@@ -27,23 +28,23 @@ _PIPELINE_SETTINGS = ("window_seconds", "overlap_seconds", "batch_size", "hdf5_r
 class Extraction:
     """What `extract_to_folder` did."""
 
-    num_extracted: int = 0
-    num_present: int = 0  # inputs whose features were there already
-    seconds: float = 0.0
-    other_files: List[str] = field(default_factory=list)  # by folder, those that are no audio
-    failures: List[Failure] = field(default_factory=list)
+    num_extracted: int
+    num_present: int  # inputs whose features were there already
+    seconds: float
+    other_files: List[str]  # by folder, those that are no audio
+    failures: List[Failure]
 
 
 def extract_to_folder(
-    inputs: Sequence[str], checkpoint: str, out: str, settings: Optional[ExtractionSettings] = None
+    inputs: Paths, checkpoint: FilePath, out: str, settings: Optional[ExtractionSettings] = None
 ) -> Extraction:
     """Write the features of recordings of any length, format and rate to the folder `out`.
 
-    The inputs are audio files, folders, tars and manifests (.tsv). The folder gets one .npy file
-    per clip, in the folders that it has below the folder or manifest that names it, or one file
-    features.npz or features.safetensors; and settings.json, which says how they were made. Features
-    that are there are skipped: an interrupted run continues. With `settings.shard` only that part
-    of the clips is extracted, to the same names; one file is then called features-2-of-4.npz.
+    The inputs, or one, are audio files, folders, tars and manifests (.tsv). The folder gets one
+    .npy file per clip, in the folders that it has below the folder or manifest that names it, or
+    one file features.npz or features.safetensors; and settings.json, which says how they were made.
+    Features that are there are skipped: an interrupted run continues. With `settings.shard` only
+    that part of the clips is extracted, to the same names; one file is then features-2-of-4.npz.
 
     Raises:
         ValueError: a folder without audio, a bad manifest, two inputs of one name, an impossible
@@ -53,18 +54,15 @@ def extract_to_folder(
     """
     settings = settings or ExtractionSettings()
     found = list_inputs(inputs)
-    done = Extraction(other_files=found.other_files, failures=found.failures)
     paths = _name_features(found)
-    if settings.format != "npy":
-        _check_names(paths, settings)
+    _check_names(paths, settings)
     if settings.shard is not None:  # after the names, which depend on all inputs
         paths = {name: path for name, path in paths.items() if settings.shard.holds(name)}
     encoder = _load(checkpoint, settings)
     embedder = Embedder(encoder, settings.granularity, settings.layers)
-    options = {key: getattr(settings, key) for key in _PIPELINE_SETTINGS}
-    options["num_workers"] = settings.workers
-    pipeline = make_pipeline(encoder, settings.target_length, **options)
-    made_with = {"checkpoint": os.path.basename(checkpoint), "eat": __version__}
+    how = {key: getattr(settings, key) for key in _PIPELINE_SETTINGS}
+    pipeline = make_pipeline(encoder, settings.target_length, num_workers=settings.workers, **how)
+    made_with = {"checkpoint": os.path.basename(os.path.normpath(checkpoint)), "eat": __version__}
     described = _describe(settings, encoder)
     pack_linears(encoder)
     with keep_others_out(out, settings.format, settings.shard):
@@ -79,14 +77,16 @@ def extract_to_folder(
         start, files = time.monotonic(), [paths[name] for name in todo]
         failures = pipeline.run_files(files, embedder, write, "extracting")
         store.finish()
-    done.seconds = time.monotonic() - start
-    done.num_extracted = len(todo) - len(failures)
-    done.num_present = len(paths) - len(todo)
-    done.failures += failures
-    return done
+    return Extraction(
+        num_extracted=len(todo) - len(failures),
+        num_present=len(paths) - len(todo),
+        seconds=time.monotonic() - start,
+        other_files=found.other_files,
+        failures=found.failures + failures,
+    )
 
 
-def _load(checkpoint: str, settings: ExtractionSettings) -> Encoder:
+def _load(checkpoint: FilePath, settings: ExtractionSettings) -> Encoder:
     device = choose_device(settings.device)
     dtype = _fast_dtype(device) if settings.fast else torch.float32
     return load_encoder(checkpoint, settings.weights, device, dtype)
@@ -114,6 +114,8 @@ def _name_features(inputs: Inputs) -> Dict[str, str]:
 
 def _check_names(names: Dict[str, str], settings: ExtractionSettings) -> None:
     """Raise a ValueError for a name that an .npz or .safetensors file cannot hold."""
+    if settings.format == "npy":
+        return
     if TIMES_NAME in names and settings.granularity == "time":
         raise ValueError(
             f"found a file called {TIMES_NAME!r}, as the array of times is: rename it, or take"

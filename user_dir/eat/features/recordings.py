@@ -2,7 +2,7 @@
 
 import os
 from dataclasses import dataclass, field
-from typing import Any, Iterator, List, Optional, Sequence, Tuple, Union
+from typing import Any, List, Optional, Sequence, Union
 
 import numpy as np
 import soxr
@@ -16,6 +16,8 @@ from eat.audio.packs import spell_out
 from eat.data.manifest import Manifest, is_manifest
 from eat.work import Failure
 
+Paths = Union[AudioPath, Sequence[AudioPath]]  # one or more
+
 
 @dataclass
 class Inputs:
@@ -27,31 +29,28 @@ class Inputs:
     failures: List[Failure] = field(default_factory=list)
 
 
-def list_inputs(inputs: Sequence[str]) -> Inputs:
-    """List the audio files of inputs; a ValueError for a folder without any or a bad manifest."""
-    found = Inputs()
-    for path in inputs:
-        for file, below in _list_files(path, found):
-            found.files.append(file)
-            found.below.append(below)
-    return found
-
-
-def _list_files(path: str, found: Inputs) -> Iterator[Tuple[str, str]]:
-    """The files behind an input, and their paths below its root."""
-    if is_manifest(path):
+def list_inputs(inputs: Paths) -> Inputs:
+    """List the audio files of inputs, or of one; a ValueError for a folder without any or a bad
+    manifest.
+    """
+    found, is_one = Inputs(), isinstance(inputs, (str, os.PathLike))
+    for path in map(os.fspath, [inputs] if is_one else inputs):
+        if not is_manifest(path):
+            files, notes, left_out = find_inputs([path])
+            found.files += (file for file, _ in files)
+            found.below += (below for _, below in files)
+            found.other_files += notes
+            found.failures += left_out
+            continue
         manifest = Manifest(path)
         for index in range(len(manifest)):
             file = manifest.path(index)
             try:
-                yield file, spell_out(manifest.relative_path(index), manifest.root)
+                found.below.append(spell_out(manifest.relative_path(index), manifest.root))
+                found.files.append(file)
             except (AudioError, OSError) as error:  # a pack that is missing or damaged, one of many
                 found.failures.append(Failure.of(file, error))
-    else:
-        files, notes, left_out = find_inputs([path])
-        found.other_files += notes
-        found.failures += left_out
-        yield from files
+    return found
 
 
 class FileRecording:

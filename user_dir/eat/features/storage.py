@@ -11,16 +11,17 @@ import os
 import re
 import shutil
 import zipfile
-from contextlib import contextmanager, suppress
+from contextlib import nullcontext, suppress
 from functools import partial
-from typing import Any, BinaryIO, Callable, Dict, Iterable, Iterator, Mapping, Optional
+from typing import Any, BinaryIO, Callable, ContextManager, Dict, Iterable, Mapping, Optional
 
 import numpy as np
-from safetensors import SafetensorError, safe_open
+from safetensors import safe_open
 from safetensors.numpy import save
 
 from eat.files import find_unfinished, lock_file, replace_file
 
+from . import FORMATS
 from .sharding import Shard
 from .windows import frame_times
 
@@ -34,23 +35,22 @@ Arrays = Dict[str, Callable[[], np.ndarray]]  # each is read when it is needed
 
 def _one_file(folder: str, format: str, shard: Optional[Shard]) -> Optional[str]:
     """The file that all features go to, if they do."""
+    if format not in FORMATS:
+        raise ValueError(f"format: found {format!r}, expected one of {FORMATS}")
     part = f"-{shard.number}-of-{shard.count}" if shard else ""
     return None if format == "npy" else os.path.join(folder, f"features{part}.{format}")
 
 
-@contextmanager
-def keep_others_out(folder: str, format: str, shard: Optional[Shard]) -> Iterator[None]:
+def keep_others_out(folder: str, format: str, shard: Optional[Shard]) -> ContextManager[None]:
     """Lock the one file of a `FeatureStore`; many processes may write .npy files.
 
     An `eat.files.InUseError` names the process that writes it.
     """
     file = _one_file(folder, format, shard)
     if file is None:
-        yield
-        return
+        return nullcontext()
     os.makedirs(folder, exist_ok=True)
-    with lock_file(f"{file}.lock"):
-        yield
+    return lock_file(f"{file}.lock")
 
 
 class FeatureStore:
@@ -84,6 +84,7 @@ class FeatureStore:
         differ. A FileExistsError says that there are features of these names but no note.
         """
         is_there = bool(self._stored) or any(map(self.has, names))
+        note = json.dumps({"settings": settings, "made_with": made_with}, indent=2)
         if not os.path.exists(self._note):  # asked last: others may start at the same time
             if is_there:
                 folder = os.path.dirname(self._note)
@@ -91,9 +92,8 @@ class FeatureStore:
                     f"{folder}: found features without the {SETTINGS_NAME} that says how they were"
                     " made; expected a new folder, or that of an earlier run"
                 )
-            note = json.dumps({"settings": settings, "made_with": made_with}, indent=2).encode()
-            _write_whole(self._note, lambda file: file.write(note))
-        _compare(self._note, settings)
+            _write_whole(self._note, lambda file: file.write(note.encode()))
+        _compare(self._note, json.loads(note)["settings"])  # where tuples are lists
         files = [self._note, *filter(None, [self._file]), *map(self._path, names)]
         places = set(map(os.path.abspath, files))
         for folder in set(map(os.path.dirname, places)):
@@ -187,7 +187,7 @@ def _arrays_below(folder: str) -> Arrays:
     """The arrays of all .npy files in a folder."""
     files = (os.path.join(parent, name) for parent, _, names in os.walk(folder) for name in names)
     return {
-        os.path.relpath(file, folder).removesuffix(".npy"): partial(np.load, file, mmap_mode="r")
+        os.path.relpath(file, folder).removesuffix(".npy"): partial(_read, file, np.load, file, "r")
         for file in sorted(files)
         if file.endswith(".npy")
     }
@@ -197,13 +197,20 @@ def _open_arrays(path: str) -> Arrays:
     """All arrays in a file; a ValueError if it is of another kind, or damaged."""
     if os.path.splitext(path)[1] not in _WRITERS:
         raise ValueError(f"{path}: found another kind of file, expected {' or '.join(_WRITERS)}")
+    if path.endswith(".npz"):
+        archive = _read(path, np.load, path)
+        return {name: partial(_read, path, archive.__getitem__, name) for name in archive}
+    file = _read(path, safe_open, path, framework="numpy")
+    return {name: partial(_read, path, file.get_tensor, name) for name in file.keys()}  # noqa: SIM118
+
+
+def _read(path: str, load: Callable[..., Any], *args: Any, **settings: Any) -> Any:
+    """What a function reads from a file; a ValueError if the file is damaged."""
     try:
-        if path.endswith(".npz"):
-            archive = np.load(path)
-            return {name: partial(archive.__getitem__, name) for name in archive}
-        file = safe_open(path, framework="numpy")
-        return {name: partial(file.get_tensor, name) for name in file.keys()}  # noqa: SIM118
-    except (zipfile.BadZipFile, SafetensorError, ValueError, EOFError) as error:
+        return load(*args, **settings)
+    except Exception as error:  # a damaged file can raise anything
+        if isinstance(error, MemoryError) or getattr(error, "filename", None) is not None:
+            raise
         raise ValueError(
             f"{path}: damaged ({error}), expected features of `eat extract`; remove it to extract"
             " them anew"

@@ -20,7 +20,7 @@ _INCHES_PER_CLASS = 0.22
 
 
 class ClassResult(NamedTuple):
-    """A class: its name, its average precision in [0, 1] (NaN without positives), its clips."""
+    """A class: its name, its average precision in [0, 1] (NaN without positives), its positives."""
 
     label: str
     average_precision: float
@@ -43,7 +43,7 @@ def draw_evaluation(report: Mapping[str, Any]) -> Dict[str, Figure]:
 def read_class_results(path: FilePath) -> List[ClassResult]:
     """Read the table of classes that `eat evaluate` writes; a ValueError names a bad line."""
     columns, results = ClassResult._fields, []
-    with open(path, encoding="utf-8", errors="backslashreplace", newline="") as file:
+    with open(path, encoding="utf-8-sig", errors="backslashreplace", newline="") as file:
         reader = csv.DictReader(file)
         names = reader.fieldnames or []
         if not {*columns} <= {*names}:
@@ -54,13 +54,15 @@ def read_class_results(path: FilePath) -> List[ClassResult]:
         for row in reader:
             label, precision, positives = (row[name] or "" for name in columns)
             try:
-                results.append(ClassResult(label, float(precision or "nan"), int(positives)))
-                if results[-1].average_precision < 0 or results[-1].average_precision > 1:
+                result = ClassResult(label, float(precision or "nan"), int(positives))
+                is_possible = 0 <= result.average_precision <= 1 and result.num_positives > 0
+                if not (is_possible or np.isnan(result.average_precision)):
                     raise ValueError(precision)
+                results.append(result)
             except ValueError as error:
                 raise ValueError(
                     f"{path}:{reader.line_num}: found {precision!r} and {positives!r}, expected an"
-                    " average precision in [0, 1] and a number of clips"
+                    " average precision in [0, 1] and a number of positives"
                 ) from error
     if not results:
         raise ValueError(f"{path}: found no class, expected one per line")
@@ -69,7 +71,7 @@ def read_class_results(path: FilePath) -> List[ClassResult]:
 
 @figure_style
 def draw_classes(results: Sequence[ClassResult], title: str = "Classes") -> Figure:
-    """Draw the average precision of classes: as bars, and against how many clips they have.
+    """Draw the average precision of classes: as bars, and against how many positives they have.
 
     Of more than `MAX_NAMED` classes the bars are those of the best and the worst.
     Classes without positives are counted in the title and left out.
@@ -119,10 +121,10 @@ def _draw_points(axes: Axes, ranked: Sequence[ClassResult], mean: float) -> None
     # Whole powers of ten, so that even a narrow range has two ticks to go by.
     powers = np.log10([min(numbers) / 1.2, max(numbers) * 1.2])
     axes.set(xscale="log", xlim=10.0 ** np.array([np.floor(powers[0]), np.ceil(powers[1])]))
-    axes.set(ylim=(0, 1.02), xlabel="clips with the class", ylabel="average precision")
+    axes.set(ylim=(0, 1.02), xlabel="clips or steps with the class", ylabel="average precision")
     axes.xaxis.set_major_formatter("{x:g}")
     axes.xaxis.set_minor_formatter(NullFormatter())
-    axes.set_title("All classes, by their number of clips", fontsize="medium")
+    axes.set_title("All classes, by their number of positives", fontsize="medium")
     axes.grid(True)
 
 

@@ -1,5 +1,6 @@
 """Curves of training runs: is it learning, is it stable, has it collapsed? And lengths of clips."""
 
+from itertools import cycle
 from typing import Dict, Iterator, List, Mapping, NamedTuple, Optional, Sequence, Tuple
 
 import numpy as np
@@ -195,7 +196,7 @@ def draw_lengths(
     everything = np.concatenate(list(seconds.values()))
     # A few very long recordings would squeeze all others into one bar.
     edges = np.linspace(0, max(np.percentile(everything, 99.5), target_seconds or 0), _NUM_BARS + 1)
-    for colour, (name, values) in zip(LINE_COLOURS, seconds.items(), strict=False):
+    for colour, (name, values) in zip(cycle(LINE_COLOURS), seconds.items(), strict=False):
         counts, _ = np.histogram(np.minimum(values, edges[-1]), edges)
         axes.stairs(100 * counts / len(values), edges, color=colour, label=name, linewidth=1.8)
     if target_seconds is not None:

@@ -22,8 +22,6 @@ _FATES = {
     ADDED: ("visible, added to make the number equal", LINE_COLOURS[4]),
     REMOVED: ("hidden, though in a block", LINE_COLOURS[1]),
 }
-
-
 _NOTE = (
     "What to look for: bars near V, so that few patches are shown or hidden at random; an even map,"
     " so that no part of clips is always hidden; and in the clone, connected visible blocks."

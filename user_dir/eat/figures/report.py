@@ -127,6 +127,7 @@ def _gather(
         "commands_of": _commands,
         "columns": training_columns(run.log),
         "measure_speed": measure_speed,
+        "target_seconds": target_seconds,
         "list_warnings": list_warnings,
         "ranks": find_ranks(run.log),
         "comparison": collect("Comparison", compare_runs(logs) if logs else iter(())),
@@ -259,6 +260,13 @@ def measure_speed(columns: Dict[str, np.ndarray]) -> Facts:
     }
 
 
+def target_seconds(run: Run) -> float:
+    """The length, in seconds of the recording, that clips are cut or padded to; 0: not known."""
+    task = run.section("task")
+    frame_seconds = task.get("hop_ms", LogMel.hop_ms) / 1000 * task.get("speed", LogMel.speed)
+    return task.get("target_length", 0) * frame_seconds
+
+
 def list_warnings(columns: Dict[str, np.ndarray], ranks: Sequence[Rank] = ()) -> Iterator[str]:
     """What is wrong with a training, as far as its `training_columns` and ranks tell."""
     losses = columns.get("loss", np.zeros(0))
@@ -322,9 +330,7 @@ def _draw_curves(runs: Dict[str, TrainingLog]) -> Iterator[Markup]:
 def _draw_lengths(run: Run, splits: Sequence[Facts]) -> Iterator[Markup]:
     seconds = {split["name"]: split["seconds"] for split in splits}
     if any(map(len, seconds.values())):
-        task = run.section("task")
-        frame_seconds = task.get("hop_ms", LogMel.hop_ms) / 1000 * task.get("speed", LogMel.speed)
-        figure = draw_lengths(seconds, task.get("target_length", 0) * frame_seconds or None)
+        figure = draw_lengths(seconds, target_seconds(run) or None)
         yield _picture(figure, "Lengths of the clips of each manifest", True)
 
 

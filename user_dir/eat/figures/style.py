@@ -12,7 +12,7 @@ from matplotlib.figure import Figure, SubFigure
 from matplotlib.image import AxesImage
 from matplotlib.text import Text
 
-from eat.files import FilePath, replace_file
+from eat.files import FilePath, write_file
 
 # Okabe and Ito's palette, which people with any of the common colour-blindnesses can tell apart;
 # ordered so that the first ones also differ in lightness. Its yellow is too pale for thin lines.
@@ -110,9 +110,7 @@ def save_figure(figure: Figure, path: FilePath) -> Tuple[Path, Path]:
     stem = Path(path)
     if stem.suffix in (".png", ".svg"):
         stem = stem.with_suffix("")
-    stem.parent.mkdir(parents=True, exist_ok=True)
     png, svg = (stem.with_name(f"{stem.name}.{kind}") for kind in ("png", "svg"))
     for file_path in (png, svg):
-        with replace_file(file_path) as file:
-            file.write(render_figure(figure, file_path.suffix[1:]))
+        write_file(file_path, render_figure(figure, file_path.suffix[1:]))
     return png, svg
