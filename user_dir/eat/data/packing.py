@@ -2,11 +2,12 @@
 
 import os
 from concurrent.futures import Executor, ThreadPoolExecutor
-from contextlib import closing
+from contextlib import closing, suppress
 from itertools import chain, count, takewhile
 from pathlib import Path
 from typing import Any, Dict, Iterator, List, NamedTuple, Sequence, Tuple
 
+from eat.audio import AudioError
 from eat.audio.packing import ZipPack
 from eat.audio.packs import spell_out
 from eat.files import find_unfinished, lock_file, replace_file
@@ -152,7 +153,9 @@ class _Packer:
 
     def _name(self, path: str) -> str:
         """A clip's path below the root in UTF-8, or its name in the zip that it is in already."""
-        name = os.path.normpath(spell_out(path, self._manifest.root))
+        with suppress(AudioError, OSError):  # of an archive that cannot be read, see `_load`
+            path = spell_out(path, self._manifest.root)
+        name = os.path.normpath(path)
         return os.fsencode(name).decode(errors="replace")
 
     def _pack(self, number: int) -> str:
