@@ -102,8 +102,10 @@ def _settings(recipe: Path) -> Dict[str, Any]:
     """The values of a recipe by their keys with dots; those of sections are there as well."""
     import yaml  # comes with hydra
 
-    with open(recipe, encoding="utf-8") as file:
-        settings = yaml.safe_load(file)
+    try:
+        settings = dict(yaml.safe_load(recipe.read_text(encoding="utf-8")) or {})
+    except (TypeError, ValueError, yaml.YAMLError) as error:
+        raise ValueError(f"{recipe}: no recipe: {' '.join(str(error).split())}") from error
     found = dict(settings)
     for section, values in settings.items():
         if isinstance(values, dict):
