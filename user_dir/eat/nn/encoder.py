@@ -185,6 +185,8 @@ def _check_sizes(config: EncoderConfig) -> None:
     heads, width = config.num_heads, config.embed_dim
     if width % heads:
         raise ValueError(f"num_heads: found {heads}, expected a divisor of embed_dim {width}")
+    if not width * config.mlp_ratio >= 1:
+        raise ValueError(f"mlp_ratio: found {config.mlp_ratio}, expected at least 1 / embed_dim")
     bins, size = config.num_mel_bins, config.patch_size
     if bins % size:
         raise ValueError(f"num_mel_bins: found {bins}, expected a multiple of patch_size {size}")
