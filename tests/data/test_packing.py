@@ -140,7 +140,7 @@ def test_an_interrupted_run_goes_on_with_the_next_pack(clips, monkeypatch, capsy
     assert pack(clips, *options) == 130
     complete = sorted((clips / "packs").iterdir())
     assert 0 < len(complete) < 5
-    assert all(path.suffix == ZipPack.ending for path in complete)
+    assert all(path.suffix == ".zip" for path in complete)
     times = [path.stat().st_mtime_ns for path in complete]
 
     killed = clips / "packs" / f".train-{len(complete):05}.zip.123.tmp"

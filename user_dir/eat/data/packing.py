@@ -9,7 +9,7 @@ from typing import Any, Dict, Iterator, List, NamedTuple, Sequence, Tuple
 
 from eat.audio import AudioError
 from eat.audio.packing import ZipPack
-from eat.audio.packs import spell_out
+from eat.audio.packs import list_zip, spell_out
 from eat.files import find_unfinished, lock_file, replace_file
 from eat.work import Failure, is_failure, map_ahead, show_progress
 
@@ -145,9 +145,9 @@ class _Packer:
 
     def _take_over(self, pack: str) -> None:
         """Note where the clips of a pack are; remove one without clips, which were all refused."""
-        members = ZipPack.members(pack)
-        for name, place in members.items():
-            self._addresses[name] = os.path.basename(pack) + place
+        members = list(list_zip(pack))
+        for name, offset, length in members:
+            self._addresses[name] = f"{os.path.basename(pack)}:{offset}:{length}"
         if not members:
             os.remove(pack)
 
@@ -159,4 +159,4 @@ class _Packer:
         return os.fsencode(name).decode(errors="replace")
 
     def _pack(self, number: int) -> str:
-        return f"{self._prefix}-{number:05}{ZipPack.ending}"
+        return f"{self._prefix}-{number:05}.zip"

@@ -88,7 +88,12 @@ class Encoder(nn.Module):
         self.check_source(source)
         valid = None
         if lengths is not None:
-            lengths = self._checked(lengths, source)
+            num_frames, lengths = source.shape[2], torch.as_tensor(lengths, device=source.device)
+            if lengths.shape != source.shape[:1] or lengths.min() < 1 or lengths.max() > num_frames:
+                raise ValueError(
+                    f"lengths: found {lengths.tolist()}, expected {source.shape[0]} numbers"
+                    f" from 1 to {num_frames}"
+                )
             source, valid = self.mask_padding(source, lengths)
         return self.run_blocks(self.embed(source), valid)
 
@@ -157,18 +162,6 @@ class Encoder(nn.Module):
         source = source.masked_fill(padding[:, None, :, None], 0.0)
         patches = self.valid_patches(lengths, math.prod(self.grid(num_frames)))
         return source, F.pad(patches, (1, 0), value=True)  # CLS is always valid
-
-    @staticmethod
-    def _checked(lengths: Tensor, source: Tensor) -> Tensor:
-        """The lengths on the device of `source`; a ValueError if they do not fit."""
-        num_frames = source.shape[2]
-        lengths = torch.as_tensor(lengths, device=source.device)
-        if lengths.shape != source.shape[:1] or lengths.min() < 1 or lengths.max() > num_frames:
-            raise ValueError(
-                f"lengths: found {lengths.tolist()}, expected {source.shape[0]} numbers"
-                f" from 1 to {num_frames}"
-            )
-        return lengths
 
 
 def init_linear(module: nn.Module) -> None:
