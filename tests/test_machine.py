@@ -1,5 +1,7 @@
+import pytest
+
 from eat import machine
-from eat.machine import Gpu, Hardware, describe_hardware
+from eat.machine import Gpu, Hardware, choose_device, describe_hardware
 
 
 def test_hardware_multiplies_bf16_where_it_has_units_for_it():
@@ -26,3 +28,10 @@ def test_a_machine_that_tells_nothing(monkeypatch):
     monkeypatch.setattr(machine.platform, "machine", lambda: "riscv64")
     found = describe_hardware()
     assert (found.processor, found.cpu_bf16) == ("riscv64", ())
+
+
+def test_no_other_device_is_taken_silently():
+    assert choose_device("cpu") == "cpu"
+    for name in ("cuda:1", "gpu", "mps"):
+        with pytest.raises(ValueError, match=f"device: found '{name}', expected auto, cpu or cuda"):
+            choose_device(name)

@@ -60,10 +60,12 @@ def describe_hardware() -> Hardware:
 def choose_device(name: str) -> str:
     """Resolve "auto", "cpu" or "cuda" to a device of torch; auto is cuda if there is one.
 
-    A ValueError says that there is no CUDA device.
+    A ValueError says that there is no CUDA device, or that it is another name.
     """
     import torch
 
+    if name not in ("auto", "cpu", "cuda"):
+        raise ValueError(f"device: found {name!r}, expected auto, cpu or cuda")
     has_cuda = torch.cuda.is_available()
     if name == "cuda" and not has_cuda:
         raise ValueError("device: found no CUDA device (`eat doctor` says more), expected one")
