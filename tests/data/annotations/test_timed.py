@@ -271,6 +271,8 @@ def test_nothing_is_replaced(dawn, list_events, labels_of, out, capsys):
     "config, message",
     [
         ({"listed_as": "parts"}, "--as: found 'parts', expected clips or time"),
+        ({"valid_fraction": -0.5}, "found -0.5 and 0, expected 0 or more, and less than 1 toge"),
+        ({"eval_fraction": float("nan")}, "--valid-fraction and --eval-fraction: found 0.05 and n"),
         ({"cut_seconds": 5.0}, "--cut-seconds: found --as clips, expected --as time"),
         ({"split": "eval", "valid_fraction": 0.1}, "--split: found a share for another split too"),
         ({"encoding": "utf-9"}, "found 'utf-9', expected an encoding such as latin-1"),
