@@ -128,8 +128,10 @@ def _best(cfg: Any) -> Iterator[str]:
             # The others are not measured at every validation.
             is_always = cfg.task.probe_logistic_interval == 1
             known += [score for score in SCORES if is_always or "logistic" not in score]
-    else:
+    elif "metric" in cfg.criterion:
         known.append(cfg.criterion.metric)
+    else:
+        return  # a criterion of somebody's own, which may log anything
     if metric not in known:
         yield _problem("checkpoint.best_checkpoint_metric", metric, f"one of {', '.join(known)}")
     elif maximizes if metric.endswith("loss") else metric in rising and not maximizes:
