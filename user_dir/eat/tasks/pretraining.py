@@ -9,7 +9,6 @@ from fairseq.optim import FairseqOptimizer
 from fairseq.tasks import register_task
 from torch import nn
 
-from eat.checkpoint import load_checkpoint
 from eat.data.datasets import PretrainingDataset
 from eat.nn import MaskingConfig
 from eat.settings import linked, part_of, setting
@@ -87,12 +86,6 @@ class PretrainingTask(AudioTask):
         if not criterion.training:
             for name, value in self._probe_scores.items():
                 metrics.log_scalar(name, value, weight=0, round=4)
-
-    def build_model(self, cfg: Any, *args: Any, **kwargs: Any) -> nn.Module:
-        """Build the model; warns if it starts from a checkpoint of another front end."""
-        if cfg.init_from:
-            self.compare_front_ends(load_checkpoint(cfg.init_from))
-        return super().build_model(cfg, *args, **kwargs)
 
     def optimizer_step(
         self, optimizer: FairseqOptimizer, model: nn.Module, update_num: int
