@@ -57,6 +57,11 @@ def test_results_come_in_the_order_of_the_items(num_workers, num_items, capsys):
     assert capsys.readouterr() == ("", "")  # no progress bar where stderr is no terminal
 
 
+def test_no_threads_are_refused():
+    with pytest.raises(ValueError, match="num_workers: found 0, expected 1 or more"):
+        list(map_in_threads(abs, [1], 0, "working"))
+
+
 def test_each_thread_is_prepared_before_it_works():
     local = threading.local()
 

@@ -132,7 +132,12 @@ def test_errors_of_hdf5(tmp_path, hdf5, monkeypatch):
     address = hdf5(noise(10), sample_rate=16_000)
     folder = address.removesuffix("/wren.wav")
     (tmp_path / "no.h5").write_text("hello")
-    kinds = (np.zeros(9, np.uint8), np.zeros((2, 5_000), np.float32), np.float32(0))
+    kinds = (
+        np.zeros(9, np.uint8),
+        np.zeros((2, 5_000), np.float32),
+        np.float32(0),
+        np.zeros(9, np.float16),
+    )
     of_kinds = [hdf5(data, sample_rate=16_000) for data in kinds]
     for path, message in (
         (f"{folder}/nothing", f"{folder}/nothing: found no data under this key"),
@@ -140,6 +145,7 @@ def test_errors_of_hdf5(tmp_path, hdf5, monkeypatch):
         (of_kinds[0], r"found uint8 of shape \(9,\), expected int16, int32 or"),
         (of_kinds[1], r"found float32 of shape \(2, 5000\), expected int16, int32 or"),
         (of_kinds[2], r"found float32 of shape \(\), expected int16, int32 or"),
+        (of_kinds[3], r"found float16 .* 32- or 64-bit floating point"),
         (f"{tmp_path}/no.h5/a", r"no\.h5: not readable as HDF5"),
     ):
         with pytest.raises(AudioError, match=message):

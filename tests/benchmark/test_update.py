@@ -3,10 +3,11 @@
 from types import SimpleNamespace
 
 import pytest
+import torch
 from helpers import REPOSITORY
 from omegaconf import OmegaConf
 
-from eat.benchmark.update import encoder_flops, step_flops, summarise
+from eat.benchmark.update import encoder_flops, random_batch, step_flops, summarise
 
 BASE = OmegaConf.load(REPOSITORY / "config" / "pretrain_base.yaml").model
 
@@ -34,6 +35,13 @@ def test_a_block_by_hand():
     """One token and D = 1: qkv 3, scores 1, weighting 1, proj 1, fc1 and fc2 4 each."""
     model = SimpleNamespace(embed_dim=1, depth=3, mlp_ratio=4.0)
     assert encoder_flops(model, 1) == 2 * 3 * (3 + 1 + 1 + 1 + 4 + 4)
+
+
+def test_a_clip_too_short_for_its_masks():
+    cfg = OmegaConf.create({"common": {"seed": 1}, "dataset": {"batch_size": 1}, "model": BASE})
+    cfg.task = {"target_length": 64}
+    with pytest.raises(ValueError, match="mask_block_size: found 5, expected 1 to 4 on a grid of"):
+        random_batch(cfg, torch.float32, "cpu")
 
 
 def test_shares_and_rates_by_hand():

@@ -1,5 +1,6 @@
 import os
 from itertools import islice
+from unittest.mock import Mock
 
 import numpy as np
 import pytest
@@ -9,7 +10,7 @@ from helpers import write_tsv
 
 from eat.commands.main import main
 from eat.data import checking
-from eat.data.checking import Finding, check_clip, read_journal
+from eat.data.checking import Finding, check_clip, check_manifest, read_journal
 from eat.data.manifest import Manifest
 from eat.data.split import open_split
 from eat.work import map_in_threads
@@ -161,6 +162,23 @@ def test_an_interrupted_check_continues(collection, tmp_path, monkeypatch, capsy
     assert not partial.exists()
 
 
+@pytest.mark.parametrize(
+    "first, second",
+    [
+        ({}, {"hdf5_rate_hz": 32_000}),  # without a rate no clip of a pack can be used
+        ({"hop_ms": 5.0}, {"speed": 5.0}),
+    ],
+)
+def test_what_is_known_by_other_settings_does_not_count(first, second, tmp_path, monkeypatch):
+    soundfile.write(tmp_path / "a.wav", np.ones(8000) / 2, 16_000)
+    write_tsv(tmp_path / "train.tsv", tmp_path, [("a.wav", 8000)])
+    arguments = str(tmp_path / "train.tsv"), str(tmp_path / "clean")
+    with monkeypatch.context() as patch, pytest.raises(OSError, match="full"):
+        patch.setattr(checking, "write_data_set", Mock(side_effect=OSError("full")))
+        check_manifest(*arguments, **first)
+    assert check_manifest(*arguments, **second).num_resumed == 0
+
+
 def test_what_is_known_of_another_manifest_does_not_count(tmp_path):
     write_tsv(tmp_path / "train.tsv", tmp_path, [("a.wav", 5), ("b.wav", 6)])
     manifest, journal = Manifest(tmp_path / "train.tsv"), tmp_path / "journal"
@@ -182,6 +200,8 @@ def test_nothing_can_be_used(tmp_path, capsys):
         ("2", "left out", "a.wav", f"no such audio file: {tmp_path}/a.wav")
     ]
     assert not (tmp_path / "clean" / "train.tsv").exists()
+    soundfile.write(tmp_path / "a.wav", np.ones(800) / 2, 16_000)  # the disk is mounted now
+    assert run(tmp_path / "train.tsv", tmp_path / "clean") == 0
 
 
 def test_outputs_are_not_replaced_by_accident(collection, tmp_path, capsys):

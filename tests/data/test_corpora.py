@@ -180,6 +180,8 @@ def test_what_does_not_fit_is_refused(corpora, tmp_path):
         (corpora, [1.0], rf"^task\.weights: found \[1\.0\], {expected}"),
         (corpora, [1.0, 0.0], rf"task\.weights: found \[1\.0, 0\.0\], {expected}"),
         ([], None, r"task\.data: found \[\], expected a folder with manifests, or several"),
+        (2024, None, r"task\.data: found 2024, expected a folder with manifests, or several"),
+        ([2024], None, r"task\.data: found \[2024\], expected a folder with manifests"),
         ([corpora[0], "nowhere"], None, r"task\.data: found nowhere, expected a folder"),
         ([corpora[0], str(tmp_path)], None, r"dataset\.valid_subset: found valid, .* holds train"),
         (["s3://b/a"], None, r"task\.data: s3://b/a: found a URL, expected a local path"),

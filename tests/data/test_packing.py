@@ -87,6 +87,16 @@ def test_what_cannot_be_read_is_left_out(clips, capsys):
     assert [split.clip(i).labels[0] for i in range(6)] == list("abbaab")
 
 
+def test_clips_of_a_missing_archive_are_left_out(clips):
+    with (clips / "train.tsv").open("a") as file:
+        file.write("away.tar:512:32044\t16000\n")
+    (clips / "train.lbl").unlink()
+    assert pack(clips) == 1
+    assert len(packed(clips)) == 8
+    (left_out,) = (clips / "packs" / "train.unreadable.tsv").read_text().splitlines()
+    assert left_out.startswith("away.tar:512:32044\tno such pack of audio: ")
+
+
 @pytest.mark.parametrize("size", ["2", "0"])  # in GB: all clips in one pack, each in its own
 def test_a_pack_whose_clips_are_all_refused_is_not_kept(clips, monkeypatch, size):
     """Formats that libsndfile knows by the file's extension alone cannot be in packs."""
@@ -130,7 +140,7 @@ def test_an_interrupted_run_goes_on_with_the_next_pack(clips, monkeypatch, capsy
     assert pack(clips, *options) == 130
     complete = sorted((clips / "packs").iterdir())
     assert 0 < len(complete) < 5
-    assert all(path.suffix == ZipPack.ending for path in complete)
+    assert all(path.suffix == ".zip" for path in complete)
     times = [path.stat().st_mtime_ns for path in complete]
 
     killed = clips / "packs" / f".train-{len(complete):05}.zip.123.tmp"

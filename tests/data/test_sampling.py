@@ -15,7 +15,7 @@ from eat.data.sampling import (
 
 def table(*classes, num_classes=3):
     offsets = np.cumsum([0, *map(len, classes)])
-    return LabelTable(offsets, np.concatenate(classes), num_classes)
+    return LabelTable(offsets, np.concatenate(classes).astype(np.int32), num_classes)
 
 
 def test_weights_are_those_of_the_released_file():
@@ -23,6 +23,12 @@ def test_weights_are_those_of_the_released_file():
     common, middle, rare = (1000 / (count + 0.01) for count in (3, 2, 1))
     expected = [common, common + middle, common, rare + middle]
     assert balancing_weights(labels) == pytest.approx(expected)
+
+
+def test_clips_without_a_class_are_drawn_too():
+    expected = [1000 / 1.01, 1000 / 2.01, 1000 / 2.01]
+    none = np.array([], dtype=np.int32)
+    assert balancing_weights(table([0], none, none)) == pytest.approx(expected)
 
 
 def test_no_clip_comes_twice():

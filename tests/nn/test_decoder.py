@@ -57,6 +57,7 @@ def test_parameter_counts_of_the_recipe(depth, kernel, dim, count):
     "settings, message",
     [
         ({"decoder_kernel_size": 4}, "decoder_kernel_size: found 4, expected an odd number"),
+        ({"decoder_kernel_size": -1}, "decoder_kernel_size: found -1, expected an odd number"),
         ({"decoder_groups": 5}, "decoder_groups: found 5, expected a divisor of embed_dim 48"),
     ],
 )

@@ -100,6 +100,7 @@ def test_wrong_sources_and_lengths(encoder, shape, lengths, message):
     [
         ({"num_heads": 5}, "num_heads: found 5, expected a divisor of embed_dim 48"),
         ({"num_mel_bins": 100}, "num_mel_bins: found 100, expected a multiple of patch_size 16"),
+        ({"mlp_ratio": -4.0}, "mlp_ratio: found -4.0, expected at least 1 / embed_dim"),
         ({"depth": 0}, "depth: found 0, expected 1 or more"),
         ({"embed_dim": 42, "num_heads": 2}, "embed_dim: found 42, expected a multiple of 4"),
     ],

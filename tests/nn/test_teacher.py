@@ -93,3 +93,5 @@ def test_only_the_last_layers_count(student):
     assert torch.allclose(last(source)[0], average_layers([mlp_output]))
     with pytest.raises(ValueError, match="average_top_k_layers: found 3, expected 1 to depth 2"):
         Teacher(TeacherConfig(average_top_k_layers=3), student)
+    with pytest.raises(ValueError, match="ema_end_decay: found 9.9999, expected 0 to 1"):
+        Teacher(TeacherConfig(ema_end_decay=9.9999), student)

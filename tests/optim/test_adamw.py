@@ -35,6 +35,20 @@ def test_equals_adam_with_decoupled_weight_decay(layer):
     assert torch.allclose(layer.weight, before * (1 - 0.1 * 0.5) - 0.1 * sign, atol=1e-5)
 
 
+@pytest.mark.parametrize(
+    "settings, message",
+    [
+        ({"adam_betas": [0.9]}, r"optimizer.adam_betas: found \[0.9\], expected two numbers"),
+        ({"adam_betas": [0.9, 1.0]}, r"optimizer.adam_betas: found \[0.9, 1.0\]"),
+        ({"adam_eps": -1.0}, "optimizer.adam_eps: found -1.0, expected 0 or more"),
+        ({"weight_decay": math.nan}, "optimizer.weight_decay: found nan, expected 0 or more"),
+    ],
+)
+def test_impossible_settings_are_named(layer, settings, message):
+    with pytest.raises(ValueError, match=message):
+        make(layer.parameters(), **settings)
+
+
 @pytest.mark.parametrize("is_fused", [True, False])
 def test_gradients_are_averaged_and_clipped_in_the_step(layer, is_fused, monkeypatch):
     monkeypatch.setattr("eat.optim.adamw._can_fuse", lambda params: is_fused)

@@ -69,6 +69,7 @@ def test_the_teacher_moves_after_each_optimizer_step(manifests):
         ("task__target_length", 100, "target_length: found 100, expected a positive multiple"),
         ("model__mask_block_size", 9, "mask_block_size: found 9, expected 1 to 8"),
         ("task__bad_audio", "ignore", "task.bad_audio: found 'ignore', expected error or skip"),
+        ("task__max_bad_ratio", 5, "task.max_bad_ratio: found 5.0, expected 0 to 1"),  # percent
         ("task__filter_bank", "gpu", "task.filter_bank: found 'gpu', expected one of"),
         ("task__data", "nowhere", "no such manifest: .*nowhere/train.tsv .*eat manifest folder"),
         ("task__data", "???", "task.data: not set, expected the folder of the manifests"),

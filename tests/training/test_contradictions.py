@@ -136,6 +136,12 @@ def test_a_best_checkpoint_has_the_highest_accuracy(manifests):
         )
 
 
+def test_what_another_criterion_measures_is_not_known(manifests):
+    cfg = settings(manifests, checkpoint__best_checkpoint_metric="mine")
+    cfg.criterion = {"_name": "mine"}
+    check_settings(cfg)
+
+
 def test_all_contradictions_are_named_at_once(manifests):
     with pytest.raises(ValueError, match="(?s)common.seed: .*dataset.batch_size: "):
         check_settings(settings(manifests, common__seed=-1, dataset__batch_size=0))

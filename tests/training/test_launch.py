@@ -81,6 +81,21 @@ def test_what_the_plugin_cannot_reach_is_refused_before(config, text, message):
         recipe_arguments(config, [text])
 
 
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        (b"task: [1\n", r"mine\.yaml: no recipe: .* line 2, column 1"),
+        (b"- task\n", r"mine\.yaml: no recipe: "),
+        (b"task: \xff", r"mine\.yaml: no recipe: .*utf-8"),
+        (b"", r"a\.b: found no such setting in .*mine\.yaml"),
+    ],
+)
+def test_a_recipe_that_is_none(tmp_path, text, message):
+    (tmp_path / "mine.yaml").write_bytes(text)
+    with pytest.raises(ValueError, match=message):
+        recipe_arguments(str(tmp_path / "mine.yaml"), ["a.b=1"])
+
+
 def test_what_hydra_knows_without_the_recipe_is_handed_on():
     texts = ["+task.new=1", "~task.mean", "hydra.verbose=true", "+run_config=local"]
     assert recipe_arguments("pretrain_tiny", texts)[-4:] == texts

@@ -101,6 +101,10 @@ def test_a_diverged_network_has_no_score_and_unreadable_clips_are_named(
     task.begin_valid_epoch(1, model)
     found = log_of(task)
     assert np.isnan(found["probe_accuracy"]) and found["probe_accuracy_teacher"] > 0.3
+    (tmp_path / "audio").rename(tmp_path / "away")  # as a disk that does not answer
+    task.begin_valid_epoch(1, model)
+    assert np.isnan(log_of(task)["probe_accuracy_teacher"])
+    assert "task.probe_data: none of 8 clips can be read, e.g. " in caplog.text
 
 
 @pytest.mark.parametrize(

@@ -5,14 +5,22 @@ import logging
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
+from helpers import compose
+from omegaconf import OmegaConf
+from omegaconf.errors import ValidationError
 from torch import nn
 
+import eat
+from eat import __version__
+from eat.training import record
 from eat.training.record import add_start, read_starts
 from eat.training.run import read_training_log
-from eat.training.start import log_to, record_start
+from eat.training.start import _explain, log_to, record_start
 
+ROOMS = (eat.tasks, eat.models, eat.criterions, eat.optim)  # imported, so that they register
 # Writes to 64 MB again and again; prints how many pages the system had to provide the last time.
 WRITE_AGAIN = """
 import resource
@@ -62,6 +70,21 @@ def test_figures_are_in_tensorboard_beside_fairseqs_curves(resumed_run):
     # The clip once per start, the others at every validation.
     assert steps == {"clip": [2, 4], "attention": [2, 4], "embeddings": [2, 4]}
     assert figures.Images("embeddings")[0].encoded_image_string.startswith(b"\x89PNG")
+
+
+def test_the_commit_of_a_checkout_is_noted(monkeypatch):
+    checkout = Path(record.__file__).parents[3]
+    assert (checkout / "user_dir" / "eat").is_dir()
+    monkeypatch.setattr(Path, "exists", lambda path: path == checkout / ".git")
+    monkeypatch.setattr(subprocess, "check_output", lambda command, **_: f"{command[2]} abc1\n")
+    assert record._own_version() == f"{__version__} ({checkout} abc1)"
+
+
+def test_an_item_of_a_list_is_named_with_the_list():
+    with pytest.raises(ValidationError) as caught:
+        compose("pretrain_tiny", task__weights=["a"])
+    text = _explain(OmegaConf.create({"task": {"weights": ["a"]}}), caught.value)
+    assert text == "task.weights[0]: Value 'a' of type 'str' could not be converted to Float"
 
 
 def test_other_workers_write_nothing(tmp_path, monkeypatch):

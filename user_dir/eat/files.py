@@ -8,7 +8,7 @@ import shutil
 import socket
 from contextlib import contextmanager, suppress
 from datetime import datetime, timezone
-from typing import BinaryIO, Iterator, NamedTuple, Optional, Union
+from typing import BinaryIO, Iterator, Optional, Tuple, Union
 
 FilePath = Union[str, "os.PathLike[str]"]
 
@@ -20,13 +20,6 @@ _MAX_NAME_BYTES = 255  # of a file, on nearly all file systems
 LOCAL_PATH = "a local path: copy what the URL names, or mount it (rclone mount)"
 _URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+://")
 _UNFINISHED = re.compile(r"\.(.+)\.[0-9]+\.tmp", re.DOTALL)
-
-
-class Unfinished(NamedTuple):
-    """A file that a killed process left behind, and the one it was to become."""
-
-    path: str
-    place: str
 
 
 class InUseError(OSError):
@@ -141,13 +134,13 @@ def sync_folder(folder: FilePath) -> None:
         os.close(descriptor)
 
 
-def find_unfinished(folder: FilePath) -> Iterator[Unfinished]:
-    """What killed processes left in a folder; nothing if there is no such folder."""
+def find_unfinished(folder: FilePath) -> Iterator[Tuple[str, str]]:
+    """Files that killed processes left in a folder, if it is there, and what each was to become."""
     folder = os.path.abspath(os.fspath(folder))
     for name in os.listdir(folder) if os.path.isdir(folder) else ():
         match = _UNFINISHED.fullmatch(name)
         if match:
-            yield Unfinished(os.path.join(folder, name), os.path.join(folder, match[1]))
+            yield os.path.join(folder, name), os.path.join(folder, match[1])
 
 
 @contextmanager

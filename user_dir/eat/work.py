@@ -64,6 +64,8 @@ def map_in_threads(
     Threads and not processes: decoding, resampling and torch run without Python's lock, and
     threads neither import torch again nor copy anything. `initializer` is called once in each.
     """
+    if num_workers < 1:
+        raise ValueError(f"num_workers: found {num_workers}, expected 1 or more")
     # Chunks keep the queue of millions of items small; eight per worker keep all of them busy.
     chunk_size = min(16, max(1, len(items) // (8 * num_workers)))
     pool = ThreadPool(num_workers, initializer)

@@ -325,7 +325,7 @@ def test_given_classes_and_those_of_earlier_runs(write_sound, list_folder, tmp_p
         (("--splits-from", "column:x"), "--splits-from column:NAME: found no table, expected"),
         (("--encoding", "latin-1", "--labels-from", "top"), "--encoding: found no table, expect"),
         (("--descriptors", "x"), "--descriptors: found no labels, expected --labels-from"),
-        (("--valid-fraction", "0.5", "--eval-fraction", "0.5"), "found 1 together, expected less"),
+        (("--valid-fraction", "0.5", "--eval-fraction", "0.5"), "found 0.5 and 0.5, expected 0"),
         (("--split", "eval", "--valid-fraction", "0.5"), "--split: found a share for another"),
         (("--split", "eval", "--splits-from", "top"), "--split: found --splits-from too, expected"),
         (("--split", "a,b"), "found the split 'a,b', expected letters, digits"),

@@ -215,5 +215,5 @@ def test_labels_and_splits_of_folders():
         assert found.labels == {"a/b/y_1-2.wav": names}
         assert found.left_out == [("x.wav", reason)]
     assert split_by_top(["a/b/y.wav", "c/x.wav"]) == {"a/b/y.wav": "a", "c/x.wav": "c"}
-    with pytest.raises(ValueError, match=re.escape("found 'x.wav', expected all files in folders")):
+    with pytest.raises(ValueError, match=re.escape("--splits-from top: found 'x.wav', expected")):
         split_by_top(["a/y.wav", "x.wav"])

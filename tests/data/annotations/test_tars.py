@@ -141,7 +141,7 @@ def test_clips_without_usable_labels_are_named(write_tar, list_folder, out):
         3: r"s\.tar/3\.json: Expecting property name",
         4: r"s\.tar/4\.json: 'utf-8' codec can't decode",
         5: r"s\.tar/5\.json: Expecting value",
-        6: r"s\.tar/6\.json: tag: found 1\.5, expected text, a number or a list",
+        6: r"s\.tar/6\.json: tag: found 1\.5, expected text, a whole number or a list",
         7: r"no label: there is no 7\.json",
     }.items():
         assert re.match(message, lines[f"s.tar/{clip}.flac"])

@@ -123,7 +123,7 @@ def test_recordings_keep_their_events(dawn, write_sound, write_table, list_event
     ]
 
 
-def test_parts_of_recordings_with_their_events(dawn, list_events, events_of, clips_of):
+def test_parts_of_recordings_with_their_events(dawn, list_events, write_table, events_of, clips_of):
     def cut(seconds, *options):
         assert list_events("--as", "time", "--force", "--cut-seconds", seconds, *options) == 0
 
@@ -140,6 +140,9 @@ def test_parts_of_recordings_with_their_events(dawn, list_events, events_of, cli
     # A rest that is too short for a clip stays with the part before; evaluation is of all of it.
     cut("2.49", "--split", "valid")
     assert list(clips_of("valid"))[1] == "day 1/dawn.wav/2.49-5.0"
+    write_table("dusk.txt", "4.985\t4.995\twren\n")
+    cut("2.49", "--split", "valid")
+    assert events_of("valid")["dusk.flac/2.49-5.0"] == [(2.495, 2.505, "wren")]
     cut("2", "--split", "test")
     cut("5", "--split", "train")
     assert list(clips_of("test")) == list(clips_of("train")) == ["day 1/dawn.wav", "dusk.flac"]
@@ -268,6 +271,8 @@ def test_nothing_is_replaced(dawn, list_events, labels_of, out, capsys):
     "config, message",
     [
         ({"listed_as": "parts"}, "--as: found 'parts', expected clips or time"),
+        ({"valid_fraction": -0.5}, "found -0.5 and 0, expected 0 or more, and less than 1 toge"),
+        ({"eval_fraction": float("nan")}, "--valid-fraction and --eval-fraction: found 0.05 and n"),
         ({"cut_seconds": 5.0}, "--cut-seconds: found --as clips, expected --as time"),
         ({"split": "eval", "valid_fraction": 0.1}, "--split: found a share for another split too"),
         ({"encoding": "utf-9"}, "found 'utf-9', expected an encoding such as latin-1"),

@@ -67,6 +67,9 @@ class LogMel:
             raise ValueError(f"mean: found {self.mean}, expected a finite number")
         if not 0 < self.std < math.inf:
             raise ValueError(f"std: found {self.std}, expected a finite number above 0")
+        for name in ("num_mel_bins", "patch_size"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name}: found {getattr(self, name)}, expected 1 or more")
         length = self.target_length
         if length is not None and not isinstance(length, int):
             raise ValueError(f"target_length: found {length!r}, expected a whole number")
@@ -90,9 +93,10 @@ class LogMel:
                 f"low_hz, high_hz: found {self.low_hz:g} and {self.top_hz:g}, expected 0 <= low_hz"
                 f" < high_hz <= {half_hz:g}, half of sample_rate_hz"
             )
-        if not 1 <= rate_hz * self.hop_ms / 1000 < math.inf:
+        if not 1000 / rate_hz <= self.hop_ms <= WINDOW_MS:
             raise ValueError(
-                f"hop_ms: found {self.hop_ms}, expected at least {1000 / rate_hz:g}, a sample"
+                f"hop_ms: found {self.hop_ms}, expected at least {1000 / rate_hz:g}, a sample, and"
+                f" at most {WINDOW_MS}, a frame: else sound between two frames is in none"
             )
         reading_hz = rate_hz / self.speed if 0 < self.speed < math.inf else math.nan
         if not 1 <= reading_hz <= _MAX_READING_HZ or abs(reading_hz - round(reading_hz)) > 1e-6:

@@ -116,7 +116,7 @@ class Hdf5Sound:
         if data.dtype.name not in FULL_SCALE or not is_sound:
             raise AudioError(
                 f"{name}: found {data.dtype} of shape {data.shape}, expected int16, int32 or"
-                " floating point samples of shape (samples,) or (samples, channels)"
+                " 32- or 64-bit floating point samples of shape (samples,) or (samples, channels)"
             )
         self._data = data
         self._position = 0

@@ -2,7 +2,7 @@
 
 import zipfile
 import zlib
-from typing import BinaryIO, Dict, List, Optional
+from typing import BinaryIO, List
 
 from . import AudioError
 from .opening import open_sound
@@ -12,22 +12,20 @@ from .packs import Hdf5Address, archive_bytes, find_pack, find_part, list_zip, m
 class ZipPack:
     """Audio files as they are, in an uncompressed zip: `add` what `load` gives, then `finish`."""
 
-    ending = ".zip"
-
     def __init__(self, file: BinaryIO) -> None:
         self._file = file
         self._archive = zipfile.ZipFile(file, "w")
         self._checksums: List[int] = []
 
     @staticmethod
-    def load(path: str, hdf5_rate_hz: Optional[int] = None) -> memoryview:
+    def load(path: str) -> memoryview:
         """The bytes of an audio file, or of one in another zip or a tar."""
         address = find_pack(path)
         if isinstance(address, Hdf5Address):
             raise AudioError(f"{path}: found HDF5 data, expected an audio file: a zip holds files")
         if find_part(path):
             raise AudioError(f"{path}: found a part of a file, expected a whole one: pack the file")
-        with open_sound(path, hdf5_rate_hz):
+        with open_sound(path):
             return archive_bytes(address) if address else map_file(path)
 
     @property
@@ -60,8 +58,3 @@ class ZipPack:
                     f"{name}: found other bytes in the pack than in the file, expected the same:"
                     " is the disk damaged, or did the file change?"
                 )
-
-    @staticmethod
-    def members(pack: str) -> Dict[str, str]:
-        """Name -> what a clip's address adds to the name of a finished pack."""
-        return {name: f":{offset}:{length}" for name, offset, length in list_zip(pack)}

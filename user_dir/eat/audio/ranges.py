@@ -19,7 +19,9 @@ class RateConfig:
         " highest frequency that can be seen (released: 16000)",
         SAMPLE_RATE_HZ,
     )
-    hop_ms: float = setting("from a frame to the next (released: 10)", 10.0)
+    hop_ms: float = setting(
+        "from a frame to the next, at most 25, the length of one (released: 10)", 10.0
+    )
     speed: float = setting(
         "how fast recordings are played: at 0.1 a second is taken as ten, and 60 kHz as 6 kHz (for"
         " bats; above 1 for whales); recordings are read at sample_rate_hz / speed",

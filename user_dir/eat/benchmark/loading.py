@@ -11,6 +11,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from eat.audio import AudioError
 from eat.data.sampling import draw_clips
+from eat.data.split import split_of
 from eat.training.shared_memory import SharedMemoryError, in_shared_memory
 from eat.work import in_one_line
 
@@ -28,8 +29,7 @@ def measure_loading(case: LoadingCase) -> Dict[str, Any]:
     with the network, so that the true wait is longer. A ManifestError names a bad line, an
     AudioError a clip that cannot be read.
     """
-    folder, file = os.path.split(os.path.abspath(case.manifest))
-    split = file.removesuffix(".tsv")
+    folder, split = split_of(os.path.abspath(case.manifest))
     training = UpdateCase(config=case.config, dtype=case.dtype, device=case.device, data=folder)
     training.clips, training.settings = case.clips, [*case.settings]
     if case.workers is not None:

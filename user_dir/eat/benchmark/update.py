@@ -11,7 +11,7 @@ import numpy as np
 import torch
 
 from eat import paths
-from eat.nn.masking import inverse_block_masks, num_visible_patches
+from eat.nn.masking import check_masking, inverse_block_masks, num_visible_patches
 
 from . import UpdateCase
 from .measuring import TORCH_DTYPES, matmul_rate, milliseconds, peak_bytes, stopwatch, time_call
@@ -163,6 +163,7 @@ def random_batch(cfg: Any, dtype: torch.dtype, device: str) -> Dict[str, Any]:
     """A batch of noise, masked as the config says."""
     model, num_clips, num_frames = cfg.model, cfg.dataset.batch_size, cfg.task.target_length
     grid = (num_frames // model.patch_size, model.num_mel_bins // model.patch_size)
+    check_masking(model, grid)
     generator = np.random.default_rng(cfg.common.seed)
     masks = np.stack([inverse_block_masks(model, grid, generator) for _ in range(num_clips)])
     source = torch.randn(num_clips, 1, num_frames, model.num_mel_bins) / 2

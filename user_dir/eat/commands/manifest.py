@@ -3,7 +3,7 @@
 import os
 import sys
 from collections import Counter
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from functools import partial
 from typing import Any, ClassVar, Iterable, List, Optional, Sequence
 
@@ -11,6 +11,7 @@ from eat.audio import RateConfig
 from eat.data import MAX_TARGET_LENGTH
 from eat.data.annotations import EventConfig, FolderConfig
 from eat.features import Hdf5Option
+from eat.settings import part_of
 
 from .options import argument, option
 
@@ -182,14 +183,14 @@ class SpeechCommandsOptions(ListingOptions):
     )
 
 
-def _list(name: str, options: Any) -> int:
+def _list(name: str, options: Any, config_class: Any = None) -> int:
     """Call `eat.data.annotations.{name}` and print what it listed; 1 if inputs were left out."""
     from eat.data import annotations
 
-    given, configs = _arguments(options), (EventConfig, FolderConfig)
-    if isinstance(options, configs):  # settings go together
-        settings = {one.name for config in configs for one in fields(config)}
-        given = {key: given[key] for key in given.keys() - settings} | {"config": options}
+    given = _arguments(options)
+    if config_class is not None:
+        config = part_of(config_class, options)
+        given = {key: given[key] for key in given.keys() - vars(config)} | {"config": config}
     return _print_listing(getattr(annotations, name)(**given))
 
 
@@ -222,8 +223,8 @@ ACTIONS = {
     "audioset": (AudiosetOptions, partial(_list, "list_audioset")),
     "check": (CheckOptions, _check),
     "esc50": (Esc50Options, partial(_list, "list_esc50")),
-    "events": (EventsOptions, partial(_list, "list_events")),
-    "folder": (FolderOptions, partial(_list, "list_folder")),
+    "events": (EventsOptions, partial(_list, "list_events", config_class=EventConfig)),
+    "folder": (FolderOptions, partial(_list, "list_folder", config_class=FolderConfig)),
     "pack": (PackOptions, _pack),
     "speech-commands": (SpeechCommandsOptions, partial(_list, "list_speech_commands")),
 }

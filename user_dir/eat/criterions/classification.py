@@ -33,11 +33,6 @@ def classification_loss(
     return -(targets * logits.log_softmax(dim=1)).sum()
 
 
-def smooth_targets(targets: Tensor, amount: float) -> Tensor:
-    """Move the share `amount` of the targets (B, ..., C) evenly to all classes."""
-    return targets * (1 - amount) + amount / targets.shape[-1]
-
-
 def valid_steps(num_frames: Tensor, num_steps: int, frames_per_step: int) -> Tensor:
     """Which steps of clips with so many frames (B,) hold one or more, (B, num_steps) bool."""
     steps = torch.arange(num_steps, device=num_frames.device)
@@ -92,8 +87,8 @@ class ClassificationCriterion(FairseqCriterion):
         # Clips may have no events: without the 1 a batch of them would be divided by 0.
         is_by_labels = self.cfg.reduction == "labels"
         sample_size = max(1.0, sample["num_labels"]) if is_by_labels else num_clips
-        if self.training and self.cfg.label_smoothing > 0:
-            targets = smooth_targets(targets, self.cfg.label_smoothing)
+        share = self.cfg.label_smoothing if self.training else 0.0  # goes evenly to all classes
+        targets = targets * (1 - share) + share / targets.shape[-1]
         if "num_frames" in sample:
             num_steps = targets.shape[1]
             size = sample["net_input"]["source"].shape[2] // num_steps

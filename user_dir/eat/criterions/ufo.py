@@ -136,12 +136,10 @@ class UfoCriterion(FairseqCriterion):
                 metrics.log_scalar(key, total[key] / num_masked, num_masked, round=4)
         metrics.log_scalar("mask_ratio", num_masked / total["num_patches"], num_masked, round=4)
         metrics.log_scalar("ema_decay", total["ema_decay"] / num_masked, weight=0, round=6)
-        for rank in ("cls_rank", "patch_rank"):
-            name = rank.replace("rank", "moments")
-            for key, statistic in ((rank, effective_rank), (f"max_{rank}", largest_rank)):
-                if name in total:
-                    meter = validation_meter(key, partial(MomentsMeter, statistic))
-                    meter.update(total[name])
+        for tokens in ("cls", "patch") if "cls_moments" in total else ():  # in validation
+            for statistic, key in ((effective_rank, "{}_rank"), (largest_rank, "max_{}_rank")):
+                meter = validation_meter(key.format(tokens), partial(MomentsMeter, statistic))
+                meter.update(total[f"{tokens}_moments"])
 
     @staticmethod
     def logging_outputs_can_be_summed() -> bool:

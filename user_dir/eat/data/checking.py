@@ -5,7 +5,7 @@ import os
 from collections import Counter
 from functools import partial
 from pathlib import Path
-from typing import Any, Callable, Dict, Iterable, Iterator, List, NamedTuple, Optional, Tuple
+from typing import Any, Callable, Dict, Iterator, List, NamedTuple, Optional, Tuple
 
 from eat.files import lock_file, replace_file
 from eat.work import Failure, map_in_threads
@@ -79,9 +79,12 @@ def check_manifest(
     split = open_to_rewrite(manifest, out, os.path.basename(report), force)
     with lock_file(f"{report}.lock"):
         listed = split.manifest
-        num_resumed = len(findings := read_journal(journal, listed, target_length, *rates.values()))
+        num_resumed = len(findings := read_journal(journal, listed, log_mel, hdf5_rate_hz))
         check = partial(check_clip, listed, log_mel=log_mel, hdf5_rate_hz=hdf5_rate_hz)
-        _append(journal, findings, _check_clips(listed, findings, num_workers, check))
+        with open(journal, "ab") as file:
+            for finding in _check_clips(listed, findings, num_workers, check):
+                findings[finding.clip] = finding
+                file.write(_join(*finding[:3], *finding.problems))
         in_order = [findings[clip] for clip in range(len(listed))]
         problems = [finding for finding in in_order if finding.action]
         with replace_file(report) as file:
@@ -93,24 +96,18 @@ def check_manifest(
             if action != LEFT_OUT
         ]
         if not clips:
+            os.truncate(journal, 0)  # the next run checks all: a disk may be mounted then
             raise ValueError(f"{manifest}: no clip can be used; the reasons are in {report}")
         write_data_set(out, listed.root, {name: clips}, split.descriptors, force=force)
         os.remove(journal)
         return Check(os.path.join(out, f"{name}.tsv"), report, len(listed), num_resumed, problems)
 
 
-def _append(journal: str, findings: Dict[int, Finding], new: Iterable[Finding]) -> None:
-    with open(journal, "ab") as file:
-        for finding in new:
-            findings[finding.clip] = finding
-            file.write(_join(*finding[:3], *finding.problems))
-
-
-def read_journal(path: str, manifest: Manifest, *used: float) -> Dict[int, Finding]:
+def read_journal(path: str, manifest: Manifest, *used: Any) -> Dict[int, Finding]:
     """Read the findings of an interrupted check by clip, and make its file fit to go on with.
 
-    The file has a line for each finding after one with a hash of the manifest and `used`, the
-    length and rates of clips; if they are others, or there is no file, it is started anew.
+    The file has a line for each finding after one with a hash of the manifest and `used`, the front
+    end and what else matters; if they are others, or there is no file, it is started anew.
     """
     digest = hashlib.sha256(Path(manifest.file).read_bytes()).hexdigest()
     head = f"{' '.join(map(str, (digest, *used)))}\n".encode()

@@ -65,12 +65,12 @@ class ClassificationDataset(SpectrogramDataset):
         """A clip with its events, which go where augmentation moves what they are of."""
         clip, log_mel = self._number(index), self.log_mel
         rate_hz, frame_seconds = log_mel.reading_rate_hz, log_mel.frame_seconds
-        waveform, start, moved_samples = self._moved(clip)
+        waveform, start, moved_samples = self._read(clip)
         seconds = len(waveform) / rate_hz
         events = self.events.events(clip % len(self.events))
         events = crop_events(events, start / rate_hz, seconds)
         events = roll_events(events, moved_samples / rate_hz, seconds)
-        source, moved_frames = self._noisy(clip, waveform)
+        source, moved_frames = self._spectrogram(clip, waveform)
         frames = self._count_frames(waveform)
         seconds = frames * frame_seconds
         if moved_frames:
@@ -82,23 +82,15 @@ class ClassificationDataset(SpectrogramDataset):
         sample = {"id": clip, "source": source, "target": target}
         return {**sample, "num_frames": frames, "events": events}
 
-    def _waveform(self, clip: int) -> Tensor:
-        return self._moved(clip)[0]
-
-    def _moved(self, clip: int) -> Tuple[Tensor, int, int]:
-        """The waveform of a clip, its first sample in the clip, and by how many it is rotated."""
-        waveform, start = self._part(clip)
+    def _read(self, clip: int) -> Tuple[Tensor, int, int]:
+        waveform, start, _ = super()._read(clip)
         if self.augmentation is None or not self.augmentation.roll:
             return waveform, start, 0
         waveform, offset = roll_waveform(waveform, self._generator(Purpose.ROLL, clip))
         return waveform, start, offset
 
-    def _spectrogram(self, clip: int, waveform: Tensor) -> Tensor:
-        return self._noisy(clip, waveform)[0]
-
-    def _noisy(self, clip: int, waveform: Tensor) -> Tuple[Tensor, int]:
-        """The spectrogram of a clip, and by how many frames it is rotated."""
-        source = super()._spectrogram(clip, waveform)
+    def _spectrogram(self, clip: int, waveform: Tensor) -> Tuple[Tensor, int]:
+        source, _ = super()._spectrogram(clip, waveform)
         if self.augmentation is None or not self.augmentation.noise:
             return source, 0
         # Padding stays in its place where it has to be known.

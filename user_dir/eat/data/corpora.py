@@ -69,8 +69,8 @@ def join_manifests(parts: Sequence[Manifest]) -> AnyManifest:
 
 def folders_of(data: Union[FilePath, Sequence[FilePath]]) -> List[str]:
     """The folders that `task.data` names, which is one or a list; a ValueError if none is named."""
-    folders = [data] if isinstance(data, (str, os.PathLike)) else list(data)
-    if not folders or not all(folders):
+    folders = [*data] if isinstance(data, Sequence) and not isinstance(data, str) else [data]
+    if not folders or not all(one and isinstance(one, (str, os.PathLike)) for one in folders):
         raise ValueError(
             f"task.data: found {data}, expected a folder with manifests, or several:"
             " 'task.data=[manifests/a,manifests/b]'"

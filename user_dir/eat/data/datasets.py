@@ -95,38 +95,37 @@ class SpectrogramDataset(FairseqDataset):
         With `on_device` `waveform` (S,) in place of `source`.
         """
         clip = self._number(index)
-        waveform = self._waveform(clip)
+        waveform, *_ = self._read(clip)
         if self.on_device:
             return {"id": clip, "waveform": waveform}
-        return {"id": clip, "source": self._spectrogram(clip, waveform)}
+        return {"id": clip, "source": self._spectrogram(clip, waveform)[0]}
 
     def _number(self, index: int) -> int:
         """The number in the manifest of the `index`-th kept clip."""
         times_before, index = divmod(index, len(self))
         return int(self._clips[index]) + times_before * len(self.manifest)
 
-    def _spectrogram(self, clip: int, waveform: Tensor) -> Tensor:
-        return self.log_mel(waveform)[0]
+    def _spectrogram(self, clip: int, waveform: Tensor) -> Tuple[Tensor, int]:
+        """The spectrogram of a clip (1, T, F), and by how many frames it is rotated, here none."""
+        return self.log_mel(waveform)[0], 0
 
-    def _waveform(self, clip: int) -> Tensor:
-        return self._part(clip)[0]
-
-    def _part(self, clip: int) -> Tuple[Tensor, int]:
-        """The part of a clip that is used, (S,) at the front end's rate, and its first sample."""
+    def _read(self, clip: int) -> Tuple[Tensor, int, int]:
+        """The part of a clip that is used, (S,) at the front end's rate, its first sample in the
+        clip, and by how many samples it is rotated, here none.
+        """
         listed = clip % len(self.manifest)
         path, count = self.manifest.path(listed), self.log_mel.max_samples
-        rates = {"sample_rate_hz": self.log_mel.reading_rate_hz}
-        rates["hdf5_rate_hz"] = self.reading.hdf5_rate_hz
+        rates = self.reading.hdf5_rate_hz, self.log_mel.reading_rate_hz
         is_random = self.reading.crop == "random"
         place = self._generator(Purpose.CROP, clip).random() if is_random else 0.0
         try:
             most = self.manifest.clip_samples(listed)
-            waveform, start = read_part(path, count, place, most, **rates)
+            waveform, start = read_part(path, count, place, most, *rates)
             check_length(len(waveform), path, self.log_mel)
             check_finite(waveform, path)
         except (AudioError, OSError) as error:
             raise AudioError(f"{self.manifest.location(listed)}: {error}") from error
-        return torch.from_numpy(waveform), start
+        return torch.from_numpy(waveform), start, 0
 
     def _generator(self, purpose: Purpose, *clips: int) -> np.random.Generator:
         return generator_for(self.seed, purpose, self.epoch, *clips)
@@ -191,7 +190,7 @@ class SpectrogramDataset(FairseqDataset):
         waveforms = batch["waveforms"].view(torch.float32)
         # One by one, as padding and the others of a batch would change the last digits.
         sources = [
-            self._spectrogram(clip, waveform[:count])
+            self._spectrogram(clip, waveform[:count])[0]
             for waveform, (clip, count) in zip(waveforms, batch["clips"], strict=True)
         ]
         finished = {key: value for key, value in batch.items() if key != "waveforms"}

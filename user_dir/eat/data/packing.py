@@ -2,13 +2,14 @@
 
 import os
 from concurrent.futures import Executor, ThreadPoolExecutor
-from contextlib import closing
+from contextlib import closing, suppress
 from itertools import chain, count, takewhile
 from pathlib import Path
 from typing import Any, Dict, Iterator, List, NamedTuple, Sequence, Tuple
 
+from eat.audio import AudioError
 from eat.audio.packing import ZipPack
-from eat.audio.packs import spell_out
+from eat.audio.packs import list_zip, spell_out
 from eat.files import find_unfinished, lock_file, replace_file
 from eat.work import Failure, is_failure, map_ahead, show_progress
 
@@ -144,16 +145,18 @@ class _Packer:
 
     def _take_over(self, pack: str) -> None:
         """Note where the clips of a pack are; remove one without clips, which were all refused."""
-        members = ZipPack.members(pack)
-        for name, place in members.items():
-            self._addresses[name] = os.path.basename(pack) + place
+        members = list(list_zip(pack))
+        for name, offset, length in members:
+            self._addresses[name] = f"{os.path.basename(pack)}:{offset}:{length}"
         if not members:
             os.remove(pack)
 
     def _name(self, path: str) -> str:
         """A clip's path below the root in UTF-8, or its name in the zip that it is in already."""
-        name = os.path.normpath(spell_out(path, self._manifest.root))
+        with suppress(AudioError, OSError):  # of an archive that cannot be read, see `_load`
+            path = spell_out(path, self._manifest.root)
+        name = os.path.normpath(path)
         return os.fsencode(name).decode(errors="replace")
 
     def _pack(self, number: int) -> str:
-        return f"{self._prefix}-{number:05}{ZipPack.ending}"
+        return f"{self._prefix}-{number:05}.zip"

@@ -14,8 +14,12 @@ def balancing_weights(labels: LabelTable) -> np.ndarray:
     """(N,) float64: for each clip the sum over its classes of 1000 / (clips of the class + 0.01).
 
     These are the weights of Audio-MAE's generator, which the released recipe reads from a file.
+    Clips without a class, as there are of events, are as if of one more.
     """
-    return labels.sum_per_clip(_WEIGHT / (labels.counts + _SMOOTHING))
+    weights = labels.sum_per_clip(_WEIGHT / (labels.counts + _SMOOTHING))
+    has_none = weights == 0
+    weights[has_none] = _WEIGHT / (has_none.sum() + _SMOOTHING)
+    return weights
 
 
 def draw_weighted(

@@ -59,10 +59,13 @@ class PretrainingModel(BaseFairseqModel):
 
     @classmethod
     def build_model(cls, cfg: PretrainingModelConfig, task: Any = None) -> "PretrainingModel":
-        """Build the model, from `cfg.init_from` if that is set."""
+        """Build the model, from `cfg.init_from` if that is set, whose front end the task sees."""
         model = cls(cfg)
         if cfg.init_from:
-            model.init_from(load_checkpoint(cfg.init_from))
+            checkpoint = load_checkpoint(cfg.init_from)
+            if task is not None:
+                task.compare_front_ends(checkpoint)
+            model.init_from(checkpoint)
         return model
 
     def forward(

@@ -113,7 +113,7 @@ class Decoder(nn.Module):
 
 def _check_sizes(config: DecoderConfig, embed_dim: int) -> None:
     side, groups = config.decoder_kernel_size, config.decoder_groups
-    if side % 2 == 0:
+    if side < 1 or side % 2 == 0:
         raise ValueError(f"decoder_kernel_size: found {side}, expected an odd number")
     if groups < 1 or embed_dim % groups:
         raise ValueError(

@@ -88,7 +88,12 @@ class Encoder(nn.Module):
         self.check_source(source)
         valid = None
         if lengths is not None:
-            lengths = self._checked(lengths, source)
+            num_frames, lengths = source.shape[2], torch.as_tensor(lengths, device=source.device)
+            if lengths.shape != source.shape[:1] or lengths.min() < 1 or lengths.max() > num_frames:
+                raise ValueError(
+                    f"lengths: found {lengths.tolist()}, expected {source.shape[0]} numbers"
+                    f" from 1 to {num_frames}"
+                )
             source, valid = self.mask_padding(source, lengths)
         return self.run_blocks(self.embed(source), valid)
 
@@ -158,18 +163,6 @@ class Encoder(nn.Module):
         patches = self.valid_patches(lengths, math.prod(self.grid(num_frames)))
         return source, F.pad(patches, (1, 0), value=True)  # CLS is always valid
 
-    @staticmethod
-    def _checked(lengths: Tensor, source: Tensor) -> Tensor:
-        """The lengths on the device of `source`; a ValueError if they do not fit."""
-        num_frames = source.shape[2]
-        lengths = torch.as_tensor(lengths, device=source.device)
-        if lengths.shape != source.shape[:1] or lengths.min() < 1 or lengths.max() > num_frames:
-            raise ValueError(
-                f"lengths: found {lengths.tolist()}, expected {source.shape[0]} numbers"
-                f" from 1 to {num_frames}"
-            )
-        return lengths
-
 
 def init_linear(module: nn.Module) -> None:
     """Initialise a linear layer as BERT does: weights N(0, 0.02), biases 0."""
@@ -185,6 +178,8 @@ def _check_sizes(config: EncoderConfig) -> None:
     heads, width = config.num_heads, config.embed_dim
     if width % heads:
         raise ValueError(f"num_heads: found {heads}, expected a divisor of embed_dim {width}")
+    if not width * config.mlp_ratio >= 1:
+        raise ValueError(f"mlp_ratio: found {config.mlp_ratio}, expected at least 1 / embed_dim")
     bins, size = config.num_mel_bins, config.patch_size
     if bins % size:
         raise ValueError(f"num_mel_bins: found {bins}, expected a multiple of patch_size {size}")

@@ -51,6 +51,9 @@ class Teacher(nn.Module):
 
     def __init__(self, config: TeacherConfig, student: Encoder) -> None:
         super().__init__()
+        for key in ("ema_decay", "ema_end_decay"):
+            if not 0 <= getattr(config, key) <= 1:
+                raise ValueError(f"{key}: found {getattr(config, key)}, expected 0 to 1")
         depth = len(student.blocks)
         if not 1 <= config.average_top_k_layers <= depth:
             raise ValueError(

@@ -1,5 +1,6 @@
 """The optimizer `eat_adamw`: one torch AdamW with learning-rate scales and decay per group."""
 
+import math
 from collections import defaultdict
 from dataclasses import dataclass
 from typing import Any, Dict, Iterable, List, Optional, Tuple, Union
@@ -50,6 +51,7 @@ class EatAdamW(FairseqOptimizer):
 
     def __init__(self, cfg: AdamWConfig, params: Iterable[nn.Parameter]) -> None:
         super().__init__(cfg)
+        _check(cfg)
         params = list(params)
         self.has_finite_gradients = True
         self._has_scaler = cfg.fp16
@@ -134,6 +136,16 @@ class EatAdamW(FairseqOptimizer):
         super().load_state_dict(state_dict, optimizer_overrides)
         for group in self.param_groups:
             group.update(self._implementation)
+
+
+def _check(cfg: AdamWConfig) -> None:
+    if len(cfg.adam_betas) != 2 or not all(0 <= beta < 1 for beta in cfg.adam_betas):
+        raise ValueError(
+            f"optimizer.adam_betas: found {cfg.adam_betas}, expected two numbers from 0 to below 1"
+        )
+    for key in ("adam_eps", "weight_decay"):
+        if not 0 <= getattr(cfg, key) < math.inf:
+            raise ValueError(f"optimizer.{key}: found {getattr(cfg, key)}, expected 0 or more")
 
 
 def _can_fuse(params: List[nn.Parameter]) -> bool:

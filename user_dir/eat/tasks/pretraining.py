@@ -1,6 +1,6 @@
 """The task `eat_pretraining`: clips and masks from audio manifests."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, Dict, List, Optional
 
 from fairseq.criterions import FairseqCriterion
@@ -9,10 +9,9 @@ from fairseq.optim import FairseqOptimizer
 from fairseq.tasks import register_task
 from torch import nn
 
-from eat.checkpoint import load_checkpoint
 from eat.data.datasets import PretrainingDataset
 from eat.nn import MaskingConfig
-from eat.settings import linked, part_of
+from eat.settings import linked, part_of, setting
 from eat.training.gradients import TrainingHealthError
 from eat.training.probing import Prober, ProbingConfig
 
@@ -31,23 +30,18 @@ _COLLAPSE = (
 class PretrainingTaskConfig(linked(MaskingConfig, "model"), ProbingConfig, AudioTaskConfig):
     """Data and front end. The settings of the masks are links to the model's section."""
 
-    min_target_var: float = field(
-        default=0.1,
-        metadata={
-            "help": "stop when target_var falls below this: the teacher's targets are the same for"
-            " all patches (healthy: near 1)"
-        },
+    min_target_var: float = setting(
+        "stop when target_var falls below this: the teacher's targets are the same for all patches"
+        " (healthy: near 1)",
+        0.1,
     )
-    min_prediction_var: float = field(
-        default=0.01,
-        metadata={
-            "help": "stop when prediction_var falls below this: the student predicts the same for"
-            " all patches (healthy: above 0.3 and rising)"
-        },
+    min_prediction_var: float = setting(
+        "stop when prediction_var falls below this: the student predicts the same for all patches"
+        " (healthy: above 0.3 and rising)",
+        0.01,
     )
-    collapse_after_updates: int = field(
-        default=5000,
-        metadata={"help": "check target_var and prediction_var from this update on"},
+    collapse_after_updates: int = setting(
+        "check target_var and prediction_var from this update on", 5000
     )
 
 
@@ -92,12 +86,6 @@ class PretrainingTask(AudioTask):
         if not criterion.training:
             for name, value in self._probe_scores.items():
                 metrics.log_scalar(name, value, weight=0, round=4)
-
-    def build_model(self, cfg: Any, *args: Any, **kwargs: Any) -> nn.Module:
-        """Build the model; warns if it starts from a checkpoint of another front end."""
-        if cfg.init_from:
-            self.compare_front_ends(load_checkpoint(cfg.init_from))
-        return super().build_model(cfg, *args, **kwargs)
 
     def optimizer_step(
         self, optimizer: FairseqOptimizer, model: nn.Module, update_num: int

@@ -71,6 +71,8 @@ class GuardedTask(FairseqTask):
         super().__init__(cfg)
         if cfg.bad_audio not in POLICIES:
             raise ValueError(f"task.bad_audio: found {cfg.bad_audio!r}, expected error or skip")
+        if not 0 <= cfg.max_bad_ratio <= 1:
+            raise ValueError(f"task.max_bad_ratio: found {cfg.max_bad_ratio}, expected 0 to 1")
         self._bad_audio = BadAudio(os.path.join(cfg.save_dir, "bad_audio.tsv"), cfg.max_bad_ratio)
         self._gradients = GradientGuard(cfg.max_skipped_updates, self._name_clip)
         self.requests = Requests(cfg.save_interval_minutes)

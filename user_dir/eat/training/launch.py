@@ -102,8 +102,10 @@ def _settings(recipe: Path) -> Dict[str, Any]:
     """The values of a recipe by their keys with dots; those of sections are there as well."""
     import yaml  # comes with hydra
 
-    with open(recipe, encoding="utf-8") as file:
-        settings = yaml.safe_load(file)
+    try:
+        settings = dict(yaml.safe_load(recipe.read_text(encoding="utf-8")) or {})
+    except (TypeError, ValueError, yaml.YAMLError) as error:
+        raise ValueError(f"{recipe}: no recipe: {' '.join(str(error).split())}") from error
     found = dict(settings)
     for section, values in settings.items():
         if isinstance(values, dict):
@@ -133,13 +135,8 @@ def train(arguments: List[str], log: Union[str, "os.PathLike[str]"], num_updates
 
     Arguments are those of `training_arguments`. A bar shows the updates, `num_updates` in all.
     """
-    with open(log, "a", encoding="utf-8") as file:
-
-        def write(line: str) -> None:
-            file.write(line)
-            file.flush()
-
-        status = run(arguments, num_updates, write)
+    with open(log, "a", encoding="utf-8", buffering=1) as file:  # line by line
+        status = run(arguments, num_updates, file.write)
     if status != 0:
         lines = Path(log).read_text(encoding="utf-8", errors="replace").splitlines()
         tail = "\n".join(lines[-_TAIL_LINES:])
@@ -168,7 +165,7 @@ def run_recipe(config: str, overrides: Sequence[str]) -> int:
     return status
 
 
-def run(arguments: List[str], num_updates: int, take: Callable[[str], None]) -> int:
+def run(arguments: List[str], num_updates: int, take: Callable[[str], Any]) -> int:
     """Run `fairseq-hydra-train` with its progress in a bar; returns its exit status.
 
     Signals are passed on to it, so that it saves before it stops. Arguments are those of
@@ -215,7 +212,7 @@ def _num_updates(config: str, overrides: Iterable[str]) -> int:
     return int(value) if str(value).isdecimal() else 0
 
 
-def _follow(output: Iterable[str], num_updates: int, take: Callable[[str], None]) -> None:
+def _follow(output: Iterable[str], num_updates: int, take: Callable[[str], Any]) -> None:
     """Hand on fairseq's output and show its progress; no bar without a terminal."""
     total = num_updates or None
     with tqdm(total=total, desc="starting", unit="update", disable=None) as bar:

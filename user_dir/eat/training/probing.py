@@ -119,14 +119,16 @@ class Prober:
             encoder = choose(model).eval()  # the trainer sets the mode before each batch
             encoder.log_mel = replace(self._log_mel, target_length=None)
             length = self._log_mel.target_length
-            vectors = embed_clips(encoder, self._clips.paths, ["mean"], None, 8, length, "probing")
-            for failure in vectors.failures:
-                logger.warning("task.probe_data: %s: %s", *failure)
-            clips = self._clips.select(vectors.clips)
-            if not all(np.isfinite(values).all() for values in vectors.values.values()):
-                found = [{"method": method, "mean": np.nan} for method in methods]
-            else:
-                found = score_vectors(vectors, clips.targets, self._folds(clips), settings)
+            paths, found = self._clips.paths, [{"method": one, "mean": np.nan} for one in methods]
+            try:
+                vectors = embed_clips(encoder, paths, ["mean"], None, 8, length, "probing")
+                for failure in vectors.failures:
+                    logger.warning("task.probe_data: %s: %s", *failure)
+                clips = self._clips.select(vectors.clips)
+                if all(np.isfinite(values).all() for values in vectors.values.values()):
+                    found = score_vectors(vectors, clips.targets, self._folds(clips), settings)
+            except ValueError as error:  # too few clips can be read now; the training goes on
+                logger.warning("task.probe_data: %s", error)
             for one in found:
                 scores[f"{_PREFIXES[one['method']]}{self._metric}{suffix}"] = one["mean"]
         return {**scores, "probe_seconds": time.perf_counter() - started}

@@ -79,7 +79,7 @@ def describe_process() -> Dict[str, Any]:
 
 def _own_version() -> str:
     """The version, with the commit if this is a checkout."""
-    checkout = Path(__file__).resolve().parents[2]
+    checkout = Path(__file__).resolve().parents[3]
     if not (checkout / ".git").exists():  # the folder above may be somebody else's repository
         return __version__
     git = ["git", "-C", str(checkout), "describe", "--always", "--dirty", "--abbrev=12"]

@@ -4,7 +4,7 @@ These functions are put around fairseq's own; `replacements` says which, and why
 """
 
 import logging
-from typing import Any, Dict, List, NamedTuple, NoReturn
+from typing import Any, Dict, NamedTuple, NoReturn
 
 import fairseq_cli.train as fairseq_train
 import torch.distributed as dist
@@ -110,8 +110,6 @@ def _describe(cfg: Any, num_updates: int, is_saved: bool) -> str:
             f"stopped at update {num_updates}, not saved: checkpoint.no_save or"
             " checkpoint.no_last_checkpoints is true"
         )
-    words: List[str] = [f"stopped at update {num_updates}, saved in {cfg.save_dir};"]
-    words.append("the same command continues")
-    if cfg.restore_file != LAST_CHECKPOINT:
-        words.append(f"with checkpoint.restore_file={LAST_CHECKPOINT}")
-    return " ".join(words)
+    saved = f"stopped at update {num_updates}, saved in {cfg.save_dir}; the same command continues"
+    has_other_start = cfg.restore_file != LAST_CHECKPOINT
+    return f"{saved} with checkpoint.restore_file={LAST_CHECKPOINT}" if has_other_start else saved

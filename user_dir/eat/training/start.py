@@ -41,11 +41,13 @@ def beginning(add_defaults: Callable[[DictConfig], None], cfg: DictConfig) -> No
 
 def _explain(cfg: DictConfig, error: OmegaConfBaseException) -> str:
     """An error of omegaconf about a setting, with the key as users write it."""
-    key, names = error.full_key, [one.name for one in fields(error.object_type)]
-    sections = [name for name, node in cfg.items() if isinstance(node, DictConfig) and key in node]
-    full_key = ".".join([*sections[:1], str(key)])
+    key = str(error.full_key)
+    name = key.partition("[")[0]  # of a list
+    sections = [one for one, node in cfg.items() if isinstance(node, DictConfig) and name in node]
+    full_key = ".".join([*sections[:1], key])
     if isinstance(error, ConfigKeyError):
-        return f"{full_key}: found an unknown setting{nearest(str(key), names)}"
+        names = [one.name for one in fields(error.object_type)]
+        return f"{full_key}: found an unknown setting{nearest(key, names)}"
     return f"{full_key}: {str(error).splitlines()[0]}"
 
 

@@ -159,10 +159,11 @@ class ListingConfig:
         if self.split is not None and (self.splits_from or any(self.fractions)):
             other = "--splits-from" if self.splits_from else "a share for another split"
             raise ValueError(f"--split: found {other} too, expected one or the other")
-        if sum(self.fractions) >= 1:
+        if not 0 <= min(self.fractions) <= sum(self.fractions) < 1:
+            shares = " and ".join(f"{share:g}" for share in self.fractions)
             raise ValueError(
-                f"--valid-fraction and --eval-fraction: found {sum(self.fractions):g} together,"
-                " expected less than 1"
+                f"--valid-fraction and --eval-fraction: found {shares}, expected 0 or more, and"
+                " less than 1 together"
             )
 
 

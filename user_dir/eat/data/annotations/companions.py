@@ -59,5 +59,7 @@ def _take(content: Any, field: str) -> List[Any]:
         raise ValueError(f"found {there}, expected {field!r}")
     values = content[field] if isinstance(content[field], list) else [content[field]]
     if not all(isinstance(value, (str, int)) for value in values):
-        raise ValueError(f"{field}: found {content[field]!r}, expected text, a number or a list")
+        raise ValueError(
+            f"{field}: found {content[field]!r}, expected text, a whole number or a list"
+        )
     return values

@@ -70,7 +70,10 @@ def split_by_top(paths: Iterable[str]) -> Dict[str, str]:
     for path in paths:
         splits[path], slash, _ = path.partition("/")
         if not slash:
-            raise ValueError(f"found {path!r}, expected all files in folders named after splits")
+            raise ValueError(
+                f"--splits-from top: found {path!r}, expected all files in folders named after"
+                " splits"
+            )
     return splits
 
 

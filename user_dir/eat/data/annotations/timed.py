@@ -189,7 +189,8 @@ def _cut(recording: Clip, seconds: Optional[float]) -> Iterator[Clip]:
         return
     events_in: List[List[Tuple[float, float, str]]] = [[] for _ in range(count)]
     for event in recording.events:
-        for index in range(int(event[0] / seconds), min(int(event[1] / seconds) + 1, count)):
+        first, last = (min(int(time / seconds), count - 1) for time in event[:2])
+        for index in range(first, last + 1):
             events_in[index].append(event)
     bounds = [*(round(index * seconds, 6) for index in range(count)), end]
     for (begin, stop), events in zip(pairwise(bounds), events_in, strict=True):
