@@ -1,8 +1,11 @@
 import errno
+import inspect
 import os
 import pickle
 import subprocess
 import sys
+from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -16,6 +19,8 @@ from eat.training.checkpoint_files import (
     prepare_folder,
     save_checkpoint,
 )
+from eat.training.replacements import around
+from eat.training.saving import keeping_best
 
 STATE = {
     "cfg": {"model": {"_name": "eat"}},
@@ -193,3 +198,32 @@ def test_released_checkpoints_can_be_restored_by_fairseq():
     state = load_checkpoint_to_cpu(str(GOLDEN / "official_pretrain.pt"))
     assert state["cfg"].model._name == "data2vec_multi"
     assert state["optimizer_history"][-1]["num_updates"] == 20
+
+
+def test_a_score_of_nan_leaves_the_best_checkpoint(tmp_path, monkeypatch):
+    from fairseq import checkpoint_utils
+    from fairseq.dataclass.configs import CheckpointConfig
+
+    original = inspect.unwrap(checkpoint_utils.save_checkpoint)
+    monkeypatch.setattr(checkpoint_utils, "save_checkpoint", around(original, keeping_best))
+    cfg = CheckpointConfig(save_dir=str(tmp_path), no_epoch_checkpoints=True)
+    cfg.maximize_best_checkpoint_metric = True
+    trainer = SimpleNamespace(
+        data_parallel_rank=0,
+        should_save_checkpoint_on_current_rank=True,
+        always_call_state_dict_during_save_checkpoint=False,
+        checkpoint_suffix="",
+        task=SimpleNamespace(),
+        consolidate_optimizer=lambda: None,
+        get_num_updates=lambda: 1,
+        save_checkpoint=lambda path, extra: Path(path).write_text(str(extra["val_loss"])),
+    )
+    place = SimpleNamespace(
+        epoch=1, next_epoch_idx=1, end_of_epoch=lambda: False, state_dict=lambda: {}
+    )
+    best = []
+    for score in (float("nan"), 0.5, float("nan"), 0.4, 0.6):
+        checkpoint_utils.save_checkpoint(cfg, trainer, place, score)
+        file = tmp_path / "checkpoint_best.pt"
+        best.append(file.read_text() if file.exists() else None)
+    assert best == [None, "0.5", "0.5", "0.5", "0.6"]

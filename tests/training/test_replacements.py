@@ -36,8 +36,8 @@ def test_the_door_puts_the_replacements_in_place():
             *("save_checkpoint", "copy_checkpoint", "load_checkpoint_to_cpu", "prepare_folder"),
         )
     ] + [
-        *(("saving.py", "saving"), ("saving.py", "finishing"), ("start.py", "beginning")),
-        *(("start.py", "beginning"), ("workers.py", "starting")),
+        *(("saving.py", name) for name in ("saving", "keeping_best", "finishing")),
+        *(("start.py", "beginning"), ("start.py", "beginning"), ("workers.py", "starting")),
         *(("workers.py", "on_any_device"), ("masters.py", "keep_masters")),
         ("masters.py", "drop_gradients"),
         *(("masters.py", "store_counters"), ("masters.py", "load_counters")),

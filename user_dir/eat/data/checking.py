@@ -5,7 +5,7 @@ import os
 from collections import Counter
 from functools import partial
 from pathlib import Path
-from typing import Any, Callable, Dict, Iterator, List, NamedTuple, Optional, Tuple
+from typing import Any, Callable, Dict, Iterator, List, NamedTuple, Optional, Sequence, Tuple
 
 from eat.files import lock_file, replace_file
 from eat.work import Failure, map_in_threads
@@ -79,7 +79,8 @@ def check_manifest(
     split = open_to_rewrite(manifest, out, os.path.basename(report), force)
     with lock_file(f"{report}.lock"):
         listed = split.manifest
-        num_resumed = len(findings := read_journal(journal, listed, log_mel, hdf5_rate_hz))
+        findings = read_journal(journal, listed, log_mel, hdf5_rate_hz)
+        num_resumed = len(findings)
         check = partial(check_clip, listed, log_mel=log_mel, hdf5_rate_hz=hdf5_rate_hz)
         with open(journal, "ab") as file:
             for finding in _check_clips(listed, findings, num_workers, check):
@@ -87,9 +88,7 @@ def check_manifest(
                 file.write(_join(*finding[:3], *finding.problems))
         in_order = [findings[clip] for clip in range(len(listed))]
         problems = [finding for finding in in_order if finding.action]
-        with replace_file(report) as file:
-            for clip, _, action, found in problems:
-                file.write(_join(clip + 2, action, listed.relative_path(clip), "; ".join(found)))
+        _write_report(report, listed, problems)
         clips = [
             split.clip(clip)._replace(num_samples=num_samples)
             for clip, num_samples, action, _ in in_order
@@ -101,6 +100,12 @@ def check_manifest(
         write_data_set(out, listed.root, {name: clips}, split.descriptors, force=force)
         os.remove(journal)
         return Check(os.path.join(out, f"{name}.tsv"), report, len(listed), num_resumed, problems)
+
+
+def _write_report(path: str, listed: Manifest, problems: Sequence[Finding]) -> None:
+    with replace_file(path) as file:
+        for clip, _, action, found in problems:
+            file.write(_join(clip + 2, action, listed.relative_path(clip), "; ".join(found)))
 
 
 def read_journal(path: str, manifest: Manifest, *used: Any) -> Dict[int, Finding]:

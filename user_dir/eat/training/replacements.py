@@ -86,6 +86,14 @@ TABLE = (
         until="its should_stop covers max_epoch, time and signals",
     ),
     Replacement(
+        ("fairseq.checkpoint_utils:save_checkpoint(cfg, trainer, epoch_itr, val_loss)",),
+        by="eat.training.saving:keeping_best",
+        wraps=True,
+        applies=_is_training,
+        why="forgets the best score when one is NaN, so that a worse checkpoint replaces the best",
+        until="it leaves NaN out",
+    ),
+    Replacement(
         ("fairseq_cli.train:train(cfg, trainer, task, epoch_itr)",),
         by="eat.training.saving:finishing",
         wraps=True,

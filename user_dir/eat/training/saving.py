@@ -4,7 +4,8 @@ These functions are put around fairseq's own; `replacements` says which, and why
 """
 
 import logging
-from typing import Any, Dict, NamedTuple, NoReturn
+import math
+from typing import Any, Dict, NamedTuple, NoReturn, Optional
 
 import fairseq_cli.train as fairseq_train
 import torch.distributed as dist
@@ -62,6 +63,12 @@ def _finish(cfg: Any, trainer: Any, task: GuardedTask, epoch_itr: Any) -> Any:
     if place.is_end:
         trainer.lr_step(place.epoch, losses[0])  # fairseq does so after each epoch
     return None
+
+
+def keeping_best(save_checkpoint, cfg, trainer, epoch_itr, val_loss: Optional[float]) -> Any:
+    """fairseq's function, for which a score of NaN is none: the best one so far stays the best."""
+    is_number = val_loss is not None and not math.isnan(val_loss)
+    return save_checkpoint(cfg, trainer, epoch_itr, val_loss if is_number else None)
 
 
 class Place(NamedTuple):
