@@ -225,7 +225,7 @@ def test_the_best_recipe_is_compared_in_equal_time(packages, environment, tmp_pa
     best = max(1, round(4 * times["pretrain_tiny"] / times["best"]))
     assert rows == [["untrained", "0"], ["pretrain_tiny", "4"], ["best", str(best)]]
     names = [line.split("|")[1].strip() for line in alone.splitlines()[2:]]
-    assert names[:3] == ["untrained", "pretrain_tiny", "12 clips"] and len(names) == 8
+    assert names[:3] == ["untrained", "pretrain_tiny", "12 clips"] and len(names) == 6
     found = json.loads((out / "one_by_one/seed3/blocks_of_one_patch/result.json").read_text())
     assert found["updates"] == 1 and found["settings"]["model.mask_block_size"] == 1
     assert (out / "figure.png").stat().st_size > 10_000
