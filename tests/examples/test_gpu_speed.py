@@ -8,7 +8,8 @@ import pytest
 
 SMALL = [
     *("model.embed_dim=48", "model.num_heads=4", "model.depth=2", "model.average_top_k_layers=2"),
-    *("model.decoder_depth=1", "model.num_clones=2", "task.target_length=64"),
+    *("model.decoder_depth=1", "model.num_clones=2", "model.mask_block_size=1"),
+    "task.target_length=64",
 ]
 
 
