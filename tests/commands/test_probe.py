@@ -112,6 +112,9 @@ def test_conclusions():
     assert probes.conclude(results, "x.pt", 24) == [worse]  # another layer than classifiers use
     unsure = [result("x.pt", "cls", 0.875), result("x.pt", "mean", 0.883)]
     assert probes.conclude(unsure, "x.pt", 12) == []
+    close = [result("x.pt", "mean", 0.86), result("untrained (seed 1)", "mean", 0.868)]
+    (sentence,) = probes.conclude(close, "x.pt", 12)
+    assert sentence.endswith("below the 0.868 of an untrained network; training gained nothing")
 
 
 def test_where_the_labels_are_is_concluded():

@@ -101,9 +101,11 @@ def conclude(results: Sequence[Dict[str, Any]], trained: str, last_layer: int) -
         baseline = best.get((False, layer, pooling))
         if is_trained and baseline and result["mean"] < baseline["mean"]:
             place = "all layers" if layer == "all" else f"layer {layer}"
+            is_apart = baseline["mean"] - result["mean"] > max(baseline["std"], result["std"])
+            verdict = "training made it worse" if is_apart else "training gained nothing"
             sentences.append(
                 f"{pooling} of {place}: {result['mean']:.3f} is below the"
-                f" {baseline['mean']:.3f} of an untrained network; training made it worse"
+                f" {baseline['mean']:.3f} of an untrained network; {verdict}"
             )
     found = [best[key] for name in CLIP_POOLINGS if (key := (True, last_layer, name)) in best]
     found.sort(key=lambda one: -one["mean"])
