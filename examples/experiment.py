@@ -41,7 +41,7 @@ TASKS = (
     Task("instrument", "instruments", r"regex:/(.+?)__"),  # drum kits
 )
 NUM_FOLDS = 4
-TIMED_UPDATES = 40
+TIMED_UPDATES = 40  # at most
 UNTRAINED = "untrained"
 
 _GROWING = ("out", "seeds", "clips_per_word")  # with more of them, only those are computed
@@ -309,7 +309,7 @@ def time_updates(args: argparse.Namespace, comparison: Comparison) -> Dict[str, 
                 settings=[f"{key}={json.dumps(value)}" for key, value in settings.items()],
                 data=str(args.out / "manifests" / "all"),
                 device=choose_device("auto"),
-                repeats=TIMED_UPDATES,
+                repeats=min(TIMED_UPDATES, args.updates),
             )
         )
     # The least, as whatever else runs on the machine can only add to it.
