@@ -11,6 +11,7 @@ continues; what is finished is kept. At the end OUT holds results.md and figure.
 
 import argparse
 import sys
+import textwrap
 from pathlib import Path
 from typing import Mapping, Optional, Sequence
 
@@ -67,8 +68,13 @@ def draw(*comparisons: Mapping[str, Outcome]) -> Figure:
         for number, task in enumerate(("digit", "voice")):
             values = [outcome.accuracies[task]["mean"] for outcome in outcomes.values()]
             draw_series(axes, values, task, LINE_COLOURS[number], "mean")
-        axes.set_xticks(range(len(outcomes)), [name.replace(", ", ",\n") for name in outcomes])
+        for line in axes.lines:
+            if line.get_label() in ("digit", "voice"):
+                line.set_linestyle("none")  # there is nothing between two networks
+        axes.set_xticks(range(len(outcomes)), [textwrap.fill(name, 13) for name in outcomes])
         axes.grid(True, axis="y")
+    panels[0].set_title("In equal time")
+    panels[1].set_title("One setting at a time, in a quarter of that time")
     panels[0].set_ylabel("accuracy of a linear probe")
     panels[0].legend()
     return figure
