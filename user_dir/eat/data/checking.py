@@ -89,11 +89,8 @@ def check_manifest(
         in_order = [findings[clip] for clip in range(len(listed))]
         problems = [finding for finding in in_order if finding.action]
         _write_report(report, listed, problems)
-        clips = [
-            split.clip(clip)._replace(num_samples=num_samples)
-            for clip, num_samples, action, _ in in_order
-            if action != LEFT_OUT
-        ]
+        used = (one for one in in_order if one.action != LEFT_OUT)
+        clips = [split.clip(one.clip)._replace(num_samples=one.num_samples) for one in used]
         if not clips:
             os.truncate(journal, 0)  # the next run checks all: a disk may be mounted then
             raise ValueError(f"{manifest}: no clip can be used; the reasons are in {report}")
