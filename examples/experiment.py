@@ -16,7 +16,7 @@ from eat.data.annotations import FolderConfig, list_folder
 from eat.data.statistics import measure_statistics
 from eat.evaluation import ProbeSettings, probe_checkpoint
 from eat.figures import save_figure
-from eat.files import replace_file
+from eat.files import write_file
 from eat.machine import choose_device, describe_hardware
 from eat.training.launch import TrainingError, train, training_arguments
 
@@ -140,8 +140,7 @@ def run_experiment(args: argparse.Namespace, work: Callable[[argparse.Namespace]
         print(f"\n{error}\n\n(the same command continues)", file=sys.stderr)
         return 1
     written = [args.out / "results.md"]
-    with replace_file(written[0]) as file:
-        file.write(f"{text}\n".encode())
+    write_file(written[0], f"{text}\n".encode())
     if figure is not None:
         written += save_figure(figure, args.out / "figure")
     print(f"\n== {', '.join(map(str, written))}\n\n{text}")
@@ -155,8 +154,7 @@ def step(file: Path, title: str, work: Callable[..., Dict[str, Any]], *inputs: A
     print(f"\n== {title}", flush=True)
     file.parent.mkdir(parents=True, exist_ok=True)
     result = work(*inputs)
-    with replace_file(file) as output:
-        output.write((json.dumps(result, indent=2) + "\n").encode())
+    write_file(file, (json.dumps(result, indent=2) + "\n").encode())
     return result
 
 
@@ -258,9 +256,7 @@ def probe(
         **settings,
     )
     report = probe_checkpoint(str(checkpoint), str(manifests / task.name), chosen)
-    out.mkdir(parents=True, exist_ok=True)
-    with replace_file(out / "probe.json") as file:
-        file.write(json.dumps(report, indent=2).encode())
+    write_file(out / "probe.json", json.dumps(report, indent=2).encode())
     found: Dict[str, Dict[str, float]] = {"pre-trained": {}, "untrained": {}}
     for result in report["results"]:
         kind = "pre-trained" if result["encoder"] == str(checkpoint) else "untrained"
@@ -359,11 +355,17 @@ def comparison_table(outcomes: Mapping[str, Outcome]) -> str:
 
 
 def draw_series(
-    axes: Axes, values: Sequence[Sequence[float]], label: str, colour: str, pooling: str
+    axes: Axes,
+    values: Sequence[Sequence[float]],
+    label: str,
+    colour: str,
+    pooling: str,
+    joined: bool = True,
 ) -> None:
-    """Means over seeds as a line, CLS dashed, and every seed as a point."""
+    """Means over seeds, `joined` by a line, CLS dashed, and every seed as a point."""
     means = [np.mean(of_setting) for of_setting in values]
     style = {"linestyle": "--", "markerfacecolor": "white"} if pooling == "cls" else {}
+    style |= {} if joined else {"linestyle": "none"}
     axes.plot(means, color=colour, marker="o", label=label, **style)
     for place, of_setting in enumerate(values):
         axes.plot([place] * len(of_setting), of_setting, ".", color=colour, alpha=0.5, zorder=3)

@@ -26,7 +26,7 @@ from eat.commands.main import main as eat
 from eat.data.manifest import Manifest
 from eat.data.statistics import Statistics, measure_statistics
 from eat.figures.network import choose_example, read_clip
-from eat.files import replace_file
+from eat.files import write_file
 from eat.machine import describe_hardware
 from eat.training.launch import TrainingError, train, training_arguments
 from eat.training.run import read_training_log
@@ -103,9 +103,8 @@ class Run:
 
     def record(self, finished: bool) -> None:
         """Remember the settings and how far the run is."""
-        self.folder.mkdir(parents=True, exist_ok=True)
-        with replace_file(self._record) as file:
-            file.write(json.dumps({"settings": self._settings(), "finished": finished}).encode())
+        content = json.dumps({"settings": self._settings(), "finished": finished})
+        write_file(self._record, content.encode())
 
     def _settings(self) -> Dict[str, Any]:
         if not self.is_synthetic:

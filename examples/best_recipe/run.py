@@ -67,10 +67,8 @@ def draw(*comparisons: Mapping[str, Outcome]) -> Figure:
     for axes, outcomes in zip(panels, comparisons, strict=True):
         for number, task in enumerate(("digit", "voice")):
             values = [outcome.accuracies[task]["mean"] for outcome in outcomes.values()]
-            draw_series(axes, values, task, LINE_COLOURS[number], "mean")
-        for line in axes.lines:
-            if line.get_label() in ("digit", "voice"):
-                line.set_linestyle("none")  # there is nothing between two networks
+            # There is nothing between two networks.
+            draw_series(axes, values, task, LINE_COLOURS[number], "mean", joined=False)
         axes.set_xticks(range(len(outcomes)), [textwrap.fill(name, 13) for name in outcomes])
         axes.grid(True, axis="y")
     panels[0].set_title("In equal time")

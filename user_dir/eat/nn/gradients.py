@@ -267,12 +267,13 @@ class ExtremeCosines(Function):
         values = tokens.new_zeros(*chosen.shape, 3, prototypes.shape[1])
         rows = torch.zeros_like(values, dtype=torch.long)
         first = torch.arange(len(mask), device=mask.device)[:, None] * mask.shape[1]
+        has_padding = not mask.all()
         for number, clips in _not_empty(chosen):
             norm = norms[number].view_as(mask)[clips]
             cosines = mixed[number, clips].flatten(0, 1) @ prototypes[number].T
             cosines = cosines.view(*norm.shape, -1).div_(norm[..., None])
             lowest = highest = cosines[:, 1:]
-            if not mask.all():
+            if has_padding:
                 is_padding = ~mask[clips, 1:, None]
                 lowest = lowest.masked_fill(is_padding, math.inf)
                 highest = highest.masked_fill(is_padding, -math.inf)

@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any, Dict, List, Mapping
 
 from eat import __version__
-from eat.files import FilePath, replace_file
+from eat.files import FilePath, write_file
 from eat.machine import describe_hardware
 
 LAST_CHECKPOINT = "checkpoint_last.pt"  # the name is fairseq's
@@ -50,8 +50,8 @@ def read_starts(folder: FilePath) -> List[Dict[str, Any]]:
 def add_start(folder: FilePath, start: Mapping[str, Any]) -> None:
     """Add a start to the record in a run's folder; a ValueError if that is damaged."""
     starts = [*read_starts(folder), start]
-    with replace_file(os.path.join(folder, RECORD_NAME)) as file:
-        file.write(json.dumps({"starts": starts}, indent=2).encode())
+    content = json.dumps({"starts": starts}, indent=2)
+    write_file(os.path.join(folder, RECORD_NAME), content.encode())
 
 
 def describe_process() -> Dict[str, Any]:
